@@ -1,0 +1,89 @@
+"""Every exception that leaves a module of the runner, and `Problem`, a finding in a file of the user's.
+
+Exceptions carry fields, not only text: the command line turns the class into an exit code and the fields into JSON.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+Severity = Literal["error", "warning"]
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One finding about a file: where it is, what is wrong, how bad.
+
+    `line` and `column` count from 1; 0 is "the whole file".
+    """
+
+    file: Path
+    line: int
+    column: int
+    severity: Severity
+    message: str
+    rule_id: str | None = None
+    """The rule's signature id where the file has one."""
+    picture: str = ""
+    """The offending line with carets under the place, ready to print; empty where there is no such line."""
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}:{self.column}: {self.message}"
+
+
+class RunnerError(Exception):
+    """The parent of all errors that the runner raises on purpose; `str()` is fit to show to a user."""
+
+
+class SettingsError(RunnerError):
+    """The settings or the arguments cannot be used (exit code 3)."""
+
+
+class UnreachableError(RunnerError):
+    """The cluster could not be reached, after the retries (exit code 4)."""
+
+    def __init__(self, message: str, *, hosts: tuple[str, ...] = ()) -> None:
+        super().__init__(message)
+        self.hosts = hosts
+
+
+class ClusterError(RunnerError):
+    """The cluster answered a request with an error, after the retries: HTTP `status`, its `type` and its `reason`."""
+
+    def __init__(self, message: str, *, status: int, type: str = "", reason: str = "") -> None:  # noqa: A002
+        super().__init__(message)
+        self.status = status
+        self.type = type
+        self.reason = reason
+
+    @property
+    def no_such_api(self) -> bool:
+        """True if the cluster has no such API at all: a plugin that is not there, or another product."""
+        return "no handler found for uri" in self.reason or self.type == "api_not_available_exception"
+
+
+class AccessError(RunnerError):
+    """The cluster, or the file system, refused what was asked: a missing privilege or a bad credential."""
+
+
+class EventsError(RunnerError):
+    """The named events cannot be read at all: no such file, no permission, not a supported format."""
+
+    def __init__(self, message: str, *, path: str = "") -> None:
+        super().__init__(message)
+        self.path = path
+
+
+class SearchError(RunnerError):
+    """One search failed or was only partly answered; its window is still owed."""
+
+    def __init__(self, message: str, *, rule_id: str = "", retryable: bool = True) -> None:
+        super().__init__(message)
+        self.rule_id = rule_id
+        self.retryable = retryable
+
+
+class StoreError(RunnerError):
+    """The alert store or the ledger could not be read or written."""

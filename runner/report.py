@@ -1,0 +1,53 @@
+"""`RuleRun`: what one execution of one rule over one window did."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal
+
+from runner.windows import Window, iso
+
+Status = Literal["succeeded", "warning", "failed"]
+
+
+@dataclass(frozen=True, slots=True)
+class RuleRun:
+    """The outcome of one rule over one window.
+
+    `matches` counts what the search found as far as it was read, `created` new event and shell alerts, `duplicates`
+    matches whose alerts were there already, `suppressed` matches that alert suppression swallowed (none yet), `capped`
+    new matches over `max_signals`, left for the next run (counted as far as known). `complete` says that the window was
+    searched to the end and nothing is left over.
+    """
+
+    rule_id: str
+    name: str
+    execution_id: str
+    status: Status
+    window: Window
+    started: datetime
+    matches: int = 0
+    created: int = 0
+    duplicates: int = 0
+    suppressed: int = 0
+    capped: int = 0
+    took_ms: int = 0
+    complete: bool = True
+    messages: tuple[str, ...] = ()
+
+    def as_json(self) -> dict[str, Any]:
+        """The object that `once --output json` prints for this run."""
+        return {
+            "rule_id": self.rule_id,
+            "name": self.name,
+            "status": self.status,
+            "window": {"from": iso(self.window.start), "to": iso(self.window.end)},
+            "matches": self.matches,
+            "created": self.created,
+            "duplicates": self.duplicates,
+            "suppressed": self.suppressed,
+            "capped": self.capped,
+            "took_ms": self.took_ms,
+            "messages": list(self.messages),
+        }
