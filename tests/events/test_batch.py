@@ -1,0 +1,207 @@
+"""Batches: values, codes, timestamps and streams of events, however they were read."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from runner.events.batch import MISSING, Columns, EventBatch, FieldDictionary
+from runner.events.schema import DataType, Field
+from runner.events.timestamps import NO_TIME
+
+FIELDS = (Field("a", DataType.KEYWORD), Field("p.n", DataType.LONG), Field("@timestamp", DataType.DATE))
+
+
+def unbroken(position: int, reason: str) -> None:
+    raise AssertionError(f"line {position}: {reason}")
+
+
+def batch_of(columns: Columns, sources: Sequence[dict[str, Any]], *, base: int = 0) -> EventBatch:
+    return EventBatch(columns, [columns.decoder.row(source) for source in sources], base=base)
+
+
+def decoded(batch: EventBatch, name: str) -> list[Any]:
+    """The values behind the codes of all rows."""
+    dictionary = batch.columns.dictionary(name)
+    return [dictionary.value(code) for code in batch.codes(name, batch.all_rows()).tolist()]
+
+
+def test_codes_number_values_as_they_are_first_seen() -> None:
+    columns = Columns(FIELDS)
+    batch = batch_of(columns, [{"a": "x"}, {}, {"a": "y"}, {"a": "x"}, {"a": []}, {"a": ["x", "y"]}, {"a": None}])
+    codes = batch.codes("a", batch.all_rows()).tolist()
+    assert codes == [1, MISSING, 2, 1, MISSING, 3, MISSING]
+    assert decoded(batch, "a") == ["x", None, "y", "x", None, ("x", "y"), None]
+    assert len(columns.dictionary("a")) == 4
+
+
+def test_codes_stay_from_batch_to_batch() -> None:
+    columns = Columns(FIELDS)
+    first = batch_of(columns, [{"a": "x"}, {"a": "y"}])
+    second = batch_of(columns, [{"a": "z"}, {"a": "x"}], base=2)
+    assert first.codes("a", np.array([1])).tolist() == [1]
+    assert second.codes("a", second.all_rows()).tolist() == [2, 3]
+    assert first.codes("a", first.all_rows()).tolist() == [3, 1]
+    assert second.base == 2
+
+
+def test_a_dictionary_over_the_limit_starts_anew() -> None:
+    columns = Columns(FIELDS, dictionary_limit=2)
+    batch = batch_of(columns, [{"a": "x", "p.n": 1}, {"a": "y", "p.n": 1}])
+    batch.codes("a", batch.all_rows())
+    batch.codes("p.n", batch.all_rows())
+    columns.trim()
+    assert (columns.dictionary("a").generation, columns.dictionary("p.n").generation) == (1, 0)
+    after = batch_of(columns, [{"a": "y", "p.n": 1}])
+    assert decoded(after, "a") == ["y"]
+    assert len(columns.dictionary("a")) == 2
+
+
+@pytest.mark.parametrize(
+    "values", [[1, 1.0, True, "1"], [0, False, ""], [(1, 2), (1.0, 2), (True, 2)], [None, ()], [("a",), "a"]]
+)
+def test_untyped_values_of_different_types_are_told_apart(values: list[Any]) -> None:
+    dictionary = FieldDictionary(Field("f", DataType.NULL))
+    codes = dictionary.encode(values).tolist()
+    back = [dictionary.value(code) for code in codes]
+    assert [repr(value) for value in back] == [repr(value if value != () else None) for value in values]
+
+
+def test_values_of_some_rows() -> None:
+    batch = batch_of(Columns(FIELDS), [{"p": {"n": number}} for number in range(5)])
+    assert batch.values("p.n", np.array([1, 3])) == [1, 3]
+    assert batch.values("p.n", np.array([], dtype=np.intp)) == []
+    assert batch.values("p.n", batch.all_rows()) == [0, 1, 2, 3, 4]
+    assert batch.values("p.n", np.array([0, 0, 3, 3, 1])) == [0, 0, 3, 3, 1]
+    lines = [json.dumps({"p": {"n": number}}).encode() for number in range(5)]
+    lazy = EventBatch.of_lines(Columns(FIELDS), lines, base=0, broken=unbroken)
+    assert lazy.values("p.n", np.array([0, 0, 3, 3, 1])) == [0, 0, 3, 3, 1]
+    assert lazy.values("p.n", lazy.all_rows()) == [0, 1, 2, 3, 4]
+
+
+def test_timestamps() -> None:
+    batch = batch_of(
+        Columns(FIELDS),
+        [{"@timestamp": "1970-01-01T00:00:01Z"}, {}, {"@timestamp": "soon"}, {"@timestamp": ["1970-01-02", "1971"]}],
+    )
+    assert batch.timestamps("@timestamp").tolist() == [10**9, NO_TIME, NO_TIME, 86_400 * 10**9]
+    assert batch.unreadable_times == 1
+    assert batch.timestamps("@timestamp") is batch.timestamps("@timestamp")
+    assert batch.unreadable_times == 1
+
+
+def names_of(batch: EventBatch) -> list[str | None]:
+    numbers, names = batch.streams()
+    return [names[number] for number in numbers.tolist()]
+
+
+def test_streams() -> None:
+    columns = Columns(FIELDS)
+    lines = [
+        b'{"_index": "one", "_source": {"a": "x"}}',
+        b'{"a": "x"}',
+        b'{"data_stream": {"type": "metrics", "dataset": "cpu", "namespace": "prod"}}',
+        b'{"data_stream.dataset": "endpoint.events.process"}',
+        b'{"_index": "two", "_source": {"data_stream": {"dataset": "cpu"}}}',
+        b'{"_source": {"data_stream": {"dataset": ["cpu", "mem"]}}}',
+        b'{"_index": "one", "_source": {}}',
+    ]
+    expected = [
+        "one", None, "metrics-cpu-prod", "logs-endpoint.events.process-default", "two", "logs-cpu-default", "one",
+    ]  # fmt: skip
+    rows, positions, origins = columns.decoder.read_lines(lines, unbroken)
+    assert names_of(EventBatch(columns, rows, base=0, origins=origins, positions=positions)) == expected
+    assert names_of(EventBatch.of_lines(columns, lines, base=0, broken=unbroken)) == expected
+    plain = batch_of(columns, [{"a": "x"}])
+    assert names_of(plain) == [None]
+    assert plain.streams() is plain.streams()
+
+
+def test_positions_leave_out_blank_and_broken_lines() -> None:
+    columns = Columns(FIELDS)
+    seen: list[int] = []
+    lines = [b"", b'{"a": "x"}', b"{", b'{"a": ["y"]}', b"  ", b'{"a": "z"}']
+    batch = EventBatch.of_lines(columns, lines, base=7, broken=lambda position, reason: seen.append(position))
+    assert (len(batch), batch.base, seen) == (3, 7, [2])
+    assert batch.positions.tolist() == [1, 3, 5]
+    assert alike(batch.values("a", batch.all_rows())) == ["x", "y", "z"]
+
+
+def test_an_empty_batch() -> None:
+    columns = Columns(FIELDS)
+    for batch in (
+        EventBatch(columns, [], base=0),
+        EventBatch.of_lines(columns, [], base=0, broken=unbroken),
+        EventBatch.of_lines(columns, [b"", b" "], base=0, broken=unbroken),
+    ):
+        assert len(batch) == 0
+        assert batch.values("a", batch.all_rows()) == []
+        assert batch.codes("a", batch.all_rows()).tolist() == []
+        assert batch.timestamps("@timestamp").tolist() == []
+        assert names_of(batch) == []
+        columns.trim(len(batch))
+
+
+sources = st.lists(
+    st.fixed_dictionaries(
+        {},
+        optional={
+            "a": st.sampled_from(["x", "y", None, 1, ["x", "y"], [], {"o": 1}]),
+            "p": st.sampled_from([{"n": 1}, {"n": [1, 2]}, None, [], [{"n": 1}, {"n": 3}], {}, 5, {"n": "7"}]),
+            "p.n": st.integers(0, 3),
+            "@timestamp": st.sampled_from(["1970-01-01T00:00:01Z", 5, "soon", None, "1970-01-01T00:00:01+01:00"]),
+            "data_stream": st.sampled_from([{"dataset": "d"}, {"type": "metrics", "dataset": "e"}, {}, None]),
+            "other": st.sampled_from(["x\n", {"a": "x"}, [[[]]]]),
+        },
+    ),
+    max_size=12,
+)
+questions = st.lists(
+    st.tuples(st.sampled_from(["values", "codes"]), st.sampled_from(["a", "p.n"]), st.sets(st.integers(0, 11))),
+    max_size=5,
+)
+
+
+@settings(max_examples=80, deadline=None)
+@given(st.lists(sources, min_size=1, max_size=5), questions, st.booleans(), st.booleans())
+def test_batches_of_lines_answer_as_batches_of_documents(
+    batches: list[list[dict[str, Any]]], asked: list[tuple[str, str, set[int]]], timed: bool, hits: bool
+) -> None:
+    """Whatever was asked of earlier batches, and so is read first of the later ones."""
+    plain, lazy = Columns(FIELDS), Columns(FIELDS, dictionary_limit=3)
+    base = 0
+    for documents in batches:
+        lines = [
+            json.dumps({"_index": f"i{number % 2}", "_source": source} if hits and number % 3 else source).encode()
+            for number, source in enumerate(documents)
+        ]
+        read = EventBatch.of_lines(lazy, lines, base=base, broken=unbroken)
+        given_rows, positions, origins = plain.decoder.read_lines(lines, unbroken)
+        whole = EventBatch(plain, given_rows, base=base, origins=origins, positions=positions)
+        assert len(read) == len(whole) == len(documents)
+        assert read.positions.tolist() == whole.positions.tolist()
+        for way, name, chosen in asked:
+            rows = np.array(sorted(row for row in chosen if row < len(documents)), dtype=np.intp)
+            expected = whole.values(name, rows)
+            if way == "values":
+                assert alike(read.values(name, rows)) == alike(expected)
+            else:
+                dictionary = lazy.dictionary(name)
+                found = [dictionary.value(code) for code in read.codes(name, rows).tolist()]
+                assert alike(found) == alike(expected)
+        if timed:
+            assert read.timestamps("@timestamp").tolist() == whole.timestamps("@timestamp").tolist()
+        assert names_of(read) == names_of(whole)
+        base += len(read)
+        lazy.trim(len(read))
+
+
+def alike(values: Sequence[Any]) -> list[Any]:
+    """The values with the ways of writing one value or none made one."""
+    return [(value[0] if value else None) if isinstance(value, tuple) and len(value) < 2 else value for value in values]

@@ -1,0 +1,79 @@
+"""Data streams and index patterns."""
+
+from __future__ import annotations
+
+import fnmatch
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from runner.events.origin import data_stream_of, index_selector, stream_name
+
+
+@pytest.mark.parametrize(
+    ("index", "stream"),
+    [
+        (".ds-logs-endpoint.events.process-default-2026.03.01-000001", "logs-endpoint.events.process-default"),
+        ("remote:.ds-logs-a-b-2026.03.01-000123", "remote:logs-a-b"),
+        ("partial-.ds-logs-a-b-2026.03.01-000123", "logs-a-b"),
+        ("restored-.ds-logs-a-b-2026.03.01-000123", "logs-a-b"),
+        (".ds-logs-a-b-2026.03.01-12", ".ds-logs-a-b-2026.03.01-12"),
+        (".ds-logs-a-b", ".ds-logs-a-b"),
+        ("logs-a-b", "logs-a-b"),
+        ("", ""),
+    ],
+)
+def test_data_streams_of_backing_indices(index: str, stream: str) -> None:
+    assert data_stream_of(index) == stream
+
+
+@pytest.mark.parametrize(
+    ("parts", "name"),
+    [
+        (("logs", "endpoint", "default"), "logs-endpoint-default"),
+        ((None, "endpoint", None), "logs-endpoint-default"),
+        ((("metrics", "x"), ("cpu", "mem"), ("a", "b")), "metrics-cpu-a"),
+        (("logs", None, "default"), None),
+        (((), (), ()), None),
+        (("", "d", ""), "logs-d-default"),
+    ],
+)
+def test_names_of_streams(parts: tuple[str | tuple[str, ...] | None, ...], name: str | None) -> None:
+    assert stream_name(*parts) == name
+
+
+@pytest.mark.parametrize(
+    ("patterns", "selected", "left_out"),
+    [
+        (["logs-*"], ["logs-a", "logs-", ".ds-logs-a-b-2026.03.01-000001", None], ["metrics-a", "xlogs-a", "logs"]),
+        (["logs-a"], ["logs-a", ".ds-logs-a-2026.03.01-000001"], ["logs-ab", "log", "Logs-a"]),
+        (["logs-*", "-logs-b*"], ["logs-a"], ["logs-b", "logs-bc", ".ds-logs-b-2026.03.01-000001"]),
+        (["-logs-b*"], ["-logs-bc"], ["logs-a", "logs-b"]),
+        (["logs-*", "-logs-b*", "logs-bc"], ["logs-a", "logs-bc"], ["logs-b"]),
+        (["logs-a, metrics-*"], ["logs-a", "metrics-x"], ["logs-b"]),
+        (["*"], ["anything", "", ".hidden"], []),
+        (["_all"], ["anything"], []),
+        (["*", "-*-b"], ["a"], ["a-b"]),
+        ([], ["anything", None], []),
+        (["", " , "], ["anything"], []),
+        (["a*b*c"], ["abc", "aXbYc", "abbcc"], ["acb", "ab", "abcd"]),
+        (["a*a"], ["aa", "aba"], ["a"]),
+        (["remote:logs-*"], ["remote:logs-a", "remote:.ds-logs-a-2026.03.01-000001"], ["logs-a", "other:logs-a"]),
+        (["a.b", "a+b?"], ["a.b", "a+b?"], ["axb", "aab"]),
+    ],
+)
+def test_index_patterns(patterns: list[str], selected: list[str | None], left_out: list[str]) -> None:
+    select = index_selector(patterns)
+    assert [name for name in (*selected, *left_out) if select(name)] == selected
+
+
+@given(st.text("ab*", max_size=8), st.text("ab", max_size=10))
+def test_a_star_is_any_run_of_characters(pattern: str, name: str) -> None:
+    expected = re.fullmatch(fnmatch.translate(pattern), name) is not None or not pattern
+    assert index_selector([pattern])(name) is expected
+
+
+def test_no_pattern_can_hang() -> None:
+    assert not index_selector(["*a" * 5000 + "b"])("a" * 20_000)
