@@ -1,0 +1,29 @@
+"""The EQL engine: query -> tokens -> ast -> checked, typed ast -> plan -> matches.
+
+`compile` gives a program that can be run over batches of events (`Matcher`), `search` wraps the whole in the shape of
+the `_eql/search` answer. Every error is an `EqlError` with line, column and what was expected.
+"""
+
+from runner.eql.answer import SearchOptions, answer, search
+from runner.eql.errors import DataError, EqlError, ParsingError, RequestError, UnsupportedError, VerificationError
+from runner.eql.match import Ask, Found, Matcher, Scope
+from runner.eql.program import Program
+from runner.eql.program import compile_query as compile  # noqa: A004 - the name that re and the built-in have
+
+__all__ = [
+    "Ask",
+    "DataError",
+    "EqlError",
+    "Found",
+    "Matcher",
+    "ParsingError",
+    "Program",
+    "RequestError",
+    "Scope",
+    "SearchOptions",
+    "UnsupportedError",
+    "VerificationError",
+    "answer",
+    "compile",
+    "search",
+]

@@ -1,0 +1,140 @@
+"""Join keys: the values by which events are joined, how they order, and how the API prints them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from runner.eql.functions import text_of
+from runner.events import values
+from runner.events.batch import EventBatch, Rows
+from runner.events.decode import Canonical, Scalar
+from runner.events.schema import DataType, Field
+
+Order: TypeAlias = object
+
+
+@dataclass(frozen=True, slots=True)
+class KeyReader:
+    """How the keys of one field are read: `read` gives the distinct values of an event, ascending (none: no value).
+
+    `show` prints a value, given whether it is for a sample, where dates are epoch milliseconds instead of ISO text.
+    """
+
+    read: Callable[[Canonical], tuple[object, ...]]
+    order: Callable[[object], Order]
+    show: Callable[[object, bool], object]
+
+
+def key_reader(field: Field) -> KeyReader:
+    """The reader of a join key field."""
+    if field.type in (DataType.DATE, DataType.DATE_NANOS):
+        nanos = field.type is DataType.DATE_NANOS
+        return _reader(
+            lambda value: values.read_date(value, field.formats, nanos=nanos),
+            show=lambda value, sample: _show_date(value, nanos=nanos, sample=sample),
+        )
+    if field.type is DataType.IP:
+        return _reader(lambda value: values.ip_text(text_of(value)), order=lambda value: values.read_ip(str(value)))
+    if field.type is DataType.VERSION:
+        return _reader(lambda value: value, order=lambda value: values.version_key(str(value)))
+    if field.type is DataType.NULL:
+        return _reader(lambda value: value, order=lambda value: (type(value).__name__, value))
+    return _reader(lambda value: value)
+
+
+def _reader(
+    convert: Callable[[Scalar], object],
+    *,
+    order: Callable[[object], Order] = lambda value: value,
+    show: Callable[[object, bool], object] = lambda value, sample: value,
+) -> KeyReader:
+    def read(value: Canonical) -> tuple[object, ...]:
+        if value is None:
+            return ()
+        found = set()
+        for item in value if isinstance(value, tuple) else (value,):
+            try:
+                found.add(convert(item))
+            except (ValueError, OverflowError):
+                continue  # unreadable counts as missing
+        return tuple(sorted(found, key=order))  # type: ignore[arg-type]
+
+    return KeyReader(read, order, show)
+
+
+def _show_date(value: object, *, nanos: bool, sample: bool) -> object:
+    assert isinstance(value, int)
+    return value // 1_000_000 if sample else values.date_text(value, nanos=nanos)
+
+
+_PLAIN_TEXTS = frozenset({DataType.KEYWORD, DataType.CONSTANT_KEYWORD, DataType.WILDCARD})
+"""Types of which a single value is the key as it is."""
+MISSING_KEY = -1
+SEVERAL_KEYS = -2
+
+
+class KeyNumbers:
+    """Numbers for the values of join keys, the same for the same value of whatever field; read once per distinct
+    value."""
+
+    def __init__(self) -> None:
+        self._numbers: dict[tuple[type, object], int] = {}
+        self._firsts: dict[object, int] = {}
+        self._values: list[object] = []
+        self._equal: list[int] = []
+        self._equal_column: NDArray[np.int64] = np.zeros(0, dtype=np.int64)
+        self._tables: dict[str, tuple[int, NDArray[np.int32]]] = {}
+
+    def of(self, batch: EventBatch, field: Field, rows: Rows) -> NDArray[np.int32]:
+        """Of each row the number of the field's value, `MISSING_KEY` or `SEVERAL_KEYS`."""
+        codes = batch.codes(field.name, rows)
+        dictionary = batch.columns.dictionary(field.name)
+        generation, table = self._tables.get(field.name, (-1, _NO_NUMBERS))
+        known = len(table) if generation == dictionary.generation else 0
+        if known < len(dictionary):
+            read = key_reader(field).read
+            plain = field.type in _PLAIN_TEXTS
+            fresh = []
+            for code in range(known, len(dictionary)):
+                value = dictionary.value(code)
+                fresh.append(self._number(value) if plain and type(value) is str else self._single(read(value)))
+            table = np.concatenate((table[:known], np.array(fresh, dtype=np.int32)))
+            self._tables[field.name] = dictionary.generation, table
+        return table[codes]
+
+    def several(self, batch: EventBatch, field: Field, row: Rows) -> list[int]:
+        """The numbers of all values of a row's field, ascending by value."""
+        (value,) = batch.values(field.name, row)
+        return [self._number(key) for key in key_reader(field).read(value)]
+
+    def values(self, numbers: tuple[int, ...]) -> tuple[object, ...]:
+        """The values that have these numbers; None for a missing one."""
+        return tuple([None if number < 0 else self._values[number] for number in numbers])
+
+    def equal(self) -> NDArray[np.int64]:
+        """By number, the smallest number of an equal value: 1 and 1.0 have two numbers but join."""
+        if len(self._equal_column) < len(self._equal):
+            self._equal_column = np.array(self._equal, dtype=np.int64)
+        return self._equal_column
+
+    def _single(self, keys: tuple[object, ...]) -> int:
+        if len(keys) > 1:
+            return SEVERAL_KEYS
+        return self._number(keys[0]) if keys else MISSING_KEY
+
+    def _number(self, key: object) -> int:
+        typed = (type(key), key)
+        number = self._numbers.get(typed)
+        if number is None:
+            number = self._numbers[typed] = len(self._values)
+            self._values.append(key)
+            self._equal.append(self._firsts.setdefault(key, number))
+        return number
+
+
+_NO_NUMBERS = np.zeros(0, dtype=np.int32)

@@ -1,0 +1,171 @@
+"""Conditions on batches: which rows of a batch meet an expression.
+
+A leaf over one field is worked out once per distinct value of the field and then looked up by code. Conditions that
+read the same single field are joined into one such lookup, whatever `and`, `or` and `not` stand between them. Equal
+conditions of different rules are one predicate: they are told apart by `plan.identity` alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from runner.eql import ast
+from runner.eql.kernels import Kernel, leaf_for
+from runner.eql.needles import Hint, hint_for, joined, negated
+from runner.eql.plan import Identity, identity
+from runner.events.decode import Canonical
+
+Mask: TypeAlias = NDArray[np.bool_]
+Predicate: TypeAlias = "Lookup | Combination | Junction | Negation"
+
+
+@dataclass(frozen=True, slots=True)
+class Lookup:
+    """A condition on the value of one field."""
+
+    identity: Identity
+    field: str
+    test: Callable[[Canonical], bool]
+    cost: int
+    scripted: bool = False
+    """True for everything that holds a script: it may fail on a value."""
+    hint: Hint | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Combination:
+    """A condition that needs several fields, or several occurrences of one, at once."""
+
+    identity: Identity
+    fields: tuple[str, ...]
+    kernel: Kernel
+    cost: int
+    scripted: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Junction:
+    """`and` (`decisive` False) or `or` (`decisive` True) of predicates, cheapest first."""
+
+    identity: Identity
+    parts: tuple[Predicate, ...]
+    decisive: bool
+    cost: int
+    scripted: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Negation:
+    """No combination of values meets the condition."""
+
+    identity: Identity
+    part: Predicate
+    cost: int
+    scripted: bool
+
+
+class ConstantPredicateError(ValueError):
+    """Raised for a constant among the conditions: `simplify` has left none."""
+
+
+def predicate_for(expression: ast.Expression, now_ns: int) -> Predicate:
+    """The predicate of a checked, simplified boolean expression."""
+    name = _named(expression, now_ns)
+    match expression:
+        case ast.Not(_, operand):
+            part = predicate_for(operand, now_ns)
+            if isinstance(part, Lookup):
+                return Lookup(name, part.field, _negated(part.test), part.cost, part.scripted, negated(part.hint))
+            return Negation(name, part, part.cost, part.scripted)
+        case ast.And(_, operands) | ast.Or(_, operands):
+            decisive = isinstance(expression, ast.Or)
+            parts = _joined([predicate_for(operand, now_ns) for operand in operands], decisive=decisive)
+            if len(parts) == 1:
+                return parts[0]
+            scripted = any(part.scripted for part in parts)
+            return Junction(name, parts, decisive, sum(part.cost for part in parts), scripted)
+        case ast.Literal(value=value):
+            verdict = value is True
+            raise ConstantPredicateError(f"constant condition {verdict} was not simplified away")
+    leaf = leaf_for(expression, now_ns)
+    names = tuple(field.name for field in leaf.fields)
+    if len(names) == 1:
+        hint = None if leaf.scripted else hint_for(expression)
+        return Lookup(name, names[0], leaf.kernel, leaf.cost, leaf.scripted, hint)
+    return Combination(name, names, leaf.kernel, leaf.cost)
+
+
+def _named(expression: ast.Expression, now_ns: int) -> Identity:
+    """The identity of a condition; where it reads the clock, that of one moment."""
+    name = identity(expression)
+    texts = (part.value for part, _ in ast.walk(expression) if isinstance(part, ast.Literal))
+    return (*name, now_ns) if any(isinstance(text, str) and text.startswith("now") for text in texts) else name
+
+
+def join_conjuncts(expressions: Sequence[ast.Expression], now_ns: int) -> tuple[Predicate, ...]:
+    """Predicates that an event must all meet, cheapest first, equal for equal conditions in whatever order they
+    stand."""
+    return _joined([predicate_for(expression, now_ns) for expression in expressions], decisive=False)
+
+
+def _negated(test: Callable[[Canonical], bool]) -> Callable[[Canonical], bool]:
+    return lambda value: not test(value)
+
+
+def _joined(parts: Sequence[Predicate], *, decisive: bool) -> tuple[Predicate, ...]:
+    """The parts with lookups in the same field made one, cheapest first.
+
+    This holds for several values, too: each lookup is a condition on the field's value as a whole.
+    """
+    by_field: dict[tuple[str, bool], list[Lookup]] = {}
+    rest: list[Predicate] = []
+    for part in parts:
+        if isinstance(part, Lookup):
+            by_field.setdefault((part.field, part.scripted), []).append(part)
+        else:
+            rest.append(part)
+    rest.extend(
+        lookups[0] if len(lookups) == 1 else _one_lookup(lookups, decisive=decisive) for lookups in by_field.values()
+    )
+    return tuple(sorted(rest, key=lambda part: (part.scripted, part.cost, repr(part.identity))))
+
+
+def _one_lookup(lookups: Sequence[Lookup], *, decisive: bool) -> Lookup:
+    ordered = sorted(lookups, key=lambda lookup: (lookup.cost, repr(lookup.identity)))
+    tests = tuple(lookup.test for lookup in ordered)
+    either = any if decisive else all
+    name = ("any of" if decisive else "all of", *(lookup.identity for lookup in ordered))
+    cost, scripted = max(lookup.cost for lookup in ordered), ordered[0].scripted
+    hint = joined([lookup.hint for lookup in ordered], decisive=decisive)
+    return Lookup(name, ordered[0].field, lambda value: either(test(value) for test in tests), cost, scripted, hint)
+
+
+def lookups_in(predicate: Predicate) -> Iterator[Lookup]:
+    """The lookups that the predicate is made of."""
+    match predicate:
+        case Lookup():
+            yield predicate
+        case Negation(part=part):
+            yield from lookups_in(part)
+        case Junction(parts=parts):
+            for part in parts:
+                yield from lookups_in(part)
+
+
+def fields_of(predicate: Predicate) -> Iterator[str]:
+    """The fields that a predicate reads."""
+    match predicate:
+        case Lookup(field=name):
+            yield name
+        case Combination(fields=names):
+            yield from names
+        case Negation(part=part):
+            yield from fields_of(part)
+        case Junction(parts=parts):
+            for part in parts:
+                yield from fields_of(part)

@@ -1,0 +1,115 @@
+"""Needles: a condition may be left out for a value only if it then has its default."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from runner import eql
+from runner.eql.needles import NeedleIndex
+from runner.eql.predicates import Lookup, join_conjuncts
+from runner.events.batch import Columns
+from runner.events.read import EventFiles
+from runner.events.schema import DataType, Field, Schema
+
+SCHEMA = Schema({"f": Field("f", DataType.KEYWORD), "@timestamp": Field("@timestamp", DataType.DATE)})
+START = 1_700_000_000_000
+TEXTS = st.text(alphabet="aAbB/.é", max_size=7)
+PATTERNS = st.text(alphabet="aAbB/é*?", min_size=1, max_size=7)
+
+
+def listed(texts: list[str]) -> str:
+    return ", ".join(f'"{text}"' for text in texts)
+
+
+@st.composite
+def conditions(draw: st.DrawFn) -> str:
+    """One condition on `f`, or several joined."""
+    operator = draw(st.sampled_from([":", "like", "like~", "in", "in~", "==", "startsWith", "endsWith~", "null"]))
+    patterns = draw(st.lists(PATTERNS, min_size=1, max_size=4))
+    texts = draw(st.lists(TEXTS, min_size=1, max_size=4))
+    match operator:
+        case "==":
+            condition = f'f == "{texts[0]}"'
+        case "null":
+            condition = "f == null"
+        case "in" | "in~":
+            condition = f"f {operator} ({listed(texts)})"
+        case "startsWith" | "endsWith~":
+            condition = f'{operator}(f, "{texts[0]}")'
+        case _:
+            condition = f"f {operator} ({listed(patterns)})"
+    if draw(st.booleans()):
+        condition = f"not {condition}"
+    if draw(st.integers(0, 3)) == 0:
+        condition = f"({condition} {draw(st.sampled_from(['and', 'or']))} {draw(conditions())})"
+    return condition
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(conditions(), min_size=1, max_size=6), st.lists(TEXTS | st.lists(TEXTS, min_size=2, max_size=3)))
+def test_a_condition_that_is_left_out_has_its_default(queries: list[str], given_values: list[str | list[str]]) -> None:
+    lookups: list[Lookup] = []
+    for query in queries:
+        (stage,) = eql.compile(f"any where {query}", SCHEMA).plan.stages
+        lookups += [part for part in join_conjuncts(stage.conjuncts, 0) if isinstance(part, Lookup)]
+    index = NeedleIndex((number, lookup.hint) for number, lookup in enumerate(lookups) if lookup.hint is not None)
+    for given_value in given_values:
+        value = tuple(given_value) if isinstance(given_value, list) else given_value
+        candidates = index.candidates(value)
+        for number, lookup in enumerate(lookups):
+            if lookup.hint is not None and number not in candidates:
+                assert lookup.test(value) is lookup.hint.default
+
+
+def test_most_conditions_are_left_out_for_a_value() -> None:
+    queries = [f'f : ("/opt/{number}/*", "*.{number}") and not f : "*x*"' for number in range(50)]
+    plans = [eql.compile(f"any where {query}", SCHEMA).plan for query in queries]
+    parts = [part for plan in plans for part in join_conjuncts(plan.stages[0].conjuncts, 0)]
+    hints = [part.hint for part in parts if isinstance(part, Lookup) and part.hint is not None]
+    assert len(hints) == 50
+    index = NeedleIndex(enumerate(hints))
+    assert index.candidates("/opt/7/tool") == {7}
+    assert index.candidates("/usr/bin/python3.11") == {11}
+    assert index.candidates(("-c", "/OPT/9/a")) == {9}
+    assert index.candidates("/usr/bin/bash") == frozenset()
+
+
+def test_fields_of_the_first_and_of_the_second_look_agree(tmp_path: Path) -> None:
+    """Files large enough for several batches, in which later batches have fields that the first look has learnt."""
+    path = tmp_path / "events.ndjson"
+    with path.open("w") as file:
+        for number in range(30_000):
+            name = f"n{number % 7}"
+            body = f'{{"name":"{name}","args":["a","{number % 11}"],"pad":"{"x" * 120}"}}'
+            if number % 1000 == 999:
+                file.write(f'{{"@timestamp":{START + number},"event.category":"process","process.name":"{name}"}}\n')
+            elif number % 1000 == 998:
+                file.write(f'{{"@timestamp":{START + number},"event":{{"category":"process"}},"process":[{body}]}}\n')
+            else:
+                file.write(f'{{"@timestamp":{START + number},"event":{{"category":"process"}},"process":{body}}}\n')
+    query = 'process where process.name == "n3" and process.args : "5"'
+    matcher = eql.Matcher([eql.Ask(eql.compile(query, EVENTS).plan)])
+    columns = Columns(matcher.fields())
+    with EventFiles([path]) as files:
+        sizes = []
+        for batch in files.batches(columns):
+            sizes.append(len(batch))
+            files.keep(batch, matcher.feed(batch))
+        assert len(sizes) > 1
+        (found,) = matcher.found()
+        expected = [number for number in range(30_000) if number % 7 == 3 and number % 11 == 5 and number % 1000 != 999]
+        assert [match.events[0] for match in found.matches] == expected
+        assert files.fetch(expected[-1])["@timestamp"] == START + expected[-1]
+
+
+EVENTS = Schema(
+    {
+        "@timestamp": Field("@timestamp", DataType.DATE),
+        "event.category": Field("event.category", DataType.KEYWORD),
+        "process.name": Field("process.name", DataType.KEYWORD),
+        "process.args": Field("process.args", DataType.KEYWORD),
+    }
+)
