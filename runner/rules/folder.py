@@ -1,0 +1,136 @@
+"""Rule files on disk: which files the given paths name, and where the rules are when none are given."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from runner.errors import Problem, Severity
+
+Stamp = tuple[int, int, int, int, int]
+"""Device, inode, size, and times of the last change of content and of the file itself, in nanoseconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class FoundFile:
+    """A file to read; `named` says that it was named itself, not found in a folder."""
+
+    path: Path
+    stamp: Stamp
+    named: bool
+
+
+@dataclass(frozen=True, slots=True)
+class FoundFiles:
+    """The files that paths lead to, each once, and what is wrong with the paths.
+
+    `lost` are the paths that could not be looked at: nothing is known about the files in them.
+    """
+
+    files: tuple[FoundFile, ...]
+    problems: tuple[Problem, ...]
+    lost: tuple[Path, ...]
+
+
+def stamp_of(status: os.stat_result) -> Stamp:
+    """What tells one state of a file from another without reading it."""
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+
+
+def find_rule_files(paths: Sequence[Path]) -> FoundFiles:
+    """The named files, and the `*.toml` files in the named folders and below, sorted within each folder named.
+
+    Hidden files and folders are passed over; links are followed, but no folder or file is taken twice.
+    """
+    search = _Search()
+    for path in paths:
+        search.look(path)
+    return FoundFiles(tuple(search.files), tuple(search.problems), tuple(search.lost))
+
+
+class _Search:
+    """One walk over the named paths."""
+
+    def __init__(self) -> None:
+        self.files: list[FoundFile] = []
+        self.problems: list[Problem] = []
+        self.lost: list[Path] = []
+        self._seen: set[tuple[int, int]] = set()
+
+    def look(self, path: Path) -> None:
+        try:
+            status = path.stat()
+        except (OSError, ValueError) as error:
+            missing = isinstance(error, FileNotFoundError) and not path.is_symlink()
+            self._problem(path, "no such file or folder" if missing else f"cannot be read: {reason(error)}")
+            self.lost.append(path)
+            return
+        if stat.S_ISREG(status.st_mode):
+            self._take(FoundFile(path, stamp_of(status), named=True))
+        elif not stat.S_ISDIR(status.st_mode):
+            self._problem(path, "is neither a file nor a folder")
+        elif self._is_new(status):
+            files = sorted(self._below(path), key=lambda file: file.path)
+            if not files and path not in self.lost:
+                self._problem(path, "no rule files (*.toml) in this folder", severity="warning")
+            for file in files:
+                self._take(file)
+
+    def _take(self, file: FoundFile) -> None:
+        identity = file.stamp[:2]
+        if identity not in self._seen:
+            self._seen.add(identity)
+            self.files.append(file)
+
+    def _is_new(self, status: os.stat_result) -> bool:
+        identity = (status.st_dev, status.st_ino)
+        new = identity not in self._seen
+        self._seen.add(identity)
+        return new
+
+    def _below(self, top: Path) -> Iterator[FoundFile]:
+        """The rule files in a folder and in the folders below it, without recursion: folders may be nested deeply."""
+        folders = [top]
+        while folders:
+            folder = folders.pop()
+            try:
+                with os.scandir(folder) as entries:
+                    names = sorted(entry.name for entry in entries if not entry.name.startswith("."))
+            except OSError as error:
+                self._problem(folder, f"this folder cannot be read: {reason(error)}")
+                self.lost.append(folder)
+                continue
+            for name in names:
+                path = folder / name
+                try:
+                    status = path.stat()
+                except OSError as error:
+                    if name.endswith(".toml"):
+                        self._problem(path, f"cannot be read: {reason(error)}")
+                    continue
+                if stat.S_ISDIR(status.st_mode):
+                    if self._is_new(status):
+                        folders.append(path)
+                elif stat.S_ISREG(status.st_mode) and name.endswith(".toml"):
+                    yield FoundFile(path, stamp_of(status), named=False)
+
+    def _problem(self, path: Path, message: str, *, severity: Severity = "error") -> None:
+        self.problems.append(Problem(path, 0, 0, severity, message))
+
+
+def reason(error: OSError | ValueError) -> str:
+    """Why the system refused, without the path, which the problem names already."""
+    return str(getattr(error, "strerror", None) or error)
+
+
+def default_rules_path() -> Path:
+    """Where rules are when none are named: `rules` here, else those that came with the package, else the source's."""
+    here = Path("rules")
+    if here.is_dir():
+        return here
+    package = Path(__file__).resolve().parent.parent
+    shipped = package / "shipped_rules"
+    return shipped if shipped.is_dir() else package.parent / "rules"

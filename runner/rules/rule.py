@@ -1,0 +1,243 @@
+"""`Rule`: one detection rule, in the names of its TOML file.
+
+Names, types and defaults are those of the rule format of elastic/detection-rules and of Kibana's detection engine API
+(https://www.elastic.co/docs/api/doc/kibana/group/endpoint-security-detections-api).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, StrictBool, StrictInt, field_validator
+
+from runner.errors import Problem
+from runner.rules.duration import check_date_math, read_duration, resolve
+from runner.rules.positions import Lines, picture, spelled_offset
+from runner.rules.tables import (
+    AlertSuppression,
+    Count,
+    ExceptionListReference,
+    InvestigationFields,
+    Metadata,
+    NewTerms,
+    OneOrMore,
+    Record,
+    RelatedIntegration,
+    RequiredField,
+    RiskScore,
+    RiskScoreMapping,
+    SeverityMapping,
+    SeverityName,
+    Text,
+    Texts,
+    Threat,
+    ThreatMapGroup,
+    Threshold,
+    Transform,
+)
+from runner.windows import Window
+
+RuleType = Literal["eql", "esql", "machine_learning", "new_terms", "query", "saved_query", "threat_match", "threshold"]
+Language = Literal["eql", "esql", "kuery", "lucene"]
+
+DEFAULT_INDEX: tuple[str, ...] = (
+    "apm-*-transaction*",
+    "auditbeat-*",
+    "endgame-*",
+    "filebeat-*",
+    "logs-*",
+    "packetbeat-*",
+    "traces-apm*",
+    "winlogbeat-*",
+    "-*elastic-cloud-logs-*",
+)
+"""What a rule without `index` searches: the default of Kibana's setting `securitySolution:defaultIndex`."""
+
+
+class RuleFields(Record):
+    """The keys of the `[rule]` table of every rule type; absent ones have Kibana's default."""
+
+    rule_id: Text
+    name: Text
+    description: Text
+    type: RuleType
+    severity: SeverityName
+    risk_score: RiskScore
+
+    language: Language = "kuery"
+    query: str = ""
+    index: Annotated[Texts, Field(min_length=1)] = DEFAULT_INDEX
+    data_view_id: str | None = None
+    filters: tuple[Mapping[str, Any], ...] = ()
+    event_category_override: Text | None = None
+    tiebreaker_field: Text | None = None
+    timestamp_field: Text | None = None
+    timestamp_override: Text | None = None
+    timestamp_override_fallback_disabled: StrictBool = False
+
+    enabled: StrictBool = True
+    interval: str = "5m"
+    from_: str = Field(default="now-6m", validation_alias="from", serialization_alias="from")
+    to: str = "now"
+    max_signals: Count = 100
+
+    risk_score_mapping: tuple[RiskScoreMapping, ...] = ()
+    severity_mapping: tuple[SeverityMapping, ...] = ()
+    rule_name_override: Text | None = None
+    building_block_type: Literal["default"] | None = None
+    alert_suppression: AlertSuppression | None = None
+    exceptions_list: tuple[ExceptionListReference, ...] = ()
+
+    threat: tuple[Threat, ...] = ()
+    tags: tuple[str, ...] = ()
+    note: str = ""
+    setup: str = ""
+    references: tuple[str, ...] = ()
+    false_positives: tuple[str, ...] = ()
+    author: tuple[str, ...] = ()
+    license: str = ""
+    version: Count = 1
+    revision: Annotated[StrictInt, Field(ge=0)] = 0
+    investigation_fields: InvestigationFields | None = None
+    related_integrations: tuple[RelatedIntegration, ...] = ()
+    required_fields: tuple[RequiredField, ...] = ()
+    timeline_id: str | None = None
+    timeline_title: str | None = None
+    meta: Mapping[str, Any] = Field(default_factory=dict)
+    namespace: str | None = None
+    output_index: str | None = None
+    throttle: str | None = None
+    actions: tuple[Mapping[str, Any], ...] = ()
+    response_actions: tuple[Mapping[str, Any], ...] = ()
+
+    saved_id: str | None = None
+    threshold: Threshold | None = None
+    new_terms: NewTerms | None = None
+    new_terms_fields: tuple[str, ...] = ()
+    history_window_start: str | None = None
+    threat_index: tuple[str, ...] = ()
+    threat_query: str | None = None
+    threat_language: Language | None = None
+    threat_filters: tuple[Mapping[str, Any], ...] = ()
+    threat_mapping: tuple[ThreatMapGroup, ...] = ()
+    threat_indicator_path: str | None = None
+    concurrent_searches: Count | None = None
+    items_per_search: Count | None = None
+    anomaly_threshold: Annotated[StrictInt, Field(ge=0)] | None = None
+    machine_learning_job_id: OneOrMore = ()
+
+    @field_validator("interval")
+    @classmethod
+    def _interval_is_a_duration(cls, text: str) -> str:
+        if read_duration(text) <= timedelta(0):
+            raise ValueError(f"`{text}` is no time at all, expected more than 0")
+        return text
+
+    @field_validator("from_", "to")
+    @classmethod
+    def _is_date_math(cls, text: str) -> str:
+        check_date_math(text)
+        return text
+
+
+class Rule(RuleFields):
+    """One detection rule, with the other tables of its file and the place of its query.
+
+    `model_dump(by_alias=True, exclude_unset=True)` gives the fields back as the file wrote them.
+    """
+
+    metadata: Metadata = Field(default_factory=Metadata)
+    transform: Transform = Field(default_factory=Transform)
+    path: Path = Path()
+    """The file that the rule was read from."""
+    query_line: int = 1
+    """The line of the file, from 1, on which the query's text begins: after the quotes and a line end next to them."""
+    query_column: int = 1
+    """The column, from 1 and in characters, of the query's first character."""
+    query_escaped: str = ""
+    """The query as it is spelled in the file where escapes make that differ from its text, else empty."""
+
+    def __hash__(self) -> int:
+        return hash((self.rule_id, self.path))
+
+    @property
+    def every(self) -> timedelta:
+        """The interval as a length of time."""
+        return read_duration(self.interval)
+
+    def window_at(self, now: datetime) -> Window:
+        """The window of a run that starts at `now`; raises ValueError if `from` is later than `to` then."""
+        return Window(resolve(self.from_, now), resolve(self.to, now))
+
+    @property
+    def look_back(self) -> timedelta:
+        """The length of the window of a run; of `from` and `to` that round or that name a date, at a fixed moment."""
+        return resolve(self.to, REFERENCE) - resolve(self.from_, REFERENCE)
+
+    @property
+    def fingerprint(self) -> str:
+        """A hash of all that decides which events are found and when: equal for equal searches, in every process."""
+        parts = {name: getattr(self, name) for name in _SEARCH_FIELDS}
+        parts["exceptions_list"] = [entry.model_dump() for entry in self.exceptions_list]
+        text = json.dumps(parts, sort_keys=True, default=str, ensure_ascii=False)
+        return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+    @property
+    def guide(self) -> str:
+        """The investigation guide with the buttons of `[transform]` filled in, as Kibana reads it."""
+        return _PLACEHOLDER.sub(self._plugin, self.note) if self.transform != Transform() else self.note
+
+    def _plugin(self, found: re.Match[str]) -> str:
+        entries: tuple[Record, ...] = getattr(self.transform, found["plugin"])
+        number = int(found["number"])
+        if number >= len(entries):
+            return found[0]
+        entry = entries[number].model_dump(exclude_unset=True)
+        return f"!{{{found['plugin']}{json.dumps(entry, sort_keys=True, separators=(',', ':'), default=str)}}}"
+
+
+def place_in_file(rule: Rule, line: int, column: int) -> tuple[int, int]:
+    """Line and column in the rule's file of a line and column of its query; all four count from 1, in characters."""
+    if rule.query_escaped:
+        offset = spelled_offset(rule.query_escaped, Lines(rule.query).offset(line, column))
+        line, column = Lines(rule.query_escaped).place(offset)
+    return rule.query_line + line - 1, column + (rule.query_column - 1 if line == 1 else 0)
+
+
+def problem_in_query(rule: Rule, message: str, *, line: int, column: int, width: int = 1) -> Problem:
+    """The error at a line and column of the rule's query, placed in its file; the picture is the query's line."""
+    at_line, at_column = place_in_file(rule, line, column)
+    lines = rule.query.split("\n")
+    drawn = picture(lines[line - 1], at_line, column=column, width=width) if line <= len(lines) else ""
+    return Problem(rule.path, at_line, at_column, "error", message, rule.rule_id, drawn)
+
+
+REFERENCE = datetime(2024, 2, 29, 12, 30, tzinfo=UTC)
+"""The moment at which a rule's look-back is measured without a clock."""
+
+_PLACEHOLDER = re.compile(
+    r"\$(?P<brace>\{)?(?P<plugin>osquery|investigate)_(?P<number>[0-9]{1,4})(?(brace)\})(?![0-9])"
+)
+
+_SEARCH_FIELDS = (
+    "type",
+    "language",
+    "query",
+    "index",
+    "data_view_id",
+    "filters",
+    "event_category_override",
+    "tiebreaker_field",
+    "timestamp_field",
+    "timestamp_override",
+    "timestamp_override_fallback_disabled",
+    "interval",
+    "from_",
+    "to",
+)

@@ -1,0 +1,240 @@
+"""`RuleFile`: what one file holds, a rule or the problems that keep it from being one.
+
+The format is that of elastic/detection-rules: TOML with `[metadata]`, `[rule]` and `[transform]`.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from runner.errors import Problem
+from runner.rules import positions
+from runner.rules.check import OWN_NAMES, check_document
+from runner.rules.finding import RULE_KEYS, Finding, findings_of, kind_of, shortened
+from runner.rules.folder import Stamp, reason, stamp_of
+from runner.rules.near import near_name
+from runner.rules.positions import Lines, Place
+from runner.rules.rule import Rule
+
+LARGEST_FILE = 1 << 20
+"""In bytes; the largest of Elastic's own rule files have 60 KB."""
+_DEEPEST_KEY = 100
+
+
+@dataclass(frozen=True, slots=True)
+class RuleFile:
+    """What one file gave: a rule, or problems, or both (warnings; or the last good version of a file broken since)."""
+
+    path: Path
+    stamp: Stamp
+    rule: Rule | None
+    problems: tuple[Problem, ...] = ()
+    marks: Mapping[str, tuple[int, int, str]] = field(default_factory=dict)
+    """Line, column and picture of the keys `rule_id` and `name`, for problems that involve other files."""
+
+
+def read_rule_file(path: Path, *, named: bool = True) -> RuleFile:
+    """What one file holds; that a file is no rule file at all is an error if it was `named`, else a warning."""
+    try:
+        data, stamp = _read(path)
+    except (OSError, ValueError) as error:
+        return RuleFile(
+            path, (0, 0, 0, 0, 0), None, (Problem(path, 0, 0, "error", f"cannot be read: {reason(error)}"),)
+        )
+    text, problem = _decode(path, data)
+    if problem is None:
+        document, problem = _parse(path, text)
+    if problem is not None:
+        return RuleFile(path, stamp, None, (problem,))
+    if not isinstance(document.get("rule"), dict):
+        return RuleFile(path, stamp, None, (_no_rule(path, document, Lines(text), named=named),))
+    return _read_document(path, stamp, document=document, text=text)
+
+
+def _read(path: Path) -> tuple[bytes, Stamp]:
+    """The file's bytes, at most one more than the limit, and its stamp from before they were read."""
+    with path.open("rb") as file:
+        stamp = stamp_of(os.fstat(file.fileno()))
+        return file.read(LARGEST_FILE + 1), stamp
+
+
+def _decode(path: Path, data: bytes) -> tuple[str, Problem | None]:
+    """The file's text with `\\n` as line end, or a problem."""
+    if len(data) > LARGEST_FILE:
+        message = f"is larger than {LARGEST_FILE >> 20} MiB, which no rule file is"
+        return "", Problem(path, 0, 0, "error", message)
+    if not data.removeprefix(b"\xef\xbb\xbf").strip():
+        return "", Problem(path, 0, 0, "error", "is empty, expected a rule")
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        before = data[: error.start].decode("utf-8", "replace")
+        line, column = before.count("\n") + 1, len(before) - (before.rfind("\n") + 1) + 1
+        hint = "; it looks like UTF-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else ""
+        message = f"is not UTF-8: found the byte 0x{data[error.start]:02x}{hint}"
+        return "", Problem(path, line, column, "error", message)
+    return text.replace("\r\n", "\n"), None
+
+
+_TOML_PLACE = re.compile(r" \(at (?:line (?P<line>\d+), column (?P<column>\d+)|end of document)\)$")
+_DEEP_KEY = re.compile(
+    r"""(?<![\w.-])(?:(?:[A-Za-z0-9_-]+|"[^"\n]*"|'[^'\n]*')[ \t]*\.[ \t]*){%d}""" % _DEEPEST_KEY  # noqa: UP031 braces
+)
+
+
+def _parse(path: Path, text: str) -> tuple[Mapping[str, Any], Problem | None]:
+    """The file's TOML, or a problem."""
+    lines = Lines(text)
+    too_deep = "is nested too deep, deeper than any rule file"
+    # tomllib takes time with the square of a dotted key's length: no matter in a file of a usual size
+    if len(text) > 16_384 and (found := _DEEP_KEY.search(text)):
+        return {}, _at(path, lines, too_deep, offset=found.start())
+    try:
+        return tomllib.loads(text), None
+    except RecursionError:
+        return {}, Problem(path, 0, 0, "error", too_deep)
+    except ValueError as error:
+        message = str(error)
+    place = _TOML_PLACE.search(message)
+    if place is None:
+        return {}, Problem(path, 0, 0, "error", f"is not TOML: {shortened(message)}")
+    said = message[: place.start()]
+    if place["line"] is None:
+        offset, said = _unfinished(text, said)
+    else:
+        offset = lines.offset(int(place["line"]), int(place["column"]))
+    if said == "Cannot overwrite a value":  # tomllib names the end of the value
+        line = text[text.rfind("\n", 0, offset) + 1 : offset]
+        offset -= len(line.lstrip()) if "=" in line else 0
+    return {}, _at(path, lines, f"is not TOML: {_toml_words(said)}", offset=offset)
+
+
+def _toml_words(said: str) -> str:
+    """The parser's message in plainer words."""
+    if said.startswith("Cannot declare"):
+        return "this table is there already"
+    return _TOML_WORDS.get(said, said[:1].lower() + said[1:])
+
+
+_TOML_WORDS = {
+    "Cannot overwrite a value": "this key is there already",
+    "Invalid value": "found no value that TOML knows; strings need quotes",
+}
+
+
+def _unfinished(text: str, message: str) -> tuple[int, str]:
+    """Where the string or bracket begins that has no end; else the end of the text and the message as it is."""
+    try:
+        positions.find_places(text)
+    except positions.Unfinished as unfinished:
+        if unfinished.offset < len(text):
+            return unfinished.offset, "what begins here has no end"
+    except RecursionError:
+        pass  # the place is a courtesy: the end of the text will do
+    return len(text.rstrip()), message
+
+
+def _at(path: Path, lines: Lines, message: str, *, offset: int, width: int = 1) -> Problem:
+    line, column = lines.place(offset)
+    return Problem(path, line, column, "error", message, picture=lines.picture(line, column, width=width))
+
+
+def _no_rule(path: Path, document: Mapping[str, Any], lines: Lines, *, named: bool) -> Problem:
+    """The problem of a file that has no `[rule]` table."""
+    if "rule" in document:
+        place = _places(lines.text).get(("rule",))
+        found = "[[rule]], a list" if isinstance(document["rule"], list) else kind_of(document["rule"])
+        message = f"`rule` is {found}, expected one table [rule]"
+        return _at(path, lines, message, offset=place.key) if place else Problem(path, 0, 0, "error", message)
+    places = _places(lines.text)
+    for name in document:
+        if name in RULE_KEYS:
+            message = f"no [rule] table: `{name}` stands above the header of its table; it belongs in [rule]"
+        elif near_name(name, ("rule",)):
+            message = f"no [rule] table; found `{shortened(name)}`; did you mean `rule`?"
+        else:
+            continue
+        if place := places.get((name,)):
+            return _at(path, lines, message, offset=place.key, width=place.key_end - place.key)
+        return Problem(path, 0, 0, "error", message)
+    if "exceptions" in document or "containers" in document:
+        return Problem(
+            path, 0, 0, "error" if named else "warning", "is an exception list, not a rule: it is not applied"
+        )
+    half_a_rule = any(name in document for name in ("metadata", "transform"))
+    if named or half_a_rule or not document:
+        return Problem(path, 0, 0, "error", "no [rule] table: this is no rule file")
+    return Problem(path, 0, 0, "warning", "no [rule] table: this is no rule file, passed over")
+
+
+def _places(text: str) -> Mapping[positions.Path, Place]:
+    try:
+        return positions.find_places(text)
+    except RecursionError:
+        return {}  # nested almost too deep: problems are shown without a line
+
+
+def _read_document(path: Path, stamp: Stamp, *, document: Mapping[str, Any], text: str) -> RuleFile:
+    """The rule of a document that has a `[rule]` table, and its problems in the order of their places."""
+    lines, places = Lines(text), _places(text)
+    findings = check_document(document)
+    table = {name: value for name, value in document["rule"].items() if name not in OWN_NAMES}
+    parts = {name: document[name] for name in ("metadata", "transform") if name in document}
+    rule = None
+    try:
+        rule = Rule.model_validate({**table, **parts, "path": path, **_query_place(table, lines, places)})
+    except ValidationError as error:
+        findings += findings_of(error, document)
+    rule_id = table.get("rule_id")
+    named = rule_id if isinstance(rule_id, str) and rule_id else None
+    problems = sorted(
+        (_problem(finding, path, lines=lines, places=places, rule_id=named) for finding in dict.fromkeys(findings)),
+        key=lambda problem: (problem.line, problem.column),
+    )
+    if any(problem.severity == "error" for problem in problems):
+        rule = None
+    marks = {name: _mark(lines, places.get(("rule", name))) for name in ("rule_id", "name")}
+    return RuleFile(path, stamp, rule, tuple(problems), marks)
+
+
+def _query_place(table: Mapping[str, Any], lines: Lines, places: Mapping[positions.Path, Place]) -> dict[str, Any]:
+    """The attributes of the rule that say where its query stands in the file."""
+    place = places.get(("rule", "query"))
+    query = table.get("query")
+    if place is None or not isinstance(query, str):
+        return {}
+    start = positions.string_start(lines.text, place.value)
+    spelled = lines.text[start : positions.string_end(lines.text, place)]
+    line, column = lines.place(start)
+    return {"query_line": line, "query_column": column, "query_escaped": spelled if spelled != query else ""}
+
+
+def _problem(
+    finding: Finding, path: Path, *, lines: Lines, places: Mapping[positions.Path, Place], rule_id: str | None
+) -> Problem:
+    """The finding with its line, column and picture."""
+    steps, at = finding.path, finding.at
+    while steps and steps not in places:
+        steps, at = steps[:-1], "key"
+    place = places.get(steps)
+    if place is None:
+        return Problem(path, 0, 0, finding.severity, finding.message, rule_id)
+    start, end = (place.value, place.end) if at == "value" else (place.key, place.key_end)
+    line, column = lines.place(start)
+    drawn = lines.picture(line, column, width=end - start)
+    return Problem(path, line, column, finding.severity, finding.message, rule_id, drawn)
+
+
+def _mark(lines: Lines, place: Place | None) -> tuple[int, int, str]:
+    if place is None:
+        return 0, 0, ""
+    line, column = lines.place(place.value)
+    return line, column, lines.picture(line, column, width=place.end - place.value)
