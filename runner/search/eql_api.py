@@ -1,0 +1,293 @@
+"""`EqlApiSearch`: rules asked of a cluster through Elasticsearch's EQL search API.
+
+The request follows Kibana's detection engine but for four deliberate differences: the earliest matches come first
+(`result_position` is `head`), partial answers are refused, the search is asynchronous so that it can be stopped, and
+`size` is the caller's.
+API: https://www.elastic.co/guide/en/elasticsearch/reference/8.19/eql-search-api.html
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from runner.elastic import Elastic
+from runner.errors import ClusterError, Problem, RunnerError, SearchError, UnreachableError
+from runner.rules.rule import Rule
+from runner.search.findings import PLACE, failed_shards, query_error, subject_of
+from runner.search.request_body import asked_fields, range_filter, rule_filter, timestamps_of
+from runner.search.search import Hit, Match, SearchRequest, SearchResult
+from runner.windows import Window
+
+LARGEST_SIZE = 10_000
+"""The most matches that one EQL search may return (`index.max_result_window`)."""
+
+_LOG = logging.getLogger("runner.search.eql_api")
+_GRACE = 5.0
+"""Seconds that an HTTP request may outlive the search's time, so that the server's "still running" arrives."""
+_UNKNOWN_INDEX = re.compile(r"Unknown index \[[^\]]*\]")
+_QUERY_FAULTS = frozenset({"verification_exception", "parsing_exception", "planning_exception", "folding_exception"})
+"""Error types that lie in the query or the mapping, not in the moment: the same request fails the same way."""
+
+
+class EqlApiSearch:
+    """Rules asked through `_eql/search`. Implements `Search`.
+
+    `timeout` is how long one search may take in seconds; one that takes longer is stopped on the server and its window
+    stays owed. `wait` is how long one HTTP request waits for it. At most `concurrency` searches run at a time.
+    """
+
+    def __init__(
+        self,
+        client: Elastic,
+        *,
+        concurrency: int = 4,
+        timeout: float = 120.0,
+        wait: float = 5.0,
+        keep_alive: str = "5m",
+        fetch_size: int | None = None,
+    ) -> None:
+        self._client = client
+        self._concurrency = max(1, concurrency)
+        self._timeout = timeout
+        # An HTTP request that waits longer than it may take would be cut off by our own side.
+        self._wait = min(wait, client.connection.request_timeout / 2)
+        self._keep_alive = keep_alive
+        self._fetch_size = fetch_size
+        # Servers before 8.18 do not know the flag, and always refuse partial answers. Found out from their answer.
+        self._partial_flag = True
+
+    async def prepare(self, rules: Sequence[Rule]) -> Sequence[Problem]:
+        """No problems: the cluster compiles a query when it is asked, and its findings are that result's error."""
+        return ()
+
+    async def run(self, requests: Sequence[SearchRequest]) -> AsyncGenerator[SearchResult, None]:
+        """One result per request, as they get done.
+
+        Closing the iterator stops the searches that still run, on the server too. If the cluster turns out to be away,
+        the requests that were not sent yet fail at once with the same error.
+        """
+        waiting = list(reversed(requests))
+        running: set[asyncio.Task[SearchResult]] = set()
+        away: str | None = None
+        try:
+            while waiting or running:
+                while waiting and len(running) < self._concurrency:
+                    request = waiting.pop()
+                    if away is not None:
+                        yield SearchResult(request, error=away)
+                    else:
+                        running.add(asyncio.create_task(self._result(request)))
+                if not running:
+                    continue
+                done, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+                for task in done:
+                    result = task.result()
+                    lost = away is None and waiting and isinstance(result, _Unreachable)
+                    if lost and not await self._client.answers():
+                        away = result.error
+                    yield result
+        finally:
+            for task in running:
+                task.cancel()
+            await asyncio.gather(*running, return_exceptions=True)
+
+    async def close(self) -> None:
+        """Nothing to close: the client belongs to whoever opened it."""
+
+    async def _result(self, request: SearchRequest) -> SearchResult:
+        loop = asyncio.get_running_loop()
+        started = loop.time()
+        try:
+            result = await self._ask(request, deadline=started + self._timeout)
+        except UnreachableError as error:
+            result = _Unreachable(request, error=str(error))
+        except _NoSuchApiError as error:
+            result = NoEql(request, error=str(error), retryable=False)
+        except SearchError as error:
+            result = SearchResult(request, error=str(error), retryable=error.retryable)
+        except RunnerError as error:
+            result = SearchResult(request, error=f"{subject_of(request.rule)}: {error}")
+        return replace(result, took_ms=(loop.time() - started) * 1_000)
+
+    async def _ask(self, request: SearchRequest, *, deadline: float) -> SearchResult:
+        """The result of one search; raises RunnerError if it failed or is partial."""
+        size = max(1, min(request.size, LARGEST_SIZE))
+        try:
+            answer = await self._answer(request, size, deadline=deadline)
+        except ClusterError as error:
+            if _no_index(error):
+                warning = f"no index matches {', '.join(request.rule.index)}: nothing was searched"
+                return SearchResult(request, warnings=(warning,))
+            raise _search_error(error, request.rule) from None
+        if trouble := _partial(answer):
+            raise SearchError(f"{subject_of(request.rule)}: {trouble}", rule_id=request.rule.rule_id)
+        matches = read_matches(answer)
+        if matches is None:
+            raise SearchError(
+                f"{subject_of(request.rule)}: the answer has neither `hits.events` nor `hits.sequences`",
+                rule_id=request.rule.rule_id,
+            )
+        warnings: tuple[str, ...] = ()
+        if len(matches) >= size < request.size:
+            warnings = (f"more than {size:,} matches in the window, the most that one EQL search returns",)
+        return SearchResult(request, matches=matches, exhausted=len(matches) < size, warnings=warnings)
+
+    async def _answer(self, request: SearchRequest, size: int, *, deadline: float) -> Mapping[str, Any]:
+        """The completed answer, polled for as long as it runs; a search that is given up is deleted on the server."""
+        answer = await self._submitted(request, size, deadline=deadline)
+        search_id = answer.get("id")
+        if search_id is None:
+            return answer
+        try:
+            while answer.get("is_running"):
+                left = deadline - asyncio.get_running_loop().time()
+                if left <= 0:
+                    raise SearchError(
+                        f"{subject_of(request.rule)}: the search took longer than {self._timeout:g} s and was stopped",
+                        rule_id=request.rule.rule_id,
+                    )
+                answer = await self._client.eql_get(search_id, params=self._patience(left), deadline=deadline + _GRACE)
+            return answer
+        finally:
+            await asyncio.shield(self._delete(search_id))
+
+    async def _submitted(self, request: SearchRequest, size: int, *, deadline: float) -> Mapping[str, Any]:
+        """The first answer. If cancelled meanwhile, awaits it all the same, to learn the id and delete it."""
+        task = asyncio.create_task(self._submit(request, size, deadline=deadline))
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            await asyncio.wait((task,), timeout=self._wait + 1)
+            if not task.done():
+                task.cancel()
+            elif not task.cancelled() and task.exception() is None and (search_id := task.result().get("id")):
+                await self._delete(search_id)
+            raise
+
+    async def _submit(self, request: SearchRequest, size: int, *, deadline: float) -> Mapping[str, Any]:
+        rule = request.rule
+        body = build_body(rule, request.window, size=size)
+        if self._fetch_size:
+            body["fetch_size"] = self._fetch_size
+        while True:
+            if self._partial_flag:
+                body["allow_partial_search_results"] = False
+            left = deadline - asyncio.get_running_loop().time()
+            params = {"allow_no_indices": True, "ignore_unavailable": True, **self._patience(left)}
+            try:
+                return await self._client.eql_submit(
+                    rule.index, body, params=params, deadline=deadline + _GRACE, opaque_id=f"rule-runner:{rule.rule_id}"
+                )
+            except ClusterError as error:
+                if "allow_partial_search_results" not in error.reason or error.status != 400:
+                    raise
+                if body.pop("allow_partial_search_results", None) is None:
+                    raise
+                self._partial_flag = False
+
+    def _patience(self, left: float) -> dict[str, str]:
+        """How long the server waits before it says "still running", and how long it keeps a search nobody asks for."""
+        wait_ms = max(1, int(min(self._wait, left) * 1_000))
+        return {"wait_for_completion_timeout": f"{wait_ms}ms", "keep_alive": self._keep_alive}
+
+    async def _delete(self, search_id: str) -> None:
+        try:
+            await self._client.eql_delete(search_id)
+        except RunnerError as error:
+            # The server drops it by itself when `keep_alive` has passed.
+            _LOG.warning("an EQL search could not be deleted: %s", error)
+
+
+class _Unreachable(SearchResult):
+    """A result whose search failed because the cluster could not be reached."""
+
+
+class NoEql(SearchResult):
+    """A result that failed because the cluster has no EQL search API at all."""
+
+
+class _NoSuchApiError(SearchError):
+    """The cluster has no EQL search API."""
+
+
+def build_body(rule: Rule, window: Window, *, size: int) -> dict[str, Any]:
+    """The body of the EQL search request for one rule over one window."""
+    primary, secondary = timestamps_of(rule)
+    in_window = range_filter(window, primary, secondary=secondary)
+    body: dict[str, Any] = {
+        "query": rule.query,
+        "size": size,
+        "result_position": "head",
+        "filter": {"bool": {"filter": [in_window, rule_filter(rule)]}},
+        "fields": asked_fields(rule),
+    }
+    optional = {
+        "timestamp_field": rule.timestamp_field,
+        "event_category_field": rule.event_category_override,
+        "tiebreaker_field": rule.tiebreaker_field,
+    }
+    return body | {name: value for name, value in optional.items() if value}
+
+
+def read_matches(answer: Mapping[str, Any]) -> tuple[Match, ...] | None:
+    """The matches of an EQL search answer in the order of the answer; None if it has no place for any."""
+    hits = answer.get("hits") or {}
+    if (events := hits.get("events")) is not None:
+        return tuple(Match((_hit(event),), is_sequence=False) for event in events)
+    if (sequences := hits.get("sequences")) is not None:
+        return tuple(
+            Match(
+                tuple(_hit(event) for event in sequence.get("events", ())),
+                is_sequence=True,
+                join_keys=tuple(sequence.get("join_keys", ())),
+            )
+            for sequence in sequences
+        )
+    return None
+
+
+def _hit(event: Mapping[str, Any]) -> Hit:
+    return Hit(
+        index=event.get("_index", ""),
+        id=event.get("_id", ""),
+        source=event.get("_source") or {},
+        fields=event.get("fields") or {},
+        missing=bool(event.get("missing", False)),
+    )
+
+
+def _partial(answer: Mapping[str, Any]) -> str | None:
+    """What makes the answer less than the whole, or None."""
+    if failures := answer.get("shard_failures"):
+        return failed_shards(failures)
+    if answer.get("timed_out"):
+        return "the search timed out on the server"
+    if answer.get("is_partial"):
+        return "the answer is partial: some shards did not answer"
+    return None
+
+
+def _no_index(error: ClusterError) -> bool:
+    """True if nothing is wrong but that no index is there."""
+    if error.type == "index_not_found_exception":
+        return True
+    problems = [found["text"] for found in PLACE.finditer(error.reason)] or [error.reason]
+    return error.type == "verification_exception" and all(_UNKNOWN_INDEX.search(text) for text in problems)
+
+
+def _search_error(error: ClusterError, rule: Rule) -> SearchError:
+    if error.no_such_api:
+        return _NoSuchApiError(
+            f"{subject_of(rule)}: this cluster has no EQL ({error.reason}); search files instead (--events), "
+            "or use a cluster with the EQL plugin",
+            rule_id=rule.rule_id,
+            retryable=False,
+        )
+    if error.type in _QUERY_FAULTS:
+        return query_error(error.reason, rule)
+    return SearchError(f"{subject_of(rule)}: {error}", rule_id=rule.rule_id, retryable=error.status != 400)

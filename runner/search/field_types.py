@@ -1,0 +1,116 @@
+"""What the indices of a rule say of its fields, as their field capabilities tell it; kept for some minutes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from runner.elastic import Elastic
+from runner.eql import ast
+from runner.eql.errors import EqlError
+from runner.eql.parser import parse
+from runner.events.batch import STREAM_FIELDS
+from runner.events.schema import Schema, schema_from_field_caps
+from runner.rules.rule import Rule
+
+_DOT = "·"
+_STREAM_NAMES = frozenset(stream.name for stream in STREAM_FIELDS)
+
+
+@dataclass(frozen=True, slots=True)
+class FieldTypes:
+    """The fields of the indices behind some patterns. `unsearchable` are those that some index cannot search in."""
+
+    indices: tuple[str, ...]
+    schema: Schema
+    unsearchable: frozenset[str] = frozenset()
+
+
+@dataclass(slots=True)
+class _Known:
+    """What is known of one list of patterns; `asked` are the names that were asked for, with `*` for all."""
+
+    wanted: set[str] = field(default_factory=set)
+    asked: frozenset[str] = frozenset()
+    read_at: float = 0.0
+    types: FieldTypes | None = None
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+
+class FieldTypeCache:
+    """Asks for the types of the fields that rules name, once for all rules over the same indices.
+
+    What was read is used for `fresh_for` seconds.
+    """
+
+    def __init__(self, client: Elastic, *, fresh_for: float = 300.0) -> None:
+        self._client = client
+        self._fresh_for = fresh_for
+        self._known: dict[tuple[str, ...], _Known] = {}
+
+    def want(self, rule: Rule) -> None:
+        """Ask for this rule's fields, too, when the fields of its indices are read next."""
+        self._known.setdefault(rule.index, _Known()).wanted.update(_asked_names(rule))
+
+    async def types(self, patterns: tuple[str, ...], *, all_fields: bool = False) -> FieldTypes:
+        """The types of the wanted fields, or of all; those may have been read a while ago. Raises RunnerError."""
+        known = self._known.setdefault(patterns, _Known())
+        async with known.lock:
+            now = asyncio.get_running_loop().time()
+            asked = frozenset({"*"} if all_fields or "*" in known.asked else known.wanted)
+            if known.types is None or not asked <= known.asked or now - known.read_at > self._fresh_for:
+                answer = await self._client.field_caps(patterns, sorted(asked))
+                types = _read(answer)
+                known.types = known.types if known.types == types else types
+                known.asked, known.read_at = asked, now
+            return known.types
+
+
+def _read(answer: Mapping[str, Any]) -> FieldTypes:
+    schema = schema_from_field_caps(answer)
+    own = {
+        name: found if name in _STREAM_NAMES else replace(found, path=name.replace(".", _DOT))
+        for name, found in schema.fields.items()
+    }
+    unsearchable = {
+        name
+        for name, kinds in answer["fields"].items()
+        for kind, about in kinds.items()
+        if kind != "unmapped" and not about.get("searchable", True)
+    }
+    return FieldTypes(tuple(answer.get("indices") or ()), Schema(own), frozenset(unsearchable))
+
+
+def _asked_names(rule: Rule) -> Iterator[str]:
+    """The names to ask for: fields, what is below them (keyword sub-fields) and above them (flattened, nested)."""
+    for name in {*_names(rule)}:
+        yield name
+        yield f"{name}.*"
+        end = name.rfind(".")
+        while end > 0:
+            yield name[:end]
+            end = name.rfind(".", 0, end)
+
+
+def _names(rule: Rule) -> Iterable[str]:
+    """Every field that the rule names; none but the rule's own fields if its query cannot be read."""
+    yield rule.event_category_override or "event.category"
+    yield rule.timestamp_field or "@timestamp"
+    if rule.tiebreaker_field:
+        yield rule.tiebreaker_field
+    try:
+        statement = parse(rule.query)
+    except EqlError:
+        return
+    for query in ast.event_queries(statement):
+        yield from (node.name for node, _ in ast.walk(query.condition) if isinstance(node, ast.Name))
+    body = statement.body
+    if isinstance(body, ast.EventQuery):
+        return
+    terms = body.terms
+    if isinstance(body, ast.Sequence) and body.until is not None:
+        terms = (*terms, body.until)
+    keys = (*body.keys, *(key for term in terms for key in term.keys))
+    yield from (key.name for key in keys if isinstance(key, ast.Name))

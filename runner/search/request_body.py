@@ -1,0 +1,56 @@
+"""What a request for a rule's events holds, whichever API it goes to: window, the rule's own filters, fields."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from runner.rules.rule import Rule
+from runner.windows import Window, iso
+
+_DATE_FORMAT = "strict_date_optional_time"
+
+
+def timestamps_of(rule: Rule) -> tuple[str, str | None]:
+    """The field that selects by time, and the one used where it is absent."""
+    primary = rule.timestamp_override or "@timestamp"
+    if primary == "@timestamp" or rule.timestamp_override_fallback_disabled:
+        return primary, None
+    return primary, "@timestamp"
+
+
+def range_filter(window: Window, primary: str, *, secondary: str | None) -> dict[str, Any]:
+    """Events within the window, both ends included, by `primary` or, where an event has none, by `secondary`."""
+
+    def within(name: str) -> dict[str, Any]:
+        return {"range": {name: {"gte": iso(window.start), "lte": iso(window.end), "format": _DATE_FORMAT}}}
+
+    if secondary is None:
+        return within(primary)
+    absent = {"bool": {"must_not": {"exists": {"field": primary}}}}
+    fallback = {"bool": {"filter": [within(secondary), absent]}}
+    return {"bool": {"should": [within(primary), fallback], "minimum_should_match": 1}}
+
+
+def has_filters(rule: Rule) -> bool:
+    """Whether the rule has a filter that is not disabled."""
+    return any(not (entry.get("meta") or {}).get("disabled") for entry in rule.filters)
+
+
+def rule_filter(rule: Rule) -> dict[str, Any]:
+    """The rule's own `filters`, in the form that Kibana gives them; disabled ones are left out."""
+    wanted: list[Any] = []
+    unwanted: list[Any] = []
+    for entry in rule.filters:
+        meta = entry.get("meta") or {}
+        if meta.get("disabled"):
+            continue
+        clause = entry.get("query") or {key: entry[key] for key in entry if key not in ("meta", "$state")}
+        (unwanted if meta.get("negate") else wanted).append(clause)
+    return {"bool": {"must": [], "filter": wanted, "should": [], "must_not": unwanted}}
+
+
+def asked_fields(rule: Rule) -> list[dict[str, Any]]:
+    """The `fields` to ask for with a document that an alert is made of: all, and the times in one format."""
+    fields: list[dict[str, Any]] = [{"field": "*", "include_unmapped": True}]
+    fields += [{"field": name, "format": _DATE_FORMAT} for name in timestamps_of(rule) if name]
+    return fields
