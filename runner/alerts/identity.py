@@ -1,0 +1,107 @@
+"""The identity of an event and the ids of alerts: the same events give the same ids, wherever and whenever.
+
+The recipe is ours, not Kibana's. Kibana hashes the concrete backing index, the document's id, its version, the space
+and the rule's saved-object id, joined without separators. So its ids change when an index is reindexed or becomes a
+searchable snapshot, and a document without an index has none. Here an id rests on the data stream and `_id`, or on what
+the document itself says it is; parts are length-prefixed, so no two different lists of parts can read the same.
+
+Events with the same identity cannot be told apart: two plain documents with equal `agent.id` and `event.id`, or two
+with equal content, count as one event, also inside one batch.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import uuid
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from runner.alerts.source_fields import flat_values, value_at
+from runner.events.origin import data_stream_of
+from runner.rules.rule import Rule
+from runner.search.search import Hit, Match
+
+_NAMESPACE = uuid.UUID("5b0f1c52-7d0e-5a63-9d4c-5f0e9b6f2a17")
+"""The uuid5 name space of rule uuids; part of every alert id, never to be changed."""
+
+
+def event_identity(hit: Hit) -> str:
+    """A text that is equal for two hits if, as far as can be known, they are the same event.
+
+    Data stream and `_id` of an indexed document; else `agent.id` and `event.id` of a plain one; else a hash of its
+    content, which depends neither on the order of its keys nor on their spelling (`{"a": {"b": 1}}` or `{"a.b": 1}`).
+    """
+    if hit.index and hit.id:
+        return _joined("document", data_stream_of(hit.index), hit.id)
+    agent, event = _text_at(hit.source, "agent.id"), _text_at(hit.source, "event.id")
+    if agent and event:
+        return _joined("event", agent, event)
+    return _joined("content", content_hash(hit.source), hit.id)
+
+
+def content_hash(source: Mapping[str, Any]) -> str:
+    """SHA-256, as hex, of the document in a canonical form: flattened, sorted, without empty objects."""
+    return hashlib.sha256(_canonical(source).encode()).hexdigest()
+
+
+def rule_uuid(rule_id: str, space: str) -> str:
+    """The `kibana.alert.rule.uuid` of a rule: stable for its signature id and the space its alerts are written to."""
+    return str(uuid.uuid5(_NAMESPACE, _joined(space, rule_id)))
+
+
+def event_alert_id(rule: str, event: str) -> str:
+    """The id of the alert that the rule with the uuid `rule` makes of one event identity."""
+    return _digest("event alert", rule, event)
+
+
+def group_id(rule: str, events: Sequence[str]) -> str:
+    """The id of a sequence's shell alert, which is its group's id; the same events in the same order give the same."""
+    return _digest("sequence alert", rule, *events)
+
+
+def block_id(group: str, position: int) -> str:
+    """The id of the building block for the event at `position`, counted from 0, of a group."""
+    return _digest("building block", group, str(position))
+
+
+def alert_ids(match: Match, rule: Rule, space: str) -> tuple[str, ...]:
+    """The ids of the alerts that `build_alerts` would make, in its order, without making them.
+
+    The last one is the head's: of the event alert, or of the shell after its building blocks.
+    """
+    owner = rule_uuid(rule.rule_id, space)
+    events = [event_identity(hit) for hit in match.hits if not hit.missing]
+    if not match.is_sequence:
+        return (event_alert_id(owner, events[0]),)
+    group = group_id(owner, events)
+    return (*(block_id(group, position) for position in range(len(events))), group)
+
+
+def _digest(*parts: str) -> str:
+    return hashlib.sha256(_joined("rule-runner 1", *parts).encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def _joined(*parts: str) -> str:
+    """Each part after its length in characters and a colon, so that no part can pass for two."""
+    return "".join(f"{len(part)}:{part}" for part in parts)
+
+
+def _text_at(source: Mapping[str, Any], path: str) -> str:
+    value = value_at(source, path)
+    if isinstance(value, list) and len(value) == 1:
+        value = value[0]
+    if isinstance(value, (str, int)) and not isinstance(value, bool):
+        return str(value)
+    return ""
+
+
+def _canonical(value: Any) -> str:
+    if isinstance(value, Mapping):
+        flat: dict[str, list[str]] = {}
+        for path, leaf in flat_values(value):
+            flat.setdefault(path, []).append(_canonical(leaf))
+        return json.dumps({path: sorted(leaves) for path, leaves in flat.items()}, sort_keys=True)
+    if isinstance(value, (list, tuple)):
+        return "[" + ",".join(_canonical(member) for member in value) + "]"
+    return json.dumps(value)
