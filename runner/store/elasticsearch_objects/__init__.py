@@ -1,0 +1,1 @@
+"""Everything that the runner creates in Elasticsearch: templates, indices, lifecycle policies and roles."""

@@ -1,0 +1,94 @@
+"""The stores that live in the process: for `--dry-run` and for tests. Same contract as the others, gone at exit."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+
+import orjson
+
+from runner.alerts.alert import Alert
+from runner.report import RuleRun
+from runner.store.row import AlertRow, alert_row
+from runner.store.store import AlertFilter, RuleState, StoredAlert, WriteResult, state_after
+
+KEPT_RUNS = 1_000
+"""How many runs of a rule a ledger remembers one by one."""
+LONGEST_ANSWER = 100
+"""How many alerts `get` returns at most for a prefix that many share."""
+
+
+class MemoryStore:
+    """An `AlertStore` and a `Ledger` in memory."""
+
+    def __init__(self) -> None:
+        self._rows: dict[str, AlertRow] = {}
+        self._runs: dict[str, deque[RuleRun]] = {}
+        self._states: dict[str, RuleState] = {}
+
+    async def known(self, ids: Collection[str]) -> frozenset[str]:
+        """Those of `ids` that are stored."""
+        return frozenset(id_ for id_ in ids if id_ in self._rows)
+
+    async def create(self, alerts: Sequence[Alert]) -> WriteResult:
+        """Store each alert whose id is not there yet."""
+        created: set[str] = set()
+        duplicates: set[str] = set()
+        rejected: dict[str, str] = {}
+        for alert in alerts:
+            if alert.id in self._rows:
+                duplicates.add(alert.id)
+                continue
+            try:
+                self._rows[alert.id] = alert_row(alert)
+                created.add(alert.id)
+            except ValueError as error:
+                rejected[alert.id] = str(error)
+        return write_result(created, duplicates, rejected=rejected)
+
+    async def find(self, wanted: AlertFilter) -> AsyncIterator[StoredAlert]:
+        """Matching alerts, newest detection first; of one detection time the one written last comes first."""
+        rows = [row for row in reversed(self._rows.values()) if row.is_wanted(wanted)]
+        rows.sort(key=lambda row: -row.detected)
+        for row in rows[: wanted.limit]:
+            yield _stored(row)
+
+    async def get(self, prefix: str) -> Sequence[StoredAlert]:
+        """The alert of that id, else those whose id starts with it, by id, at most `LONGEST_ANSWER`; none for ""."""
+        if not prefix:
+            return ()
+        if prefix in self._rows:
+            return (_stored(self._rows[prefix]),)
+        found = sorted(id_ for id_ in self._rows if id_.startswith(prefix))
+        return tuple(_stored(self._rows[id_]) for id_ in found[:LONGEST_ANSWER])
+
+    async def group(self, group_id: str) -> Sequence[StoredAlert]:
+        """The building blocks of a shell alert, by `kibana.alert.group.index`."""
+        blocks = [row for row in self._rows.values() if row.group_id == group_id and row.kind == "building_block"]
+        return tuple(_stored(row) for row in sorted(blocks, key=lambda row: row.group_index or 0))
+
+    async def read(self) -> Mapping[str, RuleState]:
+        """The state of every rule that ever ran, by rule id."""
+        return dict(self._states)
+
+    async def record(self, run: RuleRun, fingerprint: str) -> None:
+        """Add one run; its window counts as searched if the run is complete."""
+        self._states[run.rule_id] = state_after(self._states.get(run.rule_id), run, fingerprint)
+        self._runs.setdefault(run.rule_id, deque(maxlen=KEPT_RUNS)).append(run)
+
+    async def runs(self, rule_id: str, limit: int = KEPT_RUNS) -> Sequence[RuleRun]:
+        """The last runs of a rule, newest first."""
+        return tuple(reversed(self._runs.get(rule_id, ())))[:limit]
+
+    async def close(self) -> None:
+        """Nothing to close."""
+
+
+def write_result(created: set[str], duplicates: set[str], *, rejected: Mapping[str, str]) -> WriteResult:
+    """The result of a write; an id that stands in the batch twice counts for its first alert that was stored."""
+    rejected = {id_: reason for id_, reason in rejected.items() if id_ not in created}
+    return WriteResult(frozenset(created), frozenset(duplicates - created), rejected or None)
+
+
+def _stored(row: AlertRow) -> StoredAlert:
+    return StoredAlert(row.id, "memory", orjson.loads(row.document))

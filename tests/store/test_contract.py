@@ -1,0 +1,222 @@
+"""What every store promises, asked of each of them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+
+from runner.alerts.alert import Alert
+from runner.report import RuleRun
+from runner.store.memory import MemoryStore
+from runner.store.sqlite import SqliteStore
+from runner.store.store import KEPT_SPANS, AlertFilter
+from runner.windows import Window
+from tests.store.alerts import Made, Store, alert_id, at, found, found_ids, run
+
+BACKENDS: dict[str, Callable[[Path], Store]] = {
+    "memory": lambda _: MemoryStore(),
+    "sqlite": lambda folder: SqliteStore(folder / "alerts.db"),
+}
+MADE = Made()
+
+
+@pytest.fixture(params=sorted(BACKENDS))
+async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Store]:
+    backend = BACKENDS[request.param](tmp_path)
+    yield backend
+    await backend.close()
+
+
+async def test_what_is_stored_is_read_back_equal(store: Store) -> None:
+    text = 'Zürich 東京 🦊 \u202e \x7f "quoted" \\ \n'
+    alert = MADE.alert(
+        "a", **{"message": text, "n": [1, 1.5, -(2**63), 2**64 - 1, None, True, {"x": []}], "ключ": {"é": 1}}
+    )
+    result = await store.create([alert])
+    assert (result.created, result.duplicates, result.rejected) == ({alert.id}, frozenset(), None)
+    stored = await found(store)
+    assert [one.id for one in stored] == [alert.id]
+    assert stored[0].document == alert.document
+
+
+async def test_an_alert_that_is_there_is_never_changed(store: Store) -> None:
+    await store.create([MADE.alert("a", message="first")])
+    result = await store.create([MADE.alert("a", message="second"), MADE.alert("b")])
+    assert (result.created, result.duplicates) == ({alert_id("b")}, {alert_id("a")})
+    assert (await store.get(alert_id("a")))[0].document["message"] == "first"
+
+
+async def test_an_alert_is_kept_as_it_was_when_it_was_given(store: Store) -> None:
+    alert = MADE.alert("a", message="first")
+    await store.create([alert])
+    document: Any = alert.document
+    document["message"] = "second"
+    assert (await found(store))[0].document["message"] == "first"
+
+
+async def test_a_repeat_inside_a_batch_is_one_alert(store: Store) -> None:
+    result = await store.create([MADE.alert("a", message="first"), MADE.alert("a", message="second")])
+    assert (result.created, result.duplicates, result.rejected) == ({alert_id("a")}, frozenset(), None)
+    assert [one.document["message"] for one in await found(store)] == ["first"]
+
+
+async def test_a_bad_document_stops_no_other(store: Store) -> None:
+    result = await store.create([MADE.alert("a"), MADE.alert("bad", **{"@timestamp": "yesterday"}), MADE.alert("c")])
+    assert result.created == {alert_id("a"), alert_id("c")}
+    assert result.rejected is not None
+    assert list(result.rejected) == [alert_id("bad")]
+    assert "'yesterday'" in result.rejected[alert_id("bad")]
+    result = await store.create([MADE.alert("odd", value=object())])
+    assert result.rejected is not None
+    assert "not JSON" in result.rejected[alert_id("odd")]
+
+
+async def test_known_ids(store: Store) -> None:
+    await store.create([MADE.alert(number) for number in range(1_200)])
+    asked = [alert_id(number) for number in range(600, 1_800)]
+    assert await store.known(asked) == {alert_id(number) for number in range(600, 1_200)}
+    assert await store.known([]) == frozenset()
+
+
+async def test_nothing_to_store_is_nothing(store: Store) -> None:
+    assert (await store.create([])).created == frozenset()
+    assert await found(store) == []
+    assert await store.read() == {}
+
+
+async def test_newest_first_and_the_limit(store: Store) -> None:
+    await store.create([Made(minute=5).alert("b"), Made(minute=1).alert("a"), Made(minute=5).alert("c")])
+    await store.create([Made(minute=3).alert("d")])
+    assert await found_ids(store) == [alert_id(name) for name in "cbda"]
+    assert await found_ids(store, limit=2) == [alert_id("c"), alert_id("b")]
+    assert await found_ids(store, limit=0) == []
+
+
+async def test_filters(store: Store) -> None:
+    await store.create(MADE.group("g"))
+    await store.create([Made("rule-2", 5).alert("x", host={"name": ["db-01", "db-1"], "id": "h2"})])
+    await store.create([Made("rule-2", 7).alert("y", **{"host": {}, "host.id": "h3"})])
+    assert await found_ids(store) == [alert_id("y"), alert_id("x"), alert_id("g")]
+    assert await found_ids(store, rule_id="rule-1") == [alert_id("g")]
+    assert await found_ids(store, rule_id="rule") == []
+    assert len(await found_ids(store, rule_id="rule-1", building_blocks=True)) == 3
+    assert await found_ids(store, since=at(5)) == [alert_id("y"), alert_id("x")]
+    assert await found_ids(store, until=at(5)) == [alert_id("x"), alert_id("g")]
+    assert await found_ids(store, since=at(1), until=at(6)) == [alert_id("x")]
+    for host, expected in {
+        "db-1": ["x"],
+        "db-01": ["x"],
+        "h2": ["x"],
+        "h3": ["y"],
+        "web-01": ["g"],
+        "db": [],
+        "%": [],
+    }.items():
+        assert await found_ids(store, host=host) == [alert_id(name) for name in expected]
+
+
+async def test_an_alert_by_the_beginning_of_its_id(store: Store) -> None:
+    alerts = [Alert(id_, "r", "event", MADE.alert("a").document) for id_ in ("abc1", "abc2", "abc", "b%c")]
+    await store.create(alerts)
+    for prefix, expected in {
+        "abc": ["abc"],
+        "ab": ["abc", "abc1", "abc2"],
+        "abc1": ["abc1"],
+        "b%": ["b%c"],
+        "%": [],
+        "": [],
+        "x": [],
+    }.items():
+        assert [one.id for one in await store.get(prefix)] == expected
+
+
+async def test_a_group_in_its_order(store: Store) -> None:
+    group = MADE.group("g", size=12)
+    await store.create([*reversed(group[:-1]), group[-1], *MADE.group("other")])
+    assert [one.id for one in await store.group(alert_id("g"))] == [alert.id for alert in group[:-1]]
+    assert await store.group("none") == ()
+
+
+async def test_ten_thousand_alerts(store: Store) -> None:
+    alerts = [Made(minute=number % 97).alert(number, message="x" * 500) for number in range(10_000)]
+    for start in range(0, len(alerts), 500):
+        assert len((await store.create(alerts[start : start + 500])).created) == 500
+    assert not (await store.create(alerts)).created
+    stored = await found(store)
+    times = [one.document["@timestamp"] for one in stored]
+    assert len({one.id for one in stored}) == 10_000
+    assert times == sorted(times, reverse=True)
+    assert await found_ids(store, limit=750) == [one.id for one in stored[:750]]
+
+
+async def test_alerts_that_come_while_one_reads_disturb_no_reader(store: Store) -> None:
+    await store.create([Made(minute=1).alert(number) for number in range(1_100)])
+    seen: list[str] = []
+    async for alert in store.find(AlertFilter()):
+        seen.append(alert.id)
+        if len(seen) == 1:
+            await store.create([Made(minute=2).alert("late")])
+    assert set(seen) - {alert_id("late")} == {alert_id(number) for number in range(1_100)}
+    assert len(seen) == len(set(seen))
+
+
+async def test_two_writers_at_once_make_one_alert(store: Store) -> None:
+    batches = [[MADE.alert(number) for number in range(start, start + 60)] for start in range(0, 100, 20)]
+    results = await asyncio.gather(*(store.create(batch) for batch in batches))
+    created = [id_ for result in results for id_ in result.created]
+    assert len(created) == len(set(created)) == 140
+
+
+async def test_the_ledger_merges_what_was_searched(store: Store) -> None:
+    await store.record(run(first=0, last=9), "f1")
+    await store.record(run(first=5, last=14, complete=False, status="failed"), "f1")
+    await store.record(run(first=20, last=29), "f1")
+    await store.record(run(first=29, last=34), "f2")
+    await store.record(run("rule-2", first=1, last=2), "g")
+    states = await store.read()
+    assert states["rule-1"].searched == (Window(at(0), at(9)), Window(at(20), at(34)))
+    assert states["rule-1"].fingerprint == "f2"
+    assert states["rule-2"].searched == (Window(at(1), at(2)),)
+    await store.record(run(first=8, last=21), "f2")
+    assert (await store.read())["rule-1"].searched == (Window(at(0), at(34)),)
+
+
+async def test_a_first_run_that_failed_leaves_its_whole_window_owed(store: Store) -> None:
+    await store.record(run(first=3, last=9, complete=False, status="failed"), "f")
+    assert (await store.read())["rule-1"].searched == (Window(at(3), at(3)),)
+    await store.record(run(first=3, last=9), "f")
+    assert (await store.read())["rule-1"].searched == (Window(at(3), at(9)),)
+
+
+async def test_the_last_run_is_read_back_equal(store: Store) -> None:
+    last: RuleRun = run(
+        first=0.000_017,
+        last=9.5,
+        name="Ünïcode",
+        status="warning",
+        matches=1,
+        created=2,
+        duplicates=3,
+        suppressed=4,
+        capped=5,
+        took_ms=6,
+        complete=False,
+        messages=("first", "zweite\n"),
+    )
+    await store.record(run(first=100, last=109), "f")
+    await store.record(last, "f")
+    assert (await store.read())["rule-1"].last == last
+    assert orjson.dumps(last.as_json())
+
+
+async def test_the_ledger_stays_small(store: Store) -> None:
+    for number in range(KEPT_SPANS + 20):
+        await store.record(run(first=number * 20, last=number * 20 + 9), "f")
+    searched = (await store.read())["rule-1"].searched
+    assert len(searched) == KEPT_SPANS
+    assert searched[-1] == Window(at((KEPT_SPANS + 19) * 20), at((KEPT_SPANS + 19) * 20 + 9))
