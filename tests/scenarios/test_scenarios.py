@@ -1,0 +1,80 @@
+"""Every scenario of `specs/scenarios`: rules, events over time, and the runs and alerts that must come of them.
+
+A step moves the clock to `at`, changes files (`write` appends events, `rules` writes rule files, `delete` removes
+some), then lets the runner work (`do`: `tick`, `once`, or `restart`, which is a new service's first tick). `runs` are
+the runs in their order, `new` the alerts that are there after the step and were not before, earliest event first,
+`says` is text that the messages of the runs or the problems of the rules hold.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from runner.clock import FakeClock
+from runner.store.memory import MemoryStore
+from runner.store.sqlite import SqliteStore
+from tests.scenarios.timeline import at, ndjson, rule_text
+from tests.scenarios.world import SHIPPED_RULES, World, told
+
+SPECS = Path(__file__).parents[1] / "specs" / "scenarios"
+
+
+def scenarios() -> Iterator[Any]:
+    for file in sorted(SPECS.glob("*.toml")):
+        for scenario in tomllib.loads(file.read_text(encoding="utf-8"))["scenario"]:
+            yield pytest.param(scenario, id=f"{file.stem}: {scenario['name']}")
+
+
+@pytest.fixture(params=["memory", "sqlite"])
+async def world(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[World]:
+    store = MemoryStore() if request.param == "memory" else SqliteStore(tmp_path / "state.db")
+    made = World(tmp_path, store, FakeClock(at("00:00:00")))
+    yield made
+    await made.restart()
+    await store.close()
+
+
+@pytest.mark.parametrize("scenario", list(scenarios()))
+async def test_scenario(world: World, scenario: dict[str, Any]) -> None:
+    if scenario.get("shipped_rules", False):
+        world.rule_paths = (SHIPPED_RULES,)
+    world.on_cap = scenario.get("on_cap", "carry")
+    known: set[str] = set()
+    for number, step in enumerate(scenario["step"], 1):
+        world.go_to(at(step["at"]))
+        change_files(world, step)
+        seen = len(world.rule_sets)
+        runs = await work(world, step["do"])
+        heads = await world.heads()
+        new = [what for id_, what in heads.items() if id_ not in known]
+        known = set(heads)
+        assert ([told(run) for run in runs], new) == (step["runs"], step.get("new", [])), f"step {number}"
+        said = [text for run in runs for text in run.messages]
+        said += [str(problem) for active in world.rule_sets[seen:] for problem in active.problems]
+        for expected in step.get("says", []):
+            assert any(expected in text for text in said), f"step {number}: {expected!r} in {said}"
+        if not step.get("says"):
+            assert said == [], f"step {number}"
+
+
+def change_files(world: World, step: dict[str, Any]) -> None:
+    for name, lines in step.get("write", {}).items():
+        world.append(ndjson(lines), name)
+    for name, fields in step.get("rules", {}).items():
+        text = fields if isinstance(fields, str) else rule_text(name, fields)
+        (world.folder / "rules" / f"{name}.toml").write_text(text, encoding="utf-8")
+    for name in step.get("delete", []):
+        (world.folder / name).unlink()
+
+
+async def work(world: World, what: str) -> list[Any]:
+    if what == "once":
+        return await world.once()
+    if what == "restart":
+        await world.restart()
+    return await world.tick()

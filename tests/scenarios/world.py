@@ -1,0 +1,132 @@
+"""A whole runner in a folder: rule files, event files, a store and a clock that stands still until it is moved."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Literal
+
+from runner.alerts.build import AlertContext
+from runner.cli.wiring import Store
+from runner.clock import FakeClock
+from runner.execution import Execution
+from runner.report import RuleRun
+from runner.schedule import Schedule
+from runner.search.files import FileSearch
+from runner.search.search import Search
+from runner.service import ActiveRules, Service, load_active, requests_at
+from runner.store.store import AlertFilter, StoredAlert
+
+SHIPPED_RULES = Path(__file__).parents[2] / "rules"
+
+
+@dataclass
+class World:
+    """A folder with `rules` and `events`, and what happened in it so far."""
+
+    folder: Path
+    store: Store
+    clock: FakeClock
+    rule_paths: Sequence[Path] = ()
+    on_cap: Literal["carry", "drop"] = "carry"
+    runs: list[RuleRun] = field(default_factory=list)
+    rule_sets: list[ActiveRules] = field(default_factory=list)
+    troubles: list[Exception] = field(default_factory=list)
+    ticks: list[Exception | None] = field(default_factory=list)
+    _service: Service | None = None
+    _search: FileSearch | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("rules", "events"):
+            (self.folder / name).mkdir(exist_ok=True)
+        self.rule_paths = self.rule_paths or (self.folder / "rules",)
+
+    @property
+    def events(self) -> Path:
+        return self.folder / "events"
+
+    def append(self, text: str, name: str = "events.ndjson") -> None:
+        with (self.events / name).open("a", encoding="utf-8") as file:
+            file.write(text)
+
+    def go_to(self, moment: datetime) -> None:
+        self.clock.advance(moment - self.clock.now())
+
+    def execution(self, search: Search) -> Execution:
+        context = AlertContext(now=self.clock.now(), execution_id="")
+        return Execution(search, self.store, self.store, clock=self.clock.now, context=context, on_cap=self.on_cap)
+
+    def service(self, search: Search | None = None) -> Service:
+        """The service of this folder, the same one until `restart`."""
+        if self._service is None:
+            self._search = FileSearch([self.events], live=True)
+            self._service = Service(
+                self.rule_paths,
+                self.execution(search or self._search),
+                clock=self.clock,
+                schedule=Schedule(together=True),
+                on_run=self.runs.append,
+                on_rules=self.rule_sets.append,
+                on_trouble=self.troubles.append,
+                on_tick=self.ticks.append,
+            )
+        return self._service
+
+    async def restart(self) -> None:
+        """Forget the service; the next one knows only what the store knows."""
+        if self._search is not None:
+            await self._search.close()
+        self._service = self._search = None
+
+    async def tick(self) -> list[RuleRun]:
+        """One tick of the service; returns the runs that it made."""
+        before = len(self.runs)
+        await self.service().tick()
+        return self.runs[before:]
+
+    async def once(self) -> list[RuleRun]:
+        """What `rule-runner once` does with named files."""
+        search = FileSearch([self.events])
+        try:
+            active = await load_active(self.rule_paths, search)
+            self.rule_sets.append(active)
+            return [
+                run
+                async for run in self.execution(search).run(
+                    requests_at(active.rules, self.clock.now(), Schedule(together=True, reaches=active.reaches))
+                )
+            ]
+        finally:
+            await search.close()
+
+    async def alerts(self, *, building_blocks: bool = False) -> list[StoredAlert]:
+        wanted = AlertFilter(building_blocks=building_blocks)
+        found = [alert async for alert in self.store.find(wanted)]
+        return sorted(found, key=lambda alert: (str(alert.document["kibana.alert.original_time"]), alert.id))
+
+    async def heads(self) -> dict[str, str]:
+        """Every event and shell alert: its id, and what it is about as `rule: event` or `rule: event + event`."""
+        told: dict[str, str] = {}
+        for alert in await self.alerts():
+            document = alert.document
+            group = document.get("kibana.alert.group.id")
+            blocks = await self.store.group(str(group)) if group is not None else [alert]
+            events = " + ".join(event_id(block.document) for block in blocks)
+            told[alert.id] = f"{document['kibana.alert.rule.rule_id']}: {events}"
+        return told
+
+
+def event_id(document: Any) -> str:
+    """The id of the event that an alert was made of."""
+    return str(document.get("kibana.alert.original_event.id") or document["event"]["id"])
+
+
+def told(run: RuleRun) -> str:
+    """A run as a scenario writes it: rule, window, outcome and the counts that are not zero."""
+    counts = (("created", run.created), ("known", run.duplicates), ("over", run.capped))
+    shown = " ".join(f"{name}={count}" for name, count in counts if count)
+    window = f"{run.window.start:%H:%M:%S}-{run.window.end:%H:%M:%S}"
+    open_end = "" if run.complete else " owed"
+    return f"{run.rule_id} {window} {run.status}{open_end} {shown}".rstrip()
