@@ -1,0 +1,108 @@
+"""The command `rule-runner`: its groups, and how errors become messages and exit codes."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from runner import __version__
+from runner.cli import commands
+from runner.cli.exits import ExitCode, exit_code_for
+from runner.errors import RunnerError
+
+
+class _ReaderGone(Exception):  # noqa: N818 - nothing went wrong
+    """Whoever read our output has seen enough."""
+
+
+class _Commands(TyperGroup):
+    """All commands. Of a broken pipe, which click would answer with exit code 1 by itself, `main` is told."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            raise _ReaderGone from None
+
+
+app = typer.Typer(
+    name="rule-runner",
+    cls=_Commands,
+    help="Elastic's detection rules, run on a schedule wherever the events are.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("run")(commands.run)
+app.command("once")(commands.once)
+app.command("check")(commands.check)
+app.command("search")(commands.search)
+app.command("replay")(commands.replay)
+app.add_typer(commands.alerts, name="alerts")
+app.command("status")(commands.status)
+app.command("setup")(commands.setup)
+app.command("sample")(commands.sample)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        sys.stdout.write(f"rule-runner {__version__}\n")
+        raise typer.Exit()
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Elastic's detection rules, run on a schedule wherever the events are."""
+
+
+def main() -> None:
+    """Run the command line and exit with its code."""
+    try:
+        code = app(standalone_mode=False, prog_name="rule-runner") or ExitCode.FINE
+        sys.stdout.flush()
+    except (KeyboardInterrupt, typer.Abort):
+        code = 130
+    except (_ReaderGone, BrokenPipeError):
+        # The reader (head, a pager) has seen enough; what is still buffered must not raise again at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = ExitCode.FINE
+    except Exception as error:  # noqa: BLE001 - shown and turned into an exit code, or raised again
+        code = _code_of(error)
+    sys.exit(int(code))
+
+
+def _code_of(error: Exception) -> ExitCode:
+    """Show what is wrong and return the exit code of it; an error that nobody raised on purpose is raised again.
+
+    Typer carries its own copy of click since 0.26, whose exceptions it does not export, so they are known by
+    their shape.
+    """
+    from runner.cli.console import say, show_query_error
+    from runner.eql.errors import EqlError
+
+    if isinstance(error, EqlError):
+        show_query_error(error)
+        return ExitCode.USAGE
+    if isinstance(error, RunnerError):
+        say(f"error: {error}", "red")
+        return exit_code_for(error)
+    if not callable(getattr(error, "format_message", None)):
+        raise error
+    context = getattr(error, "ctx", None)
+    if type(error).__name__ == "NoArgsIsHelpError" and context is not None:
+        say(context.get_help())
+        return ExitCode.USAGE
+    say(f"error: {error.format_message()}", "red")  # type: ignore[attr-defined]
+    if context is not None:
+        say(f"try `{context.command_path} --help`")
+    return ExitCode.USAGE

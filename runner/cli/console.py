@@ -1,0 +1,149 @@
+"""Printing: results to stdout, everything else to stderr; tables for people, JSON for programs."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+import orjson
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+from rich.table import Table
+from rich.text import Text
+
+from runner.eql.errors import EqlError
+from runner.errors import Problem
+
+SEVERITY_STYLES = {"low": "cyan", "medium": "yellow", "high": "red", "critical": "bold white on red"}
+STATUS_STYLES = {"succeeded": "green", "warning": "yellow", "failed": "bold red"}
+_WIDTH_WITHOUT_TERMINAL = 160
+_WIDTH_OF_TABLES_WITHOUT_TERMINAL = 10_000  # a row stays one line, so that grep and cut work
+_NARROW = 120
+
+
+class _Console(Console):
+    """A console that leaves a reader who has gone (`| head`) to `main`, as every other way of writing does."""
+
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError
+
+
+def out() -> Console:
+    """The console for results. Without a terminal it is wide and plain."""
+    return _Console(highlight=False, width=None if sys.stdout.isatty() else _WIDTH_WITHOUT_TERMINAL)
+
+
+def err() -> Console:
+    """The console for everything that is no result."""
+    return _Console(stderr=True, highlight=False, width=None if sys.stderr.isatty() else _WIDTH_WITHOUT_TERMINAL)
+
+
+def may_color() -> bool:
+    """Whether logs may be coloured: not where NO_COLOR is set and not empty (https://no-color.org)."""
+    return not os.environ.get("NO_COLOR")
+
+
+def is_narrow() -> bool:
+    """Whether results go to a terminal on which a table of many columns would be squeezed."""
+    return sys.stdout.isatty() and out().width < _NARROW
+
+
+def print_table(rows: Table) -> None:
+    """A table on stdout; without a terminal each row stays on one line, however long."""
+    width = None if sys.stdout.isatty() else _WIDTH_OF_TABLES_WITHOUT_TERMINAL
+    _Console(highlight=False, width=width).print(rows)
+
+
+def print_json(value: Any) -> None:
+    """One JSON value on stdout: indented for a terminal, on one line for a program."""
+    options = orjson.OPT_INDENT_2 if sys.stdout.isatty() else 0
+    sys.stdout.write(orjson.dumps(value, option=options, default=str).decode() + "\n")
+    sys.stdout.flush()
+
+
+def say(text: str, style: str = "") -> None:
+    """A remark to the user on stderr."""
+    err().print(Text(text, style=style), soft_wrap=True)
+
+
+def warn(text: str) -> None:
+    say(f"warning: {text}", "yellow")
+
+
+def show_problem(problem: Problem, console: Console) -> None:
+    """A problem with its place and, where there is one, the line with carets."""
+    style = "bold red" if problem.severity == "error" else "yellow"
+    place = f"{problem.file}:{problem.line}:{problem.column}" if problem.line else str(problem.file)
+    console.print(
+        Text.assemble((f"{place}: ", "bold"), (f"{problem.severity}: ", style), problem.message), soft_wrap=True
+    )
+    if problem.picture:
+        console.print(Text(problem.picture, style="dim"), soft_wrap=True)
+
+
+def show_query_error(error: EqlError) -> None:
+    """Every finding about a query with its place and the line with carets, on stderr."""
+    console = err()
+    for finding in error.findings:
+        line, column = error.source.place(finding.span.start)
+        place = f"query:{line}:{column}: " if error.source.text else ""
+        console.print(Text.assemble((place, "bold"), finding.message, finding.hint), soft_wrap=True)
+        if error.source.text:
+            console.print(Text(error.source.picture(finding.span), style="dim"), soft_wrap=True)
+
+
+def table(*headings: str, right: Sequence[str] = (), wrapped: Sequence[str] = ("rule",)) -> Table:
+    """An empty table; columns in `right` are aligned to the right, only those in `wrapped` may take several lines."""
+    made = Table(header_style="bold", box=None, pad_edge=False)
+    for heading in headings:
+        side: Literal["left", "right"] = "right" if heading in right else "left"
+        made.add_column(heading, justify=side, overflow="fold", no_wrap=heading not in wrapped)
+    return made
+
+
+def counted(count: int, noun: str) -> str:
+    """`1 rule`, `2 rules`."""
+    return f"{count:,} {noun}{'s' * (count != 1)}"
+
+
+def moment(value: datetime | str | None) -> str:
+    """A time for people: UTC, to the second."""
+    if value is None:
+        return "-"
+    if isinstance(value, str):
+        return value.replace("T", " ").split(".")[0].removesuffix("Z")
+    return value.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S")
+
+
+@contextmanager
+def progress_bar(text: str, total: Callable[[], int]) -> Iterator[Callable[[int], None]]:
+    """A progress bar over bytes on stderr, shown only where stderr is a terminal; yields the function to advance it.
+
+    `total` is asked for when the first bytes have been read. A further pass over the same bytes starts the bar anew.
+    """
+    if not sys.stderr.isatty():
+        yield lambda count: None
+        return
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=err(), transient=True) as bar:
+        task = bar.add_task(text, total=None)
+
+        def advance(count: int) -> None:
+            state = bar.tasks[task]
+            if state.total is None:
+                bar.update(task, total=total())
+            if state.total is not None and state.completed >= state.total and count:
+                bar.reset(task, total=state.total)
+            bar.advance(task, count)
+
+        yield advance

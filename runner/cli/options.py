@@ -1,0 +1,63 @@
+"""The options that several commands share, and the settings made of them."""
+
+from __future__ import annotations
+
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from runner.errors import SettingsError
+
+if TYPE_CHECKING:
+    from runner.settings import Settings
+
+Events = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--events",
+        "-e",
+        metavar="PATH",
+        help="File or folder of NDJSON events (.gz, .zst too), or - for standard input. May be repeated.",
+    ),
+]
+Rules = Annotated[
+    list[str] | None, typer.Option("--rules", "-r", metavar="PATH", help="Rule file or folder. May be repeated.")
+]
+State = Annotated[
+    str | None,
+    typer.Option("--state", metavar="FILE", help="SQLite file for alerts and state, if no cluster is set."),
+]
+Now = Annotated[
+    str | None,
+    typer.Option("--now", metavar="TIME", help="The time to run at: ISO, or `latest` for the newest event read."),
+]
+Output = Annotated[str | None, typer.Option("--output", "-o", metavar="table|json", help="How to print the result.")]
+OfRule = Annotated[str | None, typer.Option("--rule", metavar="RULE_ID", help="Only alerts of this rule.")]
+OfHost = Annotated[str | None, typer.Option("--host", metavar="NAME", help="Only alerts of this host (name or id).")]
+Since = Annotated[
+    str | None,
+    typer.Option("--since", metavar="TIME", help="Detected at or after: ISO or date math, e.g. now-1d."),
+]
+Until = Annotated[str | None, typer.Option("--until", metavar="TIME", help="Detected at or before.")]
+
+
+def read_settings(**flags: Any) -> Settings:
+    """The settings of a command. Raises SettingsError."""
+    from runner.settings import load_settings
+
+    return load_settings(flags, environ=os.environ, env_file=Path(".env"))
+
+
+def read_moment(text: str | None) -> datetime | None:
+    """A time given as ISO or date math; None if it was not given. Raises SettingsError."""
+    if text is None:
+        return None
+    from runner.rules.duration import resolve
+
+    try:
+        return resolve(text, datetime.now(UTC))
+    except ValueError as error:
+        raise SettingsError(str(error)) from None

@@ -1,0 +1,103 @@
+"""What the settings say, opened: the search and the stores."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from typing import Protocol
+
+from runner.alerts.build import AlertContext
+from runner.alerts.source_fields import FieldTypes
+from runner.cli.places import NO_SOURCE, has_cluster
+from runner.clock import Clock
+from runner.errors import SettingsError
+from runner.events.read import Progress
+from runner.events.schema import shipped_schema
+from runner.execution import Execution
+from runner.schedule import Schedule
+from runner.search.files import FileSearch
+from runner.search.search import Search
+from runner.settings import Settings
+from runner.store.memory import MemoryStore
+from runner.store.sqlite import SqliteStore
+from runner.store.store import AlertStore, Ledger
+
+
+class Store(AlertStore, Ledger, Protocol):
+    """A place for alerts and state in one."""
+
+    async def close(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """Everything that a command works with."""
+
+    settings: Settings
+    store: Store
+    search: Search
+
+    @property
+    def files(self) -> FileSearch | None:
+        """The search in files, if that is where the events are."""
+        return self.search if isinstance(self.search, FileSearch) else None
+
+    @property
+    def schedule(self) -> Schedule:
+        return Schedule(together=self.files is not None, horizon=self.settings.catch_up)
+
+    def execution(self, clock: Clock) -> Execution:
+        settings = self.settings
+        context = AlertContext(
+            now=clock.now(),
+            execution_id="",
+            space=settings.space,
+            kibana_url=settings.kibana_url,
+            alias=settings.alerts_alias if has_cluster(settings) else "",
+            types=FieldTypes.of(shipped_schema()),
+        )
+        return Execution(self.search, self.store, self.store, clock=clock.now, context=context, on_cap=settings.on_cap)
+
+
+@asynccontextmanager
+async def opened(
+    settings: Settings, *, live: bool = False, dry_run: bool = False, progress: Progress | None = None
+) -> AsyncIterator[Opened]:
+    """Search and stores of the settings; with `dry_run` stores that nothing is left of.
+
+    Raises SettingsError if the settings name no events at all.
+    """
+    if not settings.events and not has_cluster(settings):
+        raise SettingsError(NO_SOURCE)
+    async with AsyncExitStack() as closing:
+        files = FileSearch(settings.events, live=live, progress=progress) if settings.events else None
+        if files is not None:
+            closing.push_async_callback(files.close)
+        if has_cluster(settings):
+            from runner.cli.cluster import client_of, connection_of, elasticsearch_search, elasticsearch_store
+
+            client = await closing.enter_async_context(client_of(connection_of(settings)))
+            search: Search = files or elasticsearch_search(settings, client)
+            store: Store = MemoryStore() if dry_run else elasticsearch_store(settings, client)
+            yield Opened(settings, store, search)
+        else:
+            assert files is not None
+            store = MemoryStore() if dry_run else SqliteStore(settings.state)
+            closing.push_async_callback(store.close)
+            yield Opened(settings, store, files)
+
+
+@asynccontextmanager
+async def opened_store(settings: Settings) -> AsyncIterator[Store]:
+    """The stores alone, for commands that only look; a SQLite file that is not there is an error, not made."""
+    async with AsyncExitStack() as closing:
+        if has_cluster(settings):
+            from runner.cli.cluster import client_of, connection_of, elasticsearch_store
+
+            client = await closing.enter_async_context(client_of(connection_of(settings)))
+            yield elasticsearch_store(settings, client)
+        else:
+            store = SqliteStore.open_existing(settings.state)
+            closing.push_async_callback(store.close)
+            yield store
