@@ -1,0 +1,54 @@
+"""The yardsticks: reading the same lines without searching them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+import orjson
+from timing import Case
+
+
+def yardsticks(path: Path) -> list[Case]:
+    """A scan that checks the JSON and keeps nothing of it, simdjson if it is installed, and full decoding line by
+    line."""
+    cases = [Case("bare scan (msgspec, no field)", lambda: _bare(path))]
+    try:
+        import simdjson
+    except ImportError:
+        pass
+    else:
+        parser = simdjson.Parser()
+        cases.append(Case("bare scan (simdjson)", lambda: _simdjson(path, parser)))
+    cases.append(Case("orjson.loads", lambda: _loads(path)))
+    return cases
+
+
+def _lines(path: Path) -> Iterator[bytes]:
+    with path.open("rb", buffering=1 << 18) as file:
+        yield from file
+
+
+def _bare(path: Path) -> float:
+    class Nothing(msgspec.Struct):
+        pass
+
+    decode = msgspec.json.Decoder(Nothing).decode
+    for line in _lines(path):
+        decode(line)
+    return 0.0
+
+
+def _loads(path: Path) -> float:
+    loads = orjson.loads
+    for line in _lines(path):
+        loads(line)
+    return 0.0
+
+
+def _simdjson(path: Path, parser: object) -> float:
+    parse = parser.parse  # type: ignore[attr-defined]
+    for line in _lines(path):
+        parse(line)
+    return 0.0

@@ -1,0 +1,67 @@
+"""Searching: sets of rules over all events, from the file to the matches."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from timing import Case
+
+from runner.rules.load import load_rules
+from runner.rules.rule import Rule
+from runner.search.files import FileSearch
+from runner.search.search import SearchRequest
+from runner.windows import Window
+
+ALWAYS = Window(datetime(1990, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC))
+
+
+@dataclass(frozen=True, slots=True)
+class RuleSet:
+    """Rules that compile, and how long it took to load and compile them, in seconds of processor time."""
+
+    name: str
+    rules: tuple[Rule, ...]
+    load_seconds: float
+    compile_seconds: float
+
+    def part(self, name: str, count: int) -> RuleSet:
+        """Every so many-th rule, `count` in all."""
+        step = max(1, len(self.rules) // count)
+        return RuleSet(name, self.rules[::step][:count], 0.0, 0.0)
+
+
+def rule_set(name: str, folder: Path) -> RuleSet:
+    """The EQL rules of a folder that compile."""
+    started = time.process_time()
+    loaded = load_rules([folder])
+    load_seconds = time.process_time() - started
+    rules = [rule for rule in loaded.rules if rule.language == "eql"]
+    started = time.process_time()
+    problems = asyncio.run(FileSearch([]).prepare(rules))
+    compile_seconds = time.process_time() - started
+    bad = {problem.rule_id for problem in problems if problem.severity == "error"}
+    return RuleSet(name, tuple(rule for rule in rules if rule.rule_id not in bad), load_seconds, compile_seconds)
+
+
+def search_case(events: Path, rules: RuleSet) -> Case:
+    """One pass of all rules; compiling them is left out, planning them is not."""
+    return Case(rules.name, lambda: asyncio.run(searched(str(events), rules))[1], len(rules.rules))
+
+
+async def searched(events: str, rules: RuleSet) -> tuple[int, float]:
+    """How many matches one pass finds, and the seconds of processor time that went into compiling."""
+    search = FileSearch([events])
+    started = time.process_time()
+    await search.prepare(rules.rules)
+    compiling = time.process_time() - started
+    found = 0
+    async for result in search.run([SearchRequest(rule, ALWAYS, 100) for rule in rules.rules]):
+        if result.error is not None:
+            raise RuntimeError(f"rule {result.request.rule.name}: {result.error}")
+        found += len(result.matches)
+    await search.close()
+    return found, compiling
