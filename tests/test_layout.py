@@ -1,0 +1,175 @@
+"""The package's own shape: import order, size of files, the map of the package, what may be done where."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+import runner
+import runner.eql
+
+PACKAGE = Path(runner.__file__).parent
+FILES = sorted(PACKAGE.rglob("*.py"))
+RULE_FILES = sorted((PACKAGE.parent / "rules").rglob("*.toml"))
+
+ORDER = (
+    "errors",
+    "clock",
+    "windows",
+    "events",
+    "eql",
+    "rules",
+    "setting_checks",
+    "settings",
+    "connection",
+    "elastic",
+    "report",
+    "telemetry",
+    "heartbeat",
+    "sample",
+    "search",
+    "alerts",
+    "store",
+    "schedule",
+    "execution",
+    "service",
+    "replay",
+    "cli",
+    "__main__",
+)
+"""Modules and packages of `runner`; each imports only what stands before it."""
+
+LATE_IMPORTS = {"cli/app.py", "cli/commands.py", "cli/options.py", "cli/searching.py", "cli/wiring.py"}
+"""Where modules of the package are imported inside functions, so that a command waits only for what it needs."""
+
+LONGEST_FILE, LONGEST_PARSER, LONGEST_FUNCTION, LONGEST_CLASS = 500, 600, 60, 300
+
+EQL_NAMES = {
+    "Ask",
+    "DataError",
+    "EqlError",
+    "Found",
+    "Matcher",
+    "ParsingError",
+    "Program",
+    "RequestError",
+    "Scope",
+    "SearchOptions",
+    "UnsupportedError",
+    "VerificationError",
+    "answer",
+    "compile",
+    "search",
+}
+
+
+def name_of(file: Path) -> str:
+    """The dotted name of a module, a package by its own name."""
+    parts = [runner.__name__, *file.relative_to(PACKAGE).with_suffix("").parts]
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+MODULES = {name_of(file): file for file in FILES}
+
+
+def imports_of(file: Path) -> Iterator[tuple[str, int]]:
+    """Every module of the package that a file imports, with how deep in the file the import stands."""
+
+    def walk(node: ast.AST, depth: int) -> Iterator[tuple[str, int]]:
+        for child in ast.iter_child_nodes(node):
+            if isinstance(child, ast.Import):
+                yield from ((alias.name, depth) for alias in child.names)
+            elif isinstance(child, ast.ImportFrom):
+                assert child.level == 0, f"{file}:{child.lineno}: a relative import"
+                for alias in child.names:
+                    whole = f"{child.module}.{alias.name}"
+                    yield whole if whole in MODULES else str(child.module), depth
+            is_function = isinstance(child, (ast.FunctionDef, ast.AsyncFunctionDef))
+            yield from walk(child, depth + is_function)
+
+    for name, depth in walk(ast.parse(file.read_text(encoding="utf-8")), 0):
+        if name.split(".")[0] == runner.__name__ and name != runner.__name__:
+            yield name, depth
+
+
+def unit(name: str) -> str:
+    """The module or package right under `runner` that a module belongs to."""
+    return name.split(".")[1]
+
+
+def test_every_module_has_a_place_in_the_order() -> None:
+    assert {unit(name) for name in MODULES if name != runner.__name__} == set(ORDER)
+
+
+@pytest.mark.parametrize("name", [name for name in MODULES if name != runner.__name__])
+def test_a_module_imports_only_what_stands_before_it(name: str) -> None:
+    own = ORDER.index(unit(name))
+    upward = {other for other, _ in imports_of(MODULES[name]) if ORDER.index(unit(other)) > own}
+    assert not upward
+
+
+def test_no_imports_in_a_circle() -> None:
+    graph = {name: {other for other, _ in imports_of(file)} - {name} for name, file in MODULES.items()}
+    try:
+        tuple(TopologicalSorter(graph).static_order())
+    except CycleError as error:
+        pytest.fail(f"imports in a circle: {' -> '.join(error.args[1])}")
+
+
+def test_eql_uses_nothing_of_the_runner_but_the_events() -> None:
+    for name, file in MODULES.items():
+        if unit(f"{name}.") == "eql":
+            others = {unit(other) for other, _ in imports_of(file)} - {"eql", "events"}
+            assert not others, f"{name} imports {others}"
+
+
+def test_imports_stand_at_the_top_but_where_a_command_begins() -> None:
+    late = {str(file.relative_to(PACKAGE)) for file in FILES if any(depth for _, depth in imports_of(file))}
+    assert late == LATE_IMPORTS
+
+
+@pytest.mark.parametrize("file", FILES, ids=[str(file.relative_to(PACKAGE)) for file in FILES])
+def test_caps(file: Path) -> None:
+    text = file.read_text(encoding="utf-8")
+    is_parser = file.name == "parser.py"
+    assert len(text.splitlines()) <= (LONGEST_PARSER if is_parser else LONGEST_FILE)
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            # The body: a long list of arguments, each on its line, makes a function no harder to read.
+            assert node.end_lineno is not None
+            assert node.end_lineno - node.body[0].lineno < LONGEST_FUNCTION, node.name
+        elif isinstance(node, ast.ClassDef) and not is_parser:
+            assert node.end_lineno is not None
+            assert node.end_lineno - node.lineno < LONGEST_CLASS, node.name
+
+
+def test_the_map_names_real_modules_and_every_one() -> None:
+    assert runner.__doc__ is not None
+    named = set(re.findall(r"`(\w+)`", runner.__doc__))
+    assert named == {unit(name) for name in MODULES if name != runner.__name__} - {"__main__"}
+
+
+def test_public_names_of_eql() -> None:
+    assert set(runner.eql.__all__) == EQL_NAMES
+    assert all(hasattr(runner.eql, name) for name in EQL_NAMES)
+
+
+@pytest.mark.parametrize("file", FILES, ids=[str(file.relative_to(PACKAGE)) for file in FILES])
+def test_only_the_command_line_prints_exits_and_reads_arguments(file: Path) -> None:
+    if file.parent.name == "cli":
+        return
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+            assert node.func.id not in ("print", "input", "exit", "quit"), node.lineno
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+            assert (node.value.id, node.attr) not in (("sys", "exit"), ("sys", "argv"), ("os", "_exit")), node.lineno
+
+
+@pytest.mark.parametrize("file", FILES, ids=[str(file.relative_to(PACKAGE)) for file in FILES])
+def test_nothing_is_left_for_later(file: Path) -> None:
+    assert not re.search(r"\b(TODO|FIXME|XXX|NotImplementedError)\b", file.read_text(encoding="utf-8"))
