@@ -1,0 +1,44 @@
+# make check    format, lint, types and tests, as they must be before a change lands
+# make format   rewrite the code as the formatter wants it
+# make test     the tests alone; make test ARGS='-k windows'
+# make bench    the benchmarks
+# make ci       what continuous integration runs, from a fresh environment
+# make env      write .env for docker compose, with random passwords; an .env that is there stays
+#
+# The tools come from the active virtual environment, or from the one that VENV names: make check VENV=.venv
+
+BIN := $(if $(VENV),$(VENV)/bin/,)
+PYTHON := $(BIN)python3
+
+.PHONY: check format test bench ci env
+
+check:
+	$(BIN)ruff format --check .
+	$(BIN)ruff check .
+	$(BIN)mypy
+	$(PYTHON) -m pytest
+
+format:
+	$(BIN)ruff format .
+	$(BIN)ruff check --fix .
+
+test:
+	$(PYTHON) -m pytest $(ARGS)
+
+bench:
+	$(PYTHON) benchmarks/run.py $(ARGS)
+
+ci:
+	bash .ci/run
+
+env: .env
+
+.env:
+	@umask 077; while IFS= read -r line; do \
+	  case "$$line" in \
+	    *=change-me*) echo "$${line%%=*}=$$($(PYTHON) -c 'import secrets; print(secrets.token_hex(24))')" ;; \
+	    *) printf '%s\n' "$$line" ;; \
+	  esac; \
+	done < .env.example > .env.new
+	@mv .env.new .env
+	@echo "wrote .env; sign in to Kibana as elastic with the ELASTIC_PASSWORD in it"

@@ -1,0 +1,211 @@
+"""What is shipped: package data, versions, licences, the documented settings, the image and the compose file."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import tomllib
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import pytest
+from dotenv import dotenv_values
+
+import runner
+from runner.settings import SECRETS, Settings, load_settings, variables_for
+
+ROOT = Path(__file__).resolve().parents[1]
+PYPROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())
+ENV_EXAMPLE = (ROOT / ".env.example").read_text()
+COMPOSE = (ROOT / "docker-compose.yml").read_text()
+DOCKERFILE = (ROOT / "Dockerfile").read_text()
+
+
+def documented() -> dict[str, str]:
+    """Every variable of .env.example with its example, those commented out included."""
+    return dict(re.findall(r"^#?([A-Z][A-Z0-9_]+)=(.*)$", ENV_EXAMPLE, re.MULTILINE))
+
+
+def instructions(name: str) -> list[str]:
+    """The arguments of all instructions of that name in the Dockerfile, continued lines joined."""
+    joined = re.sub(r"\\\n\s*", " ", DOCKERFILE)
+    return re.findall(rf"^\s*{name}\s+(.+)$", joined, re.MULTILINE)
+
+
+def compose_with(tool: str, folder: Path, *, profile: str) -> dict[str, Any]:
+    """The compose file as docker reads it, with .env.example as .env."""
+    if shutil.which(tool) is None:
+        pytest.skip(f"{tool} is not installed")
+    if subprocess.run([tool, "compose", "version"], capture_output=True, check=False).returncode:
+        pytest.skip("the compose plugin of docker is not installed")
+    shutil.copy(ROOT / "docker-compose.yml", folder)
+    shutil.copy(ROOT / ".env.example", folder / ".env")
+    command = [tool, "compose", "--profile", profile, "config", "--format", "json"]
+    # Nothing of the caller's environment but what docker itself needs: its variables would go before .env.
+    environ = {name: value for name, value in os.environ.items() if name in ("PATH", "HOME")}
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, env=environ)
+    assert done.returncode == 0, done.stderr
+    config: dict[str, Any] = json.loads(done.stdout)
+    return config
+
+
+# The package
+
+
+def test_the_console_script_and_the_module_are_the_same_program() -> None:
+    assert PYPROJECT["project"]["scripts"] == {"rule-runner": "runner.cli:main"}
+    assert callable(import_module("runner.cli").main)
+    assert (ROOT / "runner" / "__main__.py").is_file()
+
+
+def test_the_wheel_carries_rules_types_and_licences() -> None:
+    wheel = PYPROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]
+    assert wheel["force-include"] == {"rules": "runner/shipped_rules"}
+    assert list((ROOT / "rules" / "linux").glob("*.toml"))
+    assert (ROOT / "runner" / "py.typed").is_file()
+    for name in PYPROJECT["project"]["license-files"]:
+        assert (ROOT / name).is_file(), name
+
+
+def test_versions_agree() -> None:
+    version = runner.__version__
+    releases = re.findall(r"^## (\S+)", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert releases[:2] == ["Unreleased", version]
+    assert instructions("ARG") == [f"VERSION={version}"]
+    assert re.findall(r"image: rule-runner:(\S+)", COMPOSE) == [version]
+
+
+def test_every_change_is_tagged() -> None:
+    changes = re.findall(r"^- (.*)$", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert changes
+    assert [change for change in changes if not re.match(r"(CHANGE|FEATURE|PERF|BUGFIX): ", change)] == []
+
+
+def test_licences() -> None:
+    licence = (ROOT / "LICENSE").read_text()
+    assert "Apache License\n                           Version 2.0" in licence
+    assert "END OF TERMS AND CONDITIONS" in licence
+    assert "Copyright 2026 The rule-runner authors" in licence
+    notice = (ROOT / "NOTICE").read_text()
+    assert "Elastic License 2.0" in notice
+    for name in re.findall(r"rules/NOTICE\S*\b", notice):
+        assert (ROOT / name).is_file(), name
+
+
+# Settings
+
+
+def test_every_setting_is_documented_and_nothing_else() -> None:
+    settings = {variables_for(field)[0] for field in Settings.model_fields}
+    settings |= {f"{variables_for(field)[0]}_FILE" for field in SECRETS}
+    for_compose = set(re.findall(r"\$\{([A-Z_]+)", COMPOSE)) - settings | {"COMPOSE_PROFILES"}
+    assert sorted(documented()) == sorted(settings | for_compose)
+
+
+def test_every_setting_is_explained() -> None:
+    lines = ENV_EXAMPLE.splitlines()
+    for number, line in enumerate(lines):
+        if re.match(r"#?[A-Z][A-Z0-9_]+=", line):
+            # A comment stands above it, or above the other variables that it is explained with.
+            above = [text for text in lines[:number][::-1] if not re.match(r"#?[A-Z][A-Z0-9_]+=", text)]
+            assert above[0].startswith("# "), line
+
+
+def test_documented_defaults_are_the_defaults() -> None:
+    examples = documented()
+    # These have no default that could be shown: what is shown is an example.
+    examples_only = {"events", "rules", "now", "kibana_url"}
+    fields = {
+        field
+        for field in Settings.model_fields
+        if field not in examples_only and (field == "elasticsearch_verify_certs" or "elasticsearch_" not in field)
+    }
+    environ = {variables_for(field)[0]: examples[variables_for(field)[0]] for field in fields}
+    given, default = load_settings({}, environ=environ), load_settings({}, environ={})
+    assert {field: getattr(given, field) for field in fields} == {field: getattr(default, field) for field in fields}
+
+
+def test_a_copy_of_the_example_changes_nothing_for_the_runner() -> None:
+    settings = load_settings({}, environ={}, env_file=ROOT / ".env.example")
+    assert settings == load_settings({}, environ={})
+    assert settings.warnings() == ()
+
+
+# The image
+
+
+def test_the_image_is_pinned_and_runs_as_nobody_special() -> None:
+    bases = instructions("FROM")
+    assert len(bases) == 2
+    for base in bases:
+        assert re.match(r"python:3\.\d+-slim-[a-z]+( AS \w+)?$", base), base
+    assert instructions("USER") == ["10001:10001"]
+    assert instructions("STOPSIGNAL") == ["SIGTERM"]
+    assert instructions("ENTRYPOINT") == ['["rule-runner"]']
+    assert json.loads(instructions("CMD")[-1]) == ["run"]
+    assert 'CMD ["rule-runner", "status", "--check"]' in instructions("HEALTHCHECK")[0]
+    assert "latest" not in DOCKERFILE
+
+
+def test_what_the_image_copies_is_let_through_and_there() -> None:
+    allowed = set(re.findall(r"^!(\S+)$", (ROOT / ".dockerignore").read_text(), re.MULTILINE))
+    copied = {
+        source.removeprefix("./")
+        for line in instructions("COPY")
+        if not line.startswith("--from")
+        for source in line.split()[:-1]
+    }
+    assert copied == allowed
+    for name in copied:
+        assert (ROOT / name).exists(), name
+
+
+# The compose file
+
+
+def test_compose_images_are_pinned_and_ports_are_local() -> None:
+    versions = dotenv_values(ROOT / ".env.example")
+    assert re.fullmatch(r"8\.19\.\d+", versions["STACK_VERSION"] or "")
+    images = re.findall(r"^\s*image: (\S+)", COMPOSE, re.MULTILINE)
+    assert images
+    for image in images:
+        assert image.endswith(runner.__version__) or "${STACK_VERSION" in image, image
+    ports = re.findall(r"^\s*ports: (.+)$", COMPOSE, re.MULTILINE)
+    assert len(ports) == 2
+    assert all(port.startswith('["127.0.0.1:') for port in ports)
+
+
+def test_compose_hands_the_runner_every_setting_that_a_container_can_use() -> None:
+    # Files of the host, output for a reader and the clock are for the command line.
+    command_line = {"events", "now", "output"}
+    handed = set(re.findall(r"^\s+([A-Z_]+): ", COMPOSE, re.MULTILINE))
+    missing = {variables_for(field)[0] for field in Settings.model_fields if field not in command_line} - handed
+    assert missing == set()
+
+
+@pytest.mark.parametrize(
+    ("profile", "services"),
+    [
+        ("stack", {"certs", "elasticsearch", "users", "kibana", "setup", "runner"}),
+        ("existing", {"runner-existing"}),
+    ],
+)
+def test_docker_reads_the_compose_file(profile: str, services: set[str], tmp_path: Path) -> None:
+    config = compose_with("docker", tmp_path, profile=profile)
+    assert services <= set(config["services"])
+    for name in services:
+        service = config["services"][name]
+        assert service["mem_limit"], name
+        if service["image"].startswith("rule-runner:"):
+            assert service["read_only"] is True
+            assert service["cap_drop"] == ["ALL"]
+            assert service["user"] == "10001:10001"
+            assert service["security_opt"] == ["no-new-privileges:true"]
+            # The certificate is in a volume, which is not here.
+            settings = load_settings({}, environ=service["environment"] | {"ELASTICSEARCH_CA_CERTS": ""})
+            assert bool(settings.elasticsearch_hosts) == (profile == "stack")
+            assert settings.warnings() == ()
