@@ -46,7 +46,7 @@ def compose_with(tool: str, folder: Path, *, profile: str) -> dict[str, Any]:
     shutil.copy(ROOT / ".env.example", folder / ".env")
     command = [tool, "compose", "--profile", profile, "config", "--format", "json"]
     # Nothing of the caller's environment but what docker itself needs: its variables would go before .env.
-    environ = {name: value for name, value in os.environ.items() if name in ("PATH", "HOME")}
+    environ = {name: value for name, value in os.environ.items() if name in ("PATH", "HOME", "DOCKER_CONFIG")}
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, env=environ)
     assert done.returncode == 0, done.stderr
     config: dict[str, Any] = json.loads(done.stdout)
