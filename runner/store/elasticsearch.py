@@ -96,7 +96,9 @@ class ElasticsearchStore:
         read-only cluster; what had been written until then stays and is a duplicate the next time.
         """
         await self._ensure_ready()
-        by_id = {alert.id: alert for alert in alerts}
+        by_id: dict[str, Alert] = {}
+        for alert in alerts:
+            by_id.setdefault(alert.id, alert)  # of two with one id the first is the alert, as in every store
         known = await self.known(by_id)
         created: set[str] = set()
         duplicates: set[str] = set(known)
