@@ -101,6 +101,8 @@ class Execution:
         if short:
             text = f"over {LARGEST_SIZE:,} matches in one window, nearly all known: those after them cannot be reached"
             run = _failed(run, text)
+        if not result.complete:
+            run = replace(run, status="failed", complete=False)
         took = result.took_ms + (time.perf_counter() - started) * 1000
         return replace(run, took_ms=round(took)), None
 
@@ -127,7 +129,8 @@ class Execution:
             seen |= selection.heads
             limit -= selection.created
             over += len(selection.capped)
-            repeats += len(selection.duplicates)
+            # Matches on the same events, of a document that was read twice, are one alert.
+            repeats += len(candidates) - len(selection.taken) - len(selection.capped)
             written = written.plus(await self._create(_groups(selection, result.request.rule, context)))
             if over >= COUNTED_OVER_CAP:
                 break

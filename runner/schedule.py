@@ -7,7 +7,7 @@ neither lose a span nor have one searched twice.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Literal
@@ -112,6 +112,15 @@ def owed(state: RuleState | None, until: datetime, *, horizon: timedelta) -> tup
     return subtract(Window(start, until), state.searched) if start < until else ()
 
 
+def oldest_owed(schedule: Schedule, rule: Rule, spans: Sequence[Window]) -> tuple[DueWindow, ...]:
+    """The window that searches the beginning of a rule's backlog, ascending as `owed` gives it; none without any."""
+    if not spans:
+        return ()
+    first = spans[0]
+    window = Window(first.start - margin(rule, schedule.reach(rule)), min(first.end, first.start + CATCH_UP_CHUNK))
+    return (DueWindow(rule, window, "owed"),)
+
+
 def due_owed(
     schedule: Schedule,
     rules: Iterable[Rule],
@@ -133,10 +142,6 @@ def due_owed(
         is_tried = rule.rule_id in tried and tried[rule.rule_id] >= live.end
         until = live.end if is_tried else live.start
         spans = owed(states.get(rule.rule_id), until, horizon=schedule.horizon)
-        if spans:
-            first = spans[0]
-            start = first.start - margin(rule, schedule.reach(rule))
-            window = Window(start, min(first.end, first.start + CATCH_UP_CHUNK))
-            due.append(DueWindow(rule, window, "owed"))
+        due.extend(oldest_owed(schedule, rule, spans))
     due.sort(key=lambda item: (item.window.start, item.rule.rule_id))
     return tuple(due[:most])

@@ -17,7 +17,7 @@ from runner.execution import Execution, size_for
 from runner.report import RuleRun
 from runner.rules.load import LoadedRules, reload
 from runner.rules.rule import Rule
-from runner.schedule import DueWindow, Schedule, due_live, due_owed
+from runner.schedule import DueWindow, Schedule, due_live, due_owed, oldest_owed, owed
 from runner.search.edges import reach_of
 from runner.search.search import Reach, Search, SearchRequest
 from runner.store.store import RuleState, state_after
@@ -70,6 +70,17 @@ def requests_for(due: Sequence[DueWindow], schedule: Schedule) -> list[SearchReq
 def requests_at(rules: Sequence[Rule], now: datetime, schedule: Schedule) -> list[SearchRequest]:
     """One request per rule for its window at `now`, whatever was searched before."""
     return requests_for([DueWindow(rule, schedule.window(rule, now), "live") for rule in rules], schedule)
+
+
+def requests_before(
+    current: Sequence[SearchRequest], states: Mapping[str, RuleState], schedule: Schedule
+) -> list[SearchRequest]:
+    """The oldest part of each rule's backlog that lies before its current window."""
+    due: list[DueWindow] = []
+    for request in current:
+        spans = owed(states.get(request.rule.rule_id), request.window.start, horizon=schedule.horizon)
+        due.extend(oldest_owed(schedule, request.rule, spans))
+    return requests_for(due, schedule)
 
 
 def requests_due(

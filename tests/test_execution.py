@@ -111,7 +111,12 @@ async def test_repeats_within_an_answer_do_not_hide_that_there_is_more(rule: Cal
 
 async def test_the_same_match_twice_in_one_answer_is_one_alert(rule: Callable[..., Rule]) -> None:
     (run,) = await runs_of(Shelf([match(1), match(1), match(2)]), [rule()], MemoryStore())
-    assert (run.matches, run.created, run.duplicates, run.complete) == (3, 2, 0, True)
+    assert (run.matches, run.created, run.duplicates, run.complete) == (3, 2, 1, True)
+
+
+async def test_a_part_that_could_not_be_read_leaves_the_window_owed(rule: Callable[..., Rule]) -> None:
+    (run,) = await runs_of(Shelf([match(1)], complete=False, warnings=("a.ndjson: no",)), [rule()], MemoryStore())
+    assert (run.status, run.complete, run.created, run.messages) == ("failed", False, 1, ("a.ndjson: no",))
 
 
 async def test_a_document_that_no_alert_can_be_made_of_fails_its_rule_alone(rule: Callable[..., Rule]) -> None:

@@ -19,7 +19,7 @@ from runner.alerts.intersection import intersection
 from runner.alerts.reason import build_reason
 from runner.alerts.rule_fields import Overrides, overridden, own_values, rule_fields
 from runner.alerts.source_fields import EventFields, FieldTypes, event_fields, value_at, values_at
-from runner.events.dates import read_date
+from runner.events.dates import date_text, read_date
 from runner.rules.rule import Rule
 from runner.search.search import Hit, Match
 from runner.windows import iso
@@ -245,5 +245,15 @@ def _time_of(hit: Hit, rule: Rule) -> Any:
         if name is not None:
             found = hit.fields.get(name) or values_at(hit.source, name)
             if found:
-                return found[0]
+                return _iso_of(found[0])
     return None
+
+
+def _iso_of(time: Any) -> Any:
+    """A time as ISO text where the source has it as epoch milliseconds; any other value as it is."""
+    if isinstance(time, bool) or not isinstance(time, (int, float)):
+        return time
+    try:
+        return date_text(read_date(time))
+    except (ValueError, OverflowError):
+        return time

@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from runner.alerts.source_fields import text_at
-from runner.cli.console import SEVERITY_STYLES, is_narrow, moment, table
+from runner.cli.console import SEVERITY_STYLES, is_narrow, moment, printable, table
 from runner.store.store import StoredAlert
 
 SHORT_ID = 12
@@ -28,7 +28,7 @@ def alert_table(alerts: Sequence[StoredAlert]) -> Table:
         severity = Text(row["severity"], style=SEVERITY_STYLES.get(row["severity"], ""))
         cells: list[str | Text] = [alert.id[: 8 if narrow else SHORT_ID], moment(row["event_time"]), severity]
         cells += [] if narrow else [_number(row["risk_score"])]
-        shown.add_row(*cells, *(Text(row[name]) for name in ("rule", "host", "user")))
+        shown.add_row(*cells, *(Text(printable(row[name])) for name in ("rule", "host", "user")))
     return shown
 
 

@@ -58,9 +58,9 @@ def print_table(rows: Table) -> None:
     _Console(highlight=False, width=width).print(rows)
 
 
-def print_json(value: Any) -> None:
-    """One JSON value on stdout: indented for a terminal, on one line for a program."""
-    options = orjson.OPT_INDENT_2 if sys.stdout.isatty() else 0
+def print_json(value: Any, *, indented: bool = False) -> None:
+    """One JSON value on stdout: on one line for a program, indented for a terminal or if it is to be read anyway."""
+    options = orjson.OPT_INDENT_2 if indented or sys.stdout.isatty() else 0
     sys.stdout.write(orjson.dumps(value, option=options, default=str).decode() + "\n")
     sys.stdout.flush()
 
@@ -110,12 +110,22 @@ def counted(count: int, noun: str) -> str:
     return f"{count:,} {noun}{'s' * (count != 1)}"
 
 
-def moment(value: datetime | str | None) -> str:
-    """A time for people: UTC, to the second."""
+def printable(text: str) -> str:
+    """The text with everything escaped that would steer a terminal or turn the reading order around.
+
+    Values of events are written by whoever is watched; they are shown, never obeyed.
+    """
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
+
+
+def moment(value: object) -> str:
+    """A time for people: UTC, to the second. What is no time is shown as it is."""
     if value is None:
         return "-"
-    if isinstance(value, str):
-        return value.replace("T", " ").split(".")[0].removesuffix("Z")
+    if not isinstance(value, datetime):
+        return printable(str(value)).replace("T", " ").split(".")[0].removesuffix("Z")
     return value.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S")
 
 

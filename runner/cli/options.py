@@ -48,7 +48,13 @@ def read_settings(**flags: Any) -> Settings:
     """The settings of a command. Raises SettingsError."""
     from runner.settings import load_settings
 
-    return load_settings(flags, environ=os.environ, env_file=Path(".env"))
+    settings = load_settings(flags, environ=os.environ, env_file=Path(".env"))
+    if found := settings.warnings():
+        from runner.cli.console import warn
+
+        for text in found:
+            warn(text)
+    return settings
 
 
 def read_moment(text: str | None) -> datetime | None:

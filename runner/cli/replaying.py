@@ -58,8 +58,6 @@ class _Tally:
 def replay_span(settings: Settings, start: datetime | None, end: datetime | None, *, dry_run: bool) -> ExitCode:
     """Search every window of a past span; without `start` and `end` all of the time that the files cover."""
     configure_logging(settings, stream=sys.stderr, color=may_color())
-    for text in settings.warnings():
-        warn(text)
     require_rule_paths(settings)
     return asyncio.run(_replay(settings, start, end, dry_run=dry_run))
 

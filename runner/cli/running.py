@@ -7,7 +7,8 @@ import sys
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
+from pathlib import Path
 
 from rich.text import Text
 
@@ -33,11 +34,12 @@ from runner.cli.signals import on_signals
 from runner.cli.wiring import Opened, opened
 from runner.clock import Clock, FakeClock, SystemClock
 from runner.errors import SettingsError
+from runner.events.read import EVENT_FILES
 from runner.report import RuleRun
 from runner.rules.load import LoadedRules
 from runner.rules.rule import Rule
 from runner.search.search import SearchRequest
-from runner.service import ActiveRules, load_active, requests_at, requests_due
+from runner.service import ActiveRules, load_active, requests_at, requests_before, requests_due
 from runner.settings import Settings
 from runner.store.store import AlertFilter, StoredAlert
 from runner.telemetry import configure_logging
@@ -49,8 +51,6 @@ _SHOWN_ALERTS = 20
 def once(settings: Settings) -> ExitCode:
     """Run every due rule once and print what was done."""
     configure_logging(settings, stream=sys.stderr, color=may_color())
-    for text in settings.warnings():
-        warn(text)
     require_rule_paths(settings)
     return asyncio.run(_once(settings))
 
@@ -67,7 +67,7 @@ async def _once(settings: Settings) -> ExitCode:
             active = await load_active(settings.rules, tools.search)
             _require_rules(active, settings)
             requests = await _requests(tools, active, clock.now())
-            runs = [run async for run in _until(tools.execution(clock).run(requests), stopping)]
+            runs = [run async for run in _until(tools.execution(clock).run(requests), stopping, len(requests))]
             alerts = await _created(tools, runs)
     return _report(settings, tools, active, runs=runs, alerts=alerts, now=clock.now(), asked=len(requests))
 
@@ -92,21 +92,29 @@ async def _clock(tools: Opened) -> Clock:
 async def _requests(tools: Opened, active: ActiveRules, now: datetime) -> list[SearchRequest]:
     schedule = replace(tools.schedule, reaches=active.reaches)
     if tools.files is not None:
-        # Named files are a finite input: their window is searched, whatever the ledger says.
-        return requests_at(active.rules, now, schedule)
+        # Named files are a finite input: their window is searched, whatever the ledger says. A folder without a named
+        # time is where something writes to: there the ledger says what earlier runs have left.
+        current = requests_at(active.rules, now, schedule)
+        if tools.settings.now is not None or not all(Path(path).is_dir() for path in tools.settings.events):
+            return current
+        return [*current, *requests_before(current, await tools.store.read(), schedule)]
     return requests_due(active.rules, await tools.store.read(), now, schedule=schedule)
 
 
-async def _until(runs: AsyncGenerator[RuleRun, None], stopping: asyncio.Event) -> AsyncIterator[RuleRun]:
+async def _until(runs: AsyncGenerator[RuleRun, None], stopping: asyncio.Event, asked: int) -> AsyncIterator[RuleRun]:
     """The runs, up to the one after which a signal was seen; none if there was one before the first."""
+    done = 0
     if stopping.is_set():
         say("stopped by a signal before anything was searched", "yellow")
         return
     async with aclosing(runs) as source:
         async for item in source:
             yield item
-            if stopping.is_set():
-                say("stopped by a signal; what is left stays due", "yellow")
+            done += 1
+            if stopping.is_set() and done < asked:
+                say(
+                    f"stopped by a signal: {done} of {counted(asked, 'window')} searched, the others stay due", "yellow"
+                )
                 return
 
 
@@ -115,7 +123,8 @@ async def _created(tools: Opened, runs: Sequence[RuleRun]) -> list[StoredAlert]:
     executions = {run.execution_id for run in runs if run.created}
     if not executions:
         return []
-    wanted = AlertFilter(since=min(run.started for run in runs))
+    # Detection times are stored in whole milliseconds: those of these runs may lie just before the runs' own start.
+    wanted = AlertFilter(since=min(run.started for run in runs) - timedelta(seconds=1))
     found = [
         alert
         async for alert in tools.store.find(wanted)
@@ -128,6 +137,8 @@ def _require_rules(active: ActiveRules, settings: Settings) -> None:
     if active.rules or active.problems or active.loaded.unsupported:
         return
     places = ", ".join(map(str, settings.rules))
+    if active.loaded.rules:
+        raise SettingsError(f"every rule in {places} is disabled ({counted(len(active.loaded.rules), 'rule')})")
     raise SettingsError(f"no rules in {places}: name rule files or folders with --rules (or RUNNER_RULES)")
 
 
@@ -174,7 +185,11 @@ def _say_unsupported(loaded: LoadedRules) -> None:
 def _remark_on_input(tools: Opened, rules: Sequence[Rule], now: datetime) -> None:
     assert tools.files is not None
     report = tools.files.report
-    if report.events == 0:
+    if not rules:
+        warn("nothing was searched: there is no rule to run")
+    elif report.files == 0:
+        warn(f"no event files in {', '.join(tools.settings.events)}: {EVENT_FILES}")
+    elif report.events == 0:
         warn(f"no events in {', '.join(tools.settings.events)}")
     elif report.newest_ns is not None and rules:
         newest = from_nanoseconds(report.newest_ns)

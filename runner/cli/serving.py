@@ -8,7 +8,7 @@ import sys
 
 import structlog
 
-from runner.cli.console import counted, may_color, warn
+from runner.cli.console import counted, may_color
 from runner.cli.exits import ExitCode
 from runner.cli.places import heartbeat_path, require_rule_paths
 from runner.cli.signals import on_signals
@@ -30,8 +30,6 @@ def run(settings: Settings) -> ExitCode:
     configure_logging(settings, stream=sys.stderr, color=may_color())
     # It warns of every tick that is skipped because one before it takes longer; nothing is lost by that.
     logging.getLogger("apscheduler").setLevel(logging.ERROR)
-    for text in settings.warnings():
-        warn(text)
     if settings.now is not None:
         raise SettingsError("RUNNER_NOW is for `once`: a service runs by the clock")
     if "-" in settings.events:

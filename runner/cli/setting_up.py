@@ -36,7 +36,7 @@ def _patterns(settings: Settings) -> tuple[str, ...]:
 async def _print(settings: Settings) -> None:
     connection = connection_of(settings) if has_cluster(settings) else Connection(hosts=("http://localhost:9200",))
     async with client_of(connection) as client:
-        print_json(elasticsearch_store(settings, client).setup_objects(events=_patterns(settings)))
+        print_json(elasticsearch_store(settings, client).setup_objects(events=_patterns(settings)), indented=True)
 
 
 async def _install(settings: Settings, *, roles: bool) -> None:

@@ -15,7 +15,7 @@ from rich.text import Text
 from runner.alerts.network_view import Connection
 from runner.alerts.process_chain import ProcessStep
 from runner.alerts.triage import EventView, TriageView
-from runner.cli.console import SEVERITY_STYLES
+from runner.cli.console import SEVERITY_STYLES, printable
 from runner.windows import iso
 
 _CHAIN_INDENT = "  "
@@ -23,6 +23,7 @@ _CHAIN_INDENT = "  "
 
 def print_triage(view: TriageView, console: Console) -> None:
     """Print the alert; parts that its documents say nothing of are left out."""
+    view = dataclasses.replace(view, **{name: _printable(getattr(view, name)) for name in _FROM_EVENTS})
     console.print(Panel(_head(view), title=Text(view.rule_name, style="bold"), title_align="left", expand=False))
     if view.missing_blocks:
         console.print(
@@ -46,6 +47,23 @@ def print_triage(view: TriageView, console: Console) -> None:
         _section(console, "Known false positives", *(Text(f"- {text.strip()}") for text in view.false_positives))
     if view.references:
         _section(console, "References", *map(Text, view.references))
+
+
+_FROM_EVENTS = ("reason", "events", "processes", "connections", "users", "hosts", "hashes", "follow_ups")
+"""The parts of a view that hold values of events, which an attacker may have chosen."""
+
+
+def _printable(value: Any) -> Any:
+    """The value with every text in it made fit for a terminal."""
+    if isinstance(value, str):
+        return printable(value)
+    if isinstance(value, tuple):
+        return tuple(map(_printable, value))
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return dataclasses.replace(
+            value, **{field.name: _printable(getattr(value, field.name)) for field in dataclasses.fields(value)}
+        )
+    return value
 
 
 def triage_as_json(view: TriageView) -> dict[str, Any]:

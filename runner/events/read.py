@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import os
+import re
 import shutil
 import sys
 import tempfile
@@ -12,7 +13,7 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Literal
 
 import numpy as np
 import zstandard
@@ -23,8 +24,9 @@ from runner.events.decode import read_document
 from runner.events.kept import KeptLines
 from runner.events.timestamps import NO_TIME
 
-SUFFIXES = (".ndjson", ".jsonl", ".json", ".log", ".ndjson.gz", ".jsonl.gz", ".json.gz", ".log.gz")
-SUFFIXES_ZST = tuple(f"{suffix}.zst" for suffix in (".ndjson", ".jsonl", ".json", ".log"))
+_EVENT_FILE = re.compile(r"[^.].*\.(?:ndjson|jsonl|json|log)(?:\.\d+)?(?:\.gz|\.zst)?", re.IGNORECASE | re.DOTALL)
+EVENT_FILES = "their names end in .ndjson, .jsonl, .json or .log, with a number, .gz or .zst after it if need be"
+"""Which files of a folder are read, in words: logs that were rotated and compressed are among them."""
 _FIRST_CHUNK = 1 << 20
 """The first batch of a file is small: it shows which fields are worth reading at once."""
 _CHUNK = 32 << 20
@@ -35,6 +37,8 @@ MAX_LINE = 32 << 20
 _EXAMPLES = 5
 _ZSTD_PIECE = 2048
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+
+Packing = Literal["", "gz", "zst"]
 
 Progress = Callable[[int], None]
 """Called with the number of bytes (of the files as they are stored) that were read since the last call."""
@@ -54,11 +58,13 @@ class ReadReport:
     oldest_ns: int | None = None
     examples: tuple[str, ...] = ()
     failures: tuple[str, ...] = ()
-    """Files that could not be read to their end, each with the reason."""
+    """Files that are damaged and were read as far as that is possible, each with the reason."""
+    unread: tuple[str, ...] = ()
+    """Files and folders that are there and could not be read, each with the reason: what they hold is still owed."""
 
     def warnings(self) -> tuple[str, ...]:
         """What a user should know about the input, one sentence each."""
-        said = list(self.failures)
+        said = [*self.unread, *self.failures]
         if self.broken:
             said.append(f"{self.broken:,} broken line{'s' * (self.broken > 1)} skipped: " + "; ".join(self.examples))
         if self.oversized:
@@ -78,6 +84,7 @@ class _Counts:
     oldest: int = np.iinfo(np.int64).max
     examples: list[str] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
+    unread: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,11 +106,13 @@ class EventFiles:
         Raises EventsError for a path that does not exist or may not be read.
         """
         self._spools: dict[str, IO[bytes]] = {}
+        self._unread: list[str] = []
         self.paths: list[str] = []
         for path in paths:
             self.paths.extend(self._files_of(str(path), modified_after))
         self._kept: KeptLines | None = None
         self._counts = _Counts()
+        self._packing: Packing = ""  # of the file that is being read; lines of a compressed one cannot be read again
 
     def __enter__(self) -> EventFiles:
         return self
@@ -125,7 +134,12 @@ class EventFiles:
             return ["-"]
         try:
             if Path(path).is_dir():
-                return _files_in(Path(path), modified_after)
+                return _files_in(Path(path), modified_after, self._unread)
+            if not Path(path).is_file() and Path(path).exists():
+                # A pipe can be read once and not by offset: it is copied first, as standard input is.
+                with Path(path).open("rb") as stream:
+                    self._spools[path] = _spooled(stream)
+                return [path]
             with Path(path).open("rb"):
                 return [path]
         except FileNotFoundError:
@@ -152,6 +166,7 @@ class EventFiles:
             oldest_ns=None if counts.newest == NO_TIME else counts.oldest,
             examples=tuple(counts.examples),
             failures=tuple(counts.failures),
+            unread=(*self._unread, *counts.unread),
         )
 
     def batches(
@@ -169,14 +184,10 @@ class EventFiles:
             for block in self._blocks(path, progress):
                 batch = self._batch(columns, block, path)
                 if len(batch):
-                    self._kept.begin(number, self.rereadable(path), block.lines, block.offset)
+                    self._kept.begin(number, self._packing == "", block.lines, block.offset)
                     self._note_times(batch, time_field)
                     yield batch
                     columns.trim(len(batch))
-
-    def rereadable(self, path: str) -> bool:
-        """Whether a line can be read again by its offset: files that are not compressed."""
-        return not path.endswith((".gz", ".zst"))
 
     def keep(self, batch: EventBatch, rows: Rows) -> None:
         """Make sure that the documents of these rows of the last batch can be fetched later."""
@@ -215,10 +226,13 @@ class EventFiles:
     def _blocks(self, path: str, progress: Progress | None) -> Iterator[_Block]:
         try:
             with _Opened(path, self._spools.get(path)) as opened:
+                self._packing = opened.packing
                 yield from self._blocks_of(opened, progress)
         except (OSError, EOFError, zlib.error, zstandard.ZstdError) as error:
-            reason = str(error) if not isinstance(error, OSError) or error.strerror is None else error.strerror
-            self._counts.failures.append(f"{path}: could not be read to its end: {reason}")
+            if isinstance(error, OSError) and error.errno is not None:
+                self._counts.unread.append(f"{path}: cannot be read: {(error.strerror or str(error)).lower()}")
+            else:
+                self._counts.failures.append(f"{path}: could not be read to its end: {error}")
 
     def _blocks_of(self, opened: _Opened, progress: Progress | None) -> Iterator[_Block]:
         buffer = bytearray(_FIRST_CHUNK)
@@ -306,9 +320,10 @@ class _Opened:
         self._raw: IO[bytes] = spool if spool is not None else Path(path).open("rb", buffering=0)  # noqa: SIM115
         self._text: Any = self._raw
         self._position = 0
-        if path.endswith(".gz"):
+        self.packing = _packing_of(self._raw)
+        if self.packing == "gz":
             self._text = gzip.GzipFile(fileobj=self._raw)
-        elif path.endswith(".zst"):
+        elif self.packing == "zst":
             self._text = _ZstdText(self._raw)
 
     def __enter__(self) -> _Opened:
@@ -338,6 +353,15 @@ class _Opened:
         """Stored bytes read since the last call."""
         before, self._position = self._position, self._raw.tell()
         return self._position - before
+
+
+def _packing_of(file: IO[bytes]) -> Packing:
+    """How the file is compressed, by its first bytes: a name may be wrong, and standard input has none."""
+    start = file.read(4)
+    file.seek(0)
+    if start.startswith(b"\x1f\x8b"):
+        return "gz"
+    return "zst" if start == b"\x28\xb5\x2f\xfd" else ""
 
 
 class _ZstdText(io.RawIOBase):
@@ -385,17 +409,21 @@ def newest_timestamp(
     return files.report().newest_ns
 
 
-def _files_in(folder: Path, modified_after: float | None) -> list[str]:
-    endings = (*SUFFIXES, *SUFFIXES_ZST)
+def _files_in(folder: Path, modified_after: float | None, unread: list[str]) -> list[str]:
+    """The event files below a folder, by name; what of it cannot be looked into is told in `unread`."""
+
+    def refused(error: OSError) -> None:
+        unread.append(f"{error.filename}: cannot be read: {(error.strerror or str(error)).lower()}")
+
     found = []
-    for root, folders, names in os.walk(folder):
+    for root, folders, names in os.walk(folder, onerror=refused):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(names):
-            path = str(Path(root, name))
-            if not name.endswith(endings) or name.startswith(".") or not Path(path).is_file():
+            path = Path(root, name)
+            if not _EVENT_FILE.fullmatch(name) or not path.is_file():
                 continue
-            if modified_after is None or Path(path).stat().st_mtime >= modified_after:
-                found.append(path)
+            if modified_after is None or path.stat().st_mtime >= modified_after:
+                found.append(str(path))
     return found
 
 

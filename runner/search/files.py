@@ -94,7 +94,8 @@ class FileSearch:
         for request, answer in zip(requests, found, strict=True):
             is_sequence = self._programs[request.rule.rule_id].plan.kind != "event"
             matches = FoundMatches(answer.matches, files.fetch, is_sequence=is_sequence)
-            yield SearchResult(request, matches, True, warnings, answer.error, took_ms=took_ms)
+            whole = not self.report.unread
+            yield SearchResult(request, matches, True, warnings, answer.error, took_ms=took_ms, complete=whole)
 
     def _pass(self, requests: Sequence[SearchRequest]) -> list[eql.Found]:
         if self._live:

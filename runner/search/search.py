@@ -73,6 +73,8 @@ class SearchResult:
     exhausted: bool = True
     warnings: tuple[str, ...] = ()
     error: str | None = None
+    complete: bool = True
+    """False: a part of the events could not be read; the matches are those of the rest, and the window stays owed."""
     retryable: bool = True
     took_ms: float = 0.0
 

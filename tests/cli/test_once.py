@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -147,10 +148,10 @@ def test_an_empty_file_and_an_empty_folder(command: Command, tmp_path: Path) -> 
     write_rule(tmp_path)
     (tmp_path / "empty.ndjson").touch()
     (tmp_path / "folder").mkdir()
-    for path in (tmp_path / "empty.ndjson", tmp_path / "folder"):
+    for path, said in ((tmp_path / "empty.ndjson", "no events in"), (tmp_path / "folder", "no event files in")):
         answer = command("once", "--events", path, *NOW)
         assert answer.code == 0
-        assert f"no events in {path}" in answer.err
+        assert f"{said} {path}" in answer.err
         latest = command("once", "--events", path, "--now", "latest")
         assert latest.code == 3
         assert "no event with a readable @timestamp" in latest.err
@@ -298,3 +299,58 @@ def test_latest_is_for_files(command: Command, tmp_path: Path) -> None:
     answer = command("once", "--now", "latest", env={"ELASTICSEARCH_HOSTS": "http://127.0.0.1:9"})
     assert answer.code == 3
     assert "--now latest needs --events" in answer.err
+
+
+def recent(seconds: int, number: int) -> str:
+    """An event of so many seconds ago that the rule finds."""
+    time = (datetime.now(UTC) - timedelta(seconds=seconds)).isoformat()
+    event = {"id": f"{number}", "category": "process"}
+    return json.dumps({"@timestamp": time, "agent": {"id": "a"}, "event": event, "process": {"name": "nc"}}) + "\n"
+
+
+def test_by_the_clock_of_the_machine_the_new_alerts_are_shown(command: Command, tmp_path: Path) -> None:
+    write_rule(tmp_path)
+    (tmp_path / "e.ndjson").write_text(recent(5, 1) + recent(4, 2))
+    answer = command("once", "--events", tmp_path / "e.ndjson")
+    assert (answer.code, "2 new alerts" in answer.out) == (0, True)
+
+
+def test_over_a_folder_by_the_clock_what_earlier_runs_left_is_caught_up(command: Command, tmp_path: Path) -> None:
+    write_rule(tmp_path)
+    folder = tmp_path / "events"
+    folder.mkdir()
+    (folder / "e.ndjson").write_text(recent(3_000, 1) + recent(1_500, 2) + recent(5, 3))
+    earlier = (datetime.now(UTC) - timedelta(seconds=2_990)).isoformat()
+    assert command("once", "--events", folder, "--now", earlier, "-o", "json").json["created"] == 1
+    late = command("once", "--events", folder, "-o", "json")
+    assert (late.code, late.json["created"], len(late.json["runs"])) == (0, 2, 2)
+    assert len(command("once", "--events", folder, "-o", "json").json["runs"]) == 1
+
+
+def test_a_time_in_epoch_milliseconds_is_shown_as_a_time(command: Command, tmp_path: Path) -> None:
+    write_rule(tmp_path)
+    event = {"@timestamp": 1_772_445_611_000, "event": {"category": "process"}, "process": {"name": "nc"}}
+    (tmp_path / "e.ndjson").write_text(json.dumps(event))
+    answer = command("once", "--events", tmp_path / "e.ndjson", "--now", "latest")
+    assert (answer.code, "2026-03-02 10:00:11" in answer.out) == (0, True)
+
+
+def test_values_of_events_cannot_steer_the_terminal(command: Command, tmp_path: Path) -> None:
+    write_rule(tmp_path)
+    evil = "\x1b]0;pwned\x07\x1b[2J\u202e"
+    process = {"name": "nc", "command_line": evil, "args": [evil]}
+    event = {"@timestamp": "2026-03-02T10:04:00Z", "event": {"category": "process"}, "process": process}
+    (tmp_path / "e.ndjson").write_text(json.dumps({**event, "host": {"name": evil}, "user": {"name": f"a{evil}\nb"}}))
+    once = command("once", "--events", tmp_path / "e.ndjson", *NOW)
+    listed = command("alerts", "list", "-o", "json").json["alerts"]
+    shown = command("alerts", "show", listed[0]["id"])
+    for answer in (once, shown):
+        assert answer.code == 0
+        assert not {"\x1b", "\x07", "\u202e"} & set(answer.out)
+        assert "\\x1b" in answer.out
+
+
+def test_every_rule_disabled(command: Command, tmp_path: Path) -> None:
+    write_rule(tmp_path, enabled=False)
+    answer = command("once", "--events", write_events(tmp_path / "e.ndjson", ONE), *NOW)
+    assert (answer.code, "is disabled (1 rule)" in answer.err) == (3, True)
