@@ -138,7 +138,7 @@ def _unfinished(text: str, message: str) -> tuple[int, str]:
         if unfinished.offset < len(text):
             return unfinished.offset, "what begins here has no end"
     except RecursionError:
-        pass  # the place is a courtesy: the end of the text will do
+        return len(text.rstrip()), message  # the place is a courtesy: the end of the text will do
     return len(text.rstrip()), message
 
 

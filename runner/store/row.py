@@ -71,10 +71,10 @@ def _detected(document: Mapping[str, Any]) -> int:
     value = value_at(document, "@timestamp")
     try:
         moment = datetime.fromisoformat(str(value))
-        if moment.tzinfo is not None:
-            return nanoseconds(moment)
     except ValueError:
-        pass
+        moment = None
+    if moment is not None and moment.tzinfo is not None:
+        return nanoseconds(moment)
     raise ValueError(f"its `@timestamp` is {value!r}, expected ISO 8601 text with a time zone")
 
 
