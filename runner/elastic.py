@@ -261,12 +261,6 @@ class Elastic:
         answer = await self._object(_Call("PUT", path, f"write to {index}", params=params, body=body, ignore=(409,)))
         return "result" in answer
 
-    async def has_privileges(self, body: Mapping[str, Any]) -> dict[str, Any]:
-        """Which of the named privileges these credentials have (the answer of `_security/user/_has_privileges`)."""
-        return await self._object(
-            _Call("POST", "/_security/user/_has_privileges", "ask for its own privileges", body=body)
-        )
-
     async def close(self) -> None:
         """Close all connections."""
         await self._client.close()

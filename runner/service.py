@@ -97,8 +97,8 @@ def requests_due(
         if newest is None or now - newest >= rule.every * 0.9:
             due.append(DueWindow(rule, schedule.window(rule, now), "live"))
     tried = {state.rule_id: state.last.window.end for state in states.values() if state.last is not None}
-    owed = due_owed(schedule, rules, states, now=now, tried=tried, most=len(rules))
-    return requests_for([*due, *owed], schedule)
+    backlog = due_owed(schedule, rules, states, now=now, tried=tried, most=len(rules))
+    return requests_for([*due, *backlog], schedule)
 
 
 class Service:
@@ -197,8 +197,8 @@ class Service:
         ready = [rule for rule in active.rules if self._wait_until.get(rule.rule_id, now) <= now]
         # One pass over files serves every rule; a cluster is asked once for each, which must leave room for live ones.
         most = len(ready) if self._schedule.together else OWED_AT_A_TIME
-        owed = due_owed(self._schedule, ready, states, now=now, tried=self._tried, most=most)
-        await self._execute(owed, states)
+        backlog = due_owed(self._schedule, ready, states, now=now, tried=self._tried, most=most)
+        await self._execute(backlog, states)
 
     def _known(self, states: Mapping[str, RuleState]) -> dict[str, RuleState]:
         """The states; a rule that never ran owes all time since its first window was due, should that have failed."""

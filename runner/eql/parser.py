@@ -6,8 +6,9 @@ too many (maxspan, keys, pipes), this does not.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal as OneOf
-from typing import NoReturn, cast
+from typing import NoReturn, TypeVar, cast
 
 from runner.eql import ast, tokens
 from runner.eql.errors import Finding, ParsingError
@@ -20,6 +21,8 @@ MAX_NESTING = 150
 MAX_DEPTH = 200
 """Nodes above each other in the tree, so that whatever walks, compares or hashes it can do so recursively."""
 MAX_RUNS = 100
+
+_T = TypeVar("_T")
 
 _CONSTANTS = frozenset({tokens.STRING, tokens.INTEGER, tokens.DECIMAL, "true", "false", "null"})
 _NAMES = frozenset({tokens.IDENTIFIER, tokens.QUOTED_IDENTIFIER})
@@ -452,9 +455,13 @@ class _Parser:
 
     def _items(self) -> tuple[ast.Expression, ...]:
         """One or more expressions and the parenthesis that closes them."""
-        items = [self._condition()]
+        return self._listed(self._condition)
+
+    def _listed(self, read: Callable[[], _T]) -> tuple[_T, ...]:
+        """What `read` gives once or more, between commas, and the parenthesis that closes the list."""
+        items = [read()]
         while self._accept(","):
-            items.append(self._condition())
+            items.append(read())
         self._expect(frozenset({")"}))
         return tuple(items)
 
@@ -488,11 +495,7 @@ class _Parser:
     def _patterns(self) -> tuple[ast.Literal, ...]:
         if not self._accept("("):
             return (self._constant(),)
-        patterns = [self._constant()]
-        while self._accept(","):
-            patterns.append(self._constant())
-        self._expect(frozenset({")"}))
-        return tuple(patterns)
+        return self._listed(self._constant)
 
     def _constant(self) -> ast.Literal:
         token = self._token

@@ -14,12 +14,11 @@ from runner.errors import Severity
 from runner.rules.near import did_you_mean, near_name
 from runner.rules.positions import Path
 from runner.rules.rule import Rule, RuleFields
-from runner.rules.tables import Metadata, Transform
+from runner.rules.tables import Metadata
 
 RULE_KEYS = tuple(str(field.validation_alias or name) for name, field in RuleFields.model_fields.items())
 """The keys of `[rule]`, as a file spells them."""
 METADATA_KEYS = tuple(Metadata.model_fields)
-TRANSFORM_KEYS = tuple(Transform.model_fields)
 
 
 @dataclass(frozen=True, slots=True)
