@@ -47,9 +47,6 @@ def search(
     return ExitCode.FINE
 
 
-_GRACE = 10.0  # seconds that an answer under way may take beyond the time of the search
-
-
 def query_text(query: str) -> str:
     """The query itself, or the text of the file that `@FILE` names. Raises SettingsError."""
     if not query.startswith("@"):
@@ -136,19 +133,12 @@ async def _search_cluster(
 
 async def _answer(client: Elastic, index: str, body: Mapping[str, Any], *, timeout: float) -> dict[str, Any]:
     """The completed answer; a search that takes longer than `timeout` seconds is stopped on the server."""
-    loop = asyncio.get_running_loop()
-    end = loop.time() + timeout
+    from runner.search.eql_api import GRACE, completed
+
+    deadline = asyncio.get_running_loop().time() + timeout
     waiting = {"wait_for_completion_timeout": "5s", "keep_alive": "5m"}
     answer = await client.eql_submit(
-        [index], body, params=waiting, deadline=end + _GRACE, opaque_id="rule-runner:search"
+        [index], body, params=waiting, deadline=deadline + GRACE, opaque_id="rule-runner:search"
     )
-    search_id = answer.get("id")
-    try:
-        while answer.get("is_running"):
-            if loop.time() > end:
-                raise SearchError(f"the search took longer than {timeout:g} s and was stopped")
-            answer = await client.eql_get(str(search_id), params=waiting, deadline=end + _GRACE)
-    finally:
-        if search_id is not None:
-            await client.eql_delete(str(search_id))
-    return answer
+    late = SearchError(f"the search took longer than {timeout:g} s and was stopped")
+    return dict(await completed(client, answer, deadline=deadline, patience=lambda left: waiting, late=late))

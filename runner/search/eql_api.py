@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -27,7 +27,7 @@ LARGEST_SIZE = 10_000
 """The most matches that one EQL search may return (`index.max_result_window`)."""
 
 _LOG = logging.getLogger("runner.search.eql_api")
-_GRACE = 5.0
+GRACE = 5.0
 """Seconds that an HTTP request may outlive the search's time, so that the server's "still running" arrives."""
 _UNKNOWN_INDEX = re.compile(r"Unknown index \[[^\]]*\]")
 _QUERY_FAULTS = frozenset({"verification_exception", "parsing_exception", "planning_exception", "folding_exception"})
@@ -140,21 +140,14 @@ class EqlApiSearch:
     async def _answer(self, request: SearchRequest, size: int, *, deadline: float) -> Mapping[str, Any]:
         """The completed answer, polled for as long as it runs; a search that is given up is deleted on the server."""
         answer = await self._submitted(request, size, deadline=deadline)
-        search_id = answer.get("id")
-        if search_id is None:
-            return answer
-        try:
-            while answer.get("is_running"):
-                left = deadline - asyncio.get_running_loop().time()
-                if left <= 0:
-                    raise SearchError(
-                        f"{subject_of(request.rule)}: the search took longer than {self._timeout:g} s and was stopped",
-                        rule_id=request.rule.rule_id,
-                    )
-                answer = await self._client.eql_get(search_id, params=self._patience(left), deadline=deadline + _GRACE)
-            return answer
-        finally:
-            await asyncio.shield(self._delete(search_id))
+        late = f"{subject_of(request.rule)}: the search took longer than {self._timeout:g} s and was stopped"
+        return await completed(
+            self._client,
+            answer,
+            deadline=deadline,
+            patience=self._patience,
+            late=SearchError(late, rule_id=request.rule.rule_id),
+        )
 
     async def _submitted(self, request: SearchRequest, size: int, *, deadline: float) -> Mapping[str, Any]:
         """The first answer. If cancelled meanwhile, awaits it all the same, to learn the id and delete it."""
@@ -166,7 +159,7 @@ class EqlApiSearch:
             if not task.done():
                 task.cancel()
             elif not task.cancelled() and task.exception() is None and (search_id := task.result().get("id")):
-                await self._delete(search_id)
+                await _delete(self._client, search_id)
             raise
 
     async def _submit(self, request: SearchRequest, size: int, *, deadline: float) -> Mapping[str, Any]:
@@ -181,7 +174,7 @@ class EqlApiSearch:
             params = {"allow_no_indices": True, "ignore_unavailable": True, **self._patience(left)}
             try:
                 return await self._client.eql_submit(
-                    rule.index, body, params=params, deadline=deadline + _GRACE, opaque_id=f"rule-runner:{rule.rule_id}"
+                    rule.index, body, params=params, deadline=deadline + GRACE, opaque_id=f"rule-runner:{rule.rule_id}"
                 )
             except ClusterError as error:
                 if "allow_partial_search_results" not in error.reason or error.status != 400:
@@ -195,12 +188,40 @@ class EqlApiSearch:
         wait_ms = max(1, int(min(self._wait, left) * 1_000))
         return {"wait_for_completion_timeout": f"{wait_ms}ms", "keep_alive": self._keep_alive}
 
-    async def _delete(self, search_id: str) -> None:
-        try:
-            await self._client.eql_delete(search_id)
-        except RunnerError as error:
-            # The server drops it by itself when `keep_alive` has passed.
-            _LOG.warning("an EQL search could not be deleted: %s", error)
+
+async def completed(
+    client: Elastic,
+    answer: Mapping[str, Any],
+    *,
+    deadline: float,
+    patience: Callable[[float], Mapping[str, str]],
+    late: SearchError,
+) -> Mapping[str, Any]:
+    """The completed answer, polled for as long as the search runs; then nothing of it is left on the server.
+
+    `patience` gives the parameters of a poll for the seconds that are left until `deadline` (the loop's time); a search
+    that is not done by then raises `late`.
+    """
+    search_id = answer.get("id")
+    if search_id is None:
+        return answer
+    try:
+        while answer.get("is_running"):
+            left = deadline - asyncio.get_running_loop().time()
+            if left <= 0:
+                raise late
+            answer = await client.eql_get(search_id, params=patience(left), deadline=deadline + GRACE)
+        return answer
+    finally:
+        await asyncio.shield(_delete(client, search_id))
+
+
+async def _delete(client: Elastic, search_id: str) -> None:
+    try:
+        await client.eql_delete(search_id)
+    except RunnerError as error:
+        # The server drops it by itself when `keep_alive` has passed.
+        _LOG.warning("an EQL search could not be deleted: %s", error)
 
 
 class _Unreachable(SearchResult):
