@@ -137,6 +137,21 @@ class Service:
         self._trouble: Exception | None = None
         self._not_before: datetime | None = None
 
+    @property
+    def active(self) -> ActiveRules:
+        """The rules in use since the last tick; none before the first."""
+        return self._active or ActiveRules()
+
+    @property
+    def states(self) -> Mapping[str, RuleState]:
+        """What the ledger says of every rule, by rule id, as far as this service knows; empty before the first tick."""
+        return self._states or {}
+
+    @property
+    def schedule(self) -> Schedule:
+        """The schedule, with the reaches of the rules in use."""
+        return self._schedule
+
     def stop(self) -> None:
         """Finish the window in hand, then let `run` return."""
         self._stopping.set()
