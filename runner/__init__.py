@@ -11,6 +11,7 @@
 `alerts`, `store`             alert documents of matches; where alerts and the ledger are kept
 `schedule`, `execution`       which windows are due; one rule over one window, from search to ledger
 `report`, `telemetry`, `heartbeat`  what a run did; logs; the sign of life for health checks
+`rule_tests`                  tests of rules: sample events and the alerts that are expected of them
 `service`, `replay`           the loop; the same over a past span
 `cli`, `sample`               the command line; events to try the rules on
 """

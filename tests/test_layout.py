@@ -39,6 +39,7 @@ ORDER = (
     "execution",
     "service",
     "replay",
+    "rule_tests",
     "cli",
     "__main__",
 )

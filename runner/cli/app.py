@@ -42,6 +42,7 @@ app = typer.Typer(
 app.command("run")(commands.run)
 app.command("once")(commands.once)
 app.command("check")(commands.check)
+app.command("test")(commands.test)
 app.command("search")(commands.search)
 app.command("replay")(commands.replay)
 app.add_typer(commands.alerts, name="alerts")

@@ -79,6 +79,27 @@ def check(
     return checking.check(settings)
 
 
+def test(
+    paths: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[PATH]...", help="Test files, rule files or folders; default: --rules."),
+    ] = None,
+    rules: options.Rules = None,
+    junit: Annotated[
+        Path | None, typer.Option("--junit", metavar="FILE", help="Write the outcomes as JUnit XML, too.")
+    ] = None,
+    require_tests: Annotated[
+        bool, typer.Option("--require-tests", help="A rule without a test counts as a failure.")
+    ] = False,
+    output: options.Output = None,
+) -> int:
+    """Run the tests of rules: sample events and the alerts that are expected of them, in NAME.test.toml beside NAME.toml."""
+    settings = read_settings(rules=[*(paths or ()), *(rules or ())] or None, output=output)
+    from runner.cli import testing
+
+    return testing.test(settings, junit=junit, require_tests=require_tests)
+
+
 def search(
     query: Annotated[str, typer.Argument(metavar="QUERY", help="The EQL query, or @FILE to read it from a file.")],
     events: options.Events = None,

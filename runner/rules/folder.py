@@ -43,7 +43,8 @@ def stamp_of(status: os.stat_result) -> Stamp:
 def find_rule_files(paths: Sequence[Path]) -> FoundFiles:
     """The named files, and the `*.toml` files in the named folders and below, sorted within each folder named.
 
-    Hidden files and folders are passed over; links are followed, but no folder or file is taken twice.
+    Tests of rules (`*.test.toml`) and hidden files and folders are passed over; links are followed, but no folder or
+    file is taken twice.
     """
     search = _Search()
     for path in paths:
@@ -108,17 +109,22 @@ class _Search:
                 try:
                     status = path.stat()
                 except OSError as error:
-                    if name.endswith(".toml"):
+                    if _is_rule_file(name):
                         self._problem(path, f"cannot be read: {reason(error)}")
                     continue
                 if stat.S_ISDIR(status.st_mode):
                     if self._is_new(status):
                         folders.append(path)
-                elif stat.S_ISREG(status.st_mode) and name.endswith(".toml"):
+                elif stat.S_ISREG(status.st_mode) and _is_rule_file(name):
                     yield FoundFile(path, stamp_of(status), named=False)
 
     def _problem(self, path: Path, message: str, *, severity: Severity = "error") -> None:
         self.problems.append(Problem(path, 0, 0, severity, message))
+
+
+def _is_rule_file(name: str) -> bool:
+    """Whether a file in a folder is taken for a rule, by its name: rule tests stand beside the rules they are for."""
+    return name.endswith(".toml") and not name.endswith(".test.toml")
 
 
 def reason(error: OSError | ValueError) -> str:

@@ -1,0 +1,129 @@
+"""`RuleTest`: what a test file says: events, and the alerts that the rule must make of them.
+
+A test file is TOML. `reverse_shell.test.toml` belongs to the rule file `reverse_shell.toml` beside it, unless it names
+another one with `rule`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date, datetime
+from pathlib import Path
+from typing import Any, Self
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, NonNegativeInt, field_validator, model_validator
+
+SUFFIX = ".test.toml"
+"""The end of a test file's name."""
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+def _listed(value: object) -> object:
+    return tuple(value) if isinstance(value, list) else value
+
+
+class ExpectedAlert(_Table):
+    """One alert that must be there: of these events, with these values."""
+
+    events: tuple[str, ...] = ()
+    """The ids of its events in their order (`_id` of a hit, else `event.id`); empty means any."""
+    fields: Mapping[str, Any] = Field(default_factory=dict)
+    """Fields of the alert document, by their dotted names."""
+
+    @field_validator("events", mode="before")
+    @classmethod
+    def _take_list(cls, value: object) -> object:
+        return _listed(value)
+
+
+class RuleTest(_Table):
+    """One test of a rule."""
+
+    name: str = Field(min_length=1)
+    files: tuple[str, ...] = ()
+    """Event files (NDJSON, plain or packed), relative to the test file."""
+    events: tuple[Mapping[str, Any], ...] = Field(default=(), alias="event")
+    """Events written down in the test itself, each with the file's `defaults` under it."""
+    now: AwareDatetime | None = None
+    """Run the rule's own window as of this time; None searches all of the events' time."""
+    alert_count: NonNegativeInt | None = Field(default=None, alias="alerts")
+    alerts: tuple[ExpectedAlert, ...] | None = Field(default=None, alias="alert")
+
+    @field_validator("files", "events", "alerts", mode="before")
+    @classmethod
+    def _take_list(cls, value: object) -> object:
+        return _listed(value)
+
+    @field_validator("files", mode="before")
+    @classmethod
+    def _take_one(cls, value: object) -> object:
+        return (value,) if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _is_whole(self) -> Self:
+        if not self.files and not self.events:
+            raise ValueError("has no events: give `files`, or [[test.event]] tables")
+        if self.alert_count is None and self.alerts is None:
+            raise ValueError("says nothing of what is expected: give `alerts = 0`, another count, or [[test.alert]]")
+        if self.alert_count is not None and self.alerts is not None and self.alert_count != len(self.alerts):
+            listed = len(self.alerts)
+            raise ValueError(f"expects {self.alert_count} alerts by `alerts` and lists {listed} as [[test.alert]]")
+        return self
+
+
+class CaseFile(_Table):
+    """The whole of a test file, as it is written."""
+
+    rule: str | None = None
+    """The rule's file, relative to the test file."""
+    defaults: Mapping[str, Any] = Field(default_factory=dict)
+    """What every [[test.event]] of the file has unless it says otherwise; tables are merged."""
+    tests: tuple[RuleTest, ...] = Field(alias="test", min_length=1)
+
+    @field_validator("tests", mode="before")
+    @classmethod
+    def _take_list(cls, value: object) -> object:
+        return _listed(value)
+
+
+@dataclass(frozen=True, slots=True)
+class RuleCase:
+    """One test with everything that is needed to run it."""
+
+    path: Path
+    line: int
+    """Where the test stands in its file, from 1."""
+    rule_path: Path
+    test: RuleTest
+    defaults: Mapping[str, Any]
+
+    def documents(self) -> tuple[Mapping[str, Any], ...]:
+        """The events that are written down in the test, as JSON could hold them."""
+        return tuple(_plain(_merged(self.defaults, event)) for event in self.test.events)
+
+    def event_files(self) -> tuple[Path, ...]:
+        """The event files of the test."""
+        return tuple(self.path.parent / name for name in self.test.files)
+
+
+def _merged(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """The tables of both, those of `over` on top."""
+    merged = dict(under)
+    for name, value in over.items():
+        below = merged.get(name)
+        both = isinstance(below, Mapping) and isinstance(value, Mapping)
+        merged[name] = _merged(below, value) if both else value  # type: ignore[arg-type]
+    return merged
+
+
+def _plain(value: Any) -> Any:
+    """The value with times as the texts that an event would have."""
+    if isinstance(value, Mapping):
+        return {name: _plain(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    return value.isoformat() if isinstance(value, (datetime, date)) else value

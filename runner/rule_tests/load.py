@@ -1,0 +1,116 @@
+"""Test files on disk to tests, with every problem of theirs."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from runner.errors import Problem
+from runner.rule_tests.case import SUFFIX, CaseFile, ExpectedAlert, RuleCase, RuleTest
+from runner.rules import positions
+from runner.rules.finding import kind_of, shortened
+from runner.rules.folder import reason
+from runner.rules.near import did_you_mean
+from runner.rules.rule_file import LARGEST_FILE
+
+_TABLES: Mapping[int, type[BaseModel]] = {0: CaseFile, 1: RuleTest, 2: ExpectedAlert}
+"""The tables of a test file by how deep they stand."""
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedTests:
+    """The tests of some paths, and what is wrong with their files."""
+
+    cases: tuple[RuleCase, ...] = ()
+    problems: tuple[Problem, ...] = ()
+    files: int = 0
+
+
+def load_tests(paths: Sequence[Path]) -> LoadedTests:
+    """The tests of the named test files, of the named rule files, and of every folder named and below."""
+    files = list(dict.fromkeys(file for path in paths for file in _test_files(path)))
+    cases: list[RuleCase] = []
+    problems: list[Problem] = []
+    for file in files:
+        found, faults = read_test_file(file)
+        cases.extend(found)
+        problems.extend(faults)
+    return LoadedTests(tuple(cases), tuple(problems), len(files))
+
+
+def _test_files(path: Path) -> Iterator[Path]:
+    if path.is_dir():
+        yield from sorted(
+            file
+            for file in path.rglob(f"*{SUFFIX}")
+            if file.is_file() and not any(part.startswith(".") for part in file.relative_to(path).parts)
+        )
+    elif path.name.endswith(SUFFIX):
+        yield path
+    elif (beside := path.with_name(path.stem + SUFFIX)).is_file():
+        yield beside
+
+
+def read_test_file(path: Path) -> tuple[tuple[RuleCase, ...], tuple[Problem, ...]]:
+    """The tests of one file; none, and every problem with its place, if anything is wrong with it."""
+    try:
+        data = path.read_bytes()
+        if len(data) > LARGEST_FILE:
+            raise ValueError(f"is larger than {LARGEST_FILE >> 20} MiB: put the events into a file of their own")
+        text = data.decode("utf-8-sig").replace("\r\n", "\n")
+        document = tomllib.loads(text)
+        lines, places = positions.Lines(text), positions.find_places(text)
+    except UnicodeDecodeError:
+        return (), (Problem(path, 0, 0, "error", "is not UTF-8"),)
+    except tomllib.TOMLDecodeError as error:
+        return (), (Problem(path, 0, 0, "error", f"is not TOML: {shortened(str(error), 200)}"),)
+    except RecursionError:
+        return (), (Problem(path, 0, 0, "error", "is nested too deep"),)
+    except (OSError, ValueError) as error:
+        return (), (Problem(path, 0, 0, "error", f"cannot be read: {reason(error)}"),)
+    try:
+        content = CaseFile.model_validate(document)
+    except ValidationError as error:
+        details = error.errors(include_url=False, include_context=True)
+        return (), tuple(_problem(path, detail, lines, places=places) for detail in details)
+    rule_path = path.parent / content.rule if content.rule else path.with_name(path.name.removesuffix(SUFFIX) + ".toml")
+    cases = tuple(
+        RuleCase(path, lines.place(places["test", number].key)[0], rule_path, test, content.defaults)
+        for number, test in enumerate(content.tests)
+    )
+    if not rule_path.is_file():
+        return (), (Problem(path, 0, 0, "error", f'its rule {rule_path} is not there; name it with `rule = "FILE"`'),)
+    return cases, ()
+
+
+def _problem(
+    path: Path, detail: ErrorDetails, lines: positions.Lines, *, places: Mapping[positions.Path, positions.Place]
+) -> Problem:
+    """What the model refused, in the words of a test file."""
+    steps = detail["loc"]
+    kind, found = detail["type"], detail["input"]
+    name = str(steps[-1]) if steps and isinstance(steps[-1], str) else "this"
+    if kind == "extra_forbidden":
+        depth = sum(isinstance(step, int) for step in steps)
+        known = [str(field.alias or key) for key, field in _TABLES[depth].model_fields.items()]
+        message = f"unknown key `{shortened(name)}`{did_you_mean(name, known)}; expected one of {', '.join(known)}"
+    elif kind == "missing":
+        table = "[[test]]" if len(steps) > 1 else "the file"
+        message = f"`{name}` is missing in {table}" + ("; expected [[test]] tables" if name == "test" else "")
+    elif kind == "value_error":
+        message = shortened(str(detail.get("ctx", {}).get("error", detail["msg"])), 200)
+        message = f"this test {message}" if len(steps) == 2 else f"`{name}`: {message}"
+    else:
+        message = f"`{name}` is {kind_of(found)}: {detail['msg'][:1].lower()}{detail['msg'][1:]}"
+    while steps and steps not in places:
+        steps = steps[:-1]
+    if not steps:
+        return Problem(path, 0, 0, "error", message)
+    line, column = lines.place(places[steps].key)
+    width = places[steps].key_end - places[steps].key
+    return Problem(path, line, column, "error", message, picture=lines.picture(line, column, width=width))

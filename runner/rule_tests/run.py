@@ -1,0 +1,159 @@
+"""Running rule tests: each through the path of a live run, over its own events and into a store of its own."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import AsyncGenerator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Literal
+
+import orjson
+
+from runner.alerts.build import AlertContext
+from runner.alerts.source_fields import FieldTypes
+from runner.errors import Problem, RunnerError
+from runner.events.schema import Schema, shipped_schema
+from runner.execution import Execution, size_for
+from runner.report import RuleRun
+from runner.rule_tests.case import ExpectedAlert, RuleCase
+from runner.rule_tests.outcome import MadeAlert, Outcome, differences
+from runner.rule_tests.why import reasons
+from runner.rules.load import load_rules
+from runner.rules.rule import Rule
+from runner.schedule import Schedule
+from runner.search.edges import reach_of
+from runner.search.files import FileSearch, compile_rule
+from runner.search.search import Reach, SearchRequest
+from runner.store.memory import MemoryStore
+from runner.store.store import AlertFilter, StoredAlert
+from runner.windows import Window, from_nanoseconds
+
+_INLINE = "events.ndjson"
+
+
+class CannotRunError(RunnerError):
+    """A test cannot be run: its rule or its events are not fit for it."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Bench:
+    """The rule of a test and the search over its events, ready to run."""
+
+    rule: Rule
+    search: FileSearch
+    reach: Reach
+
+
+async def run_tests(cases: Sequence[RuleCase]) -> AsyncGenerator[Outcome, None]:
+    """The outcome of every test, in their order; one that cannot be run stops no other."""
+    rules: dict[Path, tuple[Rule | None, str]] = {}
+    for case in cases:
+        if case.rule_path not in rules:
+            rules[case.rule_path] = await _rule_of(case.rule_path)
+        rule, trouble = rules[case.rule_path]
+        if rule is None:
+            yield Outcome(case, "", case.rule_path.stem, "error", (trouble,))
+        else:
+            yield await run_test(case, rule)
+
+
+async def run_test(case: RuleCase, rule: Rule) -> Outcome:
+    """The outcome of one test of a rule."""
+    started = time.perf_counter()
+    status: Literal["passed", "failed", "error"]
+    try:
+        messages = await _messages(case, rule)
+        status = "failed" if messages else "passed"
+    except (RunnerError, OSError, ValueError, TypeError) as error:
+        messages, status = (str(error),), "error"
+    took_ms = round((time.perf_counter() - started) * 1000)
+    return Outcome(case, rule.rule_id, rule.name, status, messages, took_ms)
+
+
+async def _rule_of(path: Path) -> tuple[Rule | None, str]:
+    """The rule of a file if it can be run, else None and why not."""
+    loaded = load_rules([path])
+    problems: list[Problem] = [*loaded.errors]
+    if not problems and loaded.rules:
+        problems = [p for p in await FileSearch(()).prepare(loaded.rules) if p.severity == "error"]
+    if problems:
+        return None, "the rule has problems: " + "; ".join(map(str, problems))
+    if not loaded.rules:
+        kind = loaded.unsupported[0].type if loaded.unsupported else "no"
+        return None, f"{path} holds {kind} rule: only EQL rules can be run"
+    return loaded.rules[0], ""
+
+
+async def _messages(case: RuleCase, rule: Rule) -> tuple[str, ...]:
+    """Everything in which the alerts of the rule differ from what the test expects."""
+    with tempfile.TemporaryDirectory(prefix="rule-runner-test-") as folder:
+        paths = list(case.event_files())
+        missing = [str(path) for path in paths if not path.is_file()]
+        if missing:
+            raise CannotRunError(f"no such event file: {', '.join(missing)}")
+        if documents := case.documents():
+            inline = Path(folder, _INLINE)
+            inline.write_bytes(b"\n".join(map(orjson.dumps, documents)) + b"\n")
+            paths.append(inline)
+        search = FileSearch(paths)
+        try:
+            problems = [p for p in await search.prepare([rule]) if p.severity == "error"]
+            if problems:
+                raise CannotRunError("; ".join(map(str, problems)))
+            window, made = await _made(_Bench(rule, search, reach_of(rule.query)), case.test.now)
+        finally:
+            await search.close()
+    messages: list[str] = []
+    for difference in differences(case.test, made):
+        messages.append(difference.text)
+        if difference.missing is not None:
+            messages.extend(f"  {reason}" for reason in _reasons(rule, difference.missing, case, now_ns=window.end_ns))
+    return tuple(messages)
+
+
+def _reasons(rule: Rule, missing: ExpectedAlert, case: RuleCase, *, now_ns: int) -> tuple[str, ...]:
+    program, _ = compile_rule(rule, Schema(shipped_schema().fields, lenient=True))
+    return reasons(program.plan, missing, case.documents(), now_ns=now_ns) if program is not None else ()
+
+
+async def _made(bench: _Bench, now: datetime | None) -> tuple[Window, list[MadeAlert]]:
+    """The window that was searched, and the alerts that the rule makes of the events."""
+    newest = await bench.search.newest()
+    report = bench.search.report
+    if report.broken or report.unread or report.failures:
+        raise CannotRunError("; ".join(report.warnings()))
+    if newest is None or report.oldest_ns is None:
+        raise CannotRunError("no event has a readable @timestamp")
+    if now is None:
+        # All of the time, and beyond it as far as a match could reach: what rests on an absence is settled, too.
+        reach = bench.reach.maxspan
+        window = Window(from_nanoseconds(report.oldest_ns) - reach, newest + reach)
+    else:
+        schedule = Schedule(together=True, reaches={bench.rule.rule_id: bench.reach})
+        window = schedule.window(bench.rule, now)
+    store = MemoryStore()
+    context = AlertContext(now=window.end, execution_id="", types=FieldTypes.of(shipped_schema()))
+    execution = Execution(bench.search, store, store, clock=lambda: window.end, context=context)
+    request = SearchRequest(bench.rule, window, size_for(bench.rule), bench.reach)
+    while True:
+        [run] = [run async for run in execution.run([request])]
+        if run.status == "failed":
+            raise CannotRunError("; ".join(run.messages))
+        if not _has_more(run):
+            break
+    return window, [await _alert(store, stored) async for stored in store.find(AlertFilter())]
+
+
+def _has_more(run: RuleRun) -> bool:
+    """Whether the cap left something for the next run: a test wants all alerts."""
+    return not run.complete and run.created > 0
+
+
+async def _alert(store: MemoryStore, stored: StoredAlert) -> MadeAlert:
+    """An alert with the ids of its events in their order: those of its building blocks if it has some."""
+    group = stored.document.get("kibana.alert.group.id")
+    parts = await store.group(group) if group else [stored]
+    return MadeAlert(tuple(str(part.document["kibana.alert.ancestors"][0]["id"]) for part in parts), stored.document)
