@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
 
@@ -37,12 +38,15 @@ def filter_of(
 
 def list_alerts(settings: Settings, wanted: AlertFilter) -> ExitCode:
     """Print the wanted alerts, newest detection first."""
-    found = asyncio.run(_find(settings, wanted))
+    one_more = replace(wanted, limit=wanted.limit + 1) if wanted.limit is not None else wanted
+    found = asyncio.run(_find(settings, one_more))
+    has_more = wanted.limit is not None and len(found) > wanted.limit
+    found = found[: wanted.limit]
     if settings.output == "json":
-        print_json({"alerts": [summary(alert) for alert in found]})
+        print_json({"alerts": [summary(alert) for alert in found], "has_more": has_more})
     elif found:
         print_table(alert_table(found))
-        if len(found) == wanted.limit:
+        if has_more:
             say(f"only the newest {wanted.limit} are shown; --limit shows more")
     else:
         out().print("No alerts.")

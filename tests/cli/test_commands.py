@@ -147,6 +147,9 @@ def test_alerts_list_show_export(command: Command, state: str) -> None:
     assert len(command("alerts", "list", "--until", "2026-03-02T10:05:00Z", "-o", "json").json["alerts"]) == 2
     limited = command("alerts", "list", "--limit", 1)
     assert len(limited.out.splitlines()) == 2 and "--limit shows more" in limited.err
+    assert command("alerts", "list", "--limit", 1, "-o", "json").json["has_more"] is True
+    assert command("alerts", "list", "--limit", 2, "-o", "json").json["has_more"] is False
+    assert command("alerts", "list", "--limit", 2).err == ""
 
     shown = command("alerts", "show", rows[0]["id"][:12])
     assert shown.code == 0
