@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import zstandard
 
@@ -18,6 +18,9 @@ from runner.events.batch import Columns, EventBatch
 from runner.events.decode import read_document
 from runner.events.read import MAX_LINE
 from runner.events.schema import DataType, Field
+from runner.events.stream import FILE_BITS
+from runner.events.text import OpenText
+from runner.events.wrapped import is_wrapped, unwrapped
 
 _LINES_AT_ONCE = 4096
 _EVENT_ID = Field("event.id", DataType.KEYWORD)
@@ -112,8 +115,8 @@ def _chosen(wanted: _Wanted, paths: Sequence[str]) -> EventLine:
 
 def _lines(paths: Sequence[str]) -> Iterator[EventLine]:
     """Every event of the files, numbered as a search numbers them."""
-    number = 0
-    for path in paths:
+    for file_number, path in enumerate(paths):
+        number = file_number << FILE_BITS
         columns = Columns([_EVENT_ID])
         with _opened(path) as file:
             first = 1
@@ -137,7 +140,10 @@ def _ignore(position: int, reason: str) -> None:
     """Broken lines are reported by the search itself."""
 
 
-def _opened(path: str) -> io.BufferedIOBase:
+def _opened(path: str) -> IO[bytes] | io.BufferedIOBase:
+    with OpenText(path) as text:
+        if is_wrapped(text.start(1 << 16)):
+            return unwrapped(text)[0]  # its lines are the documents, as in the search
     if path.endswith(".gz"):
         return gzip.GzipFile(path, "rb")
     if path.endswith(".zst"):
@@ -146,7 +152,7 @@ def _opened(path: str) -> io.BufferedIOBase:
     return Path(path).open("rb")
 
 
-def _readable(file: io.BufferedIOBase) -> Iterator[bytes]:
+def _readable(file: IO[bytes] | io.BufferedIOBase) -> Iterator[bytes]:
     """The lines of a file as far as it can be read: the search has said already if it is damaged."""
     try:
         yield from file

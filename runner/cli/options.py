@@ -34,7 +34,15 @@ Now = Annotated[
     str | None,
     typer.Option("--now", metavar="TIME", help="The time to run at: ISO, or `latest` for the newest event read."),
 ]
+Workers = Annotated[
+    int | None,
+    typer.Option("--workers", metavar="N", help="How many processes search large event files (1 GiB or more)."),
+]
 Output = Annotated[str | None, typer.Option("--output", "-o", metavar="table|json", help="How to print the result.")]
+AlertsAs = Annotated[
+    str | None,
+    typer.Option("--alerts-as", metavar="own|external|security", help="How alerts are shown in Kibana."),
+]
 OfRule = Annotated[str | None, typer.Option("--rule", metavar="RULE_ID", help="Only alerts of this rule.")]
 OfHost = Annotated[str | None, typer.Option("--host", metavar="NAME", help="Only alerts of this host (name or id).")]
 Since = Annotated[

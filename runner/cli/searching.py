@@ -17,8 +17,9 @@ from runner.cli.places import NO_SOURCE, has_cluster
 from runner.eql.explain import unmapped_names
 from runner.errors import SearchError, SettingsError
 from runner.events.batch import Columns
-from runner.events.read import EventFiles, Progress
+from runner.events.read import EventFiles, Progress, TimeWanted
 from runner.events.schema import Schema, schema_from_mapping, shipped_schema, with_inferred
+from runner.search.file_pass import matched
 from runner.search.files import date_field
 from runner.settings import Settings
 
@@ -71,11 +72,9 @@ def _search_files(settings: Settings, query: str, chosen: eql.SearchOptions, map
     started = time.perf_counter()
     with EventFiles(settings.events) as files, progress_bar("reading events", files.size) as advance:
         program, _ = compiled(files, query, chosen, mapped if mapped is not None else shipped_schema(), advance)
-        matcher = eql.Matcher([chosen.ask(program)])
-        fields = [*matcher.fields(), date_field(Schema(), "@timestamp")]
-        for batch in files.batches(Columns(fields), time_field=program.plan.timestamp.name, progress=advance):
-            files.keep(batch, matcher.feed(batch))
-        (found,) = matcher.found()
+        wanted = TimeWanted((program.plan.timestamp.name,))
+        fields = [date_field(Schema(), "@timestamp")]
+        (found,), _ = matched(files, [chosen.ask(program)], fields, wanted=wanted, progress=advance)
         answer = eql.answer(program, found, files.fetch, took_ms=int((time.perf_counter() - started) * 1000))
         for text in files.report().warnings():
             warn(text)

@@ -95,7 +95,7 @@ class Evaluator:
             for name, lookups in by_field.items()
             if len(lookups) >= _SHARED
         }
-        self._tables: dict[Identity, _TruthTable] = {}
+        self._tables: dict[int, tuple[Lookup, _TruthTable]] = {}
 
     def mask(self, batch: EventBatch, predicate: Predicate, rows: Rows) -> Mask:
         """For each of the rows, whether it meets the predicate. Raises ValueError where a script fails on a value."""
@@ -138,10 +138,10 @@ class Evaluator:
 
     def _truths(self, lookup: Lookup, dictionary: FieldDictionary, codes: NDArray[np.int32]) -> NDArray[np.uint8]:
         """The lookup's truth by code, known for at least these codes."""
-        table = self._tables.get(lookup.identity)
-        if table is None:
-            table = _TruthTable(lookup, self._knowledge.get(lookup.field))
-            self._tables[lookup.identity] = table
+        known = self._tables.get(id(lookup))
+        if known is None or known[0] is not lookup:  # an identity takes longer to look up, and equal lookups are one
+            known = self._tables[id(lookup)] = lookup, _TruthTable(lookup, self._knowledge.get(lookup.field))
+        table = known[1]
         table.fit(dictionary)
         truths = table.truths
         unknown = codes[truths[codes] == _UNKNOWN]

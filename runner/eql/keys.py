@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -76,6 +76,7 @@ _PLAIN_TEXTS = frozenset({DataType.KEYWORD, DataType.CONSTANT_KEYWORD, DataType.
 """Types of which a single value is the key as it is."""
 MISSING_KEY = -1
 SEVERAL_KEYS = -2
+_UNNUMBERED = -3
 
 
 class KeyNumbers:
@@ -83,12 +84,15 @@ class KeyNumbers:
     value."""
 
     def __init__(self) -> None:
-        self._numbers: dict[tuple[type, object], int] = {}
+        self._numbers: dict[object, int] = {}
         self._firsts: dict[object, int] = {}
         self._values: list[object] = []
         self._equal: list[int] = []
         self._equal_column: NDArray[np.int64] = np.zeros(0, dtype=np.int64)
         self._tables: dict[str, tuple[int, NDArray[np.int32]]] = {}
+
+    def __len__(self) -> int:
+        return len(self._values)
 
     def of(self, batch: EventBatch, field: Field, rows: Rows) -> NDArray[np.int32]:
         """Of each row the number of the field's value, `MISSING_KEY` or `SEVERAL_KEYS`."""
@@ -97,22 +101,26 @@ class KeyNumbers:
         generation, table = self._tables.get(field.name, (-1, _NO_NUMBERS))
         known = len(table) if generation == dictionary.generation else 0
         if known < len(dictionary):
+            room = max(len(dictionary), 2 * known)
+            table = np.concatenate((table[:known], np.full(room - known, _UNNUMBERED, dtype=np.int32)))
+            self._tables[field.name] = dictionary.generation, table
+        found = table[codes]
+        if (found == _UNNUMBERED).any():
+            # Only the values that stages are met with: a field may have many more.
             read = key_reader(field).read
             plain = field.type in _PLAIN_TEXTS
-            fresh = []
-            for code in range(known, len(dictionary)):
+            for code in np.unique(codes[found == _UNNUMBERED]).tolist():
                 value = dictionary.value(code)
-                fresh.append(self._number(value) if plain and type(value) is str else self._single(read(value)))
-            table = np.concatenate((table[:known], np.array(fresh, dtype=np.int32)))
-            self._tables[field.name] = dictionary.generation, table
-        return table[codes]
+                table[code] = self._number(value) if plain and type(value) is str else self._single(read(value))
+            found = table[codes]
+        return found
 
     def several(self, batch: EventBatch, field: Field, row: Rows) -> list[int]:
         """The numbers of all values of a row's field, ascending by value."""
         (value,) = batch.values(field.name, row)
         return [self._number(key) for key in key_reader(field).read(value)]
 
-    def values(self, numbers: tuple[int, ...]) -> tuple[object, ...]:
+    def values(self, numbers: Iterable[int]) -> tuple[object, ...]:
         """The values that have these numbers; None for a missing one."""
         return tuple([None if number < 0 else self._values[number] for number in numbers])
 
@@ -122,18 +130,40 @@ class KeyNumbers:
             self._equal_column = np.array(self._equal, dtype=np.int64)
         return self._equal_column
 
+    def forget_but(self, wanted: NDArray[np.int32]) -> NDArray[np.int32]:
+        """Forget all values but those with the wanted numbers (ascending); returns the new number by the old one.
+
+        The numbers below 0 stand at the end of what comes back, so that they are found there as they were.
+        """
+        renumbered = np.full(len(self._values) + 2, _UNNUMBERED, dtype=np.int32)
+        renumbered[[MISSING_KEY, SEVERAL_KEYS]] = MISSING_KEY, SEVERAL_KEYS
+        kept = [self._values[number] for number in wanted.tolist() if number >= 0]
+        self._numbers, self._firsts, self._values, self._equal = {}, {}, [], []
+        self._equal_column, self._tables = np.zeros(0, dtype=np.int64), {}
+        renumbered[wanted[wanted >= 0]] = [self._number(key) for key in kept]
+        return renumbered
+
+    def known(self) -> list[object]:
+        """All values by their numbers."""
+        return self._values
+
+    def numbered(self, values: Sequence[object]) -> NDArray[np.int32]:
+        """The number of each value; those below 0 stand at the end, so that they are found there as they are."""
+        return np.array([*map(self._number, values), SEVERAL_KEYS, MISSING_KEY], dtype=np.int32)
+
     def _single(self, keys: tuple[object, ...]) -> int:
         if len(keys) > 1:
             return SEVERAL_KEYS
         return self._number(keys[0]) if keys else MISSING_KEY
 
     def _number(self, key: object) -> int:
-        typed = (type(key), key)
+        typed = key if type(key) is str else (type(key), key)
         number = self._numbers.get(typed)
         if number is None:
             number = self._numbers[typed] = len(self._values)
             self._values.append(key)
-            self._equal.append(self._firsts.setdefault(key, number))
+            # A text equals nothing but itself; of numbers and truth values 1, 1.0 and true are equal.
+            self._equal.append(number if type(key) is str else self._firsts.setdefault(key, number))
         return number
 
 

@@ -1,33 +1,31 @@
 """Many programs over one pass of event batches: which events each of them matches.
 
-The conjuncts of all stages of all programs stand in one tree, cheapest first, so that what several stages ask is asked
-once and a branch whose first condition no event of a batch meets costs nothing.
+One sieve finds the events of all stages of all programs; what each program makes of them is gathered for itself.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import TypeAlias
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
-from runner.eql.candidates import Candidates, ascending, joined
-from runner.eql.evaluate import Evaluator
-from runner.eql.keys import KeyNumbers, key_reader
+from runner.eql.candidates import Candidates
+from runner.eql.entries import Entries, joined
+from runner.eql.gathered import Edge, Gathered, GatheredSamples, GatheredSequences
+from runner.eql.keys import KeyNumbers
 from runner.eql.plan import Limit, Plan, Stage
-from runner.eql.predicates import Predicate, join_conjuncts
-from runner.eql.sample import match_samples
-from runner.eql.scope import Scope, ScopeMasks
-from runner.eql.sequence import FoundSequence, Key, SequenceMatcher, StageEvent
-from runner.eql.tree import Forest, Node
+from runner.eql.predicates import Conjuncts
+from runner.eql.scope import Scope
+from runner.eql.sequence import FoundSequence
+from runner.eql.sieve import Sieve, Wanted
 from runner.events.batch import EventBatch, Rows
 from runner.events.schema import Field
 
-__all__ = ["Ask", "Found", "Matcher", "Scope"]
+__all__ = ["Ask", "Edge", "Found", "Matcher", "Scope"]
 
-_Kept: TypeAlias = NDArray[np.bool_]
+CROWD = 1 << 18
+"""So many entries are held before it is worth while to settle them: about 8 MB."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,29 +47,50 @@ class Found:
     `error` says why there is no answer: a value that a script of the query could not work on.
     """
 
-    matches: tuple[FoundSequence, ...] = ()
+    matches: Sequence[FoundSequence] = ()
     error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Handover:
+    """What the matcher of one process has gathered, for that of another, which has the same asks."""
+
+    entries: tuple[tuple[int, Entries], ...]
+    """Each with the number of its ask."""
+    keys: tuple[object, ...]
+    """The values of join keys by the numbers that stand in the entries."""
+    errors: Mapping[int, str]
 
 
 class Matcher:
     """Runs asks over the batches that it is given, then says what each found."""
 
-    def __init__(self, asks: Sequence[Ask]) -> None:
+    def __init__(
+        self, asks: Sequence[Ask], *, room: int = CROWD, numbers: int = CROWD, conjuncts: Conjuncts | None = None
+    ) -> None:
+        """`room` is how many entries may be held before it is worth while to settle them, `numbers` how many values of
+        join keys before it is looked which of them are needed. `conjuncts` keeps what other passes can use again."""
+        conjuncts = conjuncts if conjuncts is not None else Conjuncts()
         self._asks = asks
         self._errors: dict[int, str] = {}
         self._key_numbers = KeyNumbers()
-        self._candidates: list[list[Candidates]] = []
-        self._stages: list[tuple[Sequence[Predicate], Scope, Candidates]] = []
+        self._gathered: list[Gathered] = []
+        self._sinks: list[Candidates] = []
+        wanted: list[Wanted] = []
+        self._least_room = self._room = room
+        self._most_numbers = numbers
         for number, ask in enumerate(asks):
-            every = ask.plan.all_stages()
-            candidates = [_candidates(number, place, stage, ask) for place, stage in enumerate(every)]
-            self._candidates.append(candidates)
-            for stage, sink in zip(every, candidates, strict=True):
+            gathered = _gathered(ask)
+            self._gathered.append(gathered)
+            for place, stage in enumerate(ask.plan.all_stages()):
                 if not stage.empty and not (ask.plan.kind == "sequence" and _never_complete(ask.plan)):
-                    self._stages.append((join_conjuncts(stage.conjuncts, ask.now_ns), ask.scope, sink))
-        self._evaluator = Evaluator(part for predicates, _, _ in self._stages for part in predicates)
-        self._scopes = ScopeMasks(scope for _, scope, _ in self._stages)
-        self._forest = Forest(self._stages)
+                    sink = _candidates(number, place, stage, ask, gathered)
+                    self._sinks.append(sink)
+                    carried = [key.exact for key in stage.keys if key is not None]
+                    carried += [] if ask.plan.tiebreaker is None else [ask.plan.tiebreaker]
+                    names = frozenset(field.name for field in carried)
+                    wanted.append(Wanted(conjuncts.of(stage.conjuncts, ask.now_ns), ask.scope, names))
+        self._sieve = Sieve(wanted)
 
     def fields(self) -> frozenset[Field]:
         """Every field that the asks read."""
@@ -81,33 +100,13 @@ class Matcher:
         """Take in the next batch; returns the rows that may become part of a match, so that their documents are
         kept."""
         kept = np.zeros(len(batch), dtype=np.bool_)
-        rows = np.flatnonzero(self._scopes.begin(batch))
-        if len(rows):
-            self._descend(batch, self._forest.tree(batch, self._scopes.indices_present()), rows, kept)
+        for number, met in self._sieve.sift(batch):
+            sink = self._sinks[number]
+            if isinstance(met, ValueError):
+                self._errors.setdefault(sink.ask, str(met))
+            else:
+                kept[sink.add(batch, met, self._key_numbers)] = True
         return np.flatnonzero(kept)
-
-    def _descend(self, batch: EventBatch, node: Node[Candidates], rows: Rows, kept: _Kept) -> None:
-        for sink in node.sinks:
-            inside = rows[self._scopes.mask(sink.scope)[rows]]
-            if len(inside):
-                kept[sink.add(batch, inside, self._key_numbers)] = True
-        for lookups in node.lookups.values():
-            for child, met in self._evaluator.each(batch, lookups, rows):
-                self._descend(batch, child, met, kept)
-        for predicate, child in node.others:
-            met = rows[self._evaluator.mask(batch, predicate, rows)]
-            if len(met):
-                self._descend(batch, child, met, kept)
-        for predicate, scope, child in node.scripts:
-            inside = rows[self._scopes.mask(scope)[rows]]
-            try:
-                met = inside[self._evaluator.mask(batch, predicate, inside)]
-            except ValueError as error:
-                for sink in child.all_sinks():
-                    self._errors.setdefault(sink.ask, str(error))
-                continue
-            if len(met):
-                self._descend(batch, child, met, kept)
 
     def found(self) -> Iterator[Found]:
         """What each ask found, in the order of the asks."""
@@ -115,44 +114,96 @@ class Matcher:
             if number in self._errors:
                 yield Found(error=self._errors[number])
             else:
-                yield Found(tuple(_limited(self._matches(ask, self._candidates[number]), ask)))
+                yield Found(_limited(self._gathered[number].found(self._key_numbers), ask))
 
-    def _matches(self, ask: Ask, candidates: Sequence[Candidates]) -> list[FoundSequence]:
-        plan = ask.plan
-        if plan.kind == "event":
-            return [FoundSequence((), (event,)) for event in ascending(candidates[0])]
-        positive = [place for place, stage in enumerate(plan.stages) if not stage.missing]
-        groups = (events for _, events in joined(candidates, self._key_numbers, required=positive))
-        if plan.kind == "sample":
-            return self._samples(ask, [event for events in groups for event in events])
-        matcher = SequenceMatcher(
-            positive=positive,
-            missing=[place for place, stage in enumerate(plan.stages) if stage.missing],
-            maxspan=plan.maxspan,
-            until=len(plan.stages) if plan.until is not None else None,
+    def settle(self, edges: Iterable[Edge], *, field: str, patient: Collection[int] = ()) -> None:
+        """Work off what is held, if that is much: the caller says that all events within the edge have come.
+
+        `edges` are tried one after the other, as long as too much is left; `field` is the timestamp field that they are
+        meant of. Sequences that go by another one wait for all events, and so do those asks that are `patient`.
+        """
+        able = [
+            gathered
+            for number, gathered in enumerate(self._gathered)
+            if number not in patient and (gathered.plan.kind == "sample" or gathered.plan.timestamp.name == field)
+        ]
+        if sum(gathered.settled + gathered.fresh for gathered in able) < self._room:
+            return
+        least = sum(gathered.fresh for gathered in able) // (2 * len(able))
+        grown = [gathered for gathered in able if gathered.fresh and gathered.fresh >= least]
+        for edge in edges:
+            for gathered in grown:
+                gathered.settle(edge, self._key_numbers)
+            if sum(gathered.settled + gathered.fresh for gathered in able) < self._room // 2:
+                break
+        held = sum(gathered.settled + gathered.fresh for gathered in able)
+        self._room = max(self._least_room, 2 * held)
+        if len(self._key_numbers) > self._most_numbers:
+            self._forget_numbers()
+
+    def hand_over(self) -> Handover:
+        """What was gathered since the last call; it is let go of here."""
+        entries = tuple(
+            (number, joined(gathered.parts)) for number, gathered in enumerate(self._gathered) if gathered.parts
         )
-        return [FoundSequence(_printed(plan, found.key, "sequence"), found.events) for found in matcher.match(groups)]
+        keys = tuple(self._key_numbers.known())
+        self._key_numbers.forget_but(np.zeros(0, dtype=np.int32))
+        for gathered in self._gathered:
+            gathered.parts, gathered.fresh = [], 0
+        return Handover(entries, keys, dict(self._errors))
 
-    @staticmethod
-    def _samples(ask: Ask, events: Sequence[StageEvent]) -> list[FoundSequence]:
-        events = sorted(events, key=lambda event: event.event)
-        readers = [key_reader(key.exact) if key is not None else None for key in ask.plan.stages[0].keys]
-        order: dict[Key, tuple[object, ...]] = {
-            event.key: tuple(
-                (0,) if value is None or reader is None else (1, reader.order(value))
-                for reader, value in zip(readers, event.key, strict=True)
-            )
-            for event in events
-        }
-        found = match_samples(events, len(ask.plan.stages), max_per_key=ask.max_samples_per_key, sort_key=order)
-        return [FoundSequence(_printed(ask.plan, sample.key, "sample"), sample.events) for sample in found]
+    def take_over(self, handover: Handover) -> None:
+        """Go on with what another matcher has gathered."""
+        numbers = self._key_numbers.numbered(handover.keys)
+        for number, entries in handover.entries:
+            self._gathered[number].add(replace(entries, keys=numbers[entries.keys]))
+        for number, error in handover.errors.items():
+            self._errors.setdefault(number, error)
+
+    def held(self) -> int:
+        """How many entries are held: events of stages that may yet become part of a match."""
+        return sum(gathered.settled + gathered.fresh for gathered in self._gathered)
+
+    def needed(self) -> list[int]:
+        """The events that a match has, or may yet have, ascending: the documents of all others may be let go."""
+        columns = [column for gathered in self._gathered for column in gathered.event_columns()]
+        return list(np.unique(np.concatenate(columns)).tolist()) if columns else []
+
+    def late(self) -> frozenset[int]:
+        """The asks for which an event came after all that was said to be past: what they found is worth nothing."""
+        return frozenset(
+            number
+            for number, gathered in enumerate(self._gathered)
+            if isinstance(gathered, GatheredSequences) and gathered.late
+        )
+
+    def _forget_numbers(self) -> None:
+        """Forget the values of join keys that nothing which is held has."""
+        columns = [column for gathered in self._gathered for column in gathered.key_columns()]
+        wanted = np.unique(np.concatenate([column.ravel() for column in columns] or [np.zeros(0, dtype=np.int32)]))
+        if 2 * len(wanted) < len(self._key_numbers):
+            renumbered = self._key_numbers.forget_but(wanted)
+            for gathered in self._gathered:
+                gathered.renumber(renumbered)
 
 
-def _candidates(number: int, place: int, stage: Stage, ask: Ask) -> Candidates:
+def _candidates(number: int, place: int, stage: Stage, ask: Ask, gathered: Gathered) -> Candidates:
     plan = ask.plan
     timestamp = None if plan.kind == "sample" else plan.timestamp
     timed = plan.kind == "sequence"
-    return Candidates(number, place, stage.keys, ask.scope, timestamp, plan.tiebreaker, timed)
+    return Candidates(number, place, stage.keys, ask.scope, timestamp, plan.tiebreaker, timed, gathered)
+
+
+def _gathered(ask: Ask) -> Gathered:
+    limits = ask.plan.limits if ask.limits is None else ask.limits
+    limit = limits[0] if limits else None
+    match ask.plan.kind:
+        case "event":
+            return Gathered(ask.plan, limit)
+        case "sample":
+            return GatheredSamples(ask.plan, limit, most=ask.max_samples_per_key)
+        case "sequence":
+            return GatheredSequences(ask.plan, limit)
 
 
 def _never_complete(plan: Plan) -> bool:
@@ -160,16 +211,7 @@ def _never_complete(plan: Plan) -> bool:
     return any(stage.empty and not stage.missing for stage in plan.stages)
 
 
-def _printed(plan: Plan, key: Key, kind: str) -> Key:
-    """The key's values as the API prints them."""
-    refs = plan.stages[0].keys
-    return tuple(
-        value if ref is None or value is None else key_reader(ref.exact).show(value, kind == "sample")
-        for ref, value in zip(refs, key, strict=True)
-    )
-
-
-def _limited(matches: Sequence[FoundSequence], ask: Ask) -> Iterable[FoundSequence]:
+def _limited(matches: Sequence[FoundSequence], ask: Ask) -> Sequence[FoundSequence]:
     limits = ask.plan.limits if ask.limits is None else ask.limits
     for limit in limits:
         start = 0 if limit.side == "head" else max(0, len(matches) - limit.count)

@@ -8,7 +8,7 @@ of a field, one pass over the needles of all conditions on it (`NeedleIndex`) le
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
@@ -23,6 +23,8 @@ _FIELDS = frozenset({DataType.KEYWORD, DataType.CONSTANT_KEYWORD, DataType.WILDC
 _WILD = re.compile(r"[*?]")
 _CACHED = 50_000
 _EDGES = (1, 3, 6)
+_GROUPS = 3
+"""So many groups of needles are looked for of one condition."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,9 +37,10 @@ class Needle:
 
 @dataclass(frozen=True, slots=True)
 class Hint:
-    """A condition's truth for every event that has a value of the field, but none with one of the needles."""
+    """A condition's truth for every event that has a value of the field, but in whose values no needle of one of the
+    groups occurs."""
 
-    needles: frozenset[Needle]
+    groups: tuple[frozenset[Needle], ...]
     default: bool
 
 
@@ -46,7 +49,7 @@ def hint_for(expression: ast.Expression) -> Hint | None:
     match expression:
         case ast.Comparison(_, "==", ast.FieldRef() as ref, ast.Literal(value=None)):
             # Dates and addresses may have a value that counts as missing.
-            return Hint(frozenset(), False) if ref.field.type in _FIELDS else None
+            return Hint((frozenset(),), False) if ref.field.type in _FIELDS else None
         case ast.Comparison(_, "==", ast.FieldRef() as ref, ast.Literal() as constant):
             return _hint(ref, [_whole(ref, constant)])
         case ast.Membership(_, ast.FieldRef() as ref, items):
@@ -64,25 +67,31 @@ def hint_for(expression: ast.Expression) -> Hint | None:
 
 def negated(hint: Hint | None) -> Hint | None:
     """The hint of the opposite."""
-    return None if hint is None else Hint(hint.needles, not hint.default)
+    return None if hint is None else Hint(hint.groups, not hint.default)
 
 
 def joined(hints: Sequence[Hint | None], *, decisive: bool) -> Hint | None:
     """The hint of an `or` (`decisive` True) or `and` of conditions on one field."""
     deciding = [hint for hint in hints if hint is not None and hint.default is decisive]
-    if deciding:  # without this one's needles it decides the whole, whatever the others say
-        return min(deciding, key=lambda hint: len(hint.needles))
+    if deciding:  # where one of these has its default, it decides the whole, whatever the others say
+        groups = {group for hint in deciding for group in hint.groups}
+        return Hint(tuple(sorted(groups, key=_places)[:_GROUPS]), decisive)
     given = [hint for hint in hints if hint is not None]
     if len(given) < len(hints):
         return None
-    return Hint(frozenset().union(*(hint.needles for hint in given)), not decisive)
+    return Hint((frozenset().union(*(min(hint.groups, key=_places) for hint in given)),), not decisive)
+
+
+def _places(group: frozenset[Needle]) -> tuple[int, list[tuple[str, str]]]:
+    """The order of groups: those that are hit least come first."""
+    return len(group), sorted((needle.place, needle.text) for needle in group)
 
 
 def _hint(ref: ast.FieldRef, needles: Sequence[Needle | None]) -> Hint | None:
     known = [needle for needle in needles if needle is not None]
     if ref.exact.type not in _FIELDS or len(known) < len(needles):
         return None
-    return Hint(frozenset(known), False)
+    return Hint((frozenset(known),), False)
 
 
 def _whole(ref: ast.FieldRef, item: ast.Expression) -> Needle | None:
@@ -123,10 +132,21 @@ class NeedleIndex:
     """The needles of all conditions on one field: says which conditions a value may meet, by their numbers."""
 
     def __init__(self, hints: Iterable[tuple[int, Hint]]) -> None:
+        given = dict(hints)
         wanted: dict[Needle, list[int]] = {}
-        for number, hint in hints:
-            for needle in hint.needles:
-                wanted.setdefault(needle, []).append(number)
+        self._several: list[tuple[int, frozenset[int]]] = []
+        group_number = max(given, default=-1) + 1
+        for number, hint in given.items():
+            if len(hint.groups) == 1:
+                groups = [number]
+            else:
+                groups = list(range(group_number, group_number + len(hint.groups)))
+                group_number += len(groups)
+                self._several.append((number, frozenset(groups)))
+            for mark, needles in zip(groups, hint.groups, strict=True):
+                for needle in needles:
+                    wanted.setdefault(needle, []).append(mark)
+        self._single = frozenset(number for number, hint in given.items() if len(hint.groups) == 1)
         self._whole = {needle.text: numbers for needle, numbers in wanted.items() if needle.place == "whole"}
         self._starts, self._ends = _by_edge(wanted, "start"), _by_edge(wanted, "end")
         within = [(needle.text, numbers) for needle, numbers in wanted.items() if needle.place == "within"]
@@ -134,20 +154,29 @@ class NeedleIndex:
         self._numbers = dict(within)
         self._known: dict[Scalar, frozenset[int]] = {}
 
-    def candidates(self, value: Canonical) -> frozenset[int]:
-        """The conditions that have a needle in the value; of all others it leaves the default."""
+    def candidates(self, value: Canonical) -> Collection[int]:
+        """The conditions that have a needle of each of their groups in the value; of all others it leaves the
+        default."""
+        if value is None:
+            return ()
         if not isinstance(value, tuple):
-            return self._of_text(value) if value is not None else frozenset()
+            return self._conditions(self._of_text(value))
         known = self._known
         if len(known) > _CACHED:
             known.clear()
         found: set[int] = set()
         for item in value:
-            numbers = known.get(item)
-            if numbers is None:
-                numbers = known[item] = self._of_text(item)
-            found |= numbers
-        return frozenset(found)
+            marks = known.get(item)
+            if marks is None:
+                marks = known[item] = self._of_text(item)
+            found |= marks
+        return self._conditions(found)
+
+    def _conditions(self, marks: Set[int]) -> Collection[int]:
+        """The conditions whose groups all are among these."""
+        if not self._several or not marks:
+            return marks
+        return [*(marks & self._single), *(number for number, groups in self._several if groups <= marks)]
 
     def _of_text(self, value: Scalar) -> frozenset[int]:
         text = fold(value if isinstance(value, str) else functions.text_of(value))

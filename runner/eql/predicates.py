@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,7 @@ from runner.events.decode import Canonical
 
 Mask: TypeAlias = NDArray[np.bool_]
 Predicate: TypeAlias = "Lookup | Combination | Junction | Negation"
+Part = TypeVar("Part", bound="Lookup | Combination | Junction | Negation")
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,24 +76,31 @@ class ConstantPredicateError(ValueError):
 
 def predicate_for(expression: ast.Expression, now_ns: int) -> Predicate:
     """The predicate of a checked, simplified boolean expression."""
-    name = _named(expression, now_ns)
+    return _predicate(expression, now_ns, timed=_reads_clock(expression))
+
+
+def _predicate(expression: ast.Expression, now_ns: int, *, timed: bool) -> Predicate:
+    name: Identity
     match expression:
         case ast.Not(_, operand):
-            part = predicate_for(operand, now_ns)
+            part = _predicate(operand, now_ns, timed=timed)
+            name = ("Not", part.identity)
             if isinstance(part, Lookup):
                 return Lookup(name, part.field, _negated(part.test), part.cost, part.scripted, negated(part.hint))
             return Negation(name, part, part.cost, part.scripted)
         case ast.And(_, operands) | ast.Or(_, operands):
             decisive = isinstance(expression, ast.Or)
-            parts = _joined([predicate_for(operand, now_ns) for operand in operands], decisive=decisive)
+            parts = _joined([_predicate(operand, now_ns, timed=timed) for operand in operands], decisive=decisive)
             if len(parts) == 1:
                 return parts[0]
             scripted = any(part.scripted for part in parts)
+            name = ("Or" if decisive else "And", *(part.identity for part in parts))
             return Junction(name, parts, decisive, sum(part.cost for part in parts), scripted)
         case ast.Literal(value=value):
             verdict = value is True
             raise ConstantPredicateError(f"constant condition {verdict} was not simplified away")
     leaf = leaf_for(expression, now_ns)
+    name = (*identity(expression), now_ns) if timed else identity(expression)
     names = tuple(field.name for field in leaf.fields)
     if len(names) == 1:
         hint = None if leaf.scripted else hint_for(expression)
@@ -100,17 +108,36 @@ def predicate_for(expression: ast.Expression, now_ns: int) -> Predicate:
     return Combination(name, names, leaf.kernel, leaf.cost)
 
 
-def _named(expression: ast.Expression, now_ns: int) -> Identity:
-    """The identity of a condition; where it reads the clock, that of one moment."""
-    name = identity(expression)
+def _reads_clock(expression: ast.Expression) -> bool:
+    """Whether the expression means something else at another moment."""
     texts = (part.value for part, _ in ast.walk(expression) if isinstance(part, ast.Literal))
-    return (*name, now_ns) if any(isinstance(text, str) and text.startswith("now") for text in texts) else name
+    return any(isinstance(text, str) and text.startswith("now") for text in texts)
 
 
 def join_conjuncts(expressions: Sequence[ast.Expression], now_ns: int) -> tuple[Predicate, ...]:
     """Predicates that an event must all meet, cheapest first, equal for equal conditions in whatever order they
     stand."""
     return _joined([predicate_for(expression, now_ns) for expression in expressions], decisive=False)
+
+
+class Conjuncts:
+    """The predicates of stages, kept for as long as the stages are searched for again and again.
+
+    What reads the clock is worked out anew each time. Stages are told apart by their tuple of expressions itself.
+    """
+
+    def __init__(self) -> None:
+        self._kept: dict[int, tuple[Sequence[ast.Expression], tuple[Predicate, ...]]] = {}
+
+    def of(self, expressions: Sequence[ast.Expression], now_ns: int) -> tuple[Predicate, ...]:
+        """What `join_conjuncts` gives."""
+        known = self._kept.get(id(expressions))
+        if known is not None and known[0] is expressions:
+            return known[1]
+        joined = join_conjuncts(expressions, now_ns)
+        if not any(_reads_clock(expression) for expression in expressions):
+            self._kept[id(expressions)] = expressions, joined
+        return joined
 
 
 def _negated(test: Callable[[Canonical], bool]) -> Callable[[Canonical], bool]:
@@ -132,17 +159,38 @@ def _joined(parts: Sequence[Predicate], *, decisive: bool) -> tuple[Predicate, .
     rest.extend(
         lookups[0] if len(lookups) == 1 else _one_lookup(lookups, decisive=decisive) for lookups in by_field.values()
     )
-    return tuple(sorted(rest, key=lambda part: (part.scripted, part.cost, repr(part.identity))))
+    return tuple(_sorted(rest))
+
+
+def _sorted(parts: Sequence[Part]) -> list[Part]:
+    """The parts, cheapest first; those that cost the same in an order that is the same wherever they stand."""
+    costs = [(part.scripted, part.cost) for part in parts]
+    if len(set(costs)) == len(costs):
+        return sorted(parts, key=lambda part: (part.scripted, part.cost))
+    return sorted(parts, key=lambda part: (part.scripted, part.cost, repr(part.identity)))
 
 
 def _one_lookup(lookups: Sequence[Lookup], *, decisive: bool) -> Lookup:
-    ordered = sorted(lookups, key=lambda lookup: (lookup.cost, repr(lookup.identity)))
+    ordered = _sorted(lookups)
     tests = tuple(lookup.test for lookup in ordered)
     either = any if decisive else all
     name = ("any of" if decisive else "all of", *(lookup.identity for lookup in ordered))
     cost, scripted = max(lookup.cost for lookup in ordered), ordered[0].scripted
     hint = joined([lookup.hint for lookup in ordered], decisive=decisive)
     return Lookup(name, ordered[0].field, lambda value: either(test(value) for test in tests), cost, scripted, hint)
+
+
+def is_selective(predicate: Predicate) -> bool:
+    """Whether few events can be expected to meet the predicate, by what it is made of: most meet `not name == "x"`."""
+    match predicate:
+        case Lookup(hint=hint):
+            return hint is None or not hint.default
+        case Negation():
+            return False
+        case Junction(parts=parts, decisive=decisive):
+            return (all if decisive else any)(is_selective(part) for part in parts)
+        case _:
+            return True
 
 
 def lookups_in(predicate: Predicate) -> Iterator[Lookup]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from typing import TypeAlias
@@ -10,7 +10,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from runner.events.batch import EventBatch
+from runner.events.batch import EventBatch, Rows
 from runner.events.origin import index_selector
 from runner.events.timestamps import NO_TIME
 
@@ -37,59 +37,43 @@ class Scope:
 
 
 class ScopeMasks:
-    """For one batch at a time, the events of each scope. What several scopes have in common is worked out once."""
+    """Which indices, and for one batch at a time which events by their time, are in each scope. What several scopes
+    have in common is worked out once."""
 
     def __init__(self, scopes: Iterable[Scope]) -> None:
-        self._scopes = frozenset(scopes)
-        self._selectors: dict[tuple[str, ...], Callable[[str | None], bool]] = {
-            scope.indices: cache(index_selector(scope.indices)) for scope in self._scopes
-        }
+        known = frozenset(scopes)
+        self._every = frozenset(scope.period for scope in known)
+        self._selectors = {indices: cache(index_selector(indices)) for indices in {scope.indices for scope in known}}
         self._batch: EventBatch | None = None
         self._periods: dict[_Period | None, Mask] = {}
-        self._indices: dict[tuple[str, ...], Mask] = {}
-        self._masks: dict[Scope, Mask] = {}
+
+    @property
+    def any_indices(self) -> bool:
+        """Whether it matters from which index an event is."""
+        return any(self._selectors)
+
+    def selects(self, indices: tuple[str, ...], stream: str | None) -> bool:
+        """Whether the index or data stream is among those that the patterns of a scope name."""
+        return not indices or self._selectors[indices](stream)
 
     def begin(self, batch: EventBatch) -> Mask:
-        """Turn to the next batch; returns a mask of events outside of which no scope has any."""
+        """Turn to the next batch; returns a mask of the events in the time of any scope."""
         self._batch = batch
-        self._periods, self._indices, self._masks = {}, {}, {}
+        self._periods = {}
         within = np.zeros(len(batch), dtype=np.bool_)
-        for period in {scope.period for scope in self._scopes}:
+        for period in self._every:
             within |= self._period(period)
-        selected = np.zeros(len(batch), dtype=np.bool_)
-        for indices in self._selectors:
-            selected |= self._selected(indices)
-        return within & selected
+        return within
 
-    def indices_present(self) -> frozenset[tuple[str, ...]]:
-        """The index patterns that select any event of the batch."""
-        return frozenset(indices for indices in self._selectors if self._selected(indices).any())
-
-    def mask(self, scope: Scope) -> Mask:
-        """Of each event of the batch, whether it is in the scope."""
-        known = self._masks.get(scope)
-        if known is None:
-            known = self._masks[scope] = self._period(scope.period) & self._selected(scope.indices)
-        return known
+    def inside(self, scope: Scope, rows: Rows) -> Rows:
+        """Those of the rows that are in the time of the scope."""
+        return rows if scope.period is None else rows[self._period(scope.period)[rows]]
 
     def _period(self, period: _Period | None) -> Mask:
         known = self._periods.get(period)
         if known is None:
             assert self._batch is not None
             known = self._periods[period] = _within(self._batch, period)
-        return known
-
-    def _selected(self, indices: tuple[str, ...]) -> Mask:
-        known = self._indices.get(indices)
-        if known is None:
-            assert self._batch is not None
-            if indices:
-                numbers, names = self._batch.streams()
-                chosen = np.fromiter(map(self._selectors[indices], names), dtype=np.bool_, count=len(names))
-                known = chosen[numbers]
-            else:
-                known = np.ones(len(self._batch), dtype=np.bool_)
-            self._indices[indices] = known
         return known
 
 

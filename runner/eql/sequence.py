@@ -1,18 +1,22 @@
 """Sequences: a pure state machine over the events of the stages, as in Elasticsearch's SequenceMatcher.
 
-It sees the stages' events in ascending order, once. For every key there is one slot per stage, which holds the newest
-partial sequence whose last event is of that stage: older ones could never be continued, since an event always takes the
-newest.
+For every key there is one slot per stage, which holds the newest partial sequence whose last event is of that stage:
+older ones could never be continued, since an event always takes the newest. Keys have nothing to do with each other,
+so the machine goes through the events of one key after those of another.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TypeAlias
 
+import numpy as np
+from numpy.typing import NDArray
+
 Key: TypeAlias = tuple[object, ...]
+Rows: TypeAlias = tuple[int, ...]
+"""The events of a complete or a partial sequence, as rows of `StageColumns`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,14 +39,16 @@ class FoundSequence:
 
 
 @dataclass(frozen=True, slots=True)
-class _Partial:
-    first: int
-    last: int
-    events: tuple[int, ...]
-    times: tuple[int, ...]
+class StageColumns:
+    """Stage events in ascending order, as columns; `groups` is the same number for the same key, from 0."""
+
+    times: NDArray[np.int64]
+    events: NDArray[np.int64]
+    stages: NDArray[np.int64]
+    groups: NDArray[np.int64]
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class SequenceMatcher:
     """Matches one sequence query. `positive` are the numbers of the stages that are not missing events, ascending.
 
@@ -53,86 +59,139 @@ class SequenceMatcher:
     missing: Sequence[int] = ()
     maxspan: int | None = None
     until: int | None = None
-    _slots: dict[Key, list[_Partial | None]] = field(default_factory=dict)
 
     def match(self, events: Iterable[Sequence[StageEvent]]) -> list[FoundSequence]:
         """All sequences, ascending by their last event.
 
         `events` are groups of the stage events of one document, the groups in ascending order.
         """
-        complete: list[tuple[Key, _Partial]] = []
-        absent: dict[tuple[int, Key], list[int]] = {}
-        places = {stage: place for place, stage in enumerate(self.positive)}
-        missing = set(self.missing)
-        for group in events:
-            ended: list[Key] = []
-            for event in sorted(
-                group, key=lambda item: -item.stage
-            ):  # last stage first: an event is used once a sequence
-                if event.stage == self.until:
-                    ended.append(event.key)
-                elif event.stage in missing:
-                    absent.setdefault((event.stage, event.key), []).append(event.time)
-                else:
-                    done = self._advance(event, places[event.stage])
-                    if done is not None:
-                        complete.append((event.key, done))
-            for key in ended:
-                self._slots.pop(key, None)
-        kept = [item for item in complete if not missing or self._nothing_present(item[0], item[1], absent)]
-        return [FoundSequence(key, self._with_gaps(partial)) for key, partial in kept]
+        given = [event for group in events for event in group]
+        numbers: dict[Key, int] = {}
+        columns = StageColumns(
+            np.array([event.time for event in given], dtype=np.int64),
+            np.array([event.event for event in given], dtype=np.int64),
+            np.array([event.stage for event in given], dtype=np.int64),
+            np.array([numbers.setdefault(event.key, len(numbers)) for event in given], dtype=np.int64),
+        )
+        complete, _ = self.run(columns)
+        return [FoundSequence(given[rows[-1]].key, self.with_gaps(columns.events[list(rows)])) for rows in complete]
 
-    def _advance(self, event: StageEvent, place: int) -> _Partial | None:
-        """Move the machine of the event's key; the sequence that is complete with it, or None."""
-        last_place = len(self.positive) - 1
-        if place == 0:
-            grown = _Partial(event.time, event.event, (event.event,), (event.time,))
-        else:
-            slots = self._slots.get(event.key)
-            before = slots[place - 1] if slots is not None else None
-            if slots is None or before is None or before.last == event.event:
-                return None
-            slots[place - 1] = None
-            if self.maxspan is not None and event.time - before.first > self.maxspan:
-                return None
-            grown = _Partial(before.first, event.event, (*before.events, event.event), (*before.times, event.time))
-        if place == last_place:
-            return grown
-        self._slots.setdefault(event.key, [None] * last_place)[place] = grown
-        return None
+    def run(self, columns: StageColumns) -> tuple[list[Rows], list[Rows]]:
+        """The complete sequences, ascending by their last event, and the partial ones that may still be continued.
 
-    def _with_gaps(self, partial: _Partial) -> tuple[int | None, ...]:
+        To go on later, it is enough to put the rows of the partial sequences before those that come then: of one key,
+        the further a partial sequence has come, the older all of its events are, so each finds its way to where it was.
+        """
+        complete, partial = self._advanced(columns)
+        complete.sort(key=lambda rows: rows[-1])
+        if self.missing and complete:
+            absent = _Absent(self, columns)
+            complete = [rows for rows in complete if absent.accepts(rows)]
+        return complete, partial
+
+    def with_gaps(self, events: NDArray[np.int64]) -> tuple[int | None, ...]:
+        """The events of the positive stages with None in the places of the missing ones."""
         places: list[int | None] = [None] * (len(self.positive) + len(self.missing))
-        for stage, event in zip(self.positive, partial.events, strict=True):
+        for stage, event in zip(self.positive, events.tolist(), strict=True):
             places[stage] = event
         return tuple(places)
 
-    def _nothing_present(self, key: Key, partial: _Partial, absent: dict[tuple[int, Key], list[int]]) -> bool:
-        """Whether the missing events are missing indeed. Only timestamps count here, tiebreakers do not."""
-        assert self.maxspan is not None
-        start, end = partial.times[0], partial.times[-1]
-        before: int | None = None
-        after: int | None = None
-        leading = trailing = False
-        for stage in self.missing:
-            times = absent.get((stage, key), [])
-            if stage < self.positive[0]:
-                leading = True
-                place = bisect_left(times, start)
-                if place and (before is None or times[place - 1] > before):
-                    before = times[place - 1]
-            elif stage > self.positive[-1]:
-                trailing = True
-                place = bisect_right(times, end)
-                if place < len(times) and (after is None or times[place] < after):
-                    after = times[place]
+    def _advanced(self, columns: StageColumns) -> tuple[list[Rows], list[Rows]]:
+        """Every event moved through the machine of its key, before missing events are looked for."""
+        places = self._places(columns.stages)
+        # Of one event the last stage first, since an event is used once a sequence; after all of them what it ends.
+        within = np.where(places < 0, 1, -places)
+        same = np.concatenate(([0], np.cumsum(columns.events[1:] != columns.events[:-1]))) if len(places) else places
+        order = np.lexsort((within, same, columns.groups))
+        order = order[places[order] != _NO_PLACE]
+        events, times = columns.events.tolist(), columns.times.tolist()
+        last, maxspan = len(self.positive) - 1, self.maxspan
+        complete: list[Rows] = []
+        partial: list[Rows] = []
+        slots: list[Rows | None] = [None] * (last + 1)
+        current = -1
+        walk = zip(order.tolist(), places[order].tolist(), columns.groups[order].tolist(), strict=True)
+        for row, place, group in walk:
+            if group != current:
+                partial.extend(rows for rows in slots if rows is not None)
+                slots, current = [None] * (last + 1), group
+            if place > 0:
+                before = slots[place - 1]
+                if before is None or events[before[-1]] == events[row]:
+                    continue
+                slots[place - 1] = None
+                if maxspan is not None and times[row] - times[before[0]] > maxspan:
+                    continue
+                grown: Rows = (*before, row)
+            elif place == 0:
+                grown = (row,)
             else:
-                following = next(place for place, positive in enumerate(self.positive) if positive > stage)
-                place = bisect_right(times, partial.times[following - 1])
-                if place < len(times) and times[place] < partial.times[following]:
+                slots = [None] * (last + 1)
+                continue
+            if place == last:
+                complete.append(grown)
+            else:
+                slots[place] = grown
+        partial.extend(rows for rows in slots if rows is not None)
+        return complete, partial
+
+    def _places(self, stages: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The place of each stage among the positive ones; `_UNTIL` and `_NO_PLACE` for the others."""
+        by_stage = np.full(max([*self.positive, *self.missing, self.until or 0]) + 1, _NO_PLACE, dtype=np.int64)
+        by_stage[list(self.positive)] = np.arange(len(self.positive))
+        if self.until is not None:
+            by_stage[self.until] = _UNTIL
+        return by_stage[stages]
+
+
+_UNTIL, _NO_PLACE = -1, -2
+
+
+class _Absent:
+    """The events of missing stages: whether what a sequence wants to be missing is missing indeed.
+
+    Only timestamps count here, tiebreakers do not.
+    """
+
+    def __init__(self, matcher: SequenceMatcher, columns: StageColumns) -> None:
+        assert matcher.maxspan is not None
+        self._positive, self._maxspan = matcher.positive, matcher.maxspan
+        self._columns = columns
+        self._stages: dict[int, tuple[NDArray[np.int64], NDArray[np.int64]]] = {}
+        for stage in matcher.missing:
+            rows = np.flatnonzero(columns.stages == stage)
+            rows = rows[np.argsort(columns.groups[rows], kind="stable")]
+            self._stages[stage] = columns.groups[rows], columns.times[rows]
+
+    def accepts(self, rows: Rows) -> bool:
+        """Whether the missing events of this sequence are missing."""
+        positive = self._positive
+        moments = self._columns.times[list(rows)].tolist()
+        start, end = moments[0], moments[-1]
+        before: list[int] = []
+        after: list[int] = []
+        leading = trailing = False
+        for stage in self._stages:
+            times = self._times(stage, rows)
+            if stage < positive[0]:
+                leading = True
+                before.extend(times[: np.searchsorted(times, start)][-1:].tolist())
+            elif stage > positive[-1]:
+                trailing = True
+                after.extend(times[np.searchsorted(times, end, side="right") :][:1].tolist())
+            else:
+                following = next(place for place, number in enumerate(positive) if number > stage)
+                later = times[np.searchsorted(times, moments[following - 1], side="right") :]
+                if len(later) and later[0] < moments[following]:
                     return False
         if leading and trailing:
-            return before is None or after is None or after - before > self.maxspan
+            return not before or not after or min(after) - max(before) > self._maxspan
         if leading:
-            return before is None or end - before > self.maxspan
-        return not trailing or after is None or after - start > self.maxspan
+            return not before or end - max(before) > self._maxspan
+        return not trailing or not after or min(after) - start > self._maxspan
+
+    def _times(self, stage: int, rows: Rows) -> NDArray[np.int64]:
+        """When the events of a missing stage were that have the key of the sequence, ascending."""
+        groups, times = self._stages[stage]
+        group = self._columns.groups[rows[-1]]
+        return times[np.searchsorted(groups, group) : np.searchsorted(groups, group, side="right")]

@@ -10,15 +10,17 @@ values.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
 from operator import attrgetter
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Any, TypeAlias
 
 import msgspec
 import orjson
 
 from runner.events.schema import DataType, Field
+from runner.events.structures import NEVER, Node, is_nameable, leaves_of, plant, reading, structure
 from runner.events.values import canonical
 
 Row: TypeAlias = Any
@@ -31,26 +33,10 @@ Scalar: TypeAlias = bool | int | float | str
 Canonical: TypeAlias = Scalar | tuple[Scalar, ...] | None
 """A field's value in a row: missing, one value or several. An empty tuple is missing, too."""
 
-_NEVER = Literal["\x00\x00"]  # what a dotted spelling is declared as: no document has this text, so it always fails
-
-_STRINGS = {
-    DataType.KEYWORD,
-    DataType.CONSTANT_KEYWORD,
-    DataType.WILDCARD,
-    DataType.TEXT,
-    DataType.IP,
-    DataType.VERSION,
-    DataType.FLATTENED,
-    DataType.BINARY,
-}
 _CONVERTED = {DataType.IP, DataType.UNSIGNED_LONG, DataType.HALF_FLOAT, DataType.FLOAT, DataType.SCALED_FLOAT}
 """Types whose values are checked, rounded or spelled alike when they are looked at, not when they are decoded."""
-_RANGES = {
-    DataType.BYTE: (-(2**7), 2**7 - 1),
-    DataType.SHORT: (-(2**15), 2**15 - 1),
-    DataType.INTEGER: (-(2**31), 2**31 - 1),
-    DataType.LONG: (-(2**63), 2**63 - 1),
-}
+_CONVERSIONS = 4096
+"""So many converted values of a field are remembered."""
 
 
 class BrokenLine(ValueError):  # noqa: N818 - a state of the input, not a fault
@@ -66,14 +52,6 @@ class DecodedRow:
     id: str | None
 
 
-@dataclass(slots=True)
-class _Node:
-    """One level of the wanted fields while the structures are generated."""
-
-    leaf: Field | None = None
-    children: dict[str, _Node] = field(default_factory=dict)
-
-
 class RowDecoder:
     """Reads lines and documents into rows of the wanted fields.
 
@@ -83,17 +61,17 @@ class RowDecoder:
     def __init__(self, fields: Iterable[Field]) -> None:
         self.fields = {wanted.name: wanted for wanted in fields}
         self.unreadable: dict[str, int] = {}
-        root = _Node()
+        root = Node()
         for wanted in self.fields.values():
-            _plant(root, wanted)
+            plant(root, wanted)
         self._paths: dict[str, str] = {}
         document: Any
-        self._build, self._empty, document = _structure(root, "", (), self._paths)
-        self._leaves = _leaves(root)
+        self._build, self._empty, document = structure(root, "", (), self._paths)
+        self._leaves = leaves_of(root)
         self._parents = {path for path in self._leaves if any(name.startswith(f"{path}.") for name in self._leaves)}
         readable: Any = document
-        if not all(map(_nameable, self._leaves)):
-            readable = _NEVER  # every line is read as a whole document
+        if not all(map(is_nameable, self._leaves)):
+            readable = NEVER  # every line is read as a whole document
         self._plain = msgspec.json.Decoder(readable)
         hit: Any = msgspec.defstruct(
             "Hit",
@@ -121,15 +99,41 @@ class RowDecoder:
         attributes = path.split(".")
         return self._reader(name, lambda row: _gather(row, attributes))
 
+    def comparable(self, name: str) -> bool:
+        """Whether two values of the field are equal only if they mean the same; 1, 1.0 and true are equal in Python."""
+        leaf = self._leaves.get(self.fields[name].source_path)
+        return leaf is None or leaf.type is not DataType.NULL
+
+    def likeness(self, names: Iterable[str]) -> Callable[[Sequence[Row]], list[Hashable]]:
+        """A function that gives a key for each of some rows: rows with equal keys have equal values of these fields.
+
+        The fields must be `comparable`. Where the rows hold nothing else of an object, the object itself is in the key.
+        """
+        paths = {self._paths[path] for path in (self.fields[name].source_path for name in names) if path in self._paths}
+        if not paths:
+            return lambda rows: [None] * len(rows)
+        quick = attrgetter(*sorted({_widest(path, set(self._paths.values()) - paths) for path in paths}))
+        apart = sorted(path.split(".") for path in paths)
+
+        def keys(rows: Sequence[Row]) -> list[Hashable]:
+            try:
+                return list(map(quick, rows))
+            except AttributeError:  # an array or a null stands where an object usually does
+                return [(_GATHERED, *(_gather(row, attributes) for attributes in apart)) for row in rows]
+
+        return keys
+
     def _reader(self, name: str, get: Callable[[Row], Canonical]) -> Callable[[Row], Canonical]:
         """`get` itself where what it finds is the canonical value."""
         wanted = self.fields[name]
-        if wanted.type not in _CONVERTED and _reading(wanted) == _reading(self._leaves[wanted.source_path]):
+        if wanted.type not in _CONVERTED and reading(wanted) == reading(self._leaves[wanted.source_path]):
             return get
+
+        convert = lru_cache(_CONVERSIONS, typed=True)(lambda value: canonical(value, wanted)[0])
 
         def read(row: Row) -> Canonical:
             value = get(row)
-            return None if value is None else canonical(value, wanted)[0]
+            return None if value is None else convert(value)
 
         return read
 
@@ -295,6 +299,16 @@ def flatten(document: Mapping[str, Any], wanted: Mapping[str, object] | None = N
     return values
 
 
+_GATHERED = object()  # in keys that were made the thorough way, so that they equal no others
+
+
+def _widest(path: str, others: Collection[str]) -> str:
+    """The path of attributes or the shortest beginning of it under which none of the other paths lies."""
+    parts = path.split(".")
+    beginnings = (".".join(parts[:length]) for length in range(1, len(parts)))
+    return next((start for start in beginnings if not any(other.startswith(f"{start}.") for other in others)), path)
+
+
 def _nothing(row: Row) -> Canonical:
     return None
 
@@ -324,142 +338,3 @@ def _json_name(value: object) -> str:
     if isinstance(value, list):
         return "array"
     return {str: "string", bool: "boolean", type(None): "null"}.get(type(value), "number")
-
-
-def _plant(root: _Node, wanted: Field) -> None:
-    node = root
-    for part in wanted.source_path.split("."):
-        node = node.children.setdefault(part, _Node())
-    node.leaf = wanted if node.leaf is None else _common(node.leaf, wanted)
-
-
-_PLAIN_TEXTS = {DataType.KEYWORD, DataType.WILDCARD, DataType.TEXT}
-
-
-def _reading(wanted: Field) -> tuple[object, ...]:
-    """What decides how a value is read: equal for fields that have the same values of one place in a document."""
-    kind = DataType.KEYWORD if wanted.type in _PLAIN_TEXTS else wanted.type
-    return kind, wanted.formats, wanted.null_value, wanted.ignore_above, wanted.scaling_factor, wanted.constant
-
-
-def _common(one: Field, other: Field) -> Field:
-    """How a value is decoded that several fields read, such as a field and its multi-fields: as much as any of them
-    needs."""
-    if _reading(one) == _reading(other):
-        return one
-    if {one.type, other.type} <= _PLAIN_TEXTS and one.null_value == other.null_value:
-        return Field(one.source_path, DataType.KEYWORD, null_value=one.null_value)
-    return Field(one.source_path, DataType.NULL)
-
-
-def _leaves(root: _Node) -> dict[str, Field]:
-    leaves: dict[str, Field] = {}
-    stack = [("", root)]
-    while stack:
-        path, node = stack.pop()
-        if node.leaf is not None:
-            leaves[path] = node.leaf
-        stack.extend((f"{path}.{part}" if path else part, child) for part, child in node.children.items())
-    return leaves
-
-
-_Builder: TypeAlias = Callable[[Mapping[str, Canonical]], Row]
-
-
-def _structure(
-    node: _Node, prefix: str, attributes: tuple[str, ...], paths: dict[str, str]
-) -> tuple[_Builder, Row, type[msgspec.Struct]]:
-    """The structure of one level: a function that builds it from values by path, its empty instance, and its type.
-
-    Fills `paths` with the attribute path of every leaf.
-    """
-    declared: list[tuple[str, Any, Any]] = []
-    rename: dict[str, str] = {}
-    parts: list[tuple[str, str, _Builder | None]] = []
-    for number, (key, child) in enumerate(node.children.items()):
-        attribute = f"f{number}"
-        rename[attribute] = key if _nameable(key) else f"\x80{attribute}"
-        path = f"{prefix}.{key}" if prefix else key
-        if child.children:
-            build, empty, kind = _structure(child, path, (*attributes, attribute), paths)
-            declared.append((attribute, kind | tuple[kind, ...] | None, empty))  # type: ignore[valid-type]
-            parts.append((attribute, path, build))
-            if child.leaf is not None:  # a value where other documents have an object: never on the fast path
-                rename[f"v{number}"] = f"\x80value{number}"
-                declared.append((f"v{number}", _NEVER, child.leaf.constant))
-                paths[path] = ".".join((*attributes, f"v{number}"))
-                parts.append((f"v{number}", path, None))
-        else:
-            assert child.leaf is not None
-            declared.append((attribute, _leaf_type(child.leaf), child.leaf.constant))
-            paths[path] = ".".join((*attributes, attribute))
-            parts.append((attribute, path, None))
-    for number, spelling in enumerate(sorted(filter(_nameable, _dotted(node)))):
-        rename[f"d{number}"] = spelling
-        declared.append((f"d{number}", _NEVER, ""))
-    if not prefix and "_source" not in node.children:
-        # A line with `_source` is a hit, and must not be taken for a document without any of the fields.
-        rename["source"] = "_source"
-        declared.append(("source", _NEVER, ""))
-    kind = msgspec.defstruct("Level", declared, rename=rename, frozen=True, gc=False)
-
-    def build_level(values: Mapping[str, Canonical]) -> Row:
-        given: dict[str, Any] = {}
-        for attribute, path, build in parts:
-            if build is not None:
-                given[attribute] = build(values)
-            elif path in values:
-                given[attribute] = values[path]
-        return kind(**given)
-
-    return build_level, kind(), kind
-
-
-def _nameable(key: str) -> bool:
-    """Whether a generated structure can have a field of that name."""
-    return not any(char in '\\"' or char < " " for char in key)
-
-
-def _dotted(node: _Node) -> set[str]:
-    """Every key with a dot in it that could stand at this level for one of the fields below it."""
-    spellings: set[str] = set()
-    stack = [(key, child) for key, child in node.children.items()]
-    while stack:
-        path, child = stack.pop()
-        for key, grandchild in child.children.items():
-            spellings.add(f"{path}.{key}")
-            stack.append((f"{path}.{key}", grandchild))
-    return spellings - node.children.keys()
-
-
-def _leaf_type(wanted: Field) -> Any:
-    """The JSON types that need no conversion for a field of this type; everything else takes the slow path."""
-    scalar: Any
-    if wanted.constant is not None:
-        return Literal[wanted.constant] if isinstance(wanted.constant, str) else _NEVER
-    if wanted.type in _STRINGS:
-        scalar = str
-        if wanted.ignore_above is not None:
-            # Half of it, as it counts UTF-16 units: what may be longer is counted on the slow path.
-            scalar = Annotated[str, msgspec.Meta(max_length=max(0, wanted.ignore_above // 2))]
-    elif wanted.type in _RANGES:
-        low, high = _RANGES[wanted.type]
-        scalar = Annotated[int, msgspec.Meta(ge=low, le=high)]
-    elif wanted.type is DataType.UNSIGNED_LONG:
-        scalar = int
-    elif wanted.type in (DataType.DOUBLE, DataType.HALF_FLOAT, DataType.FLOAT, DataType.SCALED_FLOAT):
-        scalar = float
-    elif wanted.type is DataType.BOOLEAN:
-        scalar = bool
-    elif wanted.type is DataType.NULL:
-        # A field that no mapping names: each value keeps the type that it has in JSON.
-        return str | int | float | bool | tuple[str | int | float | bool, ...] | None
-    elif wanted.type in (DataType.DATE, DataType.DATE_NANOS):
-        return (
-            str | int | tuple[str | int, ...] | None if wanted.null_value is None else str | int | tuple[str | int, ...]
-        )
-    else:
-        return _NEVER | None  # nothing of these types can be asked for
-    if wanted.null_value is not None:
-        return scalar | tuple[scalar, ...]
-    return scalar | tuple[scalar, ...] | None

@@ -11,17 +11,23 @@ from typing import Any, overload
 
 from runner import eql
 from runner.eql.errors import EqlError, Finding
+from runner.eql.predicates import Conjuncts
 from runner.eql.sequence import FoundSequence
 from runner.eql.source import Source
 from runner.errors import EventsError, Problem, RunnerError, Severity
 from runner.events.batch import Columns
-from runner.events.read import EventFiles, Progress, ReadReport, newest_timestamp
+from runner.events.collector import rarely_collecting
+from runner.events.read import EventFiles, Progress, ReadReport, TimeWanted, newest_timestamp
 from runner.events.schema import DataType, Field, Schema, shipped_schema
+from runner.events.time_index import TimeIndex
 from runner.rules.rule import Rule, place_in_file
+from runner.search.file_pass import matched
 from runner.search.request_body import has_filters
 from runner.search.search import Hit, Match, SearchRequest, SearchResult
 from runner.windows import from_nanoseconds
 
+_WORTH_WORKERS = 1 << 30
+"""Bytes from which on workers save more than they cost: with hundreds of rules each takes a second to be ready."""
 _MODIFIED_MARGIN_S = 3600.0
 """How much older than the window a file of a live folder may be and still be read: clocks differ, writers buffer."""
 
@@ -33,14 +39,22 @@ class FileSearch:
     `live`: folders are still written to, so files untouched since before every window are left out.
     """
 
-    def __init__(self, paths: Sequence[str | Path], *, live: bool = False, progress: Progress | None = None) -> None:
+    def __init__(
+        self, paths: Sequence[str | Path], *, live: bool = False, progress: Progress | None = None, workers: int = 1
+    ) -> None:
         self._paths = tuple(paths)
         self._live = live
         self._progress = progress
+        self._workers = workers
         self._schema: Schema = Schema(shipped_schema().fields, lenient=True)
         self._programs: dict[str, eql.Program] = {}
         self._compiled: dict[str, tuple[str, list[Problem]]] = {}
+        self._conjuncts = Conjuncts()
         self._files: EventFiles | None = None
+        self._index = TimeIndex()
+        self._times: tuple[str, ...] = ("@timestamp",)
+        # Rules whose sequences have to wait for all events, since the files are not in the order that they seem to be.
+        self._patient: set[str] = set()
         self.report = ReadReport()
         """What the last pass read."""
 
@@ -62,14 +76,20 @@ class FileSearch:
                     programs[rule.rule_id] = program
             compiled[rule.rule_id] = rule.fingerprint, found
             problems.extend(found)
+        if programs != self._programs:
+            self._conjuncts = Conjuncts()
+        ran = programs.values() if self._paths else ()
+        for stage in (stage for program in ran for stage in program.plan.all_stages()):
+            self._conjuncts.of(stage.conjuncts, 0)
         self._programs, self._compiled = programs, compiled
+        self._times = ("@timestamp", *sorted({name for rule in rules for name in scope_times(rule)} - {"@timestamp"}))
         return problems
 
     async def newest(self) -> datetime | None:
         """The time of the newest event; None if there is none with a readable timestamp. Reads everything once."""
         files = self._opened()
-        columns = Columns([date_field(self._schema, "@timestamp")])
-        newest = await asyncio.to_thread(newest_timestamp, files, columns, "@timestamp", self._progress)
+        columns = Columns([date_field(self._schema, name) for name in self._times])
+        newest = await asyncio.to_thread(newest_timestamp, files, columns, TimeWanted(self._times), self._progress)
         self.report = files.report()
         return None if newest is None else from_nanoseconds(newest)
 
@@ -98,22 +118,45 @@ class FileSearch:
             yield SearchResult(request, matches, True, warnings, answer.error, took_ms=took_ms, complete=whole)
 
     def _pass(self, requests: Sequence[SearchRequest]) -> list[eql.Found]:
+        with rarely_collecting():
+            return self._found(requests)
+
+    def _found(self, requests: Sequence[SearchRequest]) -> list[eql.Found]:
         if self._live:
             self._close_files()
             after = min(request.window.start for request in requests).timestamp() - _MODIFIED_MARGIN_S
-            self._files = EventFiles(self._paths, modified_after=after)
+            self._files = EventFiles(self._paths, modified_after=after, index=self._index)
         files = self._opened()
-        matcher = eql.Matcher([self._ask(request) for request in requests])
-        names = {"@timestamp", *(name for request in requests for name in scope_times(request.rule))}
-        columns = Columns([*matcher.fields(), *(date_field(self._schema, name) for name in sorted(names))])
-        for batch in files.batches(columns, progress=self._progress):
-            files.keep(batch, matcher.feed(batch))
+        found, patient = matched(
+            files,
+            [self._ask(request) for request in requests],
+            [date_field(self._schema, name) for name in self._times],
+            wanted=TimeWanted(self._times, tuple((one.window.start_ns, one.window.end_ns) for one in requests)),
+            progress=self._progress,
+            patient=[place for place, request in enumerate(requests) if request.rule.rule_id in self._patient],
+            conjuncts=self._conjuncts,
+            workers=self._workers if self._pays(files, self._part_of(requests)) else 1,
+        )
+        self._patient.update(requests[place].rule.rule_id for place in patient)
         self.report = files.report()
-        return list(matcher.found())
+        return found
+
+    def _part_of(self, requests: Sequence[SearchRequest]) -> float:
+        """About which part of the files a pass has to read: what is known of them is of other times."""
+        newest, oldest = self.report.newest_ns, self.report.oldest_ns
+        if not self._index or newest is None or oldest is None or newest == oldest:
+            return 1.0
+        start = max(oldest, min(request.window.start_ns for request in requests))
+        end = min(newest, max(request.window.end_ns for request in requests))
+        return max(0, end - start) / (newest - oldest)
+
+    def _pays(self, files: EventFiles, part: float) -> bool:
+        """Whether several workers would be faster: not if little is to be read."""
+        return self._workers > 1 and not self._live and files.size() * part >= _WORTH_WORKERS
 
     def _opened(self) -> EventFiles:
         if self._files is None:
-            self._files = EventFiles(self._paths)
+            self._files = EventFiles(self._paths, index=self._index)
         return self._files
 
     def _ask(self, request: SearchRequest) -> eql.Ask:

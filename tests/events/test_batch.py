@@ -11,7 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from runner.events.batch import MISSING, Columns, EventBatch, FieldDictionary
+from runner.events.batch import MISSING, STREAM_FIELDS, Columns, EventBatch, FieldDictionary
+from runner.events.kinds import Kinds
+from runner.events.looks import Looks
 from runner.events.schema import DataType, Field
 from runner.events.timestamps import NO_TIME
 
@@ -96,9 +98,14 @@ def test_timestamps() -> None:
     assert batch.unreadable_times == 1
 
 
-def names_of(batch: EventBatch) -> list[str | None]:
-    numbers, names = batch.streams()
-    return [names[number] for number in numbers.tolist()]
+def kinds_of(columns: Columns, *names: str) -> Kinds:
+    """Kinds by these fields and the data stream."""
+    return Kinds(columns.fields[name] for name in (*names, *(field.name for field in STREAM_FIELDS)))
+
+
+def names_of(batch: EventBatch, kinds: Kinds | None = None) -> list[str | None]:
+    kinds = kinds if kinds is not None else kinds_of(batch.columns)
+    return [kinds.stream(kind) for kind in batch.kinds(kinds).tolist()]
 
 
 def test_streams() -> None:
@@ -118,9 +125,81 @@ def test_streams() -> None:
     rows, positions, origins = columns.decoder.read_lines(lines, unbroken)
     assert names_of(EventBatch(columns, rows, base=0, origins=origins, positions=positions)) == expected
     assert names_of(EventBatch.of_lines(columns, lines, base=0, broken=unbroken)) == expected
-    plain = batch_of(columns, [{"a": "x"}])
-    assert names_of(plain) == [None]
-    assert plain.streams() is plain.streams()
+    assert names_of(batch_of(columns, [{"a": "x"}])) == [None]
+    without = Kinds([FIELDS[0]])
+    batch = EventBatch.of_lines(columns, lines, base=0, broken=unbroken)
+    assert names_of(batch, without) == ["one", None, None, None, "two", None, "one"]
+
+
+def test_events_that_are_alike_are_of_one_kind() -> None:
+    columns = Columns((*FIELDS, Field("p.m", DataType.KEYWORD), Field("f", DataType.BOOLEAN)))
+    lines = [
+        b'{"a": "x", "p": {"n": 1, "m": "one"}}',
+        b'{"a": "y", "p": {"n": 1}}',
+        b'{"a": "x", "p": {"n": 1, "m": "two"}, "f": true}',
+        b'{"a": "x", "p": [{"n": 1}], "f": false}',
+        b'{"a": "x", "p": [{"n": 1}, {"n": 2}]}',
+        b'{"a": "x", "p.n": 1}',
+        b'{"_index": "i", "_source": {"a": "x", "p": {"n": 1}}}',
+        b'{"a": "x", "p": null}',
+    ]
+    kinds = Kinds(columns.fields[name] for name in ("a", "p.n"))
+    columns.tell_apart(kinds)
+    columns.trim(1)
+    batch = EventBatch.of_lines(columns, lines, base=0, broken=unbroken)
+    assert batch.is_told_by(kinds)
+    numbers = batch.kinds(kinds).tolist()
+    assert len({numbers[0], numbers[2]}) == 1
+    assert len({numbers[place] for place in (0, 1, 4, 6, 7)}) == 5
+    assert [kinds.values("p.n")[number] for number in numbers] == [1, 1, 1, 1, (1, 2), 1, 1, None]
+    assert alike(batch.values("a", batch.all_rows())) == ["x", "y", *"xxxxxx"]
+    assert decoded(batch, "p.n") == [1, 1, 1, 1, (1, 2), 1, 1, None]
+
+
+def test_numbers_and_truth_values_do_not_tell_kinds_apart_without_a_type() -> None:
+    columns = Columns([Field("odd", DataType.NULL), Field("n", DataType.LONG)])
+    assert not columns.decoder.comparable("odd")
+    assert columns.decoder.comparable("n")
+
+
+def test_what_a_look_has_found_is_remembered() -> None:
+    columns = Columns(FIELDS)
+    lines = [json.dumps({"a": f"x{number}", "p": {"n": number}}).encode() for number in range(6)]
+    batch = EventBatch.of_lines(columns, lines, base=0, broken=unbroken)
+    rows = np.array([1, 4])
+    look, seen = batch.look(frozenset(["a"]), rows)
+    assert look.take("a", seen) == ["x1", "x4"]
+    batch.note("a", rows.tolist(), look.take("a", seen))
+    assert batch.values("a", rows) == ["x1", "x4"]
+    assert batch.values("a", np.array([0, 1])) == ["x0", "x1"]
+    assert batch.sample(["p.n"], rows) == {"p.n": [1, 4]}
+
+
+def test_what_many_events_are_asked_for_is_read_first() -> None:
+    columns = Columns(FIELDS)
+    lines = [json.dumps({"a": "x", "p": {"n": number}}).encode() for number in range(8)]
+    first = EventBatch.of_lines(columns, lines, base=0, broken=unbroken)
+    assert first.unread(frozenset(["a", "p.n"])) == {"a", "p.n"}
+    first.values("p.n", first.all_rows())
+    first.values("a", np.array([3]))
+    first.sample(["a"], first.all_rows())
+    columns.trim(len(first))
+    second = EventBatch.of_lines(columns, lines, base=8, broken=unbroken)
+    assert second.unread(frozenset(["a", "p.n"])) == {"a"}
+    assert second.held("p.n", [2, 5]) == [2, 5]
+
+
+@pytest.mark.parametrize("fields", [3, 90])
+def test_looks_read_what_is_asked_for_however_much_was_asked(fields: int) -> None:
+    named = {f"o{number % 7}.f{number}": Field(f"o{number % 7}.f{number}", DataType.LONG) for number in range(fields)}
+    looks = Looks(named)
+    names = sorted(named)
+    for start in range(fields):
+        for size in (1, 2, 5):
+            wanted = frozenset(names[start : start + size])
+            look = looks.reading(wanted)
+            assert wanted <= look.names
+            assert looks.reading(wanted) is look
 
 
 def test_positions_leave_out_blank_and_broken_lines() -> None:
@@ -175,6 +254,8 @@ def test_batches_of_lines_answer_as_batches_of_documents(
 ) -> None:
     """Whatever was asked of earlier batches, and so is read first of the later ones."""
     plain, lazy = Columns(FIELDS), Columns(FIELDS, dictionary_limit=3)
+    kinds = kinds_of(lazy, "a")
+    lazy.tell_apart(kinds)
     base = 0
     for documents in batches:
         lines = [
@@ -197,7 +278,9 @@ def test_batches_of_lines_answer_as_batches_of_documents(
                 assert alike(found) == alike(expected)
         if timed:
             assert read.timestamps("@timestamp").tolist() == whole.timestamps("@timestamp").tolist()
-        assert names_of(read) == names_of(whole)
+        assert names_of(read, kinds) == names_of(whole)
+        told = [kinds.values("a")[kind] for kind in read.kinds(kinds).tolist()]
+        assert alike(told) == alike(whole.values("a", whole.all_rows()))
         base += len(read)
         lazy.trim(len(read))
 

@@ -28,11 +28,11 @@ def line(number: int) -> bytes:
 
 def numbers_in(files: EventFiles) -> list[int]:
     """The `number` of every event, from the documents fetched again after the reading."""
-    events = 0
+    events: list[int] = []
     for batch in files.batches(Columns([TIME])):
         files.keep(batch, batch.all_rows())
-        events += len(batch)
-    return [int(files.fetch(number)["number"]) for number in range(events)]
+        events.extend(range(batch.base, batch.base + len(batch)))
+    return [int(files.fetch(number)["number"]) for number in sorted(events)]
 
 
 def read(*paths: Path | str) -> tuple[list[int], ReadReport]:
@@ -120,6 +120,7 @@ def test_long_lines_are_skipped_and_the_rest_keeps_its_place(tmp_path: Path) -> 
     assert numbers == [0, 2, 4]
     assert (report.oversized, report.broken) == (1, 1)
     assert report.examples[0].startswith(f"{path}:4: ")
+    assert report.warnings()[1] == f"1 line over 32 MiB skipped: {path}:2"
 
 
 def test_a_long_line_that_is_the_last_is_skipped_too(tmp_path: Path) -> None:
@@ -244,3 +245,72 @@ def test_a_file_that_cannot_be_read_is_told_apart_from_a_damaged_one(tmp_path: P
         assert sum(len(batch) for batch in files.batches(Columns([TIME]))) == 1
         (said,) = files.report().unread
     assert said == f"{tmp_path / 'b.ndjson'}: cannot be read: no such file or directory"
+
+
+def test_rotated_logs_are_read_before_the_one_that_is_written_to(tmp_path: Path) -> None:
+    names = ["b.log.20260301", "b.log.20260302.gz", "b.log.10", "b.log.2", "b.log.1.gz", "b.log", "c.log"]
+    for place, name in enumerate(["a.log", *names]):
+        text = line(place) + b"\n"
+        (tmp_path / name).write_bytes(gzip.compress(text) if name.endswith(".gz") else text)
+    with EventFiles([tmp_path]) as files:
+        assert [Path(path).name for path in files.paths] == ["a.log", *names]
+    assert read(tmp_path)[0] == list(range(8))
+
+
+@pytest.mark.parametrize("suffix", PACK)
+def test_some_events_of_some_batches_can_be_had_again(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"events{suffix}"
+    lines = [line(number) if number % 7 else b"broken" for number in range(70_000)]
+    path.write_bytes(PACK[suffix](b"\n".join(lines)))
+    wanted: dict[int, int] = {}
+    with EventFiles([path]) as files:
+        number = 0
+        for batch in files.batches(Columns([TIME])):
+            rows = batch.all_rows()[3::50]
+            files.keep(batch, rows)
+            good = [place for place in range(number, 70_000) if place % 7][: len(batch)]
+            wanted.update({batch.base + row: good[row] for row in rows.tolist()})
+            number = good[-1] + 1
+        for event in sorted(wanted, key=lambda event: event * 7919 % 1009):
+            assert files.fetch(event)["number"] == wanted[event]
+
+
+def test_standard_input_can_be_fetched_from_while_it_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    text = b"".join(line(number) + b"\n" for number in range(60_000))
+    writer = threading.Thread(target=path.write_bytes, args=(text,))
+    writer.start()
+    with EventFiles([path]) as files:
+        writer.join()
+        found: list[int] = []
+        for batch in files.batches(Columns([TIME])):
+            files.keep(batch, batch.all_rows())
+            found.extend(files.fetch(number)["number"] for number in range(batch.base, batch.base + len(batch), 1_000))
+            assert files.fetch(batch.base)["number"] == found[-(len(range(0, len(batch), 1_000)))]
+        assert found == sorted(found)
+        assert len(found) > 60
+
+
+def test_files_that_follow_each_other_are_read_in_that_order(tmp_path: Path) -> None:
+    for name, start in (("a", 2_000), ("b", 0), ("c", 1_000)):
+        (tmp_path / f"{name}.ndjson").write_bytes(b"".join(line(start + number) + b"\n" for number in range(900)))
+    with EventFiles([tmp_path]) as files:
+        read_first = [batch.timestamps("@timestamp")[0] for batch in files.batches(Columns([TIME]))]
+    assert read_first == sorted(read_first)
+    assert read(tmp_path)[0] == [*range(2_000, 2_900), *range(900), *range(1_000, 1_900)]
+
+
+def test_the_horizon_is_where_the_file_that_is_the_furthest_back_has_come_to(tmp_path: Path) -> None:
+    for name, start in (("a", 0), ("b", 300)):
+        lines = [line(start + number) + b" " * 4_000 + b"\n" for number in range(1_000)]
+        (tmp_path / f"{name}.ndjson").write_bytes(b"".join(lines))
+    with EventFiles([tmp_path]) as files:
+        last = 0
+        for batch in files.batches(Columns([TIME])):
+            horizon, number = files.horizon(tight=True)
+            assert horizon >= last
+            assert int(batch.timestamps("@timestamp").min()) >= last
+            assert files.horizon()[0] == horizon - 600 * 10**9
+            assert number == -1 or number == batch.base + len(batch) - 1
+            last = horizon

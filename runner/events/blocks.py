@@ -1,0 +1,121 @@
+"""The lines of a text in blocks: views of one buffer that is used again for the next block."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from runner.events.report import MAX_LINE
+from runner.events.text import OpenText
+
+_FIRST_CHUNK = 1 << 20
+"""The first batch of a file is small: it shows which fields are worth reading at once."""
+_CHUNK = 32 << 20
+"""Of every later one: large enough that what a batch costs, however many rules there are, is little for each event."""
+_BATCH = 32_768
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+
+Progress = Callable[[int], None]
+"""Called with the number of bytes (of the files as they are stored) that were read since the last call."""
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Lines of one file: `first_line` counts from 1, `offset` is where it starts in the uncompressed text."""
+
+    lines: list[memoryview]
+    first_line: int
+    offset: int
+    is_whole: bool = True
+    """False for a last line without a line break: its writer may not be done with it."""
+
+
+def blocks_of(
+    text: OpenText,
+    skipped: Callable[[int, int], None],
+    *,
+    first_line: int = 1,
+    offset: int = 0,
+    chunk: Callable[[], int] = lambda: _CHUNK,
+    progress: Progress | None = None,
+) -> Iterator[Block]:
+    """All lines of the text, block by block; a block is good until the next.
+
+    Lines that are too long are told to `skipped`, with their number and where they begin. `chunk` says before each
+    reading how large the buffer may be. Raises what the text was damaged with, after the lines before it.
+    """
+    buffer = bytearray(min(_FIRST_CHUNK, chunk()))
+    held, line = 0, first_line
+    skipping = False
+    failure: Exception | None = None
+    while failure is None:
+        count, failure = text.read_into(memoryview(buffer)[held:])
+        if progress is not None:
+            progress(text.advanced())
+        if not count:
+            break
+        end, start = held + count, 0
+        while True:
+            lines, start = _lines_of(buffer, start, end)
+            if not lines:
+                break
+            if skipping:
+                skipping = False
+                offset += len(lines[0]) + 1
+                line += 1
+                del lines[0]
+            if lines:
+                yield from _checked(lines, line, offset, skipped)
+                offset += sum(map(len, lines)) + len(lines)
+                line += len(lines)
+        held = end - start
+        if held > MAX_LINE or (skipping and held):
+            if not skipping:
+                skipped(line, offset)
+            offset += held
+            held, skipping = 0, True
+        buffer = _emptied(buffer, start, held, chunk())
+    if held and not skipping:
+        yield from _checked([memoryview(buffer)[:held]], line, offset, skipped, is_whole=False)
+    if failure is not None:
+        raise failure
+
+
+def _checked(
+    lines: list[memoryview], line: int, offset: int, skipped: Callable[[int, int], None], *, is_whole: bool = True
+) -> Iterator[Block]:
+    """The lines as blocks of as many as a batch may have, without those that are too long."""
+    if offset == 0 and bytes(lines[0][:3]) == _BYTE_ORDER_MARK:
+        lines[0][:3] = b"   "  # a byte order mark is no JSON; blanks keep the offsets
+    first = 0
+    for place in [place for place, text in enumerate(lines) if len(text) > MAX_LINE] + [len(lines)]:
+        part = lines[first:place]
+        if part:
+            yield Block(part, line + first, offset, is_whole)
+            offset += sum(map(len, part)) + len(part)
+        if place < len(lines):
+            skipped(line + place, offset)
+            offset += len(lines[place]) + 1
+            first = place + 1
+
+
+def _lines_of(buffer: bytearray, start: int, end: int) -> tuple[list[memoryview], int]:
+    """The whole lines between `start` and `end`, as many as a batch may have, without a copy, and where they end."""
+    view, find = memoryview(buffer), buffer.find
+    lines: list[memoryview] = []
+    while len(lines) < _BATCH and (stop := find(b"\n", start, end)) >= 0:
+        lines.append(view[start:stop])
+        start = stop + 1
+    return lines, start
+
+
+def _emptied(buffer: bytearray, start: int, held: int, chunk: int) -> bytearray:
+    """A buffer that begins with the `held` bytes from `start` and has room behind them; the same one if its size is
+    right."""
+    size = min(len(buffer) * 4, chunk)
+    while size < 2 * held:
+        size *= 2
+    if size == len(buffer):
+        buffer[:held] = buffer[start : start + held]
+        return buffer
+    return buffer[start : start + held].ljust(size, b"\0")

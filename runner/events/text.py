@@ -1,0 +1,152 @@
+"""`OpenText`: the text of an event file, decompressed, and how far in the stored bytes it is."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import shutil
+import tempfile
+import zlib
+from pathlib import Path
+from typing import IO, Any, Literal
+
+import zstandard
+
+Packing = Literal["", "gz", "zst"]
+DAMAGE = (OSError, EOFError, zlib.error, zstandard.ZstdError)
+"""What reading a file raises that is not there any more, may not be read or is damaged."""
+_ZSTD_PIECE = 2048
+_PIECE = 1 << 16
+
+
+class OpenText:
+    """A file open for reading, decompressed. Close it."""
+
+    def __init__(self, path: str, spool: IO[bytes] | None = None) -> None:
+        """A spool, a copy on disk, is read in the file's place."""
+        self._spool = spool
+        if spool is not None:
+            spool.seek(0)
+        self._raw: IO[bytes] = spool if spool is not None else Path(path).open("rb", buffering=0)  # noqa: SIM115
+        self._text: Any = self._raw
+        self._told = self._at = 0
+        self._end: int | None = None
+        self.packing: Packing = packing_of(self._raw)
+        self._rewind()
+
+    def __enter__(self) -> OpenText:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        if self._text is not self._raw:
+            self._text.close()
+        if self._spool is None:
+            self._raw.close()
+
+    @property
+    def file(self) -> IO[bytes]:
+        """The file as it is stored; it may be sought in, which changes nothing here."""
+        return self._raw
+
+    def start(self, size: int) -> bytes:
+        """The beginning of the text, as far as it can be read; ask for it before all else. The text begins anew."""
+        piece = bytearray(size)
+        count, _ = self.read_into(memoryview(piece))
+        self._rewind()
+        return bytes(piece[:count])
+
+    def go_to(self, start: int, end: int | None) -> None:
+        """Read these bytes of a plain file next."""
+        self._at, self._end = start, end
+
+    def _rewind(self) -> None:
+        self._raw.seek(0)
+        self._at = 0
+        if self.packing == "gz":
+            self._text = gzip.GzipFile(fileobj=self._raw)
+        elif self.packing == "zst":
+            self._text = _ZstdText(self._raw)
+
+    def read_into(self, room: memoryview) -> tuple[int, Exception | None]:
+        """Fill the room as far as there is text; how far, and why there is no more after it if the file is damaged."""
+        filled = 0
+        while filled < len(room):
+            try:
+                count = self._read_part(room[filled:])
+            except DAMAGE as error:
+                return filled, error
+            if not count:
+                break
+            filled += count
+        return filled, None
+
+    def _read_part(self, room: memoryview) -> int:
+        if self._text is not self._raw:
+            return int(self._text.readinto(room[:_PIECE]))
+        if self._end is not None:
+            room = room[: max(0, self._end - self._at)]
+        self._raw.seek(self._at)  # a spool may be read by others in between
+        count = int(self._raw.readinto(room))
+        self._at += count
+        return count
+
+    def advanced(self) -> int:
+        """Stored bytes read since the last call."""
+        before, self._told = self._told, self._at if self._text is self._raw else self._raw.tell()
+        return self._told - before
+
+
+def packing_of(file: IO[bytes]) -> Packing:
+    """How the file is compressed, by its first bytes: a name may be wrong, and standard input has none."""
+    start = file.read(4)
+    file.seek(0)
+    if start.startswith(b"\x1f\x8b"):
+        return "gz"
+    return "zst" if start == b"\x28\xb5\x2f\xfd" else ""
+
+
+def spooled(stream: IO[bytes]) -> IO[bytes]:
+    """A copy of a stream on disk, because it is read more than once."""
+    spool = tempfile.TemporaryFile(prefix="rule-runner-")  # noqa: SIM115
+    shutil.copyfileobj(stream, spool, 1 << 20)
+    spool.seek(0)
+    return spool
+
+
+class _ZstdText(io.RawIOBase):
+    """The text of a zstd file of one or more frames; raises EOFError where the file ends within a frame.
+
+    The package's own reader takes a frame that is cut off for a whole one.
+    """
+
+    def __init__(self, raw: IO[bytes]) -> None:
+        self._raw = raw
+        self._frame: Any = None
+        self._packed = b""
+        self._text = memoryview(b"")
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        """Fill the start of `buffer`; returns how many bytes that were, 0 at the end."""
+        while not self._text:
+            # Small pieces, because each may unfold into a hundred times 128 KiB.
+            self._packed = self._packed or self._raw.read(_ZSTD_PIECE)
+            if not self._packed:
+                if self._frame is not None:
+                    raise EOFError("Compressed file ended before the end of a frame was reached")
+                return 0
+            if self._frame is None:
+                self._frame = zstandard.ZstdDecompressor().decompressobj()
+            self._text = memoryview(self._frame.decompress(self._packed))
+            self._packed = self._frame.unused_data
+            if self._frame.eof:
+                self._frame = None
+        count = min(len(buffer), len(self._text))
+        buffer[:count] = self._text[:count]
+        self._text = self._text[count:]
+        return count

@@ -1,0 +1,66 @@
+"""One pass of the local engine over event files."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+from runner import eql
+from runner.eql.match import CROWD, Edge
+from runner.eql.predicates import Conjuncts
+from runner.events.batch import Columns
+from runner.events.parts import PART
+from runner.events.read import EventFiles, Progress, TimeWanted
+from runner.events.schema import Field
+from runner.search.worker import Job
+from runner.search.workers import Workers
+
+
+def matched(
+    files: EventFiles,
+    asks: Sequence[eql.Ask],
+    fields: Sequence[Field],
+    *,
+    wanted: TimeWanted,
+    progress: Progress | None = None,
+    patient: Collection[int] = (),
+    conjuncts: Conjuncts | None = None,
+    workers: int = 1,
+    part_size: int = PART,
+    room: int = CROWD,
+) -> tuple[list[eql.Found], frozenset[int]]:
+    """What each ask finds; and which asks have to wait for all events, `patient` ones and those found to be.
+
+    `fields` are read beside those of the asks. Sequences are worked off on the way, by what the order of the files
+    promises, when `room` entries are held. Where an event breaks the promise, the files are read once more, and those
+    asks wait. `conjuncts` keeps what other passes can use again. More than one of `workers` read parts of the files of
+    about `part_size` bytes, as processes of their own; the answer is the same. Raises EventsError if one of them comes
+    to a bad end.
+    """
+    waiting = frozenset(patient)
+    while True:
+        matcher = eql.Matcher(asks, conjuncts=conjuncts, room=room)
+
+        def settle(matcher: eql.Matcher = matcher, waiting: frozenset[int] = waiting) -> None:
+            edges = (Edge(*files.horizon(tight=tight)) for tight in (False, True))
+            matcher.settle(edges, field=wanted.names[0], patient=waiting)
+
+        if workers > 1 and files.can_be_shared():
+            times = {field.name: field for field in (*matcher.fields(), *fields)}
+            parts = files.parts(times[wanted.names[0]], size=part_size)
+            job = Job(tuple(asks), tuple(fields), wanted, files.folder / "lines")
+            with Workers(min(workers, len(parts)), job) as pool:
+                for part, finding in pool.findings(parts):
+                    files.take_over(part, finding.read, is_last=finding.is_last)
+                    matcher.take_over(finding.handover)
+                    settle()
+                    if finding.is_last and progress is not None:
+                        progress(part.size)
+        else:
+            columns = Columns([*matcher.fields(), *fields])
+            for batch in files.batches(columns, wanted=wanted, progress=progress):
+                files.keep(batch, matcher.feed(batch))
+                settle()
+        if not (late := matcher.late()):
+            return list(matcher.found()), waiting
+        waiting |= late
+        progress = None  # it has told everything once
