@@ -16,6 +16,7 @@ from runner.errors import SettingsError
 
 SECRETS = ("api_key", "password", "bearer_token")
 """The fields of a connection that must not be shown."""
+_MASK = "***"
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -31,13 +32,19 @@ class Connection:
     bearer_token: str = ""
     ca_certs: Path | None = None
     fingerprint: str = ""
-    """SHA-256 of the cluster's certificate in hex; it replaces the check against a CA."""
+    """SHA-256, in hex, of the cluster's certificate or of the CA's that signed it; nothing else is trusted then."""
     client_cert: Path | None = None
     client_key: Path | None = None
     verify_certs: bool = True
     request_timeout: float = 30.0
     """Seconds that one HTTP request may take."""
+    compress: bool = False
+    """Whether bodies are compressed in both directions."""
     headers: Mapping[str, str] = field(default_factory=dict)
+    proxy: str = ""
+    """The HTTP proxy for every host: `http://[user:password@]host:port`."""
+    environment_proxies: Mapping[str, str] = field(default_factory=dict)
+    """Where `proxy` is not set: proxies by the scheme of a host (`http`, `https`), and under `no` the exceptions."""
 
     def __repr__(self) -> str:
         shown: list[str] = []
@@ -47,9 +54,13 @@ class Connection:
                 value = self.shown_hosts
             elif item.name == "headers":
                 value = sorted(value)
+            elif item.name == "proxy":
+                value = without_user(value)
+            elif item.name == "environment_proxies":
+                value = {name: text if name == "no" else without_user(text) for name, text in value.items()}
             elif item.name in SECRETS and value:
-                value = "***"
-            if value != item.default and value not in ((), []):
+                value = _MASK
+            if value != item.default and value not in ((), [], {}):
                 shown.append(f"{item.name}={value!r}")
         return f"Connection({', '.join(shown)})"
 
@@ -59,6 +70,15 @@ class Connection:
         if self.hosts:
             return tuple(without_user(host) for host in self.hosts)
         return (f"cloud {self.cloud_id.partition(':')[0]}",) if self.cloud_id else ()
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """Every text that no message may show, those in URLs as they are written there and decoded."""
+        found = [getattr(self, name) for name in SECRETS]
+        for url in (*self.hosts, self.proxy, *(self.environment_proxies.get(name, "") for name in ("http", "https"))):
+            written = url.rpartition("@")[0].rpartition(":")[2]
+            found += [written, unquote(written)]
+        return tuple(text for text in found if len(text) > 3)
 
     @property
     def identity(self) -> str:
@@ -83,8 +103,8 @@ def check_connection(connection: Connection) -> None:
     given += ["a bearer token"] if connection.bearer_token else []
     if len(given) > 1:
         raise SettingsError(f"expected one way to log in to Elasticsearch, found {' and '.join(given)}")
-    if connection.fingerprint and (connection.client_cert or connection.ca_certs):
-        raise SettingsError("a certificate fingerprint can not be combined with a CA file or a client certificate")
+    if connection.fingerprint and connection.ca_certs:
+        raise SettingsError("a certificate fingerprint can not be combined with a CA file: either says what is trusted")
     if connection.fingerprint and not re.fullmatch(r"[0-9a-fA-F]{64}", connection.fingerprint.replace(":", "")):
         raise SettingsError("the certificate fingerprint is not a SHA-256 in hex: expected 64 hex digits")
     for what, path in (("CA", connection.ca_certs), ("client certificate", connection.client_cert)):
@@ -114,20 +134,6 @@ def credentials_for(connection: Connection) -> dict[str, Any]:
         return {"basic_auth": (connection.username, connection.password)}
     pairs = [pair for pair in map(_user_of, connection.hosts) if pair[0]]
     return {"basic_auth": pairs[0]} if pairs else {}
-
-
-def tls_options_for(connection: Connection) -> dict[str, Any]:
-    """The client's options for TLS."""
-    options: dict[str, Any] = {"verify_certs": connection.verify_certs, "ssl_show_warn": False}
-    if connection.ca_certs:
-        options["ca_certs"] = str(connection.ca_certs)
-    if connection.fingerprint:
-        options["ssl_assert_fingerprint"] = connection.fingerprint.replace(":", "")
-    if connection.client_cert:
-        options["client_cert"] = str(connection.client_cert)
-    if connection.client_key:
-        options["client_key"] = str(connection.client_key)
-    return options
 
 
 def without_user(host: str) -> str:

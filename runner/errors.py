@@ -44,19 +44,29 @@ class SettingsError(RunnerError):
 class UnreachableError(RunnerError):
     """The cluster could not be reached, after the retries (exit code 4)."""
 
-    def __init__(self, message: str, *, hosts: tuple[str, ...] = ()) -> None:
+    def __init__(self, message: str, *, hosts: tuple[str, ...] = (), retry_after: float = 0.0) -> None:
         super().__init__(message)
         self.hosts = hosts
+        self.retry_after = retry_after  # seconds, as the answer asked for; 0 if it did not
 
 
 class ClusterError(RunnerError):
     """The cluster answered a request with an error, after the retries: HTTP `status`, its `type` and its `reason`."""
 
-    def __init__(self, message: str, *, status: int, type: str = "", reason: str = "") -> None:  # noqa: A002
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: int,
+        type: str = "",  # noqa: A002
+        reason: str = "",
+        retry_after: float = 0.0,
+    ) -> None:
         super().__init__(message)
         self.status = status
         self.type = type
         self.reason = reason
+        self.retry_after = retry_after  # seconds, as the answer asked for; 0 if it did not
 
     @property
     def no_such_api(self) -> bool:

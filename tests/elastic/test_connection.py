@@ -65,5 +65,22 @@ def test_a_connection_that_can_not_work_is_refused(connection: Connection, expec
 def test_a_ca_file_without_certificates_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "ca.pem"
     file.write_text("not a certificate")
-    with pytest.raises(SettingsError, match="certificate files can not be used"):
+    with pytest.raises(SettingsError, match="no certificates in it"):
         open_client(Connection(hosts=("https://es:9200",), ca_certs=file))
+
+
+def test_secrets_are_known_as_they_are_written_and_decoded() -> None:
+    connection = Connection(
+        hosts=("https://me:p%40ssword@es:9200", "https://es-2:9200"),
+        api_key="id:some-key",
+        proxy="http://u:proxy%2Fpass@proxy:3128",
+        environment_proxies={"https": "http://v:env-pass@proxy", "no": "a:12345@b"},
+    )
+    assert set(connection.secrets) == {
+        "id:some-key",
+        "p%40ssword",
+        "p@ssword",
+        "proxy%2Fpass",
+        "proxy/pass",
+        "env-pass",
+    }

@@ -3,14 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import shutil
 import socket
-import ssl
-import subprocess
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 
 import pytest
 
@@ -204,50 +199,3 @@ async def test_field_capabilities_are_those_of_the_indices(proxy: Proxy, namespa
         assert not await client.create_index(index, {})
         caps = await client.field_caps((index, f"{namespace}-missing"), ("pid", "nothing"))
     assert list(caps["fields"]["pid"]) == ["long"]
-
-
-@asynccontextmanager
-async def tls_server(folder: Path) -> AsyncIterator[tuple[str, Path]]:
-    """The address of a server that answers everything with `{}`, and its own, self-signed certificate."""
-    openssl = shutil.which("openssl")
-    if openssl is None:
-        pytest.skip("no openssl to make a certificate with")
-    key, certificate = folder / "key.pem", folder / "certificate.pem"
-    command = [openssl, "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost"]
-    command += ["-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1", "-keyout", str(key), "-out", str(certificate)]
-    subprocess.run(command, check=True, capture_output=True)
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.load_cert_chain(certificate, key)
-
-    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if not await reader.readline():
-            writer.close()
-            return
-        head = b"HTTP/1.1 200 OK\r\nX-elastic-product: Elasticsearch\r\nContent-Type: application/json\r\n"
-        writer.write(head + b"Content-Length: 2\r\nConnection: close\r\n\r\n{}")
-        await writer.drain()
-        writer.close()
-        await writer.wait_closed()
-
-    server = await asyncio.start_server(answer, "127.0.0.1", 0, ssl=context)
-    async with server:
-        yield f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}", certificate
-
-
-async def test_an_untrusted_certificate_names_the_ways_out(tmp_path: Path) -> None:
-    async with tls_server(tmp_path) as (url, certificate):
-        async with opened(Connection(hosts=(url,))) as client:
-            with pytest.raises(UnreachableError, match=r"not trusted .*name the file of the CA .*--insecure"):
-                await client.info()
-        der = ssl.PEM_cert_to_DER_cert(certificate.read_text())
-        fingerprint = hashlib.sha256(der).hexdigest()
-        for ways_out in (
-            Connection(hosts=(url,), ca_certs=certificate),
-            Connection(hosts=(url,), fingerprint=fingerprint),
-            Connection(hosts=(url,), verify_certs=False),
-        ):
-            async with opened(ways_out) as client:
-                assert (await client.info()).distribution == "default"
-        async with opened(Connection(hosts=(url,), fingerprint="0" * 64)) as client:
-            with pytest.raises(UnreachableError, match="fingerprint of its certificate is another one"):
-                await client.info()
