@@ -3,52 +3,43 @@
 from __future__ import annotations
 
 import asyncio
-import logging
-import sys
-from collections.abc import Iterable, Mapping, Sequence
+import json
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
-import orjson
-
 from runner import eql
 from runner.elastic import Elastic
+from runner.eql.match import Edge
 from runner.eql.sequence import FoundSequence
-from runner.errors import RunnerError, SearchError
+from runner.errors import SearchError
 from runner.events.batch import Columns, EventBatch
+from runner.events.dates import MILLI
 from runner.events.schema import DataType, Field
-from runner.search.candidates import Translation, any_of
-from runner.search.findings import failed_shards, subject_of
+from runner.search.candidates import Filters, any_of
+from runner.search.findings import subject_of
+from runner.search.pages import Page, hits_of, read_answer, read_page
+from runner.search.point import PassOptions, Point
 from runner.search.request_body import asked_fields, range_filter, rule_filter, timestamps_of
 from runner.search.search import Hit, Match, SearchRequest, SearchResult
 
-_LOG = logging.getLogger("runner.search.candidate_pass")
-_KEEP_ALIVE = "2m"
-"""How long the server keeps a point in time after each use: longer than one page may take."""
 _DATE_FORMAT = "strict_date_optional_time_nanos"
 _DATES = (DataType.DATE, DataType.DATE_NANOS)
 _PART = 500
 """Documents that are fetched with one request."""
-_LAST_GRACE = 2.0
-"""Seconds that a cancelled pass awaits the answer to the opening of its point in time, so as to close it."""
+_ROOM = 100_000
+"""Places of documents that are kept before it is looked which of them are still needed."""
+_LAST_MILLISECOND = (2**63 - 1) // MILLI
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """One request, ready to be answered: its compiled query and the filter of its candidates."""
+    """One request, ready to be answered: its compiled query and the filters of its candidates."""
 
     request: SearchRequest
     program: eql.Program
-    candidates: Translation
-
-
-@dataclass(frozen=True, slots=True)
-class PassLimits:
-    """How a pass is done: documents per page, and seconds that all of it may take."""
-
-    page_size: int = 5_000
-    timeout: float = 120.0
+    filters: Filters
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,106 +58,98 @@ class CandidatePass:
     still there.
     """
 
-    def __init__(self, client: Elastic, asked: Sequence[Asked], limits: PassLimits) -> None:
+    def __init__(
+        self, client: Elastic, asked: Sequence[Asked], options: PassOptions, *, remotes: Collection[str] = ()
+    ) -> None:
+        """`remotes` are the remote clusters that have some of the indices: none of them may be left out."""
+        self._options = options
+        self._rule = asked[0].request.rule
+        more = f"+{len(asked) - 1}" if len(asked) > 1 else ""
+        self._point = Point(
+            client,
+            self._rule.index,
+            options=options,
+            opaque_id=f"rule-runner:{self._rule.rule_id}{more}",
+            remotes=remotes,
+        )
+        self._begin(asked)
+
+    def _begin(self, asked: Sequence[Asked]) -> None:
+        """Make ready for a walk over the candidates of these."""
         # Rules of single events first: how many matches they have is looked up along the way.
         self._asked = sorted(asked, key=lambda one: one.program.plan.kind != "event")
         self._singles = sum(one.program.plan.kind == "event" for one in asked)
-        self._client = client
-        self._limits = limits
-        self._rule = asked[0].request.rule
-        more = f"+{len(asked) - 1}" if len(asked) > 1 else ""
-        self._opaque_id = f"rule-runner:{self._rule.rule_id}{more}"
-        end = asked[0].request.window.end_ns
-        self._matcher = eql.Matcher([eql.Ask(one.program.plan, now_ns=end) for one in self._asked])
+        self._matcher = eql.Matcher(
+            [eql.Ask(one.program.plan, now_ns=one.request.window.end_ns) for one in self._asked]
+        )
         wanted = self._matcher.fields()
         self._columns = Columns(wanted)
         # In the columns, as these know some fields better than the plans do.
         self._fields = {field.name: self._columns.fields[field.name] for field in wanted}
         self._seen = 0
         self._kept: dict[int, Origin] = {}
+        self._room = _ROOM
         self._satisfied: set[int] = set()
-        self._point: str | None = None
-        self._deadline = 0.0
+        self._late: frozenset[int] = frozenset()
 
     async def results(self) -> list[SearchResult]:
         """One result per request. Raises RunnerError if any part of the answer is not there: then nothing is known."""
-        loop = asyncio.get_running_loop()
-        self._deadline = loop.time() + self._limits.timeout
-        if all(one.candidates.is_nothing for one in self._asked):
+        if all(one.filters.whole.is_nothing for one in self._asked):
             return [SearchResult(one.request) for one in self._asked]
         try:
-            await self._open()
+            await self._point.open()
+            able = await self._able()
+            empty = [SearchResult(one.request) for one in self._asked if not any(one is other for other in able)]
+            if not able:
+                return empty
+            if empty:
+                self._begin(able)
             await self._read_pages()
             found = await asyncio.to_thread(lambda: list(self._matcher.found()))
+            self._late = self._matcher.late()
             wanted = [self._wanted(number, answer) for number, answer in enumerate(found)]
             documents = await self._documents(sorted({event for matches in wanted for event in _events(matches)}))
         finally:
-            await asyncio.shield(self._close())
-        return [
+            await asyncio.shield(self._point.close())
+        results = [
             self._result(number, found[number], matches, documents=documents) for number, matches in enumerate(wanted)
         ]
+        return [*empty, *results]
 
-    # The point in time.
+    async def _able(self) -> list[Asked]:
+        """The requests that can have a match: those for which each stage that every match needs has some candidate.
 
-    async def _open(self) -> None:
-        """Open the point in time. If cancelled meanwhile, awaits the answer for a moment, to learn what to close."""
-        opening = self._client.open_point(self._rule.index, keep_alive=_KEEP_ALIVE, deadline=self._deadline)
-        task = asyncio.create_task(opening)
-        try:
-            self._point = await asyncio.shield(task)
-        except asyncio.CancelledError:
-            await asyncio.wait((task,), timeout=_LAST_GRACE)
-            if not task.done():
-                task.cancel()
-            elif not task.cancelled() and task.exception() is None:
-                self._point = task.result()
-            raise
-
-    async def _close(self) -> None:
-        if self._point is None:
-            return
-        try:
-            await self._client.close_point(self._point)
-        except RunnerError as error:
-            # The server drops it by itself when its time has passed.
-            _LOG.warning("a point in time could not be closed: %s", error)
-
-    async def _search(self, body: Mapping[str, Any]) -> list[dict[str, Any]]:
-        """The hits of one request in the point in time. Raises RunnerError if it is late or a shard did not answer."""
-        if asyncio.get_running_loop().time() >= self._deadline:
-            raise PassTimeoutError(f"the search took longer than {self._limits.timeout:g} s and was stopped")
-        given = {"pit": {"id": self._point, "keep_alive": _KEEP_ALIVE}, "track_total_hits": False, **body}
-        try:
-            answer = await self._client.search_point(given, deadline=self._deadline, opaque_id=self._opaque_id)
-        except RunnerError:
-            if asyncio.get_running_loop().time() >= self._deadline:
-                raise PassTimeoutError(
-                    f"the search took longer than {self._limits.timeout:g} s and was stopped"
-                ) from None
-            raise
-        shards = answer.get("_shards") or {}
-        if failures := shards.get("failures"):
-            raise SearchError(failed_shards(failures))
-        if shards.get("failed"):
-            raise SearchError(f"failed shards: {shards['failed']}")
-        if answer.get("timed_out"):
-            raise SearchError("the search timed out on the server")
-        self._point = answer.get("pit_id") or self._point
-        return list((answer.get("hits") or {}).get("hits") or ())
+        Of most sequences some stage is rare and another one is common, the events of which are not worth a look then.
+        """
+        texts = [[json.dumps(stage.query) for stage in one.filters.needed] for one in self._asked]
+        filters = {text: json.loads(text) for needed in texts for text in needed}
+        if not filters:
+            return self._asked
+        names = {text: str(number) for number, text in enumerate(filters)}
+        counted = {"filters": {"filters": {names[text]: query for text, query in filters.items()}}}
+        body = {"size": 0, "query": self._query(), "aggs": {"stages": counted}}
+        answer = await asyncio.to_thread(read_answer, await self._point.search(body))
+        self._point.note(answer)
+        buckets = (answer.get("aggregations") or {}).get("stages", {}).get("buckets", {})
+        if buckets.keys() != set(names.values()):
+            raise SearchError("the answer does not say how many candidates each stage has")
+        found = {text for text, name in names.items() if buckets[name]["doc_count"]}
+        return [one for one, needed in zip(self._asked, texts, strict=True) if found.issuperset(needed)]
 
     # Pages.
 
     async def _read_pages(self) -> None:
         """Give every candidate to the matcher, page by page."""
-        body: dict[str, Any] = {"size": self._limits.page_size, "_source": False, "sort": self._sort()}
+        body: dict[str, Any] = {"size": self._options.page_size, "_source": False, "sort": self._sort()}
         body["fields"] = [_asked_field(field) for _, field in sorted(self._fields.items())]
         while True:
             body["query"] = self._query()
-            hits = await self._search(body)
-            await asyncio.to_thread(self._feed, hits)
-            if len(hits) < self._limits.page_size or self._is_satisfied():
+            page = await asyncio.to_thread(read_page, await self._point.search(body), self._fields)
+            self._point.note(page.about)
+            await asyncio.to_thread(self._feed, page)
+            if len(page) < self._options.page_size or self._is_satisfied():
                 return
-            body["search_after"] = hits[-1]["sort"]
+            body["search_after"] = page.last
 
     def _sort(self) -> list[Any]:
         if not self._is_in_time_order:
@@ -177,40 +160,42 @@ class CandidatePass:
 
     @property
     def _is_in_time_order(self) -> bool:
-        """Whether the pages come in the order of time: if every event has one, as the window asks for the same field.
+        """Whether the pages come in the order of time, events without one last.
 
         Events of the same time come in the order of shard and index position in both orders, as in the EQL search API.
         """
-        timestamp = self._fields[self._asked[0].program.plan.timestamp.name]
-        return timestamps_of(self._rule) == (timestamp.name, None) and timestamp.type in _DATES
+        return self._fields[self._asked[0].program.plan.timestamp.name].type in _DATES
 
     def _query(self) -> dict[str, Any]:
         """The window, the rules' own filter, and the candidates of the rules that still want some."""
         primary, secondary = timestamps_of(self._rule)
-        candidates = any_of(one.candidates for number, one in enumerate(self._asked) if number not in self._satisfied)
+        candidates = any_of(
+            one.filters.whole for number, one in enumerate(self._asked) if number not in self._satisfied
+        )
         clauses = [range_filter(self._asked[0].request.window, primary, secondary=secondary), candidates.query]
         if self._rule.filters:
             clauses.append(rule_filter(self._rule))
         return {"bool": {"filter": clauses}}
 
-    def _feed(self, hits: Sequence[Mapping[str, Any]]) -> None:
-        lines = [orjson.dumps(self._document(hit.get("fields") or {})) for hit in hits]
-        batch = EventBatch.of_lines(self._columns, lines, base=self._seen, broken=_refuse)
+    def _feed(self, page: Page) -> None:
+        batch = EventBatch.of_lines(self._columns, page.lines, base=self._seen, broken=_refuse)
         for row in self._matcher.feed(batch).tolist():
-            self._kept[self._seen + row] = Origin(sys.intern(hits[row]["_index"]), hits[row]["_id"])
-        self._seen += len(hits)
-        self._columns.trim(len(hits))
+            self._kept[self._seen + row] = Origin(page.indices[row], page.ids[row])
+        self._seen += len(page)
+        self._columns.trim(len(page))
+        if self._is_in_time_order and page.last:
+            self._settle(page.last[0])
 
-    def _document(self, found: Mapping[str, list[Any]]) -> dict[str, Any]:
-        """The values of a hit as a document that has each where the engine looks for it."""
-        document: dict[str, Any] = {}
-        for name, values in found.items():
-            if (field := self._fields.get(name)) is None:
-                continue
-            parent, _, key = field.source_path.rpartition(".")
-            level = document.setdefault(parent, {}) if parent else document
-            level[key] = values[0] if len(values) == 1 else values
-        return document
+    def _settle(self, last: int) -> None:
+        """Let go of what no match can need any more: all events before `last`, in milliseconds, have come.
+
+        The last of all are those without a time, at the largest number.
+        """
+        timestamp = self._asked[0].program.plan.timestamp.name
+        self._matcher.settle((Edge(min(last, _LAST_MILLISECOND) * MILLI),), field=timestamp)
+        if len(self._kept) > self._room:
+            self._kept = {number: self._kept[number] for number in self._matcher.needed()}
+            self._room = max(_ROOM, 2 * len(self._kept))
 
     def _is_satisfied(self) -> bool:
         """Whether no rule wants more candidates: each asks for single events and has as many as were asked for.
@@ -227,7 +212,7 @@ class CandidatePass:
 
     # What was found.
 
-    def _wanted(self, number: int, found: eql.Found) -> tuple[FoundSequence, ...]:
+    def _wanted(self, number: int, found: eql.Found) -> Sequence[FoundSequence]:
         return found.matches[: max(1, self._asked[number].request.size)]
 
     async def _documents(self, numbers: Sequence[int]) -> dict[int, Mapping[str, Any]]:
@@ -248,7 +233,9 @@ class CandidatePass:
                 "fields": asked_fields(self._rule),
                 "sort": ["_shard_doc"],
             }
-            for hit in await self._search(body):
+            answer = await asyncio.to_thread(read_answer, await self._point.search(body))
+            self._point.note(answer)
+            for hit in hits_of(answer):
                 number = part.get(Origin(hit["_index"], hit["_id"]))
                 if number is not None:
                     documents[number] = hit
@@ -271,6 +258,10 @@ class CandidatePass:
         asked = self._asked[number]
         if found.error is not None:
             return SearchResult(asked.request, error=f"{subject_of(asked.request.rule)}: {found.error}")
+        if number in self._late:
+            # Matches of sequences that were worked off too early would be missing.
+            error = f"{subject_of(asked.request.rule)}: the pages of the search did not come in the order of time"
+            return SearchResult(asked.request, error=error)
         is_sequence = asked.program.plan.kind != "event"
         made = tuple(
             Match(tuple(_hit(event, documents) for event in match.events), is_sequence, match.key) for match in matches
@@ -281,10 +272,6 @@ class CandidatePass:
 
 def _refuse(position: int, reason: str) -> None:
     raise SearchError(f"the values of a document could not be read: {reason}")
-
-
-class PassTimeoutError(SearchError):
-    """A pass took longer than it may."""
 
 
 def _asked_field(field: Field) -> Any:

@@ -5,8 +5,8 @@ passes. It may be wider, since the engine looks at each document again. So a con
 meaning asks for less: that the field has a value, or nothing at all; and the negation of a wider condition, which would
 be a narrower one, asks for nothing at all. `Translation.exact` keeps the two apart.
 
-A `keyword` with a normaliser counts as the plain keyword that the field capabilities show; the server's query decides
-for it, as it does in the EQL search API.
+A `keyword` with a normaliser counts as the plain keyword that the field capabilities show, and a `flattened` field with
+`ignore_above` as one that has all of its values; the server's query decides for them, as it does in the EQL search API.
 Query DSL: https://www.elastic.co/guide/en/elasticsearch/reference/8.19/query-dsl.html
 """
 
@@ -76,17 +76,32 @@ _NONE = Translation({"match_none": {}})
 _UNKNOWN = replace(_ALL, exact=False)
 
 
-def candidates_for(plan: Plan, schema: Schema, *, now_ns: int, unsearchable: Collection[str] = ()) -> Translation:
-    """The documents that may be an event of a stage of the plan.
+@dataclass(frozen=True, slots=True)
+class Filters:
+    """The documents that the stages of a plan need to see. `whole`: those that may be an event of any of them.
+
+    `needed`: of several stages that every match needs, the documents that may be an event of each.
+    """
+
+    whole: Translation
+    needed: tuple[Translation, ...] = ()
+
+
+def filters_for(
+    plan: Plan, schema: Schema, *, now_ns: int, unsearchable: Collection[str] = (), fold_regexps: bool = True
+) -> Filters:
+    """The filters of a plan.
 
     `schema` is the one that the plan was made with, `unsearchable` names its fields that some index cannot search in,
-    `now_ns` is what `now` means in date math, in nanoseconds since 1970.
+    `now_ns` is what `now` means in date math, in nanoseconds since 1970. Without `fold_regexps` no regular expression
+    is sent that ignores case: runtime fields can not do that, and no field capability tells them.
     """
-    stages = plan.all_stages()
-    if any(stage.empty and not stage.missing for stage in plan.stages):
-        return _NONE
-    translator = _Translator(schema, frozenset(unsearchable), now_ns)
-    return any_of([translator.stage(stage) for stage in stages if not stage.empty])
+    translator = _Translator(schema, frozenset(unsearchable), now_ns, fold_regexps=fold_regexps)
+    stages = [_NONE if stage.empty else translator.stage(stage) for stage in plan.all_stages()]
+    needed = tuple(part for stage, part in zip(plan.stages, stages, strict=False) if not stage.missing)
+    if any(part.is_nothing for part in needed):
+        return Filters(_NONE)
+    return Filters(any_of(stages), needed if len(needed) > 1 else ())
 
 
 def any_of(parts: Iterable[Translation]) -> Translation:
@@ -136,7 +151,8 @@ def _joined(query: Query, parts: Sequence[Translation], *, exact: bool) -> Trans
 class _Translator:
     """Translates the conditions of one plan. Follows `eql.kernels`, which says what each condition means."""
 
-    def __init__(self, schema: Schema, unsearchable: frozenset[str], now_ns: int) -> None:
+    def __init__(self, schema: Schema, unsearchable: frozenset[str], now_ns: int, *, fold_regexps: bool) -> None:
+        self._fold_regexps = fold_regexps
         self._schema = schema
         self._unsearchable = unsearchable
         self._now_ns = now_ns
@@ -323,7 +339,7 @@ class _Translator:
         return any_of(parts)
 
     def _regexp(self, field: Field, pattern: str, *, insensitive: bool) -> Translation:
-        if not self._can_match_patterns(field, pattern):
+        if not self._can_match_patterns(field, pattern) or (insensitive and not self._fold_regexps):
             return self._wider(field)
         asked: Query = {"value": pattern, "flags": "ALL"}
         if insensitive:

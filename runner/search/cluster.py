@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
-from typing import Literal
+from typing import Any, Literal
 
 from runner.elastic import Elastic
 from runner.errors import Problem
 from runner.rules.rule import Rule
 from runner.search.eql_api import EqlApiSearch, NoEql
 from runner.search.fetch import FetchSearch
-from runner.search.search import SearchRequest, SearchResult
+from runner.search.search import SearchRequest, SearchResult, Unreachable
 
 _LOG = logging.getLogger("runner.search.cluster")
 
@@ -20,14 +21,27 @@ _LOG = logging.getLogger("runner.search.cluster")
 class ClusterSearch:
     """Rules asked of a cluster. Implements `Search`.
 
-    Whether the cluster has EQL is learnt once, from its answer to the first EQL search: what it says of its version or
-    of its licence does not decide it.
+    Whether the cluster has EQL is learnt from its answer to the first EQL search: what it says of its version or of its
+    licence does not decide it, and a refusal for want of a licence or a privilege is that rule's error. A cluster
+    without EQL is asked once more when it was away, and every `look_again_after` seconds: it may have been upgraded.
     """
 
-    def __init__(self, client: Elastic, *, concurrency: int = 4, timeout: float = 120.0) -> None:
-        self._eql_api = EqlApiSearch(client, concurrency=concurrency, timeout=timeout)
-        self._fetch = FetchSearch(client, concurrency=concurrency, timeout=timeout)
+    def __init__(
+        self,
+        client: Elastic,
+        *,
+        concurrency: int = 4,
+        timeout: float = 120.0,
+        runtime_mappings: Mapping[str, Any] | None = None,
+        look_again_after: float = 3_600.0,
+    ) -> None:
+        self._eql_api = EqlApiSearch(
+            client, concurrency=concurrency, timeout=timeout, runtime_mappings=runtime_mappings
+        )
+        self._fetch = FetchSearch(client, concurrency=concurrency, timeout=timeout, runtime_mappings=runtime_mappings)
+        self._look_again_after = look_again_after
         self._way: Literal["eql", "fetch"] | None = None
+        self._look_again_at = 0.0
 
     @property
     def has_eql(self) -> bool | None:
@@ -38,24 +52,32 @@ class ClusterSearch:
         """Problems of the way that is used; before one is, neither has any."""
         return [*await self._eql_api.prepare(rules), *await self._fetch.prepare(rules)]
 
-    async def run(self, requests: Sequence[SearchRequest]) -> AsyncIterator[SearchResult]:
+    async def run(self, requests: Sequence[SearchRequest]) -> AsyncGenerator[SearchResult, None]:
         """One result per request, as they get done."""
+        waiting = list(requests)
+        if self._way == "fetch" and waiting and self._now() >= self._look_again_at:
+            first = await self._asked_again(waiting[0])
+            if first is not None:
+                yield first
+                del waiting[0]
         if self._way != "fetch":
             answered: set[int] = set()
-            async with aclosing(self._eql_api.run(requests)) as results:
+            async with aclosing(self._eql_api.run(waiting)) as results:
                 async for result in results:
                     if isinstance(result, NoEql):
                         break
                     if self._way is None and result.error is None:
                         self._decide("eql")
+                    self._note(result)
                     answered.add(id(result.request))
                     yield result
                 else:
                     return
             self._decide("fetch")
-            requests = [request for request in requests if id(request) not in answered]
-        async with aclosing(self._fetch.run(requests)) as found:
+            waiting = [request for request in waiting if id(request) not in answered]
+        async with aclosing(self._fetch.run(waiting)) as found:
             async for result in found:
+                self._note(result)
                 yield result
 
     async def close(self) -> None:
@@ -63,9 +85,29 @@ class ClusterSearch:
         await self._eql_api.close()
         await self._fetch.close()
 
+    async def _asked_again(self, request: SearchRequest) -> SearchResult | None:
+        """The result of a request that is asked of a cluster that had no EQL; None if it still has not."""
+        self._look_again_at = self._now() + self._look_again_after
+        async with aclosing(self._eql_api.run([request])) as results:
+            async for result in results:
+                if result.error is None:
+                    self._decide("eql")
+                    return result
+        return None
+
+    def _note(self, result: SearchResult) -> None:
+        if isinstance(result, Unreachable):
+            self._look_again_at = 0.0
+            self._eql_api.forget()
+
     def _decide(self, way: Literal["eql", "fetch"]) -> None:
         self._way = way
         if way == "eql":
             _LOG.info("the cluster has EQL: rules are asked through its EQL search API")
         else:
+            self._look_again_at = self._now() + self._look_again_after
             _LOG.info("the cluster has no EQL: candidates are fetched from it and matched here")
+
+    @staticmethod
+    def _now() -> float:
+        return asyncio.get_running_loop().time()

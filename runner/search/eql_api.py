@@ -1,8 +1,8 @@
 """`EqlApiSearch`: rules asked of a cluster through Elasticsearch's EQL search API.
 
-The request follows Kibana's detection engine but for four deliberate differences: the earliest matches come first
-(`result_position` is `head`), partial answers are refused, the search is asynchronous so that it can be stopped, and
-`size` is the caller's.
+The request follows Kibana's detection engine but for five deliberate differences: the earliest matches come first
+(`result_position` is `head`), partial answers are refused, the search is asynchronous so that it can be stopped, `size`
+is the caller's, and `fetch_size` is named.
 API: https://www.elastic.co/guide/en/elasticsearch/reference/8.19/eql-search-api.html
 """
 
@@ -18,9 +18,9 @@ from typing import Any
 from runner.elastic import Elastic
 from runner.errors import ClusterError, Problem, RunnerError, SearchError, UnreachableError
 from runner.rules.rule import Rule
-from runner.search.findings import PLACE, failed_shards, query_error, subject_of
+from runner.search.findings import PLACE, is_remote, left_out, query_error, subject_of, unreadable_indices
 from runner.search.request_body import asked_fields, range_filter, rule_filter, timestamps_of
-from runner.search.search import Hit, Match, SearchRequest, SearchResult
+from runner.search.search import Hit, Match, SearchRequest, SearchResult, Unreachable
 from runner.windows import Window
 
 LARGEST_SIZE = 10_000
@@ -29,6 +29,10 @@ LARGEST_SIZE = 10_000
 _LOG = logging.getLogger("runner.search.eql_api")
 GRACE = 5.0
 """Seconds that an HTTP request may outlive the search's time, so that the server's "still running" arrives."""
+MOST_STARTS = 3
+"""How often a search is begun anew if the server forgets it while it runs, as a node that is restarted does."""
+_PARTIAL_FLAGS = ("allow_partial_search_results", "allow_partial_sequence_results")
+"""Set to False in every request: a part of the matches is no answer."""
 _UNKNOWN_INDEX = re.compile(r"Unknown index \[[^\]]*\]")
 _QUERY_FAULTS = frozenset({"verification_exception", "parsing_exception", "planning_exception", "folding_exception"})
 """Error types that lie in the query or the mapping, not in the moment: the same request fails the same way."""
@@ -38,7 +42,9 @@ class EqlApiSearch:
     """Rules asked through `_eql/search`. Implements `Search`.
 
     `timeout` is how long one search may take in seconds; one that takes longer is stopped on the server and its window
-    stays owed. `wait` is how long one HTTP request waits for it. At most `concurrency` searches run at a time.
+    stays owed. `wait` is how long one HTTP request waits for it, `keep_alive` how long the server keeps one that nobody
+    asks for any more. At most `concurrency` searches run at a time. `fetch_size` is how many events of a stage the
+    server reads at once. `runtime_mappings` are fields that every search has beside those of the indices.
     """
 
     def __init__(
@@ -49,7 +55,8 @@ class EqlApiSearch:
         timeout: float = 120.0,
         wait: float = 5.0,
         keep_alive: str = "5m",
-        fetch_size: int | None = None,
+        fetch_size: int = 1_000,
+        runtime_mappings: Mapping[str, Any] | None = None,
     ) -> None:
         self._client = client
         self._concurrency = max(1, concurrency)
@@ -58,8 +65,13 @@ class EqlApiSearch:
         self._wait = min(wait, client.connection.request_timeout / 2)
         self._keep_alive = keep_alive
         self._fetch_size = fetch_size
-        # Servers before 8.18 do not know the flag, and always refuse partial answers. Found out from their answer.
-        self._partial_flag = True
+        self._runtime_mappings = dict(runtime_mappings or {})
+        # Servers before 8.18 do not know the flags, and always refuse partial answers. Found out from their answer.
+        self._partial_flags = dict.fromkeys(_PARTIAL_FLAGS, False)
+
+    def forget(self) -> None:
+        """Forget what was learnt of the server: it may have been upgraded."""
+        self._partial_flags = dict.fromkeys(_PARTIAL_FLAGS, False)
 
     async def prepare(self, rules: Sequence[Rule]) -> Sequence[Problem]:
         """No problems: the cluster compiles a query when it is asked, and its findings are that result's error."""
@@ -87,7 +99,7 @@ class EqlApiSearch:
                 done, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
                 for task in done:
                     result = task.result()
-                    lost = away is None and waiting and isinstance(result, _Unreachable)
+                    lost = away is None and waiting and isinstance(result, Unreachable)
                     if lost and not await self._client.answers():
                         away = result.error
                     yield result
@@ -105,7 +117,7 @@ class EqlApiSearch:
         try:
             result = await self._ask(request, deadline=started + self._timeout)
         except UnreachableError as error:
-            result = _Unreachable(request, error=str(error))
+            result = Unreachable(request, error=str(error))
         except _NoSuchApiError as error:
             result = NoEql(request, error=str(error), retryable=False)
         except SearchError as error:
@@ -124,7 +136,7 @@ class EqlApiSearch:
                 warning = f"no index matches {', '.join(request.rule.index)}: nothing was searched"
                 return SearchResult(request, warnings=(warning,))
             raise _search_error(error, request.rule) from None
-        if trouble := _partial(answer):
+        if trouble := left_out(answer) or await self._away(request.rule, deadline):
             raise SearchError(f"{subject_of(request.rule)}: {trouble}", rule_id=request.rule.rule_id)
         matches = read_matches(answer)
         if matches is None:
@@ -138,16 +150,34 @@ class EqlApiSearch:
         return SearchResult(request, matches=matches, exhausted=len(matches) < size, warnings=warnings)
 
     async def _answer(self, request: SearchRequest, size: int, *, deadline: float) -> Mapping[str, Any]:
-        """The completed answer, polled for as long as it runs; a search that is given up is deleted on the server."""
-        answer = await self._submitted(request, size, deadline=deadline)
+        """The completed answer, polled for as long as it runs; a search that is given up is deleted on the server.
+
+        A search that the server has forgotten is begun anew.
+        """
         late = f"{subject_of(request.rule)}: the search took longer than {self._timeout:g} s and was stopped"
-        return await completed(
-            self._client,
-            answer,
-            deadline=deadline,
-            patience=self._patience,
-            late=SearchError(late, rule_id=request.rule.rule_id),
-        )
+        for start in range(1, MOST_STARTS + 1):
+            answer = await self._submitted(request, size, deadline=deadline)
+            try:
+                return await completed(
+                    self._client,
+                    answer,
+                    deadline=deadline,
+                    patience=self._patience,
+                    late=SearchError(late, rule_id=request.rule.rule_id),
+                )
+            except ClusterError as error:
+                if error.status != 404 or error.no_such_api or start == MOST_STARTS:
+                    raise
+                _LOG.info("%s: the server has lost the search, it is begun anew", subject_of(request.rule))
+        raise AssertionError("unreachable: the last start returns or raises")
+
+    async def _away(self, rule: Rule, deadline: float) -> str | None:
+        """Which of the rule's remote clusters are away: with `skip_unavailable`, an EQL answer is silent of them."""
+        remote = [pattern for pattern in rule.index if is_remote(pattern)]
+        if not remote:
+            return None
+        fields = [rule.timestamp_field or "@timestamp"]
+        return unreadable_indices(await self._client.field_caps(remote, fields, deadline=deadline + GRACE))
 
     async def _submitted(self, request: SearchRequest, size: int, *, deadline: float) -> Mapping[str, Any]:
         """The first answer. If cancelled meanwhile, awaits it all the same, to learn the id and delete it."""
@@ -164,24 +194,26 @@ class EqlApiSearch:
 
     async def _submit(self, request: SearchRequest, size: int, *, deadline: float) -> Mapping[str, Any]:
         rule = request.rule
-        body = build_body(rule, request.window, size=size)
-        if self._fetch_size:
-            body["fetch_size"] = self._fetch_size
+        body = build_body(rule, request.window, size=size) | {"fetch_size": self._fetch_size}
+        if self._runtime_mappings:
+            body["runtime_mappings"] = self._runtime_mappings
         while True:
-            if self._partial_flag:
-                body["allow_partial_search_results"] = False
+            flags = self._partial_flags
             left = deadline - asyncio.get_running_loop().time()
             params = {"allow_no_indices": True, "ignore_unavailable": True, **self._patience(left)}
             try:
                 return await self._client.eql_submit(
-                    rule.index, body, params=params, deadline=deadline + GRACE, opaque_id=f"rule-runner:{rule.rule_id}"
+                    rule.index,
+                    body | flags,
+                    params=params,
+                    deadline=deadline + GRACE,
+                    opaque_id=f"rule-runner:{rule.rule_id}",
                 )
             except ClusterError as error:
-                if "allow_partial_search_results" not in error.reason or error.status != 400:
+                known = {name: no for name, no in flags.items() if name not in error.reason}
+                if error.status != 400 or known == flags:
                     raise
-                if body.pop("allow_partial_search_results", None) is None:
-                    raise
-                self._partial_flag = False
+                self._partial_flags = known
 
     def _patience(self, left: float) -> dict[str, str]:
         """How long the server waits before it says "still running", and how long it keeps a search nobody asks for."""
@@ -222,10 +254,6 @@ async def _delete(client: Elastic, search_id: str) -> None:
     except RunnerError as error:
         # The server drops it by itself when `keep_alive` has passed.
         _LOG.warning("an EQL search could not be deleted: %s", error)
-
-
-class _Unreachable(SearchResult):
-    """A result whose search failed because the cluster could not be reached."""
 
 
 class NoEql(SearchResult):
@@ -280,17 +308,6 @@ def _hit(event: Mapping[str, Any]) -> Hit:
         fields=event.get("fields") or {},
         missing=bool(event.get("missing", False)),
     )
-
-
-def _partial(answer: Mapping[str, Any]) -> str | None:
-    """What makes the answer less than the whole, or None."""
-    if failures := answer.get("shard_failures"):
-        return failed_shards(failures)
-    if answer.get("timed_out"):
-        return "the search timed out on the server"
-    if answer.get("is_partial"):
-        return "the answer is partial: some shards did not answer"
-    return None
 
 
 def _no_index(error: ClusterError) -> bool:

@@ -11,24 +11,29 @@ import asyncio
 import json
 import logging
 from collections import deque
-from collections.abc import AsyncGenerator, Hashable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from runner import eql
 from runner.elastic import Elastic
 from runner.eql.errors import EqlError
 from runner.errors import ClusterError, Problem, RunnerError, SearchError, UnreachableError
 from runner.rules.rule import Rule
-from runner.search.candidate_pass import Asked, CandidatePass, PassLimits, PassTimeoutError
-from runner.search.candidates import candidates_for
+from runner.search.candidate_pass import Asked, CandidatePass
+from runner.search.candidates import filters_for
 from runner.search.field_types import FieldTypeCache, FieldTypes
 from runner.search.findings import query_error, subject_of
+from runner.search.point import PassOptions, PassTimeoutError, PointLostError, RemoteLostError
 from runner.search.request_body import timestamps_of
-from runner.search.search import SearchRequest, SearchResult
+from runner.search.search import SearchRequest, SearchResult, Unreachable
 
 _LOG = logging.getLogger("runner.search.fetch")
 MOST_TOGETHER = 50
 """Rules that share a pass."""
+_NO_FOLDING = "Match flags not yet implemented"
+MOST_STARTS = 3
+"""How often a pass is begun anew if the server forgets its point in time, as a node that is restarted does."""
 MOST_CLAUSES = 700
 """Single queries in the filter of a pass of several rules; a server takes 1,024 at least."""
 
@@ -55,7 +60,8 @@ class FetchSearch:
     """Rules asked through searches for candidates and the local engine. Implements `Search`.
 
     `timeout` is how long one pass may take in seconds; the windows of one that takes longer stay owed. At most
-    `concurrency` passes run at a time, with `page_size` documents a page.
+    `concurrency` passes run at a time, with `page_size` documents a page. `runtime_mappings` are fields that every
+    search has beside those of the indices.
     """
 
     def __init__(
@@ -66,14 +72,17 @@ class FetchSearch:
         timeout: float = 120.0,
         page_size: int = 5_000,
         types_fresh_for: float = 300.0,
+        runtime_mappings: Mapping[str, Any] | None = None,
     ) -> None:
         self._client = client
         self._concurrency = max(1, concurrency)
-        self._limits = PassLimits(page_size=page_size, timeout=timeout)
-        self._types = FieldTypeCache(client, fresh_for=types_fresh_for)
+        self._options = PassOptions(page_size, timeout, dict(runtime_mappings or {}))
+        self._types = FieldTypeCache(client, fresh_for=types_fresh_for, runtime_mappings=runtime_mappings)
         self._programs: dict[tuple[Hashable, ...], tuple[FieldTypes, eql.Program | EqlError]] = {}
         # Rules that made a shared pass fail or be late: they are asked alone from then on.
         self._alone: set[str] = set()
+        # Rules with a regular expression that ignores case on a runtime field, which no server can do.
+        self._case_bound: set[str] = set()
 
     async def prepare(self, rules: Sequence[Rule]) -> Sequence[Problem]:
         """No problems: what a query finds in its indices is known when it is asked, and is that result's error."""
@@ -81,6 +90,7 @@ class FetchSearch:
             self._types.want(rule)
         current = {rule.fingerprint for rule in rules}
         self._alone &= current
+        self._case_bound &= current
         self._programs = {key: known for key, known in self._programs.items() if key[0] in current}
         return ()
 
@@ -142,7 +152,7 @@ class FetchSearch:
         try:
             outcome = await self._answer(unit)
         except UnreachableError as error:
-            failed = tuple(SearchResult(request, error=str(error)) for request in unit.requests)
+            failed = tuple(Unreachable(request, error=str(error)) for request in unit.requests)
             outcome = _Outcome(failed, away=str(error))
         except RunnerError as error:
             outcome = self._failed(unit, error)
@@ -151,6 +161,10 @@ class FetchSearch:
 
     def _failed(self, unit: _Unit, error: RunnerError) -> _Outcome:
         """Errors for all requests, or, where one of several rules may be to blame, the same requests in two halves."""
+        rules = {request.rule.fingerprint for request in unit.requests}
+        if isinstance(error, ClusterError) and _NO_FOLDING in error.reason and not rules <= self._case_bound:
+            self._case_bound |= rules
+            return _Outcome(again=(unit,))
         if len(unit.requests) > 1 and _may_be_of_one(error):
             middle = len(unit.requests) // 2
             halves = unit.requests[:middle], unit.requests[middle:]
@@ -162,7 +176,8 @@ class FetchSearch:
     async def _answer(self, unit: _Unit) -> _Outcome:
         """The results of a unit. Raises RunnerError if its pass failed."""
         patterns = unit.requests[0].rule.index
-        types = await self._types.types(patterns)
+        deadline = asyncio.get_running_loop().time() + self._options.timeout
+        types = await self._types.types(patterns, deadline=deadline)
         if not types.indices:
             warning = f"no index matches {', '.join(patterns)}: nothing was searched"
             return _Outcome(tuple(SearchResult(request, warnings=(warning,)) for request in unit.requests))
@@ -177,14 +192,31 @@ class FetchSearch:
         again = (_Unit(tuple(one.request for one in rest)),) if rest else ()
         if first:
             try:
-                results += await CandidatePass(self._client, first, self._limits).results()
+                results += await self._passed(first, types)
             except UnreachableError as error:
-                failed = [SearchResult(one.request, error=str(error)) for one in first]
+                failed = [Unreachable(one.request, error=str(error)) for one in first]
                 return _Outcome((*results, *failed), again, str(error))
             except RunnerError as error:
                 failing = self._failed(replace(unit, requests=tuple(one.request for one in first)), error)
                 return _Outcome((*results, *failing.results), (*failing.again, *again))
         return _Outcome(tuple(results), again)
+
+    async def _passed(self, asked: Sequence[Asked], types: FieldTypes) -> list[SearchResult]:
+        """The results of one pass, begun anew if the server forgets its point in time. Raises RunnerError."""
+        for start in range(1, MOST_STARTS + 1):
+            try:
+                return await CandidatePass(self._client, asked, self._options, remotes=types.remotes).results()
+            except PointLostError:
+                if start == MOST_STARTS:
+                    raise
+                _LOG.info(
+                    "%s: the server has lost the point in time, the pass is begun anew",
+                    subject_of(asked[0].request.rule),
+                )
+            except RemoteLostError:
+                self._types.forget(asked[0].request.rule.index)
+                raise
+        raise AssertionError("unreachable: the last start returns or raises")
 
     async def _compiled(self, request: SearchRequest, types: FieldTypes) -> Asked:
         """The request with its program. Raises SearchError for a query that its indices cannot answer."""
@@ -196,10 +228,14 @@ class FetchSearch:
             found = await asyncio.to_thread(self._program, rule, types)
         if isinstance(found, EqlError):
             raise query_error(str(found), rule)
-        candidates = candidates_for(
-            found.plan, types.schema, now_ns=request.window.end_ns, unsearchable=types.unsearchable
+        filters = filters_for(
+            found.plan,
+            types.schema,
+            now_ns=request.window.end_ns,
+            unsearchable=types.unsearchable,
+            fold_regexps=rule.fingerprint not in self._case_bound,
         )
-        return Asked(request, found, candidates)
+        return Asked(request, found, filters)
 
     def _program(self, rule: Rule, types: FieldTypes) -> eql.Program | EqlError:
         key = (rule.fingerprint, rule.index)
@@ -232,7 +268,7 @@ def _within_clauses(asked: Sequence[Asked]) -> tuple[list[Asked], list[Asked]]:
     """The first ones whose filters together stay within the limit, at least one, and the others."""
     total = 0
     for number, one in enumerate(asked):
-        total += one.candidates.clauses
+        total += one.filters.whole.clauses
         if number and total > MOST_CLAUSES:
             return list(asked[:number]), list(asked[number:])
     return list(asked), []

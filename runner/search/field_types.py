@@ -11,9 +11,11 @@ from runner.elastic import Elastic
 from runner.eql import ast
 from runner.eql.errors import EqlError
 from runner.eql.parser import parse
+from runner.errors import SearchError
 from runner.events.batch import STREAM_FIELDS
 from runner.events.schema import Schema, schema_from_field_caps
 from runner.rules.rule import Rule
+from runner.search.findings import unreadable_indices
 
 _DOT = "·"
 _STREAM_NAMES = frozenset(stream.name for stream in STREAM_FIELDS)
@@ -21,11 +23,13 @@ _STREAM_NAMES = frozenset(stream.name for stream in STREAM_FIELDS)
 
 @dataclass(frozen=True, slots=True)
 class FieldTypes:
-    """The fields of the indices behind some patterns. `unsearchable` are those that some index cannot search in."""
+    """The fields of the indices behind some patterns. `unsearchable` are those that some index cannot search in,
+    `remotes` the remote clusters that have some of the indices."""
 
     indices: tuple[str, ...]
     schema: Schema
     unsearchable: frozenset[str] = frozenset()
+    remotes: frozenset[str] = frozenset()
 
 
 @dataclass(slots=True)
@@ -33,6 +37,8 @@ class _Known:
     """What is known of one list of patterns; `asked` are the names that were asked for, with `*` for all."""
 
     wanted: set[str] = field(default_factory=set)
+    seen: set[tuple[str | None, ...]] = field(default_factory=set)
+    """What was looked through for names of fields."""
     asked: frozenset[str] = frozenset()
     read_at: float = 0.0
     types: FieldTypes | None = None
@@ -42,30 +48,51 @@ class _Known:
 class FieldTypeCache:
     """Asks for the types of the fields that rules name, once for all rules over the same indices.
 
-    What was read is used for `fresh_for` seconds.
+    What was read is used for `fresh_for` seconds. `runtime_mappings` are fields beside those of the indices.
     """
 
-    def __init__(self, client: Elastic, *, fresh_for: float = 300.0) -> None:
+    def __init__(
+        self, client: Elastic, *, fresh_for: float = 300.0, runtime_mappings: Mapping[str, Any] | None = None
+    ) -> None:
         self._client = client
         self._fresh_for = fresh_for
+        self._runtime_mappings = dict(runtime_mappings or {})
         self._known: dict[tuple[str, ...], _Known] = {}
 
     def want(self, rule: Rule) -> None:
         """Ask for this rule's fields, too, when the fields of its indices are read next."""
-        self._known.setdefault(rule.index, _Known()).wanted.update(_asked_names(rule))
+        known = self._known.setdefault(rule.index, _Known())
+        naming = (rule.query, rule.event_category_override, rule.timestamp_field, rule.tiebreaker_field)
+        if naming not in known.seen:
+            known.seen.add(naming)
+            known.wanted.update(_asked_names(rule))
 
-    async def types(self, patterns: tuple[str, ...], *, all_fields: bool = False) -> FieldTypes:
-        """The types of the wanted fields, or of all; those may have been read a while ago. Raises RunnerError."""
+    async def types(
+        self, patterns: tuple[str, ...], *, all_fields: bool = False, deadline: float | None = None
+    ) -> FieldTypes:
+        """The types of the wanted fields, or of all; those may have been read a while ago.
+
+        Raises RunnerError, also if only a part of the indices answered: what the others hold is not known then.
+        """
         known = self._known.setdefault(patterns, _Known())
         async with known.lock:
             now = asyncio.get_running_loop().time()
             asked = frozenset({"*"} if all_fields or "*" in known.asked else known.wanted)
             if known.types is None or not asked <= known.asked or now - known.read_at > self._fresh_for:
-                answer = await self._client.field_caps(patterns, sorted(asked))
+                answer = await self._client.field_caps(
+                    patterns, sorted(asked), runtime_mappings=self._runtime_mappings, deadline=deadline
+                )
+                if trouble := unreadable_indices(answer):
+                    raise SearchError(f"the fields of {', '.join(patterns)} could not be read: {trouble}")
                 types = _read(answer)
                 known.types = known.types if known.types == types else types
                 known.asked, known.read_at = asked, now
             return known.types
+
+    def forget(self, patterns: tuple[str, ...]) -> None:
+        """Ask for the fields of these indices anew when they are wanted next."""
+        if (known := self._known.get(patterns)) is not None:
+            known.asked = frozenset()
 
 
 def _read(answer: Mapping[str, Any]) -> FieldTypes:
@@ -80,7 +107,9 @@ def _read(answer: Mapping[str, Any]) -> FieldTypes:
         for kind, about in kinds.items()
         if kind != "unmapped" and not about.get("searchable", True)
     }
-    return FieldTypes(tuple(answer.get("indices") or ()), Schema(own), frozenset(unsearchable))
+    indices = tuple(answer.get("indices") or ())
+    remotes = {name.rpartition(":")[0] for name in indices if ":" in name}
+    return FieldTypes(indices, Schema(own), frozenset(unsearchable), frozenset(remotes))
 
 
 def _asked_names(rule: Rule) -> Iterator[str]:

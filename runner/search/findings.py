@@ -30,6 +30,46 @@ def failed_shards(failures: Sequence[Mapping[str, Any]]) -> str:
     return f"failed shards: {len(failures)}, the first{where}: {reason_of(failures[0].get('reason'))[1]}"
 
 
+def left_out(answer: Mapping[str, Any]) -> str | None:
+    """What makes an answer less than the whole: failed shards, a time-out, remote clusters without an answer; or None.
+
+    A remote cluster with `skip_unavailable` that is away makes no error; only `_clusters` tells.
+    """
+    shards = answer.get("_shards") or {}
+    if failures := answer.get("shard_failures") or shards.get("failures"):
+        return failed_shards(failures)
+    if shards.get("failed"):
+        return f"failed shards: {shards['failed']}"
+    if answer.get("timed_out"):
+        return "the search timed out on the server"
+    clusters = answer.get("_clusters") or {}
+    if any(clusters.get(state) for state in ("skipped", "partial", "failed", "running")):
+        details = clusters.get("details") or {}
+        names = [name for name, about in details.items() if about.get("status") != "successful"]
+        return f"the answer is partial: no whole answer of the remote clusters {', '.join(names) or '(not named)'}"
+    if answer.get("is_partial"):
+        return "the answer is partial: some shards did not answer"
+    return None
+
+
+def unreadable_indices(answer: Mapping[str, Any]) -> str | None:
+    """Which indices or remote clusters gave no field capabilities, and why the first did not; None if all did."""
+    if not (failures := answer.get("failures")):
+        return None
+    names = [name for failure in failures for name in failure.get("indices") or ()]
+    why = reason_of(failures[0].get("failure"))[1] or "no reason given"
+    return f"{', '.join(names) or 'some indices'} did not answer: {why}"
+
+
+def is_remote(pattern: str) -> bool:
+    """Whether an index pattern names another cluster: `cluster:index`.
+
+    >>> is_remote("berlin:logs-*"), is_remote("<logs-{now/d{yyyy.MM.dd|+12:00}}>")
+    (True, False)
+    """
+    return ":" in pattern and not pattern.startswith(("<", "-<"))
+
+
 def query_error(reason: str, rule: Rule) -> SearchError:
     """The error for a query that the indices cannot answer; `reason` is Elasticsearch's, or the local engine's."""
     problems = [_problem(found, rule) for found in PLACE.finditer(reason)] or [reason]

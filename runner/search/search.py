@@ -41,11 +41,14 @@ class Reach:
 
     `maxspan` is the longest time between the events of a match (zero for single events and for sequences without one:
     nothing is known of those). `leading` and `trailing` say that the first or the last term is a missing event.
+    `bounded` is False where the events of a match may lie anywhere in the window, or where one match depends on all
+    others: sequences without a maxspan, samples, queries with pipes.
     """
 
     maxspan: timedelta = timedelta(0)
     leading: bool = False
     trailing: bool = False
+    bounded: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +80,10 @@ class SearchResult:
     """False: a part of the events could not be read; the matches are those of the rest, and the window stays owed."""
     retryable: bool = True
     took_ms: float = 0.0
+
+
+class Unreachable(SearchResult):
+    """A result whose search failed because the cluster could not be reached."""
 
 
 class Search(Protocol):

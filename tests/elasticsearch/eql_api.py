@@ -182,8 +182,14 @@ async def _asked(ask: Ask, method: str, path: str, *, body: Any = None, **parame
 
 
 async def _mapping(ask: Ask, target: str, request: EqlRequest) -> dict[str, Any]:
-    """{index: mapping} of the target, runtime fields included."""
-    answer = await _asked(ask, "GET", f"/{target}/_mapping", body=None, **request.indices_options)
+    """{index: mapping} of the target, runtime fields included.
+
+    A remote cluster gives no mappings; those of the tests are the node itself, so they are asked for as its own.
+    """
+    answer: dict[str, Any] = {}
+    for cluster, names in _by_cluster(target).items():
+        found = await _asked(ask, "GET", f"/{names}/_mapping", body=None, **request.indices_options)
+        answer |= {f"{cluster}{index}": held for index, held in found.items()}
     if not answer:
         raise _unknown_index(target)
     mappings = {}
@@ -194,6 +200,15 @@ async def _mapping(ask: Ask, target: str, request: EqlRequest) -> dict[str, Any]
             mapping["properties"] = {**mapping.get("properties", {}), **extra}
         mappings[index] = mapping
     return mappings
+
+
+def _by_cluster(target: str) -> dict[str, str]:
+    """The names of a target by the cluster that has them, with its colon; "" for the node itself."""
+    names: dict[str, list[str]] = {}
+    for name in target.split(","):
+        cluster, colon, index = name.rpartition(":")
+        names.setdefault(cluster + colon, []).append(index)
+    return {cluster: ",".join(found) for cluster, found in names.items()}
 
 
 async def _documents(ask: Ask, target: str, request: EqlRequest) -> list[dict[str, Any]]:

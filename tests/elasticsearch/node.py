@@ -202,8 +202,11 @@ class Node:
             return "(no log)"
         return "\n".join(self._log.read_text(errors="replace").splitlines()[-lines:])
 
-    def start(self) -> str:
-        """Start and wait until it answers; returns the address. Raises `NodeUnavailableError`, `NodeFailedError`."""
+    def start(self, *settings: str) -> str:
+        """Start and wait until it answers; returns the address. `settings` are more of them, for this time only.
+
+        Raises `NodeUnavailableError`, `NodeFailedError`.
+        """
         if self.running:
             raise NodeFailedError("the node is running already")
         class_path = build()
@@ -212,7 +215,7 @@ class Node:
         command = [_java(), *_jvm_options(), *([f"-XX:SharedArchiveFile={archive}"] if archive.is_file() else [])]
         command += [f"-Djava.io.tmpdir={self._folder('tmp')}", "-cp", class_path]
         command += ["runner.tests.node.Main", str(self._home), "--port", str(self._port)]
-        command += [*(["--security"] if self._security else []), *self._settings]
+        command += [*(["--security"] if self._security else []), *self._settings, *settings]
         with self._log.open("ab") as log:
             # A process group of its own keeps Ctrl-C for the test run; and a frozen node whose starter died is in an
             # orphaned group, which the system ends.

@@ -241,7 +241,10 @@ class Proxy:
         return partial if isinstance(partial, Partial) else None
 
     async def _pass_on(self, request: web.Request, recorded: Recorded) -> web.Response:
-        headers = {name: value for name, value in recorded.headers.items() if name not in _HOP}
+        # The body was unpacked when it was read.
+        headers = {
+            name: value for name, value in recorded.headers.items() if name not in _HOP and name != "content-encoding"
+        }
         url = URL(self._backend + request.raw_path, encoded=True)
         skip = ("Accept", "Accept-Encoding", "User-Agent", "Content-Type")
         try:
@@ -251,7 +254,7 @@ class Proxy:
                 body = await answer.read()
                 kept = {name: value for name, value in answer.headers.items() if name.lower() not in _HOP}
                 return web.Response(status=answer.status, body=body, headers=kept)
-        except aiohttp.ClientConnectionError:
+        except aiohttp.ClientError:  # it is not there, or was killed in the middle of its answer
             return _abort(request)
 
     def _ask(self, recorded: Recorded) -> Ask:
@@ -274,7 +277,7 @@ class Proxy:
             body = await self._eql_body(recorded)
         except RefusedError as refused:
             return _answer(request, refused.status, json.dumps(refused.body).encode())
-        except aiohttp.ClientConnectionError:
+        except aiohttp.ClientError:  # it is not there, or was killed in the middle of its answer
             return _abort(request)
         return _answer(request, 200, json.dumps(body).encode())
 

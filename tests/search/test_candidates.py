@@ -18,7 +18,7 @@ from runner import eql
 from runner.eql.errors import EqlError
 from runner.events.batch import Columns, EventBatch
 from runner.events.schema import schema_from_field_caps, schema_from_mapping
-from runner.search.candidates import LARGEST_DEPTH, Translation, candidates_for
+from runner.search.candidates import LARGEST_DEPTH, Translation, filters_for
 from runner.windows import nanoseconds
 
 NOW = nanoseconds(datetime(2026, 3, 2, 10, 9, tzinfo=UTC))
@@ -50,7 +50,7 @@ MAPPING = {"properties": PROPERTIES}
 def translated(query: str, *, caps: Mapping[str, Any] | None = None) -> Translation:
     schema = schema_from_field_caps(caps) if caps is not None else schema_from_mapping(MAPPING)
     plan = eql.compile(query, schema).plan
-    return candidates_for(plan, schema, now_ns=NOW, unsearchable={"unindexed"})
+    return filters_for(plan, schema, now_ns=NOW, unsearchable={"unindexed"}).whole
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case["condition"])
@@ -81,7 +81,7 @@ def test_the_category_is_a_condition() -> None:
     schema = schema_from_mapping(
         {"properties": {**PROPERTIES, "event": {"properties": {"category": {"type": "keyword"}}}}}
     )
-    found = candidates_for(eql.compile("process where true", schema).plan, schema, now_ns=NOW)
+    found = filters_for(eql.compile("process where true", schema).plan, schema, now_ns=NOW).whole
     assert found.query == {"term": {"event.category": {"value": "process"}}}
 
 

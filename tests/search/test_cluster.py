@@ -204,3 +204,65 @@ async def test_a_query_that_a_cluster_refuses_is_no_sign_that_it_has_no_eql(
     found = await results(search, request(broken), request(rule(index=(index,))))
     assert {one.error is None for one in found} == {True, False}
     assert search.has_eql is True
+
+
+# Once more
+
+
+async def test_a_cluster_that_was_upgraded_is_asked_through_its_eql_from_then_on(
+    eql_proxy: Proxy, with_eql: Elastic, namespace: str
+) -> None:
+    index = f"{namespace}-logs"
+    fill(eql_proxy.url, index, [process(1, "bash", **{"process.pid": 9})])
+    none = {"error": f"no handler found for uri [/{index}/_eql/search] and method [POST]"}
+    for look_again_after, searches in ((0.0, 1), (3_600.0, 0)):
+        eql_proxy.clear()
+        eql_proxy.answer_next(400, none, on="_eql/search")
+        search = ClusterSearch(with_eql, concurrency=1, look_again_after=look_again_after)
+        asked = [request(rule(f"process where process.pid != {n}", index=(index,))) for n in range(3)]
+        for expected in (False, look_again_after == 0):
+            found = await results(search, *asked)
+            assert sorted(one.request.rule.query for one in found) == [one.rule.query for one in asked]
+            assert {(one.error, len(one.matches)) for one in found} == {(None, 1)}
+            assert search.has_eql is expected
+        assert len(eql_proxy.requests_on("_eql/search")) == 1 + 3 * searches
+
+
+async def test_a_cluster_that_was_away_is_asked_again_whether_it_has_eql(
+    eql_proxy: Proxy, with_eql: Elastic, namespace: str
+) -> None:
+    index = f"{namespace}-logs"
+    fill(eql_proxy.url, index, [process(1, "bash")])
+    none = {"error": f"no handler found for uri [/{index}/_eql/search] and method [POST]"}
+    eql_proxy.answer_next(400, none, on="_eql/search", times=2)
+    search = ClusterSearch(with_eql)
+    asked = request(rule(index=(index,)))
+    (first,) = await results(search, asked)
+    eql_proxy.cut_next(on="_pit", times=4)
+    (away,) = await results(search, asked)
+    (still_without,) = await results(search, asked)
+    eql_proxy.cut_next(on="_pit", times=4)
+    await results(search, asked)
+    (upgraded,) = await results(search, asked)
+    assert [one.error is None for one in (first, away, still_without, upgraded)] == [True, False, True, True]
+    assert search.has_eql is True
+
+
+@pytest.mark.parametrize(
+    ("kind", "reason"),
+    [
+        ("security_exception", "action [indices:data/read/eql] is unauthorized for user [x]"),
+        ("security_exception", "current license is non-compliant for [eql]"),
+    ],
+)
+async def test_eql_that_is_refused_is_an_error_and_no_sign_that_there_is_none(
+    eql_proxy: Proxy, with_eql: Elastic, namespace: str, kind: str, reason: str
+) -> None:
+    index = f"{namespace}-logs"
+    fill(eql_proxy.url, index, [process(1, "bash")])
+    eql_proxy.fail_next(403, on="_eql/search", kind=kind, reason=reason)
+    search = ClusterSearch(with_eql)
+    (found,) = await results(search, request(rule(index=(index,))))
+    assert reason in str(found.error)
+    assert search.has_eql is None
+    assert not eql_proxy.requests_on("_field_caps")

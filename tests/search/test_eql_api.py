@@ -12,7 +12,7 @@ import pytest
 
 from runner.elastic import Connection, Elastic, Retry, open_client
 from runner.rules.rule import Rule
-from runner.search.eql_api import EqlApiSearch, build_body, read_matches
+from runner.search.eql_api import MOST_STARTS, EqlApiSearch, build_body, read_matches
 from runner.search.search import SearchRequest, SearchResult
 from runner.windows import Window, iso
 from tests.elasticsearch.proxy import EVERY, Proxy
@@ -132,26 +132,39 @@ async def test_the_search_is_asynchronous_and_refuses_partial_answers(eql_proxy:
     (sent,) = eql_proxy.requests
     assert sent.path == "/logs-a-*,-logs-a-b/_eql/search"
     assert sent.json["allow_partial_search_results"] is False
+    assert sent.json["allow_partial_sequence_results"] is False
+    assert sent.json["fetch_size"] == 1_000
+    assert "runtime_mappings" not in sent.json
     assert sent.query["wait_for_completion_timeout"] == "5000ms"
     assert sent.query["allow_no_indices"] == sent.query["ignore_unavailable"] == "true"
     assert sent.headers["x-opaque-id"] == "rule-runner:r-1"
 
 
-async def test_a_server_that_does_not_know_the_partial_flag_is_asked_without_it(
+async def test_a_server_that_does_not_know_the_partial_flags_is_asked_without_them(
     eql_proxy: Proxy, client: Elastic
 ) -> None:
-    eql_proxy.fail_next(
-        400,
-        on=SEARCH,
-        kind="x_content_parse_exception",
-        reason="[1:9] [eql/search] unknown field [allow_partial_search_results]",
-    )
-    eql_proxy.answer_next(200, answer([event(1)]), on=SEARCH, times=2)
+    flags = ("allow_partial_search_results", "allow_partial_sequence_results")
+    for flag in flags:
+        eql_proxy.fail_next(
+            400, on=SEARCH, kind="x_content_parse_exception", reason=f"[1:9] [eql/search] unknown field [{flag}]"
+        )
+    eql_proxy.answer_next(200, answer([event(1)]), on=SEARCH, times=3)
     search = EqlApiSearch(client)
     assert len((await result(search)).matches) == 1
     assert len((await result(search)).matches) == 1
-    flags = ["allow_partial_search_results" in sent.json for sent in eql_proxy.requests]
-    assert flags == [True, False, False]
+    sent = [[flag in one.json for flag in flags] for one in eql_proxy.requests]
+    assert sent == [[True, True], [False, True], [False, False], [False, False]]
+    search.forget()
+    await result(search)
+    assert all(flag in eql_proxy.requests[-1].json for flag in flags)
+
+
+async def test_runtime_fields_are_fields_of_every_search(eql_proxy: Proxy, client: Elastic, namespace: str) -> None:
+    index = f"{namespace}-logs"
+    await fill(client, index, [process_event(1, "bash", lab={"zone": "a"}), process_event(2, "bash")])
+    asked = rule('process where lab.zone == "a"', index=(index,))
+    search = EqlApiSearch(client, runtime_mappings={"lab.zone": {"type": "keyword"}})
+    assert [match.hits[0].id for match in (await result(search, request(asked))).matches] == ["0"]
 
 
 # What comes back
@@ -319,6 +332,42 @@ async def test_no_permission_is_the_error_of_that_rule(eql_proxy: Proxy, client:
 
 
 # Searches that take their time
+
+
+@pytest.mark.parametrize("times", [1, 2, 3])
+async def test_a_search_that_the_server_has_lost_is_begun_anew(
+    eql_proxy: Proxy, client: Elastic, namespace: str, times: int
+) -> None:
+    await fill(client, f"{namespace}-logs", [process_event(1, "a")])
+    eql_proxy.keep_running(1)
+    eql_proxy.fail_next(404, on=SEARCH, method="GET", times=times, kind="resource_not_found_exception", reason="FmRx")
+    found = await result(EqlApiSearch(client), request(rule(index=(f"{namespace}-logs",))))
+    assert len(eql_proxy.requests_on(SEARCH, "POST")) == min(times + 1, MOST_STARTS)
+    if times < MOST_STARTS:
+        assert (found.error, len(found.matches)) == (None, 1)
+    else:
+        assert "FmRx" in str(found.error)
+        assert found.retryable
+    assert eql_proxy.kept == ()
+
+
+async def test_a_connection_that_is_cut_while_polling_costs_a_poll(
+    eql_proxy: Proxy, client: Elastic, namespace: str
+) -> None:
+    await fill(client, f"{namespace}-logs", [process_event(1, "a")])
+    eql_proxy.keep_running(2)
+    eql_proxy.cut_next(on=SEARCH, method="GET", times=2)
+    found = await result(EqlApiSearch(client), request(rule(index=(f"{namespace}-logs",))))
+    assert (found.error, len(found.matches)) == (None, 1)
+    assert len(eql_proxy.requests_on(SEARCH, "POST")) == 1
+    assert eql_proxy.kept == ()
+
+
+async def test_a_full_queue_is_waited_for(eql_proxy: Proxy, client: Elastic, namespace: str) -> None:
+    await fill(client, f"{namespace}-logs", [process_event(1, "a")])
+    eql_proxy.fail_next(429, on=SEARCH, times=3)
+    found = await result(EqlApiSearch(client), request(rule(index=(f"{namespace}-logs",))))
+    assert (found.error, len(found.matches)) == (None, 1)
 
 
 async def test_a_running_search_is_polled_and_then_forgotten(eql_proxy: Proxy, client: Elastic, namespace: str) -> None:

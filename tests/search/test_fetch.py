@@ -11,7 +11,7 @@ import pytest
 from elasticsearch import Elasticsearch
 
 from runner.elastic import Connection, Elastic, Retry, open_client
-from runner.search.fetch import MOST_TOGETHER, FetchSearch
+from runner.search.fetch import MOST_STARTS, MOST_TOGETHER, FetchSearch
 from runner.search.search import SearchRequest, SearchResult
 from runner.windows import Window, iso
 from tests.elasticsearch.faults import Recorded
@@ -67,13 +67,55 @@ async def test_only_the_fields_that_are_read_travel_and_documents_of_matches_alo
     assert [match.join_keys for match in found.matches] == [("h",)] * 3
     assert found.matches[0].hits[0].source["process.args"] == ["x"] * 50
     assert found.matches[0].hits[0].fields["@timestamp"] == ["2026-03-02T12:00:00.000Z"]
-    page, documents = searches(plain_proxy)
+    stages, page, documents = searches(plain_proxy)
+    assert stages["size"] == 0
     assert page["_source"] is False
     names = [field if isinstance(field, str) else field["field"] for field in page["fields"]]
     assert names == ["@timestamp", "event.category", "host.id", "process.name"]
     ids = documents["query"]["bool"]["should"][0]["bool"]["filter"]
     assert ids == [{"term": {"_index": index}}, {"ids": {"values": ["0", "1", "3", "4", "6", "7"]}}]
     assert (len(opened(plain_proxy)), len(closed(plain_proxy))) == (1, 1)
+
+
+async def test_a_sequence_of_which_a_stage_has_no_event_costs_no_page(
+    plain_proxy: Proxy, client: Elastic, index: str
+) -> None:
+    fill(plain_proxy.url, index, [process(n, "ab"[n % 2]) for n in range(40)])
+    rare = rule(PAIR.replace('"b"', '"c"'), index=(index,))
+    single = rule('process where process.name == "a"', index=(index,))
+    sample = rule('sample by host.id [any where process.name == "a"] [any where process.name == "d"]', index=(index,))
+    search = FetchSearch(client)
+    (nothing,) = await results(search, request(rare))
+    assert (nothing.error, nothing.matches, nothing.exhausted) == (None, (), True)
+    assert not pages(plain_proxy)
+    found = {
+        one.request.rule.query: len(one.matches) for one in await results(search, *map(request, (rare, single, sample)))
+    }
+    assert found == {rare.query: 0, single.query: 20, sample.query: 0}
+    assert '"c"' not in str(pages(plain_proxy)[0]["query"]).replace("'", '"')
+    missing = await result(
+        search,
+        request(
+            rule(
+                'sequence by host.id with maxspan=1m [any where process.name == "a"] ![any where process.name == "c"]',
+                index=(index,),
+            )
+        ),
+    )
+    assert len(missing.matches) == 20
+
+
+async def test_an_answer_without_the_counts_of_the_stages_is_an_error(
+    plain_proxy: Proxy, client: Elastic, index: str
+) -> None:
+    fill(plain_proxy.url, index, [process(1, "a")])
+    for body, text in (
+        ({"_shards": {"failed": 0}}, "does not say how many"),
+        (b"<html>", "is not JSON"),
+        ([], "JSON object"),
+    ):
+        plain_proxy.answer_next(200, body, on="/_search")
+        assert text in str((await failing(FetchSearch(client), index)).error)
 
 
 async def test_pages_follow_each_other_to_the_end(plain_proxy: Proxy, client: Elastic, index: str) -> None:
@@ -215,6 +257,35 @@ async def test_values_are_what_the_mapping_makes_of_them(plain_proxy: Proxy, cli
     assert {query.removeprefix("any where "): bool(one.matches) for query, one in found.items()} == conditions
 
 
+async def test_runtime_fields_are_fields_of_every_search(plain_proxy: Proxy, client: Elastic, index: str) -> None:
+    properties = {"properties": {**PROPERTIES, "lab": {"properties": {"zone": {"type": "text"}}}}}
+    events = [process(1, "a", **{"lab.zone": "a", "lab.size": 7}), process(2, "a", **{"lab.zone": "b"})]
+    fill(plain_proxy.url, index, events, mappings={**properties, "dynamic": False})
+    mappings = {"lab.size": {"type": "long"}, "lab.zone": {"type": "keyword"}}
+    search = FetchSearch(client, runtime_mappings=mappings)
+    asked = [rule(f"any where {condition}", index=(index,)) for condition in ('lab.zone == "a"', "lab.size > 6")]
+    assert [found_ids(await result(search, request(one))) for one in asked] == [[["0"]], [["0"]]]
+    without = await result(FetchSearch(client), request(asked[1]))
+    assert "has the field `lab.size`" in str(without.error)
+
+
+async def test_a_regular_expression_that_ignores_case_is_not_asked_of_a_runtime_field(
+    plain_proxy: Proxy, client: Elastic, index: str
+) -> None:
+    mappings = {"dynamic": False, "properties": PROPERTIES, "runtime": {"zone": {"type": "keyword"}}}
+    fill(plain_proxy.url, index, [process(1, "a", zone="North"), process(2, "a", zone="south")], mappings=mappings)
+    folding = rule('any where zone regex~ "n.*"', index=(index,))
+    other = rule('any where process.name regex~ "A"', index=(index,))
+    search = FetchSearch(client)
+    for passes in (2, 1):
+        plain_proxy.clear()
+        found = {one.request.rule.query: one for one in await results(search, request(folding), request(other))}
+        assert {one.error for one in found.values()} == {None}
+        assert found_ids(found[folding.query]) == [["0"]]
+        assert found_ids(found[other.query]) == [["0"], ["1"]]
+        assert len(opened(plain_proxy)) == passes
+
+
 # What cannot be asked
 
 
@@ -323,18 +394,41 @@ async def test_a_cut_connection_in_the_middle_of_the_pages_is_an_error(
     assert len((await result(search, request(rule(PAIR, index=(index,))))).matches) == 5
 
 
-async def test_a_point_in_time_that_is_gone_is_an_error(plain_proxy: Proxy, client: Elastic, index: str) -> None:
+@pytest.mark.parametrize("after", [0, 1, 2, 3])
+async def test_a_pass_whose_point_in_time_is_lost_is_begun_anew(
+    plain_proxy: Proxy, client: Elastic, index: str, after: int
+) -> None:
     fill(plain_proxy.url, index, [process(n, "ab"[n % 2]) for n in range(10)])
-    gate = plain_proxy.hold(on="/_search")
-    search = FetchSearch(client, page_size=4)
-    async with asyncio.TaskGroup() as group:
-        running = group.create_task(failing(search, index))
-        await asyncio.to_thread(gate.wait_reached)
-        with Elasticsearch(plain_proxy.url) as direct:
-            direct.close_point_in_time(id=searches(plain_proxy)[0]["pit"]["id"])
-        gate.open()
-    assert "No search context found" in str(running.result().error)
-    assert running.result().retryable
+    for _ in range(after):  # The stages, two pages and the documents.
+        after_one_page(plain_proxy)
+    gate = plain_proxy.hold(on="/_search") if after == 0 else None
+    if gate is not None:  # For real ...
+        async with asyncio.TaskGroup() as group:
+            running = group.create_task(result(FetchSearch(client, page_size=6), request(rule(PAIR, index=(index,)))))
+            await asyncio.to_thread(gate.wait_reached)
+            with Elasticsearch(plain_proxy.url) as direct:
+                direct.close_point_in_time(id=searches(plain_proxy)[0]["pit"]["id"])
+            gate.open()
+        found = running.result()
+    else:  # ... and later in the pass.
+        gone = {"type": "search_context_missing_exception", "reason": "No search context found for id [7]"}
+        plain_proxy.answer_next(404, {"error": {**gone, "root_cause": [gone]}, "status": 404}, on="/_search")
+        found = await result(FetchSearch(client, page_size=6), request(rule(PAIR, index=(index,))))
+    assert found.error is None
+    assert found_ids(found) == [[str(n), str(n + 1)] for n in range(0, 10, 2)]
+    assert len(opened(plain_proxy)) == 2
+    assert len(closed(plain_proxy)) == (3 if after == 0 else 2)
+
+
+async def test_a_point_in_time_that_is_lost_each_time_is_an_error(
+    plain_proxy: Proxy, client: Elastic, index: str
+) -> None:
+    fill(plain_proxy.url, index, [process(1, "a")])
+    plain_proxy.fail_next(404, on="/_search", times=EVERY, kind="search_context_missing_exception", reason="No search")
+    found = await failing(FetchSearch(client), index)
+    assert "No search" in str(found.error)
+    assert found.retryable
+    assert len(opened(plain_proxy)) == len(closed(plain_proxy)) == MOST_STARTS
 
 
 async def test_documents_deleted_meanwhile_are_still_there(plain_proxy: Proxy, client: Elastic, index: str) -> None:
@@ -354,6 +448,7 @@ async def test_documents_that_do_not_come_leave_the_window_owed(
     plain_proxy: Proxy, client: Elastic, index: str
 ) -> None:
     fill(plain_proxy.url, index, [process(1, "a"), process(2, "b")])
+    after_one_page(plain_proxy)
     after_one_page(plain_proxy)
     plain_proxy.answer_next(200, {"_shards": {"failed": 0}, "hits": {"hits": []}}, on="/_search")
     found = await failing(FetchSearch(client), index)
