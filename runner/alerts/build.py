@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 from urllib.parse import quote
 
 from runner.alerts.alert import Alert, AlertGroup
+from runner.alerts.external import PREFIX, alert_document, is_external
 from runner.alerts.identity import alert_ids, content_hash, rule_uuid
 from runner.alerts.intersection import intersection
 from runner.alerts.reason import build_reason
@@ -41,6 +42,10 @@ class AlertContext:
     kibana_version: str = KIBANA_VERSION
     alias: str = ""
     """The alias that the alerts are written to; `.alerts-security.alerts-<space>` if empty."""
+    data_view: str = ""
+    """The id of the data view in which Discover shows the alerts; the link opens Security's alert table without it."""
+    is_external: bool = False
+    """True if the alerts are stored as external alerts (see `external`)."""
     manual: bool = False
     """True for a replay or a catch-up of a past span, which Kibana calls a manual run."""
     intended: datetime | None = None
@@ -196,10 +201,20 @@ def _date_of(moment: datetime | None, written: str | None) -> str | None:
 
 
 def _alert_url(context: AlertContext, id_: str) -> str:
-    """The link that opens the alert in Kibana's alert table."""
+    """The link that opens the alert in Kibana's alert table, or in Discover where that table does not show it."""
     space = "" if context.space == "default" else f"/s/{quote(context.space, safe='')}"
     alias = context.alias or f".alerts-security.alerts-{context.space}"
     base = (context.kibana_url or "").rstrip("/")
+    if context.data_view:
+        name = f"{PREFIX if context.is_external else 'kibana'}.alert.uuid"
+        start, end = (iso(context.now + step * timedelta(minutes=1)) for step in (-1, 1))
+        # Rison, in which a text stands between single quotes; none of these values has one.
+        query = quote(f'{name}:"{id_}"', safe=":.")
+        view = quote(context.data_view)
+        # Kibana 8.15 and later go by `dataSource`, those before by `index`.
+        source = f"dataSource:(dataViewId:'{view}',type:dataView),index:'{view}'"
+        state = f"({source},query:(language:kuery,query:'{query}'))"
+        return f"{base}{space}/app/discover#/?_g=(time:(from:'{start}',to:'{end}'))&_a={state}"
     return (
         f"{base}{space}/app/security/alerts/redirect/{id_}?index={quote(alias, safe='')}&timestamp={iso(context.now)}"
     )
@@ -209,12 +224,13 @@ def _parent_of(hit: Hit) -> _Parent:
     """The event as a parent. A plain document is named by its `event.id`, or by its content where it has none."""
     event_id = value_at(hit.source, "event.id")
     id_ = hit.id or (event_id if isinstance(event_id, str) else "") or content_hash(hit.source)
-    is_alert = value_at(hit.source, "kibana.alert.uuid") is not None or value_at(hit.source, "signal") is not None
+    source = alert_document(hit.source) if is_external(hit.source) else hit.source
+    is_alert = value_at(source, "kibana.alert.uuid") is not None or value_at(source, "signal") is not None
     if not is_alert:
         return _Parent(id_, hit.index, "event", 0, (), None)
-    depth = value_at(hit.source, "kibana.alert.depth")
-    rule = value_at(hit.source, "kibana.alert.rule.uuid")
-    ancestors = [entry for entry in values_at(hit.source, "kibana.alert.ancestors") if isinstance(entry, Mapping)]
+    depth = value_at(source, "kibana.alert.depth")
+    rule = value_at(source, "kibana.alert.rule.uuid")
+    ancestors = [entry for entry in values_at(source, "kibana.alert.ancestors") if isinstance(entry, Mapping)]
     return _Parent(
         id_,
         hit.index,

@@ -14,7 +14,7 @@ from runner.events.schema import DataType, Schema
 from runner.events.values import read_ip
 from runner.search.search import Hit
 
-_BANNED: Final = frozenset({"kibana", "signal", "threshold_result"})
+_BANNED: Final = frozenset({"kibana", "rule_runner", "signal", "threshold_result"})
 _COPIED: Final = {"event": "kibana.alert.original_event", "data_stream": "kibana.alert.original_data_stream"}
 _OBJECTS: Final = frozenset({DataType.OBJECT, DataType.FLATTENED, DataType.NESTED})
 _INTEGERS: Final = frozenset(
@@ -70,7 +70,7 @@ def event_fields(hit: Hit, types: FieldTypes) -> EventFields:
         top, dot, rest = path.partition(".")
         if dot and top in _COPIED:
             original[f"{_COPIED[top]}.{rest}"] = value
-    _remove(document, "event.kind")
+    remove_path(document, "event.kind")
     return EventFields(document, original)
 
 
@@ -171,14 +171,14 @@ def _copy(document: Mapping[str, Any]) -> dict[str, Any]:
     return {key: _copy(value) if isinstance(value, Mapping) else value for key, value in document.items()}
 
 
-def _remove(document: dict[str, Any], path: str) -> None:
+def remove_path(document: dict[str, Any], path: str) -> None:
     """Take a path out in every spelling; objects that this empties go with it."""
     document.pop(path, None)
     place = path.find(".")
     while place != -1:
         inner = document.get(path[:place])
         if isinstance(inner, dict):
-            _remove(inner, path[place + 1 :])
+            remove_path(inner, path[place + 1 :])
             if not inner:
                 del document[path[:place]]
         place = path.find(".", place + 1)

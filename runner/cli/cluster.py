@@ -5,16 +5,28 @@ A module of its own, imported where a cluster is set: the client takes longer to
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import dataclasses
+import os
+import secrets
+import socket
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import orjson
 
 from runner.cli.places import has_cluster
+from runner.clock import Clock
 from runner.connection import Connection
 from runner.elastic import Elastic, open_client
 from runner.errors import SettingsError
+from runner.network.proxies import environment_proxies
 from runner.search.cluster import ClusterSearch
 from runner.settings import Settings
 from runner.store.elasticsearch import ElasticsearchStore
+from runner.store.leases import SharedLeases
+from runner.store.store import AlertStore
 
 
 def connection_of(settings: Settings) -> Connection:
@@ -37,6 +49,20 @@ def connection_of(settings: Settings) -> Connection:
         client_key=settings.elasticsearch_client_key,
         verify_certs=settings.elasticsearch_verify_certs,
         request_timeout=settings.elasticsearch_request_timeout.total_seconds(),
+        compress=settings.elasticsearch_compress,
+        proxy=secret("proxy"),
+        environment_proxies=environment_proxies(os.environ),
+    )
+
+
+def kibana_connection(settings: Settings, address: str) -> Connection:
+    """How to reach Kibana at that address: as whom Elasticsearch is reached, and trusting the same CA."""
+    return dataclasses.replace(
+        connection_of(settings),
+        hosts=(address,),
+        cloud_id="",
+        ca_certs=settings.kibana_ca_certs or settings.elasticsearch_ca_certs,
+        fingerprint="",  # Kibana's certificate is another one.
     )
 
 
@@ -61,9 +87,44 @@ async def client_of(connection: Connection) -> AsyncIterator[Elastic]:
 
 def elasticsearch_search(settings: Settings, client: Elastic) -> ClusterSearch:
     """The search in the cluster: through its EQL API, or by fetching candidates where it has none."""
-    return ClusterSearch(client, concurrency=settings.concurrency, timeout=settings.search_timeout.total_seconds())
+    return ClusterSearch(
+        client,
+        concurrency=settings.concurrency,
+        timeout=settings.search_timeout.total_seconds(),
+        runtime_mappings=read_runtime_fields(settings.runtime_fields),
+    )
+
+
+def read_runtime_fields(path: Path | None) -> Mapping[str, Any]:
+    """The runtime fields of a file, as `runtime_mappings` of a search takes them. Raises SettingsError."""
+    if path is None:
+        return {}
+    try:
+        given = orjson.loads(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise SettingsError(f"runtime fields {path}: {error}") from None
+    if not isinstance(given, dict) or not given:
+        raise SettingsError(f'runtime fields {path}: expected a JSON object such as {{"zone": {{"type": "keyword"}}}}')
+    for name, field in given.items():
+        if not isinstance(field, dict) or not isinstance(field.get("type"), str):
+            raise SettingsError(f"runtime fields {path}: the field `{name}` has no `type`")
+    return given
 
 
 def elasticsearch_store(settings: Settings, client: Elastic) -> ElasticsearchStore:
     """The alerts and the state in the cluster."""
-    return ElasticsearchStore(client, alias=settings.alerts_alias, state=settings.state_index, runs=settings.runs_index)
+    return ElasticsearchStore(
+        client,
+        alias=settings.alerts_alias,
+        state=settings.state_index,
+        runs=settings.runs_index,
+        alerts_as=settings.alerts_as,
+    )
+
+
+def elasticsearch_leases(settings: Settings, store: AlertStore, clock: Clock) -> SharedLeases:
+    """The leases that runners with the same state index share the rules by."""
+    assert isinstance(store, ElasticsearchStore)
+    # The name alone may be that of another runner, as in containers that are copies of each other.
+    owner = f"{settings.instance or socket.gethostname()}/{os.getpid()}/{secrets.token_hex(4)}"
+    return SharedLeases(store.board(), owner, duration=settings.lease, elapsed=clock.elapsed)

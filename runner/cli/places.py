@@ -9,6 +9,7 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from runner.errors import SettingsError
+from runner.kibana_objects.saved_objects import KibanaNames
 from runner.settings import Settings
 
 NO_SOURCE = (
@@ -20,6 +21,13 @@ NO_SOURCE = (
 def has_cluster(settings: Settings) -> bool:
     """Whether a cluster is set: then alerts and state are in it."""
     return bool(settings.elasticsearch_hosts or settings.elasticsearch_cloud_id)
+
+
+def kibana_names(settings: Settings) -> KibanaNames:
+    """What the objects in Kibana are about, and what they are called there."""
+    return KibanaNames(
+        space=settings.space, alerts=settings.alerts_alias, runs=settings.runs_index, alerts_as=settings.alerts_as
+    )
 
 
 def require_rule_paths(settings: Settings) -> None:

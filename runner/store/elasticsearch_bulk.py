@@ -25,14 +25,18 @@ _TOO_LARGE = 413
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """One line pair of a bulk request, as JSON without line ends."""
+    """One line pair of a bulk request, as JSON without line ends; a deletion is one line."""
 
     header: bytes
-    body: bytes
+    body: bytes | None
+
+    @property
+    def lines(self) -> tuple[bytes, ...]:
+        return (self.header,) if self.body is None else (self.header, self.body)
 
     @property
     def size(self) -> int:
-        return len(self.header) + len(self.body) + 2
+        return sum(len(line) + 1 for line in self.lines)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +62,14 @@ class Outcome:
     @property
     def refused(self) -> bool:
         """True if the document is at fault, so that it would be refused again."""
+        if self.type == "index_closed_exception" or self.reason.startswith("no write index"):
+            return False
         return self.status in (400, _TOO_LARGE)
+
+    @property
+    def explained(self) -> str:
+        """The reason with its status, and with what helps where that is known."""
+        return f"{self.reason} (HTTP {self.status}){_help_for(self)}"
 
 
 async def write_bulk(
@@ -73,8 +84,26 @@ async def write_bulk(
             break
         if attempt < retry.attempts:
             longest = min(retry.longest_wait, retry.first_wait * 2**attempt)
-            await asyncio.sleep(random.uniform(longest / 2, longest))
+            wait = max(random.uniform(longest / 2, longest), work.asked_wait)
+            await asyncio.sleep(min(retry.longest_wait, wait))
     return work.outcomes()
+
+
+def _too_large(action: Action) -> str:
+    return f"its {action.size:,} bytes are more than the cluster takes in one request (http.max_content_length)"
+
+
+def _help_for(outcome: Outcome) -> str:
+    """What helps against a failure that is not of the document."""
+    if outcome.type == "cluster_block_exception" and "read-only-allow-delete" in outcome.reason:
+        return ": a disk of the cluster is full; with room on it the cluster lifts the block by itself"
+    if outcome.type == "cluster_block_exception":
+        return ": the index is set to be read only (index.blocks.*); take the setting away"
+    if outcome.type == "index_closed_exception":
+        return ": open the index, or roll its alias over"
+    if outcome.reason.startswith("no write index"):
+        return ": set `is_write_index` on one of the indices behind the alias"
+    return ""
 
 
 class _Work:
@@ -91,14 +120,17 @@ class _Work:
         self._put_off: dict[int, Outcome] = {}
         self._failure: UnreachableError | ClusterError | None = None
         self.pending = list(range(len(actions)))
+        self.asked_wait = 0.0
+        """Seconds that the last round was asked to wait (`Retry-After`)."""
 
     async def send_pending(self, *, refresh: bool) -> None:
         """Send every pending action once; those that were put off stay pending."""
         chunks = list(self._chunks(self.pending))
         self.pending = []
+        self.asked_wait = 0.0
         while chunks:
             chunk = chunks.pop(0)
-            lines = [line for number in chunk for line in (self._actions[number].header, self._actions[number].body)]
+            lines = [line for number in chunk for line in self._actions[number].lines]
             try:
                 answer = await self._client.bulk(
                     lines,
@@ -111,6 +143,7 @@ class _Work:
                 self._unanswered.update(chunk)
                 self.pending += chunk
                 self._failure = error
+                self.asked_wait = max(self.asked_wait, error.retry_after)
             except ClusterError as error:
                 chunks[:0] = self._after_error(error, chunk)
             else:
@@ -128,13 +161,14 @@ class _Work:
         if error.status in _LATER:
             self.pending += chunk
             self._failure = error
+            self.asked_wait = max(self.asked_wait, error.retry_after)
             return []
         if error.status != _TOO_LARGE:
             raise error
         if len(chunk) > 1:
             middle = len(chunk) // 2
             return [chunk[:middle], chunk[middle:]]
-        self._done[chunk[0]] = Outcome(_TOO_LARGE, error.type, f"{self._actions[chunk[0]].size:,} bytes are too many")
+        self._done[chunk[0]] = Outcome(_TOO_LARGE, error.type, _too_large(self._actions[chunk[0]]))
         return []
 
     def _read(self, answer: Mapping[str, Any], chunk: list[int]) -> None:

@@ -1,7 +1,8 @@
 """`ElasticsearchLedger`: one document per rule with what was searched, and one per run in the run log.
 
 Several runners may write at a time: a document is replaced only if it is the one that was read (`if_seq_no`), else read
-again and merged again.
+again and merged again. A document that was written although the answer was lost is such another writer's as well: the
+run is in it already, and merging it once more changes nothing.
 """
 
 from __future__ import annotations
@@ -9,7 +10,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -21,7 +23,7 @@ from runner.errors import AccessError, ClusterError, StoreError
 from runner.report import RuleRun
 from runner.store.elasticsearch_bulk import Action, Outcome, write_bulk
 from runner.store.elasticsearch_objects.objects import StoreNames
-from runner.store.store import RuleState, state_after
+from runner.store.store import Mark, RuleState, marked, state_after
 from runner.windows import Window, iso, nanoseconds
 
 _LOG = logging.getLogger("runner.store.elasticsearch")
@@ -36,7 +38,8 @@ class _Stored:
     """A rule's state with the version of its document: the `after` of a replacement."""
 
     state: RuleState
-    version: Mapping[str, Any]
+    version: Mapping[str, Any] | None
+    """None if the document is gone since: somebody deleted it."""
 
 
 class ElasticsearchLedger:
@@ -54,7 +57,12 @@ class ElasticsearchLedger:
         states: dict[str, RuleState] = {}
         after: list[Any] | None = None
         while True:
-            body: dict[str, Any] = {"size": _PAGE, "sort": [{"rule.id": "asc"}], "seq_no_primary_term": True}
+            body: dict[str, Any] = {
+                "size": _PAGE,
+                "query": {"exists": {"field": "rule.id"}},  # leases stand in the same index
+                "sort": [{"rule.id": "asc"}],
+                "seq_no_primary_term": True,
+            }
             hits = await self._page(body | ({"search_after": after} if after else {}))
             for hit in hits:
                 stored = _read_stored(hit)
@@ -68,7 +76,7 @@ class ElasticsearchLedger:
         """Add one run to its rule's state and to the run log; raises StoreError if that cannot be written."""
         stored = self._seen.get(run.rule_id) or await self._look_up(run.rule_id)
         for _ in range(_MOST_CONFLICTS):
-            state = _with_run(stored.state if stored else None, run, fingerprint)
+            state = _with_run(_state_of(stored), run, fingerprint)
             ledger, log = await self._write(state, stored, run)
             if not log.stored and not log.conflict:
                 raise self._failure(log, self._names.runs)
@@ -78,24 +86,59 @@ class ElasticsearchLedger:
             if not ledger.conflict:
                 raise self._failure(ledger, self._names.state)
             await asyncio.sleep(random.uniform(0, 0.05))
-            stored = await self._look_up(run.rule_id)
+            stored = await self._look_up_again(run.rule_id, stored)
         raise StoreError(f"{self._names.state}: the state of rule {run.rule_id} kept changing while it was written")
+
+    async def mark(self, marks: Sequence[Mark]) -> None:
+        """Add marks to the states of their rules, in one request if nobody else writes; raises StoreError."""
+        for part in _one_a_rule(marks):
+            waiting = part
+            for _ in range(_MOST_CONFLICTS):
+                waiting = await self._mark_once(waiting)
+                if not waiting:
+                    break
+                await asyncio.sleep(random.uniform(0, 0.05))
+            else:
+                raise StoreError(f"{self._names.state}: {len(waiting)} states kept changing while they were marked")
+
+    async def _mark_once(self, marks: Sequence[Mark]) -> list[Mark]:
+        """Those of the marks, one a rule, whose document was not the one that was read; it is read anew for them."""
+        before = {mark.rule_id: self._seen.get(mark.rule_id) for mark in marks}
+        after = {mark.rule_id: marked(_state_of(before[mark.rule_id]), mark) for mark in marks}
+        actions = [self._replacement(state, before[rule_id]) for rule_id, state in after.items()]
+        conflicts: list[Mark] = []
+        for mark, outcome in zip(marks, await self._send(actions), strict=True):
+            if outcome.stored:
+                self._seen[mark.rule_id] = _Stored(after[mark.rule_id], outcome.item)
+            elif outcome.conflict:
+                conflicts.append(mark)
+                stored = await self._look_up_again(mark.rule_id, before[mark.rule_id])
+                if stored is not None:
+                    self._seen[mark.rule_id] = stored
+            else:
+                raise self._failure(outcome, self._names.state)
+        return conflicts
 
     async def _write(self, state: RuleState, stored: _Stored | None, run: RuleRun) -> tuple[Outcome, Outcome]:
         """What became of the ledger's document and of the run's, sent in one request."""
-        header: dict[str, Any] = {"_index": self._names.state, "_id": state.rule_id}
-        if stored is None:
-            ledger = Action(orjson.dumps({"create": header}), orjson.dumps(_state_document(state)))
-        else:
-            header |= {"if_seq_no": stored.version["_seq_no"], "if_primary_term": stored.version["_primary_term"]}
-            ledger = Action(orjson.dumps({"index": header}), orjson.dumps(_state_document(state)))
         header = {"_index": self._names.runs, "_id": _run_id(run), "require_alias": True}
         log = Action(orjson.dumps({"create": header}), orjson.dumps(_run_document(run)))
+        ledger, logged = await self._send((self._replacement(state, stored), log))
+        return ledger, logged
+
+    def _replacement(self, state: RuleState, stored: _Stored | None) -> Action:
+        """Writes the state in the place of the one that was read, and only of that one."""
+        header: dict[str, Any] = {"_index": self._names.state, "_id": state.rule_id}
+        if stored is None or stored.version is None:
+            return Action(orjson.dumps({"create": header}), orjson.dumps(_state_document(state)))
+        header |= {"if_seq_no": stored.version["_seq_no"], "if_primary_term": stored.version["_primary_term"]}
+        return Action(orjson.dumps({"index": header}), orjson.dumps(_state_document(state)))
+
+    async def _send(self, actions: Sequence[Action]) -> list[Outcome]:
         try:
-            outcomes = await write_bulk(self._client, (ledger, log), index=self._names.state)
+            return await write_bulk(self._client, actions, index=self._names.state)
         except ClusterError as error:
             raise StoreError(str(error)) from None
-        return outcomes[0], outcomes[1]
 
     async def _look_up(self, rule_id: str) -> _Stored | None:
         try:
@@ -103,6 +146,11 @@ class ElasticsearchLedger:
         except ClusterError as error:
             raise StoreError(str(error)) from None
         return None if document is None else _read_stored(document)
+
+    async def _look_up_again(self, rule_id: str, before: _Stored | None) -> _Stored | None:
+        """The document as it is now; one that is gone, as somebody deleted it, is as it was known."""
+        stored = await self._look_up(rule_id)
+        return stored if stored is not None or before is None else _Stored(before.state, None)
 
     async def _page(self, body: Mapping[str, Any]) -> list[dict[str, Any]]:
         try:
@@ -126,14 +174,31 @@ class ElasticsearchLedger:
             raise StoreError(str(error)) from None
 
     def _failure(self, outcome: Outcome, index: str) -> StoreError:
-        return StoreError(f"{index} can not be written: {outcome.reason} (HTTP {outcome.status})")
+        return StoreError(f"{index} can not be written: {outcome.explained}")
+
+
+def _one_a_rule(marks: Sequence[Mark]) -> list[list[Mark]]:
+    """The marks in their order, in parts with one for each rule: a bulk request must not write a document twice."""
+    parts: list[list[Mark]] = []
+    numbers: Counter[str] = Counter()
+    for mark in marks:
+        number = numbers[mark.rule_id]
+        numbers[mark.rule_id] += 1
+        if number == len(parts):
+            parts.append([])
+        parts[number].append(mark)
+    return parts
+
+
+def _state_of(stored: _Stored | None) -> RuleState | None:
+    return stored.state if stored is not None else None
 
 
 def _with_run(state: RuleState | None, run: RuleRun, fingerprint: str) -> RuleState:
     """The state after the run: its window is searched if it is complete; the run that started later is the last."""
     after = state_after(state, run, fingerprint)
     if state is not None and state.last is not None and state.last.started > run.started:
-        return replace(state, searched=after.searched)
+        return replace(after, last=state.last, fingerprint=state.fingerprint)
     return after
 
 
@@ -144,6 +209,8 @@ def _state_document(state: RuleState) -> dict[str, Any]:
         "runner": {
             "fingerprint": state.fingerprint,
             "searched": [_window_json(window) for window in state.searched],
+            "skipped": [_window_json(window) for window in state.skipped],
+            "paused": None if state.paused is None else _moment(state.paused),
         },
     }
     if last is not None:
@@ -190,6 +257,7 @@ def _run_document(run: RuleRun) -> dict[str, Any]:
             "capped": run.capped,
             "complete": run.complete,
             "took_ms": run.took_ms,
+            "lag_ms": max(0, (run.started - run.window.end) // timedelta(milliseconds=1)),
             "messages": list(run.messages),
         },
     }
@@ -231,6 +299,8 @@ def _read_stored(hit: Mapping[str, Any]) -> _Stored:
             tuple(_read_window(window) for window in part["searched"]),
             None if last is None else _read_run(last),
             part["fingerprint"],
+            tuple(_read_window(window) for window in part.get("skipped") or ()),
+            None if part.get("paused") is None else _read_moment(part["paused"]),
         )
     except (KeyError, TypeError, ValueError) as error:
         place = f"{hit.get('_index')}/{hit.get('_id')}"

@@ -4,13 +4,23 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from datetime import datetime
 
 import orjson
 
 from runner.alerts.alert import Alert
 from runner.report import RuleRun
 from runner.store.row import AlertRow, alert_row
-from runner.store.store import AlertFilter, RuleState, StoredAlert, WriteResult, state_after
+from runner.store.store import (
+    MOST_UNFINISHED,
+    AlertFilter,
+    Mark,
+    RuleState,
+    StoredAlert,
+    WriteResult,
+    marked,
+    state_after,
+)
 
 KEPT_RUNS = 1_000
 """How many runs of a rule a ledger remembers one by one."""
@@ -76,9 +86,20 @@ class MemoryStore:
         self._states[run.rule_id] = state_after(self._states.get(run.rule_id), run, fingerprint)
         self._runs.setdefault(run.rule_id, deque(maxlen=KEPT_RUNS)).append(run)
 
+    async def mark(self, marks: Sequence[Mark]) -> None:
+        """Add marks to the states of their rules."""
+        for mark in marks:
+            self._states[mark.rule_id] = marked(self._states.get(mark.rule_id), mark)
+
     async def runs(self, rule_id: str, limit: int = KEPT_RUNS) -> Sequence[RuleRun]:
         """The last runs of a rule, newest first."""
         return tuple(reversed(self._runs.get(rule_id, ())))[:limit]
+
+    async def unfinished(self, rule_ids: Collection[str], since: datetime) -> Sequence[RuleRun]:
+        """The newest runs of these rules that left a window unsearched which ends after `since`, newest first."""
+        runs = (run for rule_id in rule_ids for run in self._runs.get(rule_id, ()))
+        found = [run for run in runs if not run.complete and run.window.end > since]
+        return tuple(sorted(found, key=lambda run: run.started, reverse=True)[:MOST_UNFINISHED])
 
     async def close(self) -> None:
         """Nothing to close."""

@@ -8,64 +8,39 @@ hold up the loop.
 from __future__ import annotations
 
 import asyncio
-import os
 import sqlite3
 import threading
-import time
 from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
+from datetime import datetime
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, TypeVar, cast
+from typing import Any, Final, TypeVar
 
 import orjson
 
 from runner.alerts.alert import Alert
 from runner.errors import StoreError
-from runner.report import RuleRun, Status
+from runner.report import RuleRun
 from runner.store.memory import KEPT_RUNS, LONGEST_ANSWER, write_result
 from runner.store.row import AlertRow, alert_row
-from runner.store.store import AlertFilter, RuleState, StoredAlert, WriteResult, state_after
-from runner.windows import Window, from_nanoseconds, nanoseconds
+from runner.store.sqlite_file import (
+    UnsuitableFileError,
+    check_place,
+    open_for_reading,
+    open_or_make,
+    reason_of,
+    transaction,
+)
+from runner.store.sqlite_ledger import mark_all, read_runs, read_states, read_unfinished, record
+from runner.store.store import AlertFilter, Mark, RuleState, StoredAlert, WriteResult
+from runner.windows import nanoseconds
 
 T = TypeVar("T")
 
-_VERSION: Final = 1
-"""Of the tables, kept in the file's `user_version`."""
-_APPLICATION: Final = 0x52756E52
-"""Marks the file as ours ("RunR"), kept in its `application_id`."""
 _PAGE: Final = 500
 """Alerts read, or ids looked up, in one query."""
-_SCHEMA: Final = (
-    """
-    CREATE TABLE alerts (
-        seq INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, rule_id TEXT NOT NULL, kind TEXT NOT NULL, group_id TEXT,
-        group_index INTEGER, detected INTEGER NOT NULL, host_name TEXT NOT NULL, host_id TEXT NOT NULL,
-        severity TEXT NOT NULL, document BLOB NOT NULL)
-    """,
-    "CREATE INDEX alerts_by_time ON alerts (detected, seq)",
-    "CREATE INDEX alerts_by_rule ON alerts (rule_id, detected, seq)",
-    "CREATE INDEX alerts_by_group ON alerts (group_id, group_index) WHERE group_id IS NOT NULL",
-    """
-    CREATE TABLE runs (
-        seq INTEGER PRIMARY KEY, rule_id TEXT NOT NULL, name TEXT NOT NULL, execution_id TEXT NOT NULL,
-        status TEXT NOT NULL, window_start INTEGER NOT NULL, window_end INTEGER NOT NULL, started INTEGER NOT NULL,
-        matches INTEGER NOT NULL, created INTEGER NOT NULL, duplicates INTEGER NOT NULL, suppressed INTEGER NOT NULL,
-        capped INTEGER NOT NULL, took_ms INTEGER NOT NULL, complete INTEGER NOT NULL, messages TEXT NOT NULL,
-        fingerprint TEXT NOT NULL)
-    """,
-    "CREATE INDEX runs_by_rule ON runs (rule_id, seq)",
-    """
-    CREATE TABLE spans (
-        rule_id TEXT NOT NULL, window_start INTEGER NOT NULL, window_end INTEGER NOT NULL,
-        PRIMARY KEY (rule_id, window_start)) WITHOUT ROWID
-    """,
-)
 _ALERT_COLUMNS: Final = "id, rule_id, kind, group_id, group_index, detected, host_name, host_id, severity, document"
-_RUN_COLUMNS: Final = (
-    "rule_id, name, execution_id, status, window_start, window_end, started, matches, created, duplicates, suppressed, "
-    "capped, took_ms, complete, messages"
-)
 
 
 class SqliteStore:
@@ -80,10 +55,10 @@ class SqliteStore:
         self._busy_timeout = busy_timeout
         self._lock = threading.Lock()
         with self._errors():
-            _check_place(self._path)
+            check_place(self._path)
             if must_exist and not self._path.exists():
                 raise StoreError(f"{path}: there is no such file; it is made by the first run that writes alerts")
-            self._connection = (_open_for_reading if must_exist else _open_or_make)(self._path, busy_timeout)
+            self._connection = (open_for_reading if must_exist else open_or_make)(self._path, busy_timeout)
 
     @classmethod
     def open_existing(cls, path: Path | str, *, busy_timeout: float = 10.0) -> SqliteStore:
@@ -123,16 +98,23 @@ class SqliteStore:
 
     async def read(self) -> Mapping[str, RuleState]:
         """The state of every rule that ever ran, by rule id."""
-        return await self._run(_read_states)
+        return await self._run(read_states)
 
     async def record(self, run: RuleRun, fingerprint: str) -> None:
         """Add one run; its window counts as searched if the run is complete."""
-        await self._run(lambda connection: _record(connection, run, fingerprint))
+        await self._run(lambda connection: record(connection, run, fingerprint))
+
+    async def mark(self, marks: Sequence[Mark]) -> None:
+        """Add marks to the states of their rules, all of them or none."""
+        await self._run(lambda connection: mark_all(connection, marks))
 
     async def runs(self, rule_id: str, limit: int = KEPT_RUNS) -> Sequence[RuleRun]:
         """The last runs of a rule, newest first."""
-        query = f"SELECT {_RUN_COLUMNS} FROM runs WHERE rule_id = ? ORDER BY seq DESC LIMIT ?"
-        return await self._run(lambda connection: tuple(map(_read_run, connection.execute(query, (rule_id, limit)))))
+        return await self._run(lambda connection: read_runs(connection, rule_id, limit))
+
+    async def unfinished(self, rule_ids: Collection[str], since: datetime) -> Sequence[RuleRun]:
+        """The newest runs of these rules that left a window unsearched which ends after `since`, newest first."""
+        return await self._run(lambda connection: read_unfinished(connection, rule_ids, nanoseconds(since)))
 
     async def close(self) -> None:
         """Close the file; a call that is running ends first."""
@@ -155,152 +137,11 @@ class SqliteStore:
         try:
             yield
         except sqlite3.Error as error:
-            raise StoreError(f"{self._path} {_reason(error, self._busy_timeout)}") from error
+            raise StoreError(f"{self._path} {reason_of(error, self._busy_timeout)}") from error
         except OSError as error:
             raise StoreError(f"{self._path} cannot be opened: {error.strerror or error}") from error
-        except _UnsuitableFileError as error:
+        except UnsuitableFileError as error:
             raise StoreError(f"{self._path} {error}") from None
-
-
-class _UnsuitableFileError(Exception):
-    """The file is a database, but not one that this program can use."""
-
-
-def _reason(error: sqlite3.Error, busy_timeout: float) -> str:
-    """The end of a sentence that begins with the file's name; codes: https://www.sqlite.org/rescode.html"""
-    match getattr(error, "sqlite_errorcode", 0) & 0xFF:
-        case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
-            return f"is locked by another process; waited {busy_timeout:g} s for it"
-        case sqlite3.SQLITE_READONLY:
-            return (
-                "cannot be written: the file, its folder or its file system is read-only, or it was opened for reading"
-            )
-        case sqlite3.SQLITE_PERM | sqlite3.SQLITE_AUTH:
-            return "cannot be opened: permission denied"
-        case sqlite3.SQLITE_FULL:
-            return "cannot grow: the disk is full"
-        case sqlite3.SQLITE_CORRUPT:
-            return f"is damaged ({error}); restore it from a copy, or move it away to start anew"
-        case sqlite3.SQLITE_NOTADB:
-            return "is not an SQLite database"
-        case sqlite3.SQLITE_CANTOPEN:
-            return "cannot be opened: no permission to read it or to write in its folder"
-        case sqlite3.SQLITE_IOERR:
-            return f"cannot be read or written ({error}): the disk is full or failing, or a file size limit is reached"
-    return f"cannot be used: {error}"
-
-
-def _check_place(path: Path) -> None:
-    if path.is_dir():
-        raise StoreError(f"{path} is a folder; expected the name of a file")
-    if not path.parent.is_dir():
-        raise StoreError(f"{path} cannot be made: there is no folder {path.parent}; make it, or name another file")
-
-
-def _open_or_make(path: Path, busy_timeout: float) -> sqlite3.Connection:
-    """A connection for reading and writing; the file and its tables are made if they are not there."""
-    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-    connection = _connect(path, "rw", busy_timeout=busy_timeout)
-    try:
-        if not _is_empty(connection):
-            _check_version(connection)
-        _use_write_ahead_log(connection, busy_timeout)
-        _make_tables(connection)
-        _check_version(connection)
-    except BaseException:
-        connection.close()
-        raise
-    return connection
-
-
-def _open_for_reading(path: Path, busy_timeout: float) -> sqlite3.Connection:
-    """A connection for reading, also to a file in a folder that refuses the files which SQLite puts beside it."""
-    try:
-        return _open_checked(path, "ro", busy_timeout=busy_timeout)
-    except sqlite3.OperationalError as error:
-        log = path.with_name(path.name + "-wal")
-        refused = error.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY)
-        if not refused or (log.exists() and log.stat().st_size):
-            raise
-        return _open_checked(path, "ro&immutable=1", busy_timeout=busy_timeout)
-
-
-def _open_checked(path: Path, mode: str, *, busy_timeout: float) -> sqlite3.Connection:
-    connection = _connect(path, mode, busy_timeout=busy_timeout)
-    try:
-        _check_version(connection)
-    except BaseException:
-        connection.close()
-        raise
-    return connection
-
-
-def _connect(path: Path, mode: str, *, busy_timeout: float) -> sqlite3.Connection:
-    """A connection in one of the modes of SQLite's URIs, without transactions that begin by themselves."""
-    return sqlite3.connect(
-        f"{path.absolute().as_uri()}?mode={mode}",
-        uri=True,
-        timeout=busy_timeout,
-        isolation_level=None,
-        check_same_thread=False,
-    )
-
-
-def _use_write_ahead_log(connection: sqlite3.Connection, patience: float) -> None:
-    """Let readers read while one writes; SQLite does not wait by itself when two processes ask for this at once."""
-    deadline = time.monotonic() + patience
-    while True:
-        try:
-            connection.execute("PRAGMA journal_mode = WAL")
-            break
-        except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
-                raise
-            time.sleep(0.01)
-    connection.execute("PRAGMA synchronous = FULL")
-
-
-def _make_tables(connection: sqlite3.Connection) -> None:
-    if not _is_empty(connection):
-        return
-    with _transaction(connection):
-        if not _is_empty(connection):
-            return  # another process was faster
-        for statement in _SCHEMA:
-            connection.execute(statement)
-        connection.execute(f"PRAGMA application_id = {_APPLICATION}")
-        connection.execute(f"PRAGMA user_version = {_VERSION}")
-
-
-def _is_empty(connection: sqlite3.Connection) -> bool:
-    return not connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone()
-
-
-def _check_version(connection: sqlite3.Connection) -> None:
-    version, application = _pragma(connection, "user_version"), _pragma(connection, "application_id")
-    if application != _APPLICATION:
-        raise _UnsuitableFileError("is an SQLite file, but not one of rule-runner; name another file")
-    if version > _VERSION:
-        raise _UnsuitableFileError(
-            f"was written by a newer rule-runner (its tables have version {version}, this program knows {_VERSION})"
-        )
-
-
-def _pragma(connection: sqlite3.Connection, name: str) -> int:
-    return int(connection.execute(f"PRAGMA {name}").fetchone()[0])
-
-
-@contextmanager
-def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
-    """One transaction that holds the file for writing from its start: committed whole, or rolled back."""
-    connection.execute("BEGIN IMMEDIATE")
-    try:
-        yield
-        connection.execute("COMMIT")
-    except BaseException:
-        with suppress(sqlite3.Error):  # SQLite may have rolled back by itself; the first error is the one that matters
-            connection.execute("ROLLBACK")
-        raise
 
 
 def _known(connection: sqlite3.Connection, ids: Sequence[str]) -> frozenset[str]:
@@ -325,7 +166,7 @@ def _create(connection: sqlite3.Connection, alerts: Sequence[Alert]) -> WriteRes
     marks = ",".join("?" * len(_ALERT_COLUMNS.split(",")))
     insert = f"INSERT INTO alerts ({_ALERT_COLUMNS}) VALUES ({marks}) ON CONFLICT (id) DO NOTHING"
     if rows:
-        with _transaction(connection):
+        with transaction(connection):
             for row in rows:
                 done = connection.execute(insert, _columns(row))
                 (created if done.rowcount else duplicates).add(row.id)
@@ -383,75 +224,3 @@ def _stored_all(rows: sqlite3.Cursor) -> tuple[StoredAlert, ...]:
 
 def _stored(id_: str, document: bytes) -> StoredAlert:
     return StoredAlert(id_, "sqlite", orjson.loads(document))
-
-
-def _record(connection: sqlite3.Connection, run: RuleRun, fingerprint: str) -> None:
-    columns = (
-        run.rule_id, run.name, run.execution_id, run.status, nanoseconds(run.window.start), nanoseconds(run.window.end),
-        nanoseconds(run.started), run.matches, run.created, run.duplicates, run.suppressed, run.capped, run.took_ms,
-        run.complete, orjson.dumps(run.messages).decode(), fingerprint,
-    )  # fmt: skip
-    marks = ",".join("?" * len(columns))
-    with _transaction(connection):
-        connection.execute(f"INSERT INTO runs ({_RUN_COLUMNS}, fingerprint) VALUES ({marks})", columns)
-        connection.execute(
-            "DELETE FROM runs WHERE rule_id = ?1 AND seq <= "
-            "(SELECT seq FROM runs WHERE rule_id = ?1 ORDER BY seq DESC LIMIT 1 OFFSET ?2)",
-            (run.rule_id, KEPT_RUNS),
-        )
-        before = _spans(connection, run.rule_id)
-        _write_spans(connection, run.rule_id, before=before, after=state_after(before, run, fingerprint).searched)
-
-
-def _spans(connection: sqlite3.Connection, rule_id: str) -> RuleState | None:
-    query = "SELECT window_start, window_end FROM spans WHERE rule_id = ? ORDER BY window_start"
-    searched = tuple(_window(*row) for row in connection.execute(query, (rule_id,)))
-    return RuleState(rule_id, searched) if searched else None
-
-
-def _write_spans(
-    connection: sqlite3.Connection, rule_id: str, *, before: RuleState | None, after: Sequence[Window]
-) -> None:
-    """Replace the spans that changed."""
-    there = set(before.searched) if before is not None else set()
-    gone = [(rule_id, nanoseconds(span.start)) for span in there.difference(after)]
-    new = [(rule_id, nanoseconds(span.start), nanoseconds(span.end)) for span in set(after).difference(there)]
-    connection.executemany("DELETE FROM spans WHERE rule_id = ? AND window_start = ?", gone)
-    connection.executemany("INSERT INTO spans (rule_id, window_start, window_end) VALUES (?, ?, ?)", new)
-
-
-def _read_states(connection: sqlite3.Connection) -> dict[str, RuleState]:
-    spans: dict[str, list[Window]] = {}
-    for rule_id, start, end in connection.execute("SELECT * FROM spans ORDER BY rule_id, window_start"):
-        spans.setdefault(rule_id, []).append(_window(start, end))
-    query = f"SELECT fingerprint, {_RUN_COLUMNS} FROM runs WHERE seq IN (SELECT max(seq) FROM runs GROUP BY rule_id)"
-    states: dict[str, RuleState] = {}
-    for fingerprint, *columns in connection.execute(query):
-        run = _read_run(columns)
-        states[run.rule_id] = RuleState(run.rule_id, tuple(spans.get(run.rule_id, ())), run, fingerprint)
-    return states
-
-
-def _read_run(columns: Sequence[Any]) -> RuleRun:
-    rule_id, name, execution_id, status, start, end, started, *counts, complete, messages = columns
-    matches, created, duplicates, suppressed, capped, took_ms = counts
-    return RuleRun(
-        rule_id=rule_id,
-        name=name,
-        execution_id=execution_id,
-        status=cast(Status, status),
-        window=_window(start, end),
-        started=from_nanoseconds(started),
-        matches=matches,
-        created=created,
-        duplicates=duplicates,
-        suppressed=suppressed,
-        capped=capped,
-        took_ms=took_ms,
-        complete=bool(complete),
-        messages=tuple(orjson.loads(messages)),
-    )
-
-
-def _window(start: int, end: int) -> Window:
-    return Window(from_nanoseconds(start), from_nanoseconds(end))

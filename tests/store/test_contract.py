@@ -17,7 +17,7 @@ from runner.report import RuleRun
 from runner.store.elasticsearch import ElasticsearchStore
 from runner.store.memory import MemoryStore
 from runner.store.sqlite import SqliteStore
-from runner.store.store import KEPT_SPANS, AlertFilter
+from runner.store.store import KEPT_SPANS, AlertFilter, Mark, RuleState
 from runner.windows import Window
 from tests.store.alerts import Made, Store, alert_id, at, found, found_ids, run
 
@@ -234,4 +234,64 @@ async def test_the_ledger_stays_small(store: Store) -> None:
         await store.record(run(first=number * 20, last=number * 20 + 9), "f")
     searched = (await store.read())["rule-1"].searched
     assert len(searched) == KEPT_SPANS
+    assert searched[0] == Window(at(0), at(0))  # what is forgotten is owed, as all time since the first window
     assert searched[-1] == Window(at((KEPT_SPANS + 19) * 20), at((KEPT_SPANS + 19) * 20 + 9))
+
+
+async def test_a_rule_is_known_before_it_has_run(store: Store) -> None:
+    await store.mark([Mark("rule-1", "begin", at(3)), Mark("rule-2", "begin", at(4))])
+    await store.mark([Mark("rule-1", "begin", at(9))])
+    states = await store.read()
+    assert states["rule-1"] == RuleState("rule-1", (Window(at(3), at(3)),))
+    assert states["rule-2"].last is None
+    await store.record(run(first=5, last=9), "f")
+    assert (await store.read())["rule-1"].searched == (Window(at(3), at(3)), Window(at(5), at(9)))
+
+
+async def test_pauses_are_kept_and_outlast_runs(store: Store) -> None:
+    await store.record(run(first=0, last=9), "f")
+    await store.mark([Mark("rule-1", "pause", at(10)), Mark("rule-1", "pause", at(12))])
+    assert (await store.read())["rule-1"].paused == at(10)
+    await store.record(run(first=9, last=10), "f")
+    assert (await store.read())["rule-1"].paused == at(10)
+    await store.mark([Mark("rule-1", "resume", at(20)), Mark("rule-1", "resume", at(25))])
+    await store.mark(
+        [Mark("rule-1", "pause", at(30)), Mark("rule-1", "resume", at(31)), Mark("rule-1", "pause", at(31))]
+    )
+    await store.record(run(first=20, last=29), "g")
+    state = (await store.read())["rule-1"]
+    assert state.skipped == (Window(at(10), at(20)), Window(at(30), at(31)))
+    assert (state.paused, state.fingerprint) == (at(31), "g")
+    assert state.accounted == (Window(at(0), at(29)), Window(at(30), at(31)))
+
+
+async def test_doubt_takes_back_what_was_said_of_later_times(store: Store) -> None:
+    await store.record(run(first=0, last=9), "f")
+    await store.record(run(first=20, last=29), "f")
+    await store.mark([Mark("rule-1", "doubt", at(25))])
+    assert (await store.read())["rule-1"].searched == (Window(at(0), at(9)), Window(at(20), at(25)))
+    await store.mark([Mark("rule-1", "pause", at(28)), Mark("rule-1", "doubt", at(5))])
+    state = (await store.read())["rule-1"]
+    assert (state.searched, state.paused) == ((Window(at(0), at(5)),), at(5))
+    await store.mark([Mark("rule-1", "doubt", at(-5))])
+    assert (await store.read())["rule-1"].searched == (Window(at(-5), at(-5)),)
+
+
+async def test_many_marks_at_once(store: Store) -> None:
+    marks = [Mark(f"rule-{number}", "begin", at(number)) for number in range(1_200)]
+    await store.mark(marks)
+    await store.mark([])
+    states = await store.read()
+    assert {rule_id: state.searched[0].start for rule_id, state in states.items()} == {
+        mark.rule_id: mark.at for mark in marks
+    }
+
+
+async def test_runs_and_marks_of_two_writers_are_merged(store: Store) -> None:
+    await asyncio.gather(
+        *(store.record(run(first=number * 5, last=number * 5 + 9), "f") for number in range(6)),
+        *(store.mark([Mark("rule-1", kind, at(100 + step))]) for step, kind in enumerate(("pause", "resume"))),
+    )
+    state = (await store.read())["rule-1"]
+    assert state.searched == (Window(at(0), at(34)),)
+    assert state.paused == at(100) or state.skipped == (Window(at(100), at(101)),)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import sqlite3
@@ -11,6 +12,8 @@ import subprocess
 import sys
 import tempfile
 from collections import Counter
+from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -18,7 +21,9 @@ import pytest
 from runner.errors import StoreError
 from runner.store.memory import KEPT_RUNS
 from runner.store.sqlite import SqliteStore
-from tests.store.alerts import Made, alert_id, found, found_ids, run
+from runner.store.store import Mark
+from runner.windows import Window
+from tests.store.alerts import Made, alert_id, at, found, found_ids, run
 from tests.store.killed_writer import GROUP_SIZE
 
 ROOT = Path(__file__).parents[2]
@@ -222,29 +227,123 @@ FULL = """
 import asyncio, resource, sys
 from runner.errors import StoreError
 from runner.store.sqlite import SqliteStore
-from tests.store.alerts import Made
+from tests.store.alerts import Made, run
 
 async def fill(path):
     store = SqliteStore(path)
     await store.create([Made().alert("first")])
-    resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))
+    await store.record(run(first=0, last=9), "f")
+    unlimited = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, unlimited[1]))
     try:
         await store.create([Made().alert(number, message="x" * 5_000) for number in range(400)])
     except StoreError as error:
         print(error)
+    try:
+        for number in range(2_000):
+            await store.record(run(first=9 + number, last=10 + number, messages=("x" * 5_000,)), "f")
+    except StoreError as error:
+        print(error)
+    print((await store.read())["rule-1"].searched[-1].end.isoformat(), number)
+    resource.setrlimit(resource.RLIMIT_FSIZE, unlimited)
+    await store.create([Made().alert("last")])
+    await store.record(run(first=9 + number, last=10 + number), "f")
+    print((await store.read())["rule-1"].searched[-1].end.isoformat(), number)
     await store.close()
 
 asyncio.run(fill(sys.argv[1]))
 """
 
 
-async def test_a_file_that_cannot_grow_keeps_what_it_had(path: Path) -> None:
+async def test_a_file_that_cannot_grow_keeps_what_it_had_and_goes_on_when_there_is_room(path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", FULL, str(path)], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert "alerts.db cannot" in done.stdout
-    assert "full" in done.stdout
+    created, recorded, kept, later = done.stdout.splitlines()
+    for said in (created, recorded):
+        assert "alerts.db cannot" in said and "full" in said
+    end, number = kept.split()
+    assert datetime.fromisoformat(end) == at(9 + int(number))
+    assert datetime.fromisoformat(later.split()[0]) == at(10 + int(number))
     store = SqliteStore(path)
-    assert await found_ids(store) == [alert_id("first")]
+    assert sorted(await found_ids(store)) == sorted([alert_id("first"), alert_id("last")])
     await store.close()
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of half a megabyte."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    done = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=512k", "tmpfs", str(place)], capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        pytest.skip(f"no file system can be mounted here: {done.stderr.strip()}")
+    yield place
+    subprocess.run(["umount", "-l", str(place)], check=True)
+
+
+async def test_a_full_disk_is_said_to_be_full_and_costs_nothing(small_disk: Path) -> None:
+    store = SqliteStore(small_disk / "alerts.db")
+    await store.create([MADE.alert("first")])
+    await store.record(run(first=0, last=9), "f")
+    ballast = small_disk / "ballast"
+    with contextlib.suppress(OSError), ballast.open("wb", buffering=0) as file:
+        while True:
+            file.write(bytes(4_096))
+    batch = [MADE.alert(number, message="x" * 3_000) for number in range(40)]
+    with pytest.raises(StoreError, match=r"alerts\.db cannot .*disk is full"):
+        await store.create(batch)
+    with pytest.raises(StoreError, match=r"alerts\.db cannot .*disk is full"):
+        for number in range(200):
+            await store.record(run(first=9, last=10 + number, messages=("x" * 2_000,)), "f")
+    ballast.unlink()
+    assert await found_ids(store) == [alert_id("first")]
+    assert len((await store.create(batch)).created) == 40
+    await store.record(run(first=9, last=500), "f")
+    assert (await store.read())["rule-1"].searched == (Window(at(0), at(500)),)
+    await store.close()
+
+
+async def test_what_is_recorded_is_on_the_disk_when_it_is_said_to_be(path: Path) -> None:
+    """A power failure is not to be had in a test; that SQLite is told to wait for the disk is."""
+    store = SqliteStore(path)
+    with contextlib.closing(sqlite3.connect(path)) as other:
+        assert other.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    synchronous = await store._run(lambda connection: connection.execute("PRAGMA synchronous").fetchone())
+    assert synchronous == (2,)  # FULL: every commit waits for the log to be on the disk
+    await store.close()
+
+
+async def test_an_older_copy_of_the_file_is_as_it_was(path: Path) -> None:
+    store = SqliteStore(path)
+    await store.create([MADE.alert("a")])
+    await store.record(run(first=0, last=9), "f")
+    with contextlib.closing(sqlite3.connect(path)) as source, contextlib.closing(sqlite3.connect(f"{path}.copy")) as to:
+        source.backup(to)
+    await store.create([MADE.alert("b")])
+    await store.record(run(first=9, last=19), "f")
+    await store.close()
+    Path(f"{path}.copy").replace(path)
+    restored = SqliteStore(path)
+    assert (await restored.read())["rule-1"].searched == (Window(at(0), at(9)),)
+    result = await restored.create([MADE.alert("a"), MADE.alert("b")])
+    assert (result.created, result.duplicates) == ({alert_id("b")}, {alert_id("a")})
+    await restored.close()
+
+
+async def test_a_file_without_the_table_of_pauses_is_read_and_gets_it_when_written(path: Path) -> None:
+    store = SqliteStore(path)
+    await store.record(run(first=0, last=9), "f")
+    await store.close()
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        connection.execute("DROP TABLE pauses")
+    reader = SqliteStore.open_existing(path)
+    assert (await reader.read())["rule-1"].searched == (Window(at(0), at(9)),)
+    await reader.close()
+    writer = SqliteStore(path)
+    await writer.mark([Mark("rule-1", "pause", at(10))])
+    assert (await writer.read())["rule-1"].paused == at(10)
+    await writer.close()
 
 
 async def test_the_last_runs_of_each_rule_are_kept(path: Path) -> None:

@@ -11,10 +11,14 @@ from typing import Any
 
 import orjson
 
+from runner.alerts.external import PREFIX
+
 Tree = Mapping[str, Any]
 """Field names, each with its type or with the tree of its sub-fields; the key "" holds the type of the field itself."""
 
 KEYWORD_LIMIT = 1_024
+FLATTENED_LIMIT = 4_096
+"""As in Kibana's own alert indices: a rule's query is found by its beginning no longer than this."""
 LONG_KEYWORD_LIMIT = 8_191
 """Lucene refuses terms over 32,766 bytes, and a character has up to 4."""
 
@@ -90,6 +94,7 @@ _RUN_FIELDS: Mapping[str, str] = {
     "date": "@timestamp event.start event.end runner.window.from runner.window.to",
     "long": """
         event.duration runner.matches runner.created runner.duplicates runner.suppressed runner.capped runner.took_ms
+        runner.lag_ms
     """,
     "boolean": "runner.complete",
     "long_keyword": "runner.messages",
@@ -106,6 +111,14 @@ def alert_mappings(replaced: Mapping[str, str] | None = None) -> dict[str, Any]:
     """The mapping of alert documents: ECS and `kibana.alert.*`. `replaced` names types to use in place of others."""
     fields = orjson.loads(files(__package__).joinpath("ecs_fields.json").read_bytes())
     _merge(fields, _tree(_ALERT_FIELDS))
+    return _mappings(fields, replaced or {})
+
+
+def external_mappings(replaced: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """The mapping of alerts that are stored as external alerts: what alerts have under `kibana` is under our name."""
+    fields = orjson.loads(files(__package__).joinpath("ecs_fields.json").read_bytes())
+    own = _tree(_ALERT_FIELDS)
+    _merge(fields, {PREFIX: own["kibana"] | {"replaced": "opaque"}})
     return _mappings(fields, replaced or {})
 
 
@@ -163,8 +176,10 @@ def _leaf(kind: str, replaced: Mapping[str, str]) -> dict[str, Any]:
     """The mapping of one field of that type, or of the type that replaces it."""
     kind = replaced.get(kind, kind)
     match kind:
-        case "keyword" | "wildcard" | "flattened":
+        case "keyword" | "wildcard":
             return {"type": kind, "ignore_above": KEYWORD_LIMIT}
+        case "flattened":
+            return {"type": kind, "ignore_above": FLATTENED_LIMIT}
         case "long_keyword":
             return {"type": "keyword", "ignore_above": LONG_KEYWORD_LIMIT}
         case "unindexed":

@@ -1,0 +1,123 @@
+"""`FileLock`: one process works with a state file; the others are told who does.
+
+An advisory lock of the operating system on a file beside the state file. It ends with the process, however that ends,
+so nothing is ever left behind that somebody would have to clear away. (The state file itself can not bear it: closing
+any handle of it would drop the locks that SQLite holds on it.)
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+import socket
+import time
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import orjson
+
+from runner.errors import StoreError
+
+_OFTEN: Final = 0.1
+"""Seconds between two looks at a lock that somebody else holds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """Who holds a lock: the process as its own machine numbers it, and what it is doing."""
+
+    pid: int
+    host: str
+    command: str
+
+    def __str__(self) -> str:
+        return f"`rule-runner {self.command}` (process {self.pid} on {self.host})"
+
+
+class HeldError(StoreError):
+    """Another process holds the lock; `holder` is None where it has not said who it is."""
+
+    def __init__(self, message: str, *, holder: Holder | None) -> None:
+        super().__init__(message)
+        self.holder = holder
+
+
+class FileLock:
+    """The lock of one state file, for a process that does `command`. Implements `Leases`: who has it leads every rule.
+
+    A process has it once: two `FileLock`s of one file exclude each other in one process, too.
+    """
+
+    def __init__(self, state: Path, command: str) -> None:
+        self._state = state
+        self._path = state.with_name(state.name + ".lock")
+        self._command = command
+        self._file: int | None = None
+
+    async def hold(self, wanted: Collection[str]) -> frozenset[str]:
+        """All of them; raises HeldError if another process works with the file."""
+        self.take()
+        return frozenset(wanted)
+
+    async def release(self) -> None:
+        """Let go of the file."""
+        if self._file is not None:
+            os.ftruncate(self._file, 0)
+            os.close(self._file)  # which unlocks it; the file stays, as taking it away would race with the next one
+            self._file = None
+
+    def take(self) -> None:
+        """Lock the file, unless this has it already; raises HeldError, and StoreError if there can be no lock."""
+        if self._file is not None:
+            return
+        try:
+            file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        except OSError as error:
+            raise StoreError(f"{self._path} cannot be opened: {error.strerror or error}") from None
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            os.ftruncate(file, 0)
+            os.pwrite(file, orjson.dumps(_as_json(self._command)), 0)
+        except BlockingIOError:
+            holder = _read_holder(file)
+            os.close(file)
+            raise HeldError(self._complaint(holder), holder=holder) from None
+        except OSError as error:
+            os.close(file)
+            raise StoreError(f"{self._path} cannot be locked: {error.strerror or error}") from None
+        self._file = file
+
+    async def wait_for(self, command: str, *, seconds: float, enough: Callable[[], bool]) -> None:
+        """Lock the file, waiting that long for a process that does `command`, or until `enough`; raises HeldError.
+
+        Whoever does something else is not waited for.
+        """
+        deadline = time.monotonic() + seconds
+        while True:
+            try:
+                return self.take()
+            except HeldError as error:
+                other = error.holder is not None and error.holder.command != command
+                if other or enough() or time.monotonic() >= deadline:
+                    raise
+            await asyncio.sleep(_OFTEN)
+
+    def _complaint(self, holder: Holder | None) -> str:
+        who = str(holder) if holder is not None else "another process"
+        return f"{self._state}: {who} works with this file; stop it first, or name another file with --state"
+
+
+def _as_json(command: str) -> dict[str, object]:
+    return {"pid": os.getpid(), "host": socket.gethostname(), "command": command}
+
+
+def _read_holder(file: int) -> Holder | None:
+    """Who has locked the file; None between the locking and the saying."""
+    try:
+        content = orjson.loads(os.pread(file, 4_096, 0))
+        return Holder(int(content["pid"]), str(content["host"]), str(content["command"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
