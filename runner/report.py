@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from typing import Any, Literal
 
 from runner.windows import Window, iso
@@ -35,6 +35,14 @@ class RuleRun:
     took_ms: int = 0
     complete: bool = True
     messages: tuple[str, ...] = ()
+    lead: timedelta = field(default=timedelta(0), compare=False)
+    """How far a match that ends in the window may begin before it: the beginning of the window is searched for the sake
+    of the rest. Kept by no store."""
+
+    @property
+    def searched(self) -> Window:
+        """The times at which a match may end of which the window shows every one."""
+        return Window(min(self.window.start + self.lead, self.window.end), self.window.end)
 
     def as_json(self) -> dict[str, Any]:
         """The object that `once --output json` prints for this run."""

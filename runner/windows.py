@@ -88,3 +88,8 @@ def subtract(window: Window, covered: Iterable[Window]) -> tuple[Window, ...]:
     if start < window.end:
         open_parts.append(Window(start, window.end))
     return tuple(open_parts)
+
+
+def clipped(windows: Iterable[Window], end: datetime) -> tuple[Window, ...]:
+    """What of the windows lies before `end`, in their order."""
+    return tuple(Window(window.start, min(window.end, end)) for window in windows if window.start <= end)

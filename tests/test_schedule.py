@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,23 @@ from hypothesis import strategies as st
 from runner.report import RuleRun
 from runner.rules.load import load_rules
 from runner.rules.rule import Rule
-from runner.schedule import CATCH_UP_CHUNK, DueWindow, Schedule, due_live, due_owed, owed, spread
+from runner.schedule import (
+    CATCH_UP_CHUNK,
+    DueWindow,
+    Footing,
+    Schedule,
+    chunk_of,
+    due_live,
+    due_marks,
+    due_owed,
+    edited,
+    oldest_owed,
+    owed,
+    spread,
+)
+from runner.search.search import Reach
 from runner.service import requests_due
-from runner.store.store import RuleState, state_after
+from runner.store.store import Mark, RuleState, marked, state_after
 from runner.windows import Window, merge
 from tests.scenarios.timeline import rule_text
 
@@ -152,3 +167,96 @@ def test_a_single_run_from_cron_takes_what_is_due_and_all_backlog(tmp_path: Path
     windows = [request.window for request in requests_due([one], late, START, schedule=TOGETHER)]
     assert windows == [minutes(-9, 0), minutes(-34, -9)]
     assert {request.size for request in requests_due([one], late, START, schedule=TOGETHER)} == {101}
+
+
+def test_a_window_shows_whole_only_what_a_match_may_have_ended_in(tmp_path: Path) -> None:
+    one = rule(tmp_path)
+    schedule = Schedule(together=True, reaches={"nc": Reach(timedelta(minutes=3))})
+    (due,) = due_live(schedule, [one], {}, now=START, tried={})
+    assert (due.window, schedule.shown(one, due.window)) == (minutes(-10, 0), minutes(-7, 0))
+    states = {"nc": state_after(None, replace(run_of(due), lead=timedelta(minutes=3)), "")}
+    assert states["nc"].searched == (minutes(-7, 0),)
+    # A start time that no tick came for: the overlap of the next window does not make up for it.
+    late = START + timedelta(minutes=10)
+    (due,) = due_live(schedule, [one], states, now=late, tried={})
+    states = {"nc": state_after(states["nc"], replace(run_of(due), lead=timedelta(minutes=3)), "")}
+    assert states["nc"].searched == (minutes(-7, 0), minutes(3, 10))
+    (due,) = due_owed(schedule, [one], states, now=late, tried={"nc": late}, most=1)
+    assert due.window == minutes(-5, 3)
+    (due,) = oldest_owed(schedule, one, [minutes(0, 200)])
+    assert due.window == minutes(-5, 60)
+
+
+def test_a_window_of_backlog_that_fails_gets_shorter_and_then_others_go_first(tmp_path: Path) -> None:
+    one = rule(tmp_path)
+    spans = [minutes(0, 100), minutes(150, 160)]
+    lengths = [chunk_of(one, failures).total_seconds() / 60 for failures in range(6)]
+    assert lengths == [60, 30, 15, 7.5, 5, 5]
+
+    def window(footing: Footing) -> Window:
+        (due,) = oldest_owed(TOGETHER, one, spans, footing)
+        return due.window
+
+    assert window(Footing(failures=2)) == minutes(-4, 15)
+    assert window(Footing(beyond=START + timedelta(minutes=5))) == minutes(1, 65)
+    assert window(Footing(beyond=START + timedelta(minutes=120))) == minutes(146, 160)
+    assert window(Footing(beyond=START + timedelta(minutes=160))) == minutes(-4, 60)  # and from the start again
+
+
+def test_the_ledger_is_told_what_it_has_to_know_and_nothing_twice(tmp_path: Path) -> None:
+    new, off, again = rule(tmp_path, "new"), rule(tmp_path, "off", enabled=False), rule(tmp_path, "again")
+    states = {
+        "off": RuleState("off", (minutes(-60, -5),)),
+        "again": RuleState("again", (minutes(-60, -50),), paused=START - timedelta(minutes=50)),
+    }
+    rules = [new, off, again]
+    marks = due_marks(TOGETHER, rules, states, now=START)
+    assert marks == (
+        Mark("new", "begin", START - timedelta(minutes=9)),
+        Mark("off", "pause", START),
+        Mark("again", "resume", START),
+    )
+    for mark in marks:
+        states[mark.rule_id] = marked(states.get(mark.rule_id), mark)
+    assert due_marks(TOGETHER, rules, states, now=START + timedelta(minutes=1)) == ()
+    assert owed(states["again"], START, horizon=timedelta(days=1)) == ()
+    never = due_marks(TOGETHER, [rule(tmp_path, "never", enabled=False)], {}, now=START)
+    assert never == ()
+
+
+def test_what_cannot_have_been_searched_yet_is_doubted(tmp_path: Path) -> None:
+    one = rule(tmp_path)
+
+    def doubted(end: float, trusted: float | None = None, *, begin: float = -600) -> float | None:
+        states = {"nc": RuleState("nc", (minutes(begin, end),), None)}
+        given = {} if trusted is None else {"nc": START + timedelta(minutes=trusted)}
+        day = Schedule(together=True, horizon=timedelta(days=1))
+        marks = due_marks(day, [one], states, now=START, trusted=given)
+        return (marks[0].at - START).total_seconds() / 60 if marks else None
+
+    assert doubted(0) is None
+    assert doubted(2) == -5  # clocks of two machines
+    assert doubted(60) == -600  # the rule began then
+    assert doubted(60, begin=-60 * 48) == -60 * 24  # the horizon
+    assert doubted(60, begin=30) == 0
+    assert doubted(60, trusted=-30) == -30
+    assert doubted(-5, trusted=-30) == -30
+    assert doubted(-40, trusted=-30) is None
+    assert doubted(60, trusted=10) == -600  # what is trusted is ahead itself
+
+
+def test_an_edit_is_seen_by_the_fingerprint(tmp_path: Path) -> None:
+    one = rule(tmp_path)
+    ran = state_after(None, run_of(DueWindow(one, minutes(-9, 0), "live")), one.fingerprint)
+    assert edited([one], {}) == edited([one], {"nc": ran}) == ()
+    assert edited([one], {"nc": RuleState("nc", ran.searched)}) == ()
+    assert edited([rule(tmp_path, interval="7m")], {"nc": ran}) == ("nc",)
+    assert edited([rule(tmp_path, severity="critical")], {"nc": ran}) == ()
+
+
+def test_a_single_run_from_cron_of_a_rule_that_ends_before_now(tmp_path: Path) -> None:
+    one = rule(tmp_path, **{"from": "now-20m", "to": "now-10m"})
+    fresh = {"nc": RuleState("nc", (minutes(-60, -12),), None)}
+    assert requests_due([one], fresh, START, schedule=TOGETHER) == []
+    late = {"nc": RuleState("nc", (minutes(-60, -15),), None)}
+    assert requests_due([one], late, START, schedule=TOGETHER)[0].window == minutes(-20, -10)

@@ -74,7 +74,7 @@ class _Search:
         elif not stat.S_ISDIR(status.st_mode):
             self._problem(path, "is neither a file nor a folder")
         elif self._is_new(status):
-            files = sorted(self._below(path), key=lambda file: file.path)
+            files = sorted(self._below(path), key=lambda file: file.path.parts)
             if not files and path not in self.lost:
                 self._problem(path, "no rule files (*.toml) in this folder", severity="warning")
             for file in files:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from itertools import pairwise
@@ -23,7 +24,7 @@ from runner.search.files import FileSearch
 from runner.search.search import SearchRequest, SearchResult
 from runner.store.memory import MemoryStore
 from runner.store.sqlite import SqliteStore
-from runner.store.store import RuleState, WriteResult
+from runner.store.store import Mark, RuleState, WriteResult
 from tests.scenarios.timeline import at, ndjson, rule_text
 from tests.scenarios.world import SHIPPED_RULES, World, told
 
@@ -59,6 +60,10 @@ class Diary(MemoryStore):
         self._answer()
         self.entries.append(f"ledger {run.rule_id}")
         await super().record(run, fingerprint)
+
+    async def mark(self, marks: Sequence[Mark]) -> None:
+        self._answer()
+        await super().mark(marks)
 
     def _answer(self) -> None:
         if self.away:
@@ -130,6 +135,35 @@ async def test_250_attacks_take_three_runs_the_earliest_first_and_a_fourth_creat
         assert sorted(found) == sorted(expected[: 250 - over])
     assert len(await world.alerts(building_blocks=True)) == 750
     await store.close()
+
+
+async def test_a_flood_is_delivered_over_the_runs_earliest_first_and_said_once_a_run(tmp_path: Path) -> None:
+    store = SqliteStore(tmp_path / "state.db")
+    world = World(tmp_path, store, FakeClock(at("10:05:00")))
+    rule(world, "nc", NC, max_signals=150)
+    await world.tick()
+    flood = [f"e{number:04} exec 10:{10 + number // 60:02}:{number % 60:02}.000 name=nc" for number in range(1_800)]
+    world.append(ndjson(flood))
+    world.go_to(at("10:45:00"))
+    while sum(run.created for run in world.runs) < 1_800:
+        created = await world.tick()
+        assert all(run.created <= 150 for run in created)
+        assert all(sum("max_signals reached" in text for text in run.messages) <= 1 for run in created)
+        world.clock.advance(timedelta(minutes=1))
+        assert world.clock.now() < at("13:00:00")
+    world.go_to(at("13:00:00"))
+    for _ in range(3):
+        await world.tick()
+        world.clock.advance(timedelta(minutes=5))
+    heads = Counter((await world.heads()).values())
+    assert heads == Counter(f"nc: e{number:04}" for number in range(1_800))
+    (span,) = (await store.read())["nc"].searched
+    assert span.end >= at("13:00:00")
+    owed = [run for run in world.runs if run.window.start < at("10:15:00") and run.created]
+    times = [run.started for run in owed]
+    assert times == sorted(times) and len(owed) > 3
+    await store.close()
+    await world.restart()
 
 
 async def test_building_blocks_are_written_before_their_shell_and_the_ledger_after_all(diary: World) -> None:
@@ -224,7 +258,8 @@ async def test_stopping_finishes_the_window_in_hand(tmp_path: Path) -> None:
     gate.open.set()
     await running
     assert [told(run) for run in world.runs] == ["a 09:56:00-10:05:00 succeeded created=1"]
-    assert set(await world.store.read()) == {"a"}
+    states = await world.store.read()
+    assert [states[name].last is not None for name in ("a", "b")] == [True, False]
     assert list((await world.heads()).values()) == ["a: one"]
     await gate.close()
 

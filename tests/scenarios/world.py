@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,6 +17,7 @@ from runner.schedule import Schedule
 from runner.search.files import FileSearch
 from runner.search.search import Search
 from runner.service import ActiveRules, Service, load_active, requests_at
+from runner.store.leases import Leases
 from runner.store.store import AlertFilter, StoredAlert
 
 SHIPPED_RULES = Path(__file__).parents[2] / "rules"
@@ -31,6 +32,10 @@ class World:
     clock: FakeClock
     rule_paths: Sequence[Path] = ()
     on_cap: Literal["carry", "drop"] = "carry"
+    leases: Leases | None = None
+    horizon: timedelta = timedelta(days=7)
+    together: bool = True
+    remarks: list[str] = field(default_factory=list)
     runs: list[RuleRun] = field(default_factory=list)
     rule_sets: list[ActiveRules] = field(default_factory=list)
     troubles: list[Exception] = field(default_factory=list)
@@ -66,11 +71,13 @@ class World:
                 self.rule_paths,
                 self.execution(search or self._search),
                 clock=self.clock,
-                schedule=Schedule(together=True),
+                schedule=Schedule(together=self.together, horizon=self.horizon),
                 on_run=self.runs.append,
                 on_rules=self.rule_sets.append,
                 on_trouble=self.troubles.append,
                 on_tick=self.ticks.append,
+                on_remark=self.remarks.append,
+                leases=self.leases,
             )
         return self._service
 
