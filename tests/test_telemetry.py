@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import warnings
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from io import StringIO
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -192,9 +194,13 @@ def test_a_run_is_one_line() -> None:
         "Reverse shell: succeeded, 100 created, 4 known already, 26 over max_signals, "
         "window 2026-03-02T10:00:00.000Z to 2026-03-02T10:09:00.000Z, not searched to the end"
     )
-    facts = {name: value for name, value in line.items() if name.startswith(("event.", "rule."))}
+    facts = {name: value for name, value in line.items() if name.startswith(("event.", "rule.", "runner."))}
     assert facts == {
         "event.kind": "event",
+        "event.category": ["intrusion_detection"],
+        "event.type": ["info"],
+        "event.provider": "rule-runner",
+        "event.dataset": "rule-runner.run",
         "event.action": "rule-run",
         "event.outcome": "success",
         "event.id": "e-1",
@@ -203,14 +209,28 @@ def test_a_run_is_one_line() -> None:
         "event.duration": 1_500_000_000,
         "rule.id": "r-1",
         "rule.name": "Reverse shell",
+        "runner.status": "succeeded",
+        "runner.window.from": "2026-03-02T10:00:00.000Z",
+        "runner.window.to": "2026-03-02T10:09:00.000Z",
+        "runner.complete": False,
+        "runner.matches": 130,
+        "runner.created": 100,
+        "runner.duplicates": 4,
+        "runner.suppressed": 0,
+        "runner.capped": 26,
     }
-    assert line["labels"] == {
-        "status": "succeeded",
-        "window_from": "2026-03-02T10:00:00.000Z",
-        "window_to": "2026-03-02T10:09:00.000Z",
-        "complete": "false",
-    }
-    assert line["numeric_labels"] == {"matches": 130, "created": 100, "duplicates": 4, "suppressed": 0, "capped": 26}
+    assert not {"labels", "numeric_labels"} & set(line)
+
+
+def test_the_document_lists_every_field_of_a_run() -> None:
+    stream = StringIO()
+    start(stream)
+    log_run(rule_run())
+    log_run(rule_run("warning", messages=("m",)))
+    log_run(rule_run("failed", messages=("m",)))
+    text = (Path(__file__).parents[1] / "docs" / "metrics.md").read_text(encoding="utf-8")
+    listed = set(re.findall(r"`([@\w.]+)`", text.partition("## Logs")[2]))
+    assert {name for line in lines(stream) for name in line} <= listed
 
 
 @pytest.mark.parametrize(

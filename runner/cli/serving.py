@@ -3,23 +3,30 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import sys
+from dataclasses import dataclass, replace
 
 import structlog
 
 from runner.cli.console import counted, may_color
 from runner.cli.exits import ExitCode
+from runner.cli.listening import listening
 from runner.cli.places import heartbeat_path, require_rule_paths
 from runner.cli.signals import on_signals
-from runner.cli.wiring import opened
+from runner.cli.wiring import PATIENCE_S, opened
 from runner.clock import SystemClock
 from runner.errors import RunnerError, SettingsError
 from runner.heartbeat import HeartbeatFile
+from runner.monitoring.health import Pulse
+from runner.monitoring.metrics import Metrics, ObservedAlerts, View
 from runner.report import RuleRun
 from runner.service import ActiveRules, Service
 from runner.settings import Settings
+from runner.store.file_lock import FileLock
 from runner.telemetry import configure_logging, log_run
+from runner.windows import from_nanoseconds
 
 _PATIENCE_TICKS = 3
 _LOG = structlog.get_logger("runner.service")
@@ -42,38 +49,112 @@ async def _run(settings: Settings) -> ExitCode:
     clock = SystemClock()
     patience = _PATIENCE_TICKS * settings.tick + settings.search_timeout
     heart = HeartbeatFile(heartbeat_path(settings), patience, on_failure=_LOG.warning)
-    async with opened(settings, live=True, progress=lambda count: heart.beat(clock.now())) as tools:
+    pulse = Pulse(clock.now())
+
+    def beat() -> None:
+        heart.beat(clock.now())
+        pulse.beat(clock.now())
+
+    async with opened(settings, live=True, progress=lambda count: beat()) as tools:
         if tools.files is not None:
             tools.files.bytes_to_read()  # a wrong path ends the service at its start, not every rule at every run
+        leases = tools.leases(clock)
+        if isinstance(leases, FileLock):
+            await leases.wait_for("once", seconds=PATIENCE_S, enough=lambda: False)
 
-        def on_run(done: RuleRun) -> None:
-            log_run(done)
-            heart.beat(clock.now())
+        def view() -> View:
+            newest = tools.files.report.newest_ns if tools.files is not None else None
+            event = None if newest is None else from_nanoseconds(newest)
+            return View(service.active, service.states, service.schedule, service.held, event)
 
-        def on_tick(trouble: Exception | None) -> None:
-            heart.beat(clock.now(), "" if trouble is None else str(trouble) or type(trouble).__name__)
-
+        metrics = Metrics(view, clock.now)
+        watch = _Watch(clock, heart, pulse, metrics, Heap())
+        execution = tools.execution(clock)
         service = Service(
             settings.rules,
-            tools.execution(clock),
+            replace(execution, alerts=ObservedAlerts(execution.alerts, metrics)),
             clock=clock,
             schedule=tools.schedule,
-            on_run=on_run,
-            on_rules=_log_rules,
+            on_run=watch.on_run,
+            on_rules=watch.on_rules,
             on_trouble=_log_trouble,
-            on_tick=on_tick,
+            on_tick=watch.on_tick,
+            on_held=_log_held if tools.is_shared else lambda held, rules: None,
+            on_remark=_LOG.warning,
+            leases=leases,
             tick=settings.tick,
+            renewal=settings.lease / 3 if tools.is_shared else None,
+            at_once=settings.concurrency,
         )
         on_signals(service.stop)
         source = ", ".join(settings.events) or ", ".join(settings.elasticsearch_hosts) or "Elastic Cloud"
         _LOG.info(f"rule-runner starts: events from {source}")
-        heart.beat(clock.now(), "")
-        try:
-            await service.run()
-        finally:
-            heart.end()
+        with listening(settings, metrics, pulse, patience=patience, now=clock.now):
+            heart.beat(clock.now(), "")
+            try:
+                await service.run()
+            finally:
+                heart.end()
         _LOG.info("rule-runner stopped: the window in hand is finished")
     return ExitCode.FINE
+
+
+class Heap:
+    """Spares the garbage collector what stays for as long as the rules do, once the first tick with them is over.
+
+    Of a thousand rules that is a million objects, which it would walk over again and again: a third of a tick's time.
+    """
+
+    def __init__(self) -> None:
+        self._changed = False
+
+    def note_rules(self) -> None:
+        """The rules have changed: what they need is made in the tick that is under way."""
+        self._changed = True
+
+    def note_tick(self) -> None:
+        """A tick is over."""
+        if self._changed:
+            self._changed = False
+            gc.unfreeze()
+            gc.collect()
+            gc.freeze()
+
+
+@dataclass(frozen=True, slots=True)
+class _Watch:
+    """Passes on what the service does, to everything that shows it."""
+
+    clock: SystemClock
+    heart: HeartbeatFile
+    pulse: Pulse
+    metrics: Metrics
+    heap: Heap
+
+    def on_run(self, done: RuleRun) -> None:
+        log_run(done)
+        self.metrics.note_run(done)
+        self.pulse.note_run(done)
+        self.heart.beat(self.clock.now())
+        self.pulse.beat(self.clock.now())
+
+    def on_rules(self, active: ActiveRules) -> None:
+        _log_rules(active)
+        self.metrics.note_rules(active)
+        self.pulse.note_rules(active)
+        self.heap.note_rules()
+
+    def on_tick(self, trouble: Exception | None) -> None:
+        now = self.clock.now()
+        self.heart.beat(now, "" if trouble is None else str(trouble) or type(trouble).__name__)
+        self.metrics.note_tick(trouble)
+        self.pulse.note_tick(now, trouble)
+        self.heap.note_tick()
+
+
+def _log_held(held: int, rules: int) -> None:
+    """Log how many of the rules this runner leads."""
+    _LOG.info(f"this runner leads {held} of {counted(rules, 'rule')}")
 
 
 def _log_trouble(error: Exception) -> None:

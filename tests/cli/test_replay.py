@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
+import signal
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from elasticsearch import Elasticsearch
 
+from runner.report import RuleRun
 from runner.sample.write import write_sample
+from runner.store.sqlite import SqliteStore
+from runner.windows import Window
 from tests.cli.conftest import END, Command
 from tests.cli.test_once import write_rule
+from tests.elasticsearch.events import make_stream
+from tests.elasticsearch.proxy import Proxy
+from tests.scenarios.test_processes import process
+from tests.test_journal import rule_run, written
 
 PLANTED = 12
 
@@ -76,3 +86,161 @@ def test_events_without_time_need_a_span(command: Command, tmp_path: Path) -> No
     (tmp_path / "e.ndjson").write_text('{"a": 1}\n')
     answer = command("replay", "--events", tmp_path / "e.ndjson")
     assert (answer.code, "name --from and --to" in answer.err) == (3, True)
+
+
+def test_alerts_per_rule_and_hour_with_totals(command: Command, events: Path) -> None:
+    answer = command("replay", "--events", events, "--dry-run")
+    lines = answer.out.splitlines()
+    head = next(number for number, line in enumerate(lines) if line == "Alerts for each hour that begins at (UTC):")
+    assert lines[head + 1].split() == ["rule", "03-02", "08", "09", "10", "all"]
+    totals = lines[head + 4].split()
+    assert (totals[0], totals[-1]) == ("all", str(PLANTED))
+    columns = [
+        sum(int(line.split()[place].replace(".", "0")) for line in lines[head + 2 : head + 4])
+        for place in (-4, -3, -2, -1)
+    ]
+    assert columns == [int(cell.replace(".", "0")) for cell in totals[1:]]
+    as_json = command("replay", "--events", events, "--dry-run", "-o", "json").json
+    assert sum(as_json["per_hour"].values()) == as_json["created"] == PLANTED
+    assert (as_json["windows"], as_json["left"], as_json["stopped"]) == (48, 0, False)
+
+
+def test_a_long_span_has_columns_of_several_hours(command: Command, tmp_path: Path, events: Path) -> None:
+    write_rule(tmp_path, "a", 'process where process.name == "bash"', interval="1h")
+    span = ("--rules", tmp_path / "rules", "--from", "2026-02-20T00:00:00Z", "--to", "2026-03-02T10:05:00Z")
+    lines = command("replay", "--events", events, "--dry-run", *span).out.splitlines()
+    head = next(line for line in lines if line.startswith("Alerts for each"))
+    assert head == "Alerts for each 12 hours that begins at (UTC):"
+
+
+def test_rules_without_a_finding_are_counted(command: Command, events: Path, tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        write_rule(tmp_path, name, "registry where false", interval="1h")
+    write_rule(tmp_path, "c", 'process where process.name == "bash"', interval="1h")
+    out = command("replay", "--events", events, "--rules", tmp_path / "rules", "--dry-run").out
+    assert "2 other rules found nothing." in out
+    assert [line.split()[0] for line in out.splitlines()[2:3]] == ["c"]
+
+
+def test_only_the_named_rules_are_replayed(command: Command, events: Path) -> None:
+    shell = "48b3d2e3-f4e8-41e6-95e6-9b2091228db3"
+    found = command("replay", "--events", events, "--dry-run", "--rule", shell, "-o", "json").json
+    assert [(rule["rule_id"], rule["created"]) for rule in found["rules"]] == [(shell, PLANTED // 2)]
+    wrong = command("replay", "--events", events, "--dry-run", "--rule", shell[:-1] + "4")
+    assert wrong.code == 3 and f"did you mean `{shell}`?" in wrong.err
+
+
+def test_a_dry_run_tells_what_a_run_makes(command: Command, events: Path, tmp_path: Path) -> None:
+    write_rule(tmp_path, "many", 'process where process.name == "bash"', max_signals=7)
+    write_rule(tmp_path, "pairs", "sequence by host.id with maxspan=1s [process where true] [network where true]")
+    span = ("--from", "2026-03-02T09:55:00Z", "--to", "2026-03-02T10:05:00Z")
+    asked = ("replay", "--events", events, "--rules", tmp_path / "rules", *span, "-o", "json")
+    rehearsed, made = command(*asked, "--dry-run").json, command(*asked).json
+    assert rehearsed.pop("dry_run") and not made.pop("dry_run")
+    assert rehearsed == made
+    assert made["created"] > 10
+
+
+def replaying(events: Path, rules: Path) -> list[str]:
+    return ["-m", "runner", "replay", "--events", str(events), "--rules", str(rules)]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_an_interrupted_replay_goes_on_where_it_was(
+    command: Command, events: Path, tmp_path: Path, number: signal.Signals
+) -> None:
+    for place in range(3):
+        write_rule(tmp_path, f"r{place}", 'process where process.name == "bash"', interval="1m")
+    journal = tmp_path / "rule-runner.db.replay"
+    span = ("--from", "2026-03-02T09:35:00Z", "--to", "2026-03-02T10:05:00Z")
+    with process(*replaying(events, tmp_path / "rules"), *span, folder=tmp_path) as started:
+        while started.poll() is None and not (journal.exists() and journal.read_bytes().count(b"\n") > 20):
+            continue
+        started.send_signal(number)
+        started.wait()
+        assert started.stdout is not None
+        said = started.stdout.read()
+    assert journal.exists(), said
+    done = journal.read_bytes().count(b"\n") - 1
+    if number == signal.SIGTERM:
+        assert started.returncode == 0
+        assert "stopped by a signal" in said and "--from 2026-03-02T09:35:" in said and "to go on" in said
+    rest = command("replay", "--events", events, "--rules", "rules", "-o", "json", *span)
+    assert rest.code == 0 and "going on: " in rest.err and not journal.exists()
+    whole = command("replay", "--events", events, "--rules", "rules", "-o", "json", "--state", "other.db", *span).json
+    assert done >= 20
+    for rule, again in zip(rest.json["rules"], whole["rules"], strict=True):
+        # What was written in the instant before the kill is known the second time, and made once.
+        assert abs(rule["windows"] - again["windows"]) <= 1
+        assert abs(rule["created"] - again["created"]) <= 100 * (number == signal.SIGKILL)
+    alerts, expected = (
+        sorted(
+            alert["id"] for alert in command("alerts", "list", "--limit", 9_999, "-o", "json", *state).json["alerts"]
+        )
+        for state in ((), ("--state", "other.db"))
+    )
+    assert alerts == expected and len(set(alerts)) == len(alerts) > 50
+
+
+def test_a_replay_of_other_events_begins_anew(command: Command, events: Path, tmp_path: Path) -> None:
+    written(tmp_path / "rule-runner.db.replay", rule_run(5), identity="other")
+    answer = command("replay", "--events", events, "-o", "json")
+    assert (answer.json["created"], "going on" in answer.err) == (PLANTED, False)
+    assert not (tmp_path / "rule-runner.db.replay").exists()
+
+
+def test_a_replay_makes_nothing_owed_that_was_not(command: Command, events: Path) -> None:
+    command("replay", "--events", events)
+    assert [rule["last_run"] for rule in command("status", "-o", "json").json["rules"]] == [None, None]
+    assert command("status", "--gaps").out.startswith("No gaps")
+
+
+def test_a_replay_closes_a_gap_of_the_past(command: Command, events: Path, tmp_path: Path) -> None:
+    shell = "48b3d2e3-f4e8-41e6-95e6-9b2091228db3"
+    hour = timedelta(hours=1)
+
+    async def fill() -> None:
+        store = SqliteStore(tmp_path / "rule-runner.db")
+        for start, end in ((END - 9 * hour, END - 2 * hour), (END - hour, END)):
+            await store.record(RuleRun(shell, "S", "e", "succeeded", Window(start, end), end), "f")
+        await store.close()
+
+    def gaps() -> list[str]:
+        found = command("status", "--gaps", "-o", "json", env={"RUNNER_CATCH_UP": "0s"}).json["gaps"]
+        return [f"{gap['from'][11:16]}-{gap['to'][11:16]}" for gap in found][:-1]  # the last one lasts until now
+
+    asyncio.run(fill())
+    assert gaps() == ["08:05-09:05"]
+    span = ("--from", "2026-03-02T08:05:00Z", "--to", "2026-03-02T09:05:00Z")
+    assert command("replay", "--events", events, *span).code == 0
+    assert gaps() == []
+
+
+def test_a_replay_of_a_cluster(
+    command: Command, tmp_path: Path, eql_proxy: Proxy, elasticsearch_url: str, namespace: str
+) -> None:
+    with Elasticsearch(elasticsearch_url) as client:
+        stream = make_stream(client, namespace)
+    write_rule(tmp_path, "bash", 'process where process.name == "bash"', index=[stream])
+    env = {
+        "ELASTICSEARCH_HOSTS": eql_proxy.url,
+        "RUNNER_ALERTS_ALIAS": f"{namespace}-alerts",
+        "RUNNER_RUNS_INDEX": f"{namespace}-runs",
+        "RUNNER_STATE_INDEX": f"{namespace}-state",
+    }
+    span = ("--from", "2026-01-01T11:50:00Z", "--to", "2026-01-01T12:10:00Z")
+    asked = ("replay", "--rules", "rules", *span, "-o", "json")
+    without_span = command("replay", "--rules", "rules", env=env)
+    assert without_span.code == 3 and "replay of a cluster needs --from and --to" in without_span.err
+    rehearsed = command(*asked, "--dry-run", env=env).json
+    assert (rehearsed["created"], rehearsed["windows"]) == (2, 4)
+    eql_proxy.partial_next(times=2, failures=0, timed_out=True, obey=False)
+    failing = command(*asked, env=env)
+    failed = failing.json["rules"][0]["failed"]
+    assert (failing.code, 1 <= failed < 4) == (2, True)
+    assert "to search those alone" in failing.err
+    rest = command(*asked, env=env)
+    assert (rest.code, rest.json["created"], rest.json["rules"][0]["failed"]) == (0, 2, 0)
+    assert f"going on: {4 - failed} of 4 windows were searched before" in rest.err
+    again = command(*asked, env=env).json
+    assert (again["created"], again["rules"][0]["duplicates"] > 0) == (0, True)
