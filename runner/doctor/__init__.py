@@ -1,0 +1,1 @@
+"""What this installation can do, and what is missing for which rule: checks that look and change nothing."""

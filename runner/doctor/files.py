@@ -1,0 +1,128 @@
+"""What files of events hold of what the rules read: one pass over them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import timedelta
+from pathlib import Path
+
+from runner.doctor.checks import Check, Outcome, names_of, ok, spoken
+from runner.doctor.reach import Now
+from runner.errors import EventsError
+from runner.events.batch import STREAM_FIELDS, Columns
+from runner.events.kinds import Kinds
+from runner.events.origin import index_selector
+from runner.events.read import EventFiles, Progress, ReadReport
+from runner.events.schema import Field, Schema, shipped_schema
+from runner.rules.rule import Rule
+from runner.search.files import compile_rule, date_field, scope_times
+from runner.windows import from_nanoseconds
+
+_BROKEN_NOTED = 0.01
+"""The part of all lines that may be broken without a word: a line is cut off now and then."""
+
+
+def look_at_files(
+    paths: Sequence[str | Path], rules: Sequence[Rule], *, now: Now, progress: Progress | None = None
+) -> list[Check]:
+    """Whether the files can be read, how old their events are, and what of the rules' fields and indices they have."""
+    try:
+        files = EventFiles(paths)
+    except EventsError as error:
+        return [Check("files", error.path, "problem", str(error), "correct --events (RUNNER_EVENTS)")]
+    with files:
+        found = _Pass(rules)
+        found.read(files, progress)
+        report = files.report()
+        if not report.events:
+            text = f"no events in {_counted(report.files)}"
+            return [*_line_checks(report), Check("files", "events", "problem", text, "name files that hold events")]
+        return [*_line_checks(report), *_age_checks(report, rules, now=now), *found.checks()]
+
+
+class _Pass:
+    """One reading of all events, with an eye on the fields that the rules read and on where the events are from."""
+
+    def __init__(self, rules: Sequence[Rule]) -> None:
+        schema = Schema(shipped_schema().fields, lenient=True)
+        self._rules = rules
+        self._fields: dict[Rule, frozenset[str]] = {}
+        columns: dict[str, Field] = {}
+        for rule in rules:
+            program, _ = compile_rule(rule, schema)
+            if program is not None:
+                own = {field.name: field for field in program.plan.fields()}
+                self._fields[rule] = frozenset(own)
+                columns |= own
+        times = {"@timestamp", *(name for rule in rules for name in scope_times(rule))}
+        self._unseen = set(columns)
+        self._columns = Columns([*columns.values(), *(date_field(schema, name) for name in sorted(times))])
+        self._streams = Kinds(STREAM_FIELDS)
+
+    def read(self, files: EventFiles, progress: Progress | None) -> None:
+        """Read everything."""
+        for batch in files.batches(self._columns, progress=progress):
+            rows = batch.all_rows()
+            batch.kinds(self._streams)
+            self._unseen -= {
+                name for name in self._unseen if any(value is not None for value in batch.values(name, rows))
+            }
+
+    def checks(self) -> list[Check]:
+        """What the rules will not find."""
+        checks = []
+        streams = {self._streams.stream(number) for number in range(len(self._streams))}
+        selectors = {rule.index: index_selector(rule.index) for rule in self._rules}
+        blind = {index for index, selects in selectors.items() if not any(map(selects, streams))}
+        for index in sorted(blind):
+            concerned = names_of(rule for rule in self._rules if rule.index == index)
+            found = "no event is of these indices: these rules see none"
+            remedy = "add files with such events, or correct `index` in the rules"
+            checks.append(Check("index", ", ".join(index), "warning", found, remedy, concerned))
+        for name in sorted(self._unseen):
+            seeing = [rule for rule, names in self._fields.items() if name in names and rule.index not in blind]
+            if seeing:
+                found = "no event has this field: what the rules say of it is never true"
+                remedy = "see whether the events are complete, and of the right kind"
+                checks.append(Check("field", name, "warning", found, remedy, names_of(seeing)))
+        if not checks:
+            checks.append(ok("field", "events", f"every field that {len(self._rules)} rules read is there"))
+        return checks
+
+
+def _line_checks(report: ReadReport) -> list[Check]:
+    checks = [Check("files", "unread", "problem", text, "make it readable") for text in report.unread]
+    checks += [Check("files", "damaged", "warning", text, "read as far as possible") for text in report.failures]
+    lines = report.events + report.broken + report.oversized
+    lost = report.broken + report.oversized
+    if lost:
+        found = f"{lost:,} of {lines:,} lines ({lost / lines:.1%}) hold no event: {'; '.join(report.examples)}"
+        outcome: Outcome = "problem" if lost == lines else "warning" if lost / lines > _BROKEN_NOTED else "ok"
+        checks.append(
+            Check("files", "lines", outcome, found, "expected NDJSON: a document or a search hit on each line")
+        )
+    if report.untimed:
+        found = f"{report.untimed:,} of {report.events:,} events have no readable timestamp: no window holds them"
+        checks.append(Check("files", "timestamps", "warning", found, "expected a date in `@timestamp`"))
+    if report.events:
+        checks.append(ok("files", "events", f"{report.events:,} events in {_counted(report.files)}"))
+    return checks
+
+
+def _counted(files: int) -> str:
+    return "1 file" if files == 1 else f"{files:,} files"
+
+
+def _age_checks(report: ReadReport, rules: Sequence[Rule], *, now: Now) -> list[Check]:
+    if report.newest_ns is None:
+        return []
+    age = now() - from_nanoseconds(report.newest_ns)
+    found = (
+        f"the newest event is {spoken(age)} old" if age >= timedelta(0) else f"the newest event is {spoken(age)} ahead"
+    )
+    past = [rule for rule in rules if age > rule.look_back]
+    if not past:
+        return [ok("events", "newest", found)]
+    text = f"{found}: further back than these rules look ({spoken(max(rule.look_back for rule in past))})"
+    remedy = "`once --now latest` takes the newest event for now, `replay` searches their whole span"
+    return [Check("events", "newest", "warning", text, remedy, names_of(past))]

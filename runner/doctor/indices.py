@@ -1,0 +1,262 @@
+"""What the rules' index patterns lead to: indices, remote clusters, fields, and events that come and how late."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from fnmatch import fnmatchcase
+from statistics import median
+from typing import Any
+
+from runner.doctor.access import local_patterns
+from runner.doctor.checks import Check, Outcome, counted, guarded, names_of, ok, spoken
+from runner.doctor.limit import Limit
+from runner.doctor.reach import Now
+from runner.elastic import Elastic
+from runner.errors import AccessError, ClusterError, RunnerError
+from runner.events.schema import Schema
+from runner.rules.rule import Rule
+from runner.search.field_types import FieldTypeCache
+from runner.search.files import compile_rule
+from runner.search.findings import is_remote, left_out
+from runner.transport import Call, targets_part
+
+_UNKNOWN = re.compile(r"Unknown column \[([^\]]+)\]")
+_NOTHING = "nothing there"
+_NEWEST = 100
+"""How many of the newest events are looked at for their lag."""
+_QUIET = timedelta(hours=1)
+"""No event for so long may be a quiet hour, if the look-back is shorter still."""
+_AHEAD = timedelta(minutes=5)
+
+
+async def look_at_indices(
+    client: Elastic, rules: Sequence[Rule], *, limit: Limit
+) -> tuple[list[Check], frozenset[str]]:
+    """What each pattern leads to, which rules are blind, and the patterns of this cluster that lead to something."""
+    patterns = sorted({name for rule in rules for name in local_patterns(rule.index)})
+    answers = await limit.gather(_resolved(client, pattern) for pattern in patterns)
+    found = dict(zip(patterns, answers, strict=True))
+    checks = [*_pattern_checks(found), *await _look_at_remotes(client, rules)]
+    there = frozenset(pattern for pattern, counts in found.items() if isinstance(counts, dict) and any(counts.values()))
+    unknown = frozenset(pattern for pattern, counts in found.items() if isinstance(counts, RunnerError))
+    blind: dict[tuple[str, ...], list[Rule]] = {}
+    for rule in rules:
+        own = local_patterns(rule.index)
+        if not any(map(is_remote, rule.index)) and not there.union(unknown).intersection(own):
+            blind.setdefault(tuple(sorted(rule.index)), []).append(rule)
+    remedy = "ship events there, or correct `index` in the rules, or turn them off"
+    checks += [
+        Check(
+            "index", ", ".join(index), "problem", "nothing is there: these rules see no events", remedy, names_of(seen)
+        )
+        for index, seen in blind.items()
+    ]
+    return checks, there
+
+
+async def _resolved(client: Elastic, pattern: str) -> dict[str, int] | RunnerError:
+    """How many data streams, indices and aliases a pattern leads to, or why that could not be found out."""
+    path = f"/_resolve/index/{targets_part((pattern,))}"
+    try:
+        answer = await client.request_object(Call("GET", path, f"look up {pattern}", ignore=(404,)))
+    except RunnerError as error:
+        return error
+    backing = sum("data_stream" in index for index in answer.get("indices", ()))
+    return {
+        "data stream": len(answer.get("data_streams", ())),
+        "index": len(answer.get("indices", ())) - backing,
+        "alias": len(answer.get("aliases", ())),
+    }
+
+
+def _pattern_checks(found: Mapping[str, dict[str, int] | RunnerError]) -> list[Check]:
+    plural = {"index": "indices", "alias": "aliases"}
+    checks = []
+    # Those that lead to something first.
+    for pattern, counts in sorted(
+        found.items(), key=lambda item: not (isinstance(item[1], dict) and any(item[1].values()))
+    ):
+        if isinstance(counts, RunnerError):
+            outcome: Outcome = "warning" if isinstance(counts, AccessError) else "problem"
+            checks.append(Check("index", pattern, outcome, f"could not be looked at: {counts}"))
+            continue
+        said = [counted(count, kind, plural.get(kind, "")) for kind, count in counts.items() if count]
+        checks.append(ok("index", pattern, ", ".join(said) or _NOTHING))
+    # Those that lead to something first.
+    return sorted(checks, key=lambda check: check.found == _NOTHING)
+
+
+async def _look_at_remotes(client: Elastic, rules: Sequence[Rule]) -> list[Check]:
+    """Whether the remote clusters that rules name are there and connected."""
+    wanted: dict[str, list[Rule]] = {}
+    for rule in rules:
+        every = [part.strip() for given in rule.index for part in given.split(",")]
+        for name in {part.removeprefix("-").partition(":")[0] for part in every if is_remote(part)}:
+            wanted.setdefault(name, []).append(rule)
+    if not wanted:
+        return []
+    try:
+        known = await client.request_object(Call("GET", "/_remote/info", "read the remote clusters"))
+    except (AccessError, ClusterError) as error:
+        remedy = "grant the cluster privilege `monitor` to see whether they are connected"
+        concerned = names_of({rule for own in wanted.values() for rule in own})
+        return [Check("remote", ", ".join(sorted(wanted)), "warning", str(error), remedy, concerned)]
+    return [_remote_check(name, known, concerned) for name, concerned in sorted(wanted.items())]
+
+
+def _remote_check(name: str, known: Mapping[str, Any], rules: Iterable[Rule]) -> Check:
+    matching = {remote: about for remote, about in known.items() if fnmatchcase(remote, name)}
+    if not matching:
+        there = f"; there are {', '.join(sorted(known))}" if known else ""
+        remedy = "connect it (cluster settings `cluster.remote`), or correct `index` in the rules"
+        return Check("remote", name, "problem", f"no remote cluster has this name{there}", remedy, names_of(rules))
+    away = sorted(remote for remote, about in matching.items() if not about.get("connected"))
+    if away:
+        remedy = "see to the connection; until then the windows of these rules stay owed"
+        return Check("remote", name, "problem", f"not connected: {', '.join(away)}", remedy, names_of(rules))
+    return ok("remote", name, f"connected: {', '.join(sorted(matching))}")
+
+
+async def look_at_fields(
+    client: Elastic, rules: Sequence[Rule], *, limit: Limit, runtime_mappings: Mapping[str, Any] | None = None
+) -> list[Check]:
+    """Whether the queries fit the fields of their indices, as a search would find out."""
+    cache = FieldTypeCache(client, runtime_mappings=runtime_mappings)
+    groups: dict[tuple[str, ...], list[Rule]] = {}
+    for rule in rules:
+        cache.want(rule)
+        groups.setdefault(rule.index, []).append(rule)
+    looks = (guarded("field", ", ".join(index), _fitting(cache, index, own)) for index, own in groups.items())
+    return [check for checks in await limit.gather(looks) for check in checks]
+
+
+async def _fitting(cache: FieldTypeCache, index: tuple[str, ...], rules: Sequence[Rule]) -> list[Check]:
+    types = await cache.types(index)
+    if not types.indices:
+        return []  # The rules are blind, and that was said.
+    subject = ", ".join(index)
+    missing: dict[str, list[Rule]] = {}
+    checks = []
+    for rule in rules:
+        faults = [problem for problem in compile_rule(rule, types.schema)[1] if problem.severity == "error"]
+        for fault in faults:
+            if unknown := _UNKNOWN.search(fault.message):
+                missing.setdefault(unknown[1], []).append(rule)
+            else:
+                remedy = "change the query, or the mapping; until then the rule can not be run"
+                place = f"{fault.file}:{fault.line}:{fault.column}: " if fault.line else ""
+                checks.append(Check("query", subject, "problem", f"{place}{fault.message}", remedy, names_of([rule])))
+    remedy = "ship events that have it, or write `?` before it in the query; until then these rules can not be run"
+    for name, concerned in sorted(missing.items()):
+        found = f"no index of {subject} has this field"
+        checks.append(Check("field", name, "problem", found, remedy, names_of(set(concerned))))
+    checks += _tiebreaker_checks(types.schema, rules, subject)
+    if not checks:
+        checks.append(
+            ok(
+                "field",
+                subject,
+                f"{counted(len(types.indices), 'index', 'indices')} with all that {counted(len(rules), 'rule')} read",
+            )
+        )
+    return checks
+
+
+def _tiebreaker_checks(schema: Schema, rules: Sequence[Rule], subject: str) -> list[Check]:
+    """The tiebreaker is no part of a query: its field may be missing without an error until it is sorted by."""
+    missing: dict[str, list[Rule]] = {}
+    for rule in rules:
+        if rule.tiebreaker_field and schema.find(rule.tiebreaker_field) is None:
+            missing.setdefault(rule.tiebreaker_field, []).append(rule)
+    remedy = "correct `tiebreaker_field` in the rules, or leave it out"
+    return [
+        Check("field", name, "problem", f"no index of {subject} has this tiebreaker field", remedy, names_of(own))
+        for name, own in missing.items()
+    ]
+
+
+async def look_at_events(
+    client: Elastic, rules: Sequence[Rule], patterns: Iterable[str], *, now: Now, limit: Limit
+) -> list[Check]:
+    """For each pattern that leads to something: how old the newest event is, and how late events arrive."""
+    groups: dict[tuple[str, str], list[Rule]] = {}
+    for rule in rules:
+        for pattern in set(patterns).intersection(local_patterns(rule.index)):
+            groups.setdefault((pattern, rule.timestamp_field or "@timestamp"), []).append(rule)
+    looks = (
+        guarded("events", pattern, _arriving(client, pattern, time, rules=own, now=now))
+        for (pattern, time), own in sorted(groups.items())
+    )
+    return [check for checks in await limit.gather(looks) for check in checks]
+
+
+async def _arriving(client: Elastic, pattern: str, time: str, *, rules: Sequence[Rule], now: Now) -> list[Check]:
+    body = {
+        "size": _NEWEST,
+        "_source": False,
+        "fields": [time, "event.ingested"],
+        "sort": [{time: {"order": "desc", "unmapped_type": "date", "numeric_type": "date"}}],
+        "query": {"exists": {"field": time}},
+        "track_total_hits": False,
+    }
+    answer = await client.search((pattern,), body, params={"ignore_unavailable": True, "allow_no_indices": True})
+    if trouble := left_out(answer):
+        remedy = "see to the cluster's health; windows with such answers stay owed"
+        return [Check("events", pattern, "warning", f"not all shards answered: {trouble}", remedy, names_of(rules))]
+    hits = [hit for hit in answer.get("hits", {}).get("hits", ()) if hit.get("sort") and hit["sort"][0] is not None]
+    if not hits:
+        found = f"no event with `{time}` is there"
+        remedy = "see whether anything is shipped there at all"
+        return [Check("events", pattern, "warning", found, remedy, names_of(rules))]
+    newest = datetime.fromtimestamp(hits[0]["sort"][0] / 1_000, UTC)
+    checks = [_age_check(pattern, now() - newest, rules)]
+    if (lags := [lag for hit in hits if (lag := _lag(hit)) is not None]) and (
+        late := _late_check(pattern, lags, rules)
+    ):
+        checks.append(late)
+    return checks
+
+
+def _age_check(pattern: str, age: timedelta, rules: Sequence[Rule]) -> Check:
+    if age < -_AHEAD:
+        found = f"the newest event is {spoken(age)} ahead of our time: it is in no window until then"
+        return Check("events", pattern, "warning", found, "set the clocks of the hosts", names_of(rules))
+    found = f"the newest event is {spoken(age)} old"
+    seen_past = [rule for rule in rules if age > max(rule.look_back, _QUIET)]
+    if not seen_past:
+        return ok("events", pattern, found)
+    longest = max(rule.look_back for rule in seen_past)
+    remedy = "see whether events still come; `replay` searches a span that has passed"
+    text = f"{found}: further back than these rules look ({spoken(longest)})"
+    return Check("events", pattern, "warning", text, remedy, names_of(seen_past))
+
+
+def _late_check(pattern: str, lags: Sequence[timedelta], rules: Sequence[Rule]) -> Check | None:
+    """A warning if events arrive later than the windows of rules overlap; None if all is well."""
+    longest = max(lags)
+    if longest <= timedelta(0):
+        return None
+    missing = [rule for rule in rules if not rule.timestamp_override and longest > rule.look_back - rule.every]
+    found = (
+        f"of the newest {len(lags)} events the slowest arrived {spoken(longest)} after it happened, "
+        f"the median {spoken(timedelta(seconds=median(lag.total_seconds() for lag in lags)))}"
+    )
+    if not missing:
+        return ok("lag", pattern, found)
+    least = min(rule.look_back - rule.every for rule in missing)
+    remedy = '`timestamp_override = "event.ingested"` in the rules, or an earlier `from`'
+    text = f"{found}: later than windows overlap ({spoken(least)} at the least), so that events may be missed"
+    return Check("lag", pattern, "warning", text, remedy, names_of(missing))
+
+
+def _lag(hit: Mapping[str, Any]) -> timedelta | None:
+    """How long after an event it was ingested; None if that is not known."""
+    written = (hit.get("fields", {}).get("event.ingested") or [None])[0]
+    try:
+        ingested = datetime.fromisoformat(written)
+    except (TypeError, ValueError):
+        return None
+    happened = datetime.fromtimestamp(hit["sort"][0] / 1_000, UTC)
+    return (ingested if ingested.tzinfo else ingested.replace(tzinfo=UTC)) - happened
