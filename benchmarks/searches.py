@@ -41,7 +41,7 @@ def rule_set(name: str, folder: Path) -> RuleSet:
     load_seconds = time.process_time() - started
     rules = [rule for rule in loaded.rules if rule.language == "eql"]
     started = time.process_time()
-    problems = asyncio.run(FileSearch([]).prepare(rules))
+    problems = asyncio.run(FileSearch([folder]).prepare(rules))
     compile_seconds = time.process_time() - started
     bad = {problem.rule_id for problem in problems if problem.severity == "error"}
     return RuleSet(name, tuple(rule for rule in rules if rule.rule_id not in bad), load_seconds, compile_seconds)
