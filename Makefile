@@ -16,7 +16,7 @@ check:
 	$(BIN)ruff format --check .
 	$(BIN)ruff check .
 	$(BIN)mypy
-	$(PYTHON) -m pytest
+	$(PYTHON) -m pytest -n 3
 
 format:
 	$(BIN)ruff format .

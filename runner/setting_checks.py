@@ -111,9 +111,40 @@ def url(port: int | None) -> Callable[[object], str]:
     return address
 
 
+def listen_address(value: object) -> str:
+    """`host:port` to listen at, `[address]:port` for IPv6, or `off`; `*` is every address of the machine."""
+    text = str(value).strip()
+    if text.lower() == "off":
+        return "off"
+    host, _, port = text.rpartition(":")
+    name = host[1:-1] if host.startswith("[") and host.endswith("]") else host
+    is_name = bool(re.fullmatch(r"[A-Za-z0-9._-]+|\*", host)) or (name != host and ":" in name)
+    if not is_name or not re.fullmatch(r"[0-9]{1,5}", port) or int(port) > 65_535:
+        raise ValueError("expected host:port, such as 127.0.0.1:9722, or off")
+    return f"{'0.0.0.0' if host == '*' else host}:{int(port)}"
+
+
 def hosts(value: object) -> tuple[str, ...]:
     """The URLs of a cluster's nodes, from a list with commas."""
     return tuple(map(url(9200), items_of(",")(value)))
+
+
+def proxy(value: object) -> str:
+    """The URL of an HTTP proxy, `http://[user:password@]host[:port]`; `http://` may be left out."""
+    text = (value.get_secret_value() if isinstance(value, SecretStr) else str(value)).strip()
+    expected = "expected http://[user:password@]host:port"
+    try:
+        parts = urlsplit(text if "://" in text else f"http://{text}")
+        usable = parts.hostname and parts.port != 0 and not (parts.path.strip("/") or parts.query or parts.fragment)
+    except ValueError:
+        raise ValueError(expected) from None
+    if parts.scheme != "http":
+        # Only kinds that are known are named: what stands there otherwise may be anything, a password even.
+        kind = parts.scheme if parts.scheme in ("https", "socks4", "socks5", "socks5h") else "other"
+        raise ValueError(f"{expected}; {kind} proxies are not supported")
+    if not usable or re.search(r"[\s\\]", text):
+        raise ValueError(expected)
+    return parts.geturl().rstrip("/")
 
 
 def moment(value: object) -> datetime | Literal["latest"]:
@@ -183,6 +214,13 @@ def index_name(value: object) -> str:
     text = str(value).strip()
     if not re.fullmatch(r"[a-z0-9.][a-z0-9._-]{0,254}", text) or text in (".", ".."):
         raise ValueError("expected an index or alias name: lower-case letters, digits, '.', '_' and '-', no wildcard")
+    return text
+
+
+def instance_name(value: object) -> str:
+    """A name for one runner among several."""
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", text := str(value).strip()):
+        raise ValueError("expected up to 100 letters, digits, '.', '_' and '-'")
     return text
 
 

@@ -16,7 +16,7 @@ from io import StringIO
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, Literal
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from dotenv.parser import parse_stream
 from pydantic import BeforeValidator, Field, PrivateAttr, SecretStr, ValidationError
@@ -28,7 +28,9 @@ from runner.rules.folder import default_rules_path
 from runner.rules.near import did_you_mean, near_name
 from runner.windows import iso
 
-SECRETS = frozenset({"elasticsearch_password", "elasticsearch_api_key", "elasticsearch_bearer_token"})
+SECRETS = frozenset(
+    {"elasticsearch_password", "elasticsearch_api_key", "elasticsearch_bearer_token", "elasticsearch_proxy"}
+)
 """The fields whose value is never shown and that may be given as a file."""
 
 _FOREIGN = re.compile(
@@ -37,6 +39,7 @@ _FOREIGN = re.compile(
     r"RUNNER_(TEST_.*|REQUIRE_.*|OS|ARCH|NAME|TEMP|DEBUG|TOOL_CACHE|WORKSPACE|ENVIRONMENT|TRACKING_ID|USER|PERFLOG"
     r"|ALLOW_RUNASROOT|GROUP|LABELS|SERVICE_(HOST|PORT).*|PORT(_.*)?)"
 )
+_SECURITY_ALERTS = ".alerts-security.alerts-"
 _SECRET_BYTES = 64 * 1024  # far over any key or password; keeps a wrong path (a device, a log) from being read whole
 
 
@@ -79,20 +82,37 @@ class Settings(BaseSettings):
     elasticsearch_client_key: ReadableFile | None = None
     elasticsearch_verify_certs: Annotated[bool, BeforeValidator(checks.switch)] = True
     elasticsearch_request_timeout: Span = timedelta(seconds=30)
+    elasticsearch_compress: Annotated[bool, BeforeValidator(checks.switch)] = False
+    # A secret, as it may hold a password.
+    elasticsearch_proxy: Annotated[SecretStr | None, BeforeValidator(checks.proxy)] = None
 
     # Kibana and the indices that the runner writes
     space: Annotated[str, BeforeValidator(checks.space_id)] = "default"
     kibana_url: Annotated[str | None, BeforeValidator(checks.url(None))] = None
-    alerts_alias: IndexName = _named("rule-runner-alerts-{space}")
+    kibana_host: Annotated[str | None, BeforeValidator(checks.url(None))] = None
+    kibana_ca_certs: ReadableFile | None = None
+    alerts_as: Annotated[
+        Literal["own", "external", "security"], BeforeValidator(checks.choice_of("own", "external", "security"))
+    ] = "own"
+    alerts_alias: IndexName = Field(
+        default_factory=lambda known: alerts_name(known.get("alerts_as", "own"), known.get("space", "default"))
+    )
     runs_index: IndexName = _named("rule-runner-runs-{space}")
     state_index: IndexName = _named("rule-runner-state-{space}")
 
     # How it runs
     tick: Span = timedelta(seconds=10)
     concurrency: Annotated[int, BeforeValidator(checks.whole_number(1, 64))] = 4
+    workers: Annotated[int, BeforeValidator(checks.whole_number(1, 64))] = 1
     search_timeout: Span = timedelta(minutes=2)
+    runtime_fields: ReadableFile | None = None
     catch_up: Annotated[timedelta, BeforeValidator(checks.duration(timedelta(0), "6h or 7d"))] = timedelta(days=7)
+    lease: Annotated[timedelta, BeforeValidator(checks.duration(timedelta(seconds=3), "30s"))] = timedelta(seconds=30)
+    instance: Annotated[str | None, BeforeValidator(checks.instance_name)] = None
     on_cap: Annotated[Literal["carry", "drop"], BeforeValidator(checks.choice_of("carry", "drop"))] = "carry"
+
+    # Metrics and health
+    listen: Annotated[str, BeforeValidator(checks.listen_address)] = "127.0.0.1:9722"
 
     # Logs
     log_level: Annotated[
@@ -105,6 +125,16 @@ class Settings(BaseSettings):
 
     _places: dict[str, str] = PrivateAttr(default_factory=dict)
     _warnings: tuple[str, ...] = PrivateAttr(())
+
+    @property
+    def kibana_link(self) -> str | None:
+        """Kibana's address as a browser sees it, for links."""
+        return self.kibana_url or self.kibana_host
+
+    @property
+    def kibana_api(self) -> str | None:
+        """Kibana's address as the runner reaches it."""
+        return self.kibana_host or self.kibana_url
 
     @classmethod
     def settings_customise_sources(
@@ -129,7 +159,10 @@ class Settings(BaseSettings):
     def secrets(self) -> tuple[str, ...]:
         """The secret values that are set, in plain text, for the one use of keeping them out of the logs."""
         values = (getattr(self, name) for name in sorted(SECRETS))
-        return tuple(value.get_secret_value() for value in values if isinstance(value, SecretStr))
+        found = [value.get_secret_value() for value in values if isinstance(value, SecretStr)]
+        if self.elasticsearch_proxy is not None:
+            found.append(unquote(urlsplit(self.elasticsearch_proxy.get_secret_value()).password or ""))
+        return tuple(filter(None, found))
 
     def describe(self) -> str:
         """The settings in force, one `name = value (where from)` a line; secrets are masked."""
@@ -138,6 +171,20 @@ class Settings(BaseSettings):
             f"{name:<{width}} = {_shown(getattr(self, name))}  ({self._places.get(name, 'default')})"
             for name in type(self).model_fields
         )
+
+
+def alerts_name(alerts_as: str, space: str) -> str:
+    """What the alerts of a Kibana space are written to unless a setting says otherwise.
+
+    >>> alerts_name("own", "soc"), alerts_name("external", "soc-1"), alerts_name("security", "soc")
+    ('rule-runner-alerts-soc', 'logs-rule_runner.alerts-soc_1', '.alerts-security.alerts-soc')
+    """
+    if alerts_as == "security":
+        return f"{_SECURITY_ALERTS}{space}"
+    if alerts_as == "external":
+        # The third part of a data stream's name is its namespace, and a namespace has no `-`.
+        return f"logs-rule_runner.alerts-{space.replace('-', '_')}"
+    return f"rule-runner-alerts-{space}"
 
 
 def variables_for(field: str) -> tuple[str, ...]:
@@ -184,6 +231,7 @@ def load_settings(
     problems += _conflicts(given)
     try:
         settings = Settings(**{field: found.value for field, found in given.items()})  # type: ignore[arg-type]
+        problems += _misplaced(settings, given)
     except ValidationError as error:
         for detail in error.errors(include_url=False):
             field = str(detail["loc"][0])
@@ -277,6 +325,26 @@ def _conflicts(given: Mapping[str, _Given]) -> Iterator[str]:
         yield f"{hosts.place} and {cloud.place}: expected one of the two"
 
 
+def _misplaced(settings: Settings, given: Mapping[str, _Given]) -> Iterator[str]:
+    """Why alerts that are shown in the chosen way can not be where `alerts_alias` says."""
+    if (alias := given.get("alerts_alias")) is None:
+        return
+    name, mode = settings.alerts_alias, settings.alerts_as
+    if mode == "security" and name != (expected := alerts_name(mode, settings.space)):
+        yield f'{alias.place}: found "{name}", expected {expected} or nothing with RUNNER_ALERTS_AS=security'
+    if mode == "external" and not re.fullmatch(r"logs-[^-]+-[^-]+", name):
+        yield (
+            f'{alias.place}: found "{name}", expected logs-<dataset>-<namespace> with RUNNER_ALERTS_AS=external: '
+            "the Security app looks for external alerts there"
+        )
+    if mode == "own" and name.startswith((_SECURITY_ALERTS, ".internal.alerts-", "logs-")):
+        owner = "security" if name.startswith(".") else "external"
+        yield (
+            f'{alias.place}: found "{name}", expected another name, or RUNNER_ALERTS_AS={owner}: '
+            "indices of this name are Elastic's to set up"
+        )
+
+
 def _problem(field: str, given: _Given, message: str) -> str:
     """One line for a finding of the validation: place, what was found, what was expected."""
     if field not in Settings.model_fields:
@@ -312,6 +380,8 @@ def _doubts(settings: Settings) -> Iterator[str]:
         yield f"ELASTICSEARCH_HOSTS: credentials travel unencrypted to {', '.join(open_hosts)}; https is safer"
     if settings.elasticsearch_hosts and not settings.elasticsearch_verify_certs:
         yield "ELASTICSEARCH_VERIFY_CERTS: certificates are not checked; a CA file or a fingerprint is safer"
+    if settings.alerts_as != "own" and not (settings.elasticsearch_hosts or settings.elasticsearch_cloud_id):
+        yield f"RUNNER_ALERTS_AS: {settings.alerts_as} is without effect, as no cluster is set: alerts go to a file"
 
 
 def _is_loopback(host: str) -> bool:

@@ -118,7 +118,16 @@ def test_every_setting_is_explained() -> None:
 def test_documented_defaults_are_the_defaults() -> None:
     examples = documented()
     # These have no default that could be shown: what is shown is an example.
-    examples_only = {"events", "rules", "now", "kibana_url"}
+    examples_only = {
+        "events",
+        "rules",
+        "now",
+        "kibana_url",
+        "kibana_host",
+        "kibana_ca_certs",
+        "runtime_fields",
+        "instance",
+    }
     fields = {
         field
         for field in Settings.model_fields
@@ -175,7 +184,7 @@ def test_compose_images_are_pinned_and_ports_are_local() -> None:
     for image in images:
         assert image.endswith(runner.__version__) or "${STACK_VERSION" in image, image
     ports = re.findall(r"^\s*ports: (.+)$", COMPOSE, re.MULTILINE)
-    assert len(ports) == 2
+    assert len(ports) == 4  # Elasticsearch, Kibana, and the metrics of the runner in either profile
     assert all(port.startswith('["127.0.0.1:') for port in ports)
 
 
@@ -190,7 +199,7 @@ def test_compose_hands_the_runner_every_setting_that_a_container_can_use() -> No
 @pytest.mark.parametrize(
     ("profile", "services"),
     [
-        ("stack", {"certs", "elasticsearch", "users", "kibana", "setup", "runner"}),
+        ("stack", {"certs", "elasticsearch", "users", "kibana", "setup", "kibana-objects", "runner"}),
         ("existing", {"runner-existing"}),
     ],
 )

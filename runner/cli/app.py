@@ -47,6 +47,7 @@ app.command("search")(commands.search)
 app.command("replay")(commands.replay)
 app.add_typer(commands.alerts, name="alerts")
 app.command("status")(commands.status)
+app.command("doctor")(commands.doctor)
 app.command("setup")(commands.setup)
 app.command("sample")(commands.sample)
 

@@ -24,9 +24,13 @@ def run(
     tick: Annotated[
         str | None, typer.Option("--tick", metavar="TIME", help="How often to look for what is due, e.g. 10s.")
     ] = None,
+    listen: Annotated[
+        str | None,
+        typer.Option("--listen", metavar="HOST:PORT|off", help="Where to serve /metrics, /healthz and /readyz."),
+    ] = None,
 ) -> int:
     """The service: every rule on its schedule, until it is stopped (SIGTERM or Ctrl-C finish the window in hand)."""
-    settings = read_settings(events=events, rules=rules, state=state, tick=tick)
+    settings = read_settings(events=events, rules=rules, state=state, tick=tick, listen=listen)
     from runner.cli import serving
 
     return serving.run(settings)
@@ -37,10 +41,11 @@ def once(
     rules: options.Rules = None,
     state: options.State = None,
     now: options.Now = None,
+    workers: options.Workers = None,
     output: options.Output = None,
 ) -> int:
     """One run of every due rule, then exit: for cron, for CI and for a first look."""
-    settings = read_settings(events=events, rules=rules, state=state, now=now, output=output)
+    settings = read_settings(events=events, rules=rules, state=state, now=now, workers=workers, output=output)
     from runner.cli import running
 
     return running.once(settings)
@@ -54,15 +59,27 @@ def replay(
         str | None, typer.Option("--from", metavar="TIME", help="Where the span begins: ISO or date math.")
     ] = None,
     end: Annotated[str | None, typer.Option("--to", metavar="TIME", help="Where it ends.")] = None,
+    rule: Annotated[
+        list[str] | None, typer.Option("--rule", metavar="RULE_ID", help="Only this rule. May be repeated.")
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Write nothing; show what would be found.")] = False,
+    restart: Annotated[
+        bool, typer.Option("--restart", help="Begin anew where an interrupted replay would go on.")
+    ] = False,
+    workers: options.Workers = None,
     output: options.Output = None,
 ) -> int:
-    """Search a past span, window by window, as a service would have; of files all of their time, if none is named."""
-    settings = read_settings(events=events, rules=rules, state=state, output=output)
+    """Search a past span, window by window, as a service would have; of files all of their time, if none is named.
+
+    One that was interrupted goes on where it was when it is called with the same events, rules and span again. What is
+    searched counts as searched: it closes gaps that are older than RUNNER_CATCH_UP.
+    """
+    settings = read_settings(events=events, rules=rules, state=state, workers=workers, output=output)
     from runner.cli import replaying
     from runner.cli.options import read_moment
 
-    return replaying.replay_span(settings, read_moment(start), read_moment(end), dry_run=dry_run)
+    wanted = replaying.Wanted(read_moment(start), read_moment(end), tuple(rule or ()), dry_run, restart)
+    return replaying.replay_span(settings, wanted)
 
 
 def check(
@@ -93,7 +110,7 @@ def test(
     ] = False,
     output: options.Output = None,
 ) -> int:
-    """Run the tests of rules: sample events and the alerts that are expected of them, in NAME.test.toml beside NAME.toml."""
+    """Run the tests of rules: events and the alerts expected of them, in NAME.test.toml beside NAME.toml."""
     settings = read_settings(rules=[*(paths or ()), *(rules or ())] or None, output=output)
     from runner.cli import testing
 
@@ -243,6 +260,9 @@ def status(
             "else say why and exit 1.",
         ),
     ] = False,
+    gaps: Annotated[
+        bool, typer.Option("--gaps", help="Instead: every span that was not searched to the end, and why.")
+    ] = False,
 ) -> int:
     """Per rule: the last window, its outcome and counts, how far it was searched, and what is owed."""
     settings = read_settings(rules=rules, state=state, output=output)
@@ -252,7 +272,19 @@ def status(
         return health.check(settings)
     from runner.cli import standing
 
-    return standing.status(settings)
+    return standing.gaps(settings) if gaps else standing.status(settings)
+
+
+def doctor(
+    events: options.Events = None,
+    rules: options.Rules = None,
+    output: options.Output = None,
+) -> int:
+    """Look at everything and change nothing: hosts, privileges, indices, fields; what is missing for which rule."""
+    settings = read_settings(events=events, rules=rules, output=output)
+    from runner.cli import doctoring
+
+    return doctoring.doctor(settings)
 
 
 def setup(
@@ -260,13 +292,33 @@ def setup(
         bool, typer.Option("--print", help="Print what would be created, as JSON, and change nothing.")
     ] = False,
     roles: Annotated[bool, typer.Option("--roles/--no-roles", help="Create the runner's roles, too.")] = False,
+    kibana: Annotated[
+        bool,
+        typer.Option("--kibana/--no-kibana", help="Where Kibana is set, install data views, search and dashboard."),
+    ] = True,
+    replace_kibana_objects: Annotated[
+        bool, typer.Option("--replace-kibana-objects", help="Put ours in the place of those that were edited there.")
+    ] = False,
+    kibana_objects: Annotated[
+        str | None,
+        typer.Option(
+            "--kibana-objects",
+            metavar="FILE",
+            help="Instead: write the objects for Kibana as NDJSON, or to - , to import them by hand.",
+        ),
+    ] = None,
+    alerts_as: options.AlertsAs = None,
     rules: options.Rules = None,
 ) -> int:
-    """Create index templates, the alerts index with its alias, and state indices; safe to repeat."""
-    settings = read_settings(rules=rules)
+    """Create index templates, the alerts index with its alias, state indices, Kibana objects; safe to repeat."""
+    settings = read_settings(rules=rules, alerts_as=alerts_as)
     from runner.cli import setting_up
 
-    return setting_up.print_objects(settings) if print_only else setting_up.install(settings, roles=roles)
+    if print_only:
+        return setting_up.print_objects(settings)
+    if kibana_objects is not None:
+        return setting_up.write_kibana_objects(settings, kibana_objects)
+    return setting_up.install(settings, roles=roles, kibana=kibana, replace=replace_kibana_objects)
 
 
 def sample(

@@ -31,7 +31,7 @@ from runner.cli.console import err as stderr
 from runner.cli.exits import ExitCode
 from runner.cli.places import require_rule_paths
 from runner.cli.signals import on_signals
-from runner.cli.wiring import Opened, opened
+from runner.cli.wiring import Opened, alone, opened
 from runner.clock import Clock, FakeClock, SystemClock
 from runner.errors import SettingsError
 from runner.events.read import EVENT_FILES
@@ -39,7 +39,7 @@ from runner.report import RuleRun
 from runner.rules.load import LoadedRules
 from runner.rules.rule import Rule
 from runner.search.search import SearchRequest
-from runner.service import ActiveRules, load_active, requests_at, requests_before, requests_due
+from runner.service import ActiveRules, known_states, load_active, requests_at, requests_before, requests_due
 from runner.settings import Settings
 from runner.store.store import AlertFilter, StoredAlert
 from runner.telemetry import configure_logging
@@ -60,7 +60,7 @@ async def _once(settings: Settings) -> ExitCode:
     on_signals(stopping.set)
     total: list[int] = []
     with progress_bar("reading events", lambda: total[0]) as advance:
-        async with opened(settings, progress=advance) as tools:
+        async with opened(settings, progress=advance) as tools, alone(tools, enough=stopping.is_set):
             if tools.files is not None:
                 total.append(tools.files.bytes_to_read())  # says at once what cannot be read at all
             clock = await _clock(tools)
@@ -97,8 +97,13 @@ async def _requests(tools: Opened, active: ActiveRules, now: datetime) -> list[S
         current = requests_at(active.rules, now, schedule)
         if tools.settings.now is not None or not all(Path(path).is_dir() for path in tools.settings.events):
             return current
-        return [*current, *requests_before(current, await tools.store.read(), schedule)]
-    return requests_due(active.rules, await tools.store.read(), now, schedule=schedule)
+        states = await known_states(tools.store, active, now, schedule=schedule)
+        return [*current, *requests_before(current, states, schedule)]
+    if tools.settings.now is not None:
+        return requests_due(active.rules, await tools.store.read(), now, schedule=schedule)
+    return requests_due(
+        active.rules, await known_states(tools.store, active, now, schedule=schedule), now, schedule=schedule
+    )
 
 
 async def _until(runs: AsyncGenerator[RuleRun, None], stopping: asyncio.Event, asked: int) -> AsyncIterator[RuleRun]:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
 from runner.alerts.build import AlertContext
 from runner.alerts.source_fields import FieldTypes
-from runner.cli.places import NO_SOURCE, has_cluster
+from runner.cli.places import NO_SOURCE, has_cluster, kibana_names
 from runner.clock import Clock
 from runner.errors import SettingsError
 from runner.events.read import Progress
@@ -19,12 +19,17 @@ from runner.schedule import Schedule
 from runner.search.files import FileSearch
 from runner.search.search import Search
 from runner.settings import Settings
+from runner.store.file_lock import FileLock
+from runner.store.leases import EveryRule, Leases
 from runner.store.memory import MemoryStore
 from runner.store.sqlite import SqliteStore
-from runner.store.store import AlertStore, Ledger
+from runner.store.store import AlertStore, Ledger, RunLog
+
+PATIENCE_S = 60.0
+"""How long `run` and `once` wait for a `once` that works with the same state file."""
 
 
-class Store(AlertStore, Ledger, Protocol):
+class Store(AlertStore, Ledger, RunLog, Protocol):
     """A place for alerts and state in one."""
 
     async def close(self) -> None: ...
@@ -47,17 +52,45 @@ class Opened:
     def schedule(self) -> Schedule:
         return Schedule(together=self.files is not None, horizon=self.settings.catch_up)
 
+    @property
+    def is_shared(self) -> bool:
+        """Whether several runners may work with the same store at a time."""
+        return has_cluster(self.settings)
+
+    def lock(self, command: str) -> FileLock:
+        """The lock of the state file, for a process that does `command`; not locked yet."""
+        return FileLock(self.settings.state, command)
+
+    def leases(self, clock: Clock) -> Leases:
+        """Who else works with the same store, and on which rules."""
+        if isinstance(self.store, MemoryStore):
+            return EveryRule()
+        if not self.is_shared:
+            return self.lock("run")
+        from runner.cli.cluster import elasticsearch_leases
+
+        return elasticsearch_leases(self.settings, self.store, clock)
+
     def execution(self, clock: Clock) -> Execution:
         settings = self.settings
         context = AlertContext(
             now=clock.now(),
             execution_id="",
             space=settings.space,
-            kibana_url=settings.kibana_url,
+            kibana_url=settings.kibana_link,
             alias=settings.alerts_alias if has_cluster(settings) else "",
+            data_view=_data_view(settings),
+            is_external=settings.alerts_as == "external" and has_cluster(settings),
             types=FieldTypes.of(shipped_schema()),
         )
         return Execution(self.search, self.store, self.store, clock=clock.now, context=context, on_cap=settings.on_cap)
+
+
+def _data_view(settings: Settings) -> str:
+    """The data view in which Discover shows the alerts; "" where Security's own table shows them."""
+    if not has_cluster(settings) or settings.alerts_as == "security":
+        return ""
+    return kibana_names(settings).alerts_view
 
 
 @asynccontextmanager
@@ -71,7 +104,11 @@ async def opened(
     if not settings.events and not has_cluster(settings):
         raise SettingsError(NO_SOURCE)
     async with AsyncExitStack() as closing:
-        files = FileSearch(settings.events, live=live, progress=progress) if settings.events else None
+        files = (
+            FileSearch(settings.events, live=live, progress=progress, workers=settings.workers)
+            if settings.events
+            else None
+        )
         if files is not None:
             closing.push_async_callback(files.close)
         if has_cluster(settings):
@@ -86,6 +123,23 @@ async def opened(
             store = MemoryStore() if dry_run else SqliteStore(settings.state)
             closing.push_async_callback(store.close)
             yield Opened(settings, store, files)
+
+
+@asynccontextmanager
+async def alone(tools: Opened, *, enough: Callable[[], bool]) -> AsyncIterator[None]:
+    """`once` while no other works with the state file; in a cluster there is no need to be alone.
+
+    Another `once` is waited for, unless `enough`; raises HeldError if it takes too long, or if a service is at work.
+    """
+    if tools.is_shared:
+        yield
+        return
+    lock = tools.lock("once")
+    await lock.wait_for("once", seconds=PATIENCE_S, enough=enough)
+    try:
+        yield
+    finally:
+        await lock.release()
 
 
 @asynccontextmanager
