@@ -24,10 +24,7 @@ def run(
     tick: Annotated[
         str | None, typer.Option("--tick", metavar="TIME", help="How often to look for what is due, e.g. 10s.")
     ] = None,
-    listen: Annotated[
-        str | None,
-        typer.Option("--listen", metavar="HOST:PORT|off", help="Where to serve /metrics, /healthz and /readyz."),
-    ] = None,
+    listen: options.Listen = None,
 ) -> int:
     """The service: every rule on its schedule, until it is stopped (SIGTERM or Ctrl-C finish the window in hand)."""
     settings = read_settings(events=events, rules=rules, state=state, tick=tick, listen=listen)
@@ -42,10 +39,17 @@ def once(
     state: options.State = None,
     now: options.Now = None,
     workers: options.Workers = None,
+    listen: options.Listen = None,
     output: options.Output = None,
 ) -> int:
     """One run of every due rule, then exit: for cron, for CI and for a first look."""
-    settings = read_settings(events=events, rules=rules, state=state, now=now, workers=workers, output=output)
+    settings = read_settings(
+        events=events, rules=rules, state=state, now=now, workers=workers, listen=listen, output=output
+    )
+    if listen is not None:  # and not for RUNNER_LISTEN, which is for the service beside it
+        from runner.cli import watching
+
+        return watching.once(settings)
     from runner.cli import running
 
     return running.once(settings)

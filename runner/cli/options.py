@@ -38,6 +38,10 @@ Workers = Annotated[
     int | None,
     typer.Option("--workers", metavar="N", help="How many processes search large event files (1 GiB or more)."),
 ]
+Listen = Annotated[
+    str | None,
+    typer.Option("--listen", metavar="HOST:PORT|off", help="Where to serve /metrics, /healthz and /readyz meanwhile."),
+]
 Output = Annotated[str | None, typer.Option("--output", "-o", metavar="table|json", help="How to print the result.")]
 AlertsAs = Annotated[
     str | None,

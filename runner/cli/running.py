@@ -34,10 +34,12 @@ from runner.cli.signals import on_signals
 from runner.cli.wiring import Opened, alone, opened
 from runner.clock import Clock, FakeClock, SystemClock
 from runner.errors import SettingsError
-from runner.events.read import EVENT_FILES
+from runner.events.read import EVENT_FILES, Progress
+from runner.execution import Execution
 from runner.report import RuleRun
 from runner.rules.load import LoadedRules
 from runner.rules.rule import Rule
+from runner.schedule import Schedule
 from runner.search.search import SearchRequest
 from runner.service import ActiveRules, known_states, load_active, requests_at, requests_before, requests_due
 from runner.settings import Settings
@@ -48,26 +50,50 @@ from runner.windows import Window, from_nanoseconds
 _SHOWN_ALERTS = 20
 
 
-def once(settings: Settings) -> ExitCode:
-    """Run every due rule once and print what was done."""
+class Watch:
+    """Is told what a single run does. This one passes on nothing; another may show it."""
+
+    def reading(self, advance: Progress) -> Progress:
+        """The progress of reading, as it is to be reported."""
+        return advance
+
+    def begin(self, active: ActiveRules, schedule: Schedule) -> None:
+        """The rules are loaded, and the store has answered."""
+
+    def observed(self, execution: Execution) -> Execution:
+        """The execution, as it is to be run."""
+        return execution
+
+    def note(self, run: RuleRun) -> None:
+        """A run is done."""
+
+
+def once(settings: Settings, watch: Watch | None = None) -> ExitCode:
+    """Run every due rule once and print what was done; the `watch` is told of it meanwhile."""
     configure_logging(settings, stream=sys.stderr, color=may_color())
     require_rule_paths(settings)
-    return asyncio.run(_once(settings))
+    return asyncio.run(_once(settings, watch or Watch()))
 
 
-async def _once(settings: Settings) -> ExitCode:
+async def _once(settings: Settings, watch: Watch) -> ExitCode:
     stopping = asyncio.Event()
     on_signals(stopping.set)
     total: list[int] = []
-    with progress_bar("reading events", lambda: total[0]) as advance:
-        async with opened(settings, progress=advance) as tools, alone(tools, enough=stopping.is_set):
+    with progress_bar("reading events", lambda: total[0], shown=bool(settings.events)) as advance:
+        progress = watch.reading(advance)
+        async with opened(settings, progress=progress) as tools, alone(tools, enough=stopping.is_set):
             if tools.files is not None:
                 total.append(tools.files.bytes_to_read())  # says at once what cannot be read at all
             clock = await _clock(tools)
             active = await load_active(settings.rules, tools.search)
             _require_rules(active, settings)
             requests = await _requests(tools, active, clock.now())
-            runs = [run async for run in _until(tools.execution(clock).run(requests), stopping, len(requests))]
+            watch.begin(active, replace(tools.schedule, reaches=active.reaches))
+            execution = watch.observed(tools.execution(clock))
+            runs = []
+            async for run in _until(execution.run(requests), stopping, len(requests)):
+                runs.append(run)
+                watch.note(run)
             alerts = await _created(tools, runs)
     return _report(settings, tools, active, runs=runs, alerts=alerts, now=clock.now(), asked=len(requests))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import os
 import re
 import socket
 import subprocess
@@ -83,6 +84,21 @@ def test_a_running_service_shows_what_it_does(rules: Path) -> None:
         assert runs is not None and int(runs[1]) >= 1
         assert b"rule_runner_leases_held 1.0" in page and b"process_cpu_seconds_total" in page
         started.terminate()
+        assert started.wait() == 0
+    with pytest.raises(ConnectionRefusedError):
+        get(port, "/healthz")
+
+
+def test_a_single_run_shows_what_it_does_while_it_lasts_if_it_is_told_to(rules: Path) -> None:
+    pipe = rules.parent / "events.pipe"
+    os.mkfifo(pipe)
+    command = ["-m", "runner", "once", "--rules", str(rules), "--events", str(pipe), "--listen", f"{HOST}:0"]
+    with process(*command, folder=rules.parent) as started:
+        port = port_of(started)
+        with pipe.open("wb") as events:  # the run lasts until there are no more of them
+            assert get(port, "/healthz")[0] == 200
+            assert b"rule_runner_build_info" in get(port, "/metrics")[1]
+            events.write(b'{"@timestamp": "2026-03-02T10:00:00Z", "process": {"name": "nc"}}\n')
         assert started.wait() == 0
     with pytest.raises(ConnectionRefusedError):
         get(port, "/healthz")
