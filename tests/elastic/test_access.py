@@ -16,22 +16,12 @@ import pytest
 from elasticsearch import Elasticsearch
 
 import runner
-from runner.elastic import Connection, Elastic, Retry, open_client
+from runner.elastic import Connection, open_client
 from runner.errors import AccessError, ClusterError, RunnerError, SettingsError, UnreachableError
 from tests.elastic.forward_proxy import forward_proxy
+from tests.elastic.opened import opened
 from tests.elastic.tls import Authority, tls_before
 from tests.elasticsearch.proxy import EVERY, Proxy
-
-ONCE = Retry(attempts=1, first_wait=0.0, longest_wait=0.0)
-
-
-@asynccontextmanager
-async def opened(connection: Connection) -> AsyncIterator[Elastic]:
-    client = open_client(connection, retry=ONCE)
-    try:
-        yield client
-    finally:
-        await client.close()
 
 
 async def error(connection: Connection, kind: type[RunnerError] = UnreachableError) -> str:

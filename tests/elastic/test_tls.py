@@ -2,26 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 
-from runner.elastic import Connection, Elastic, Retry, open_client
+from runner.elastic import Connection, open_client
 from runner.errors import SettingsError, UnreachableError
+from tests.elastic.opened import opened
 from tests.elastic.tls import Authority, Certificate, encrypted, openssl_server, tls_before
-
-ONCE = Retry(attempts=1, first_wait=0.0, longest_wait=0.0)
-
-
-@asynccontextmanager
-async def opened(connection: Connection) -> AsyncIterator[Elastic]:
-    client = open_client(connection, retry=ONCE)
-    try:
-        yield client
-    finally:
-        await client.close()
 
 
 async def failure(connection: Connection) -> str:

@@ -123,12 +123,14 @@ def listed(items: Sequence[str], *, most: int = 3) -> st.SearchStrategy[str]:
     return st.lists(st.sampled_from(items), min_size=1, max_size=most).map(lambda found: f"({', '.join(found)})")
 
 
-def leaves() -> st.SearchStrategy[str]:
-    strings, numbers = st.sampled_from(STRING_FIELDS), st.sampled_from(NUMBER_FIELDS)
-    texts, patterns = [quoted(text) for text in TEXTS], [quoted(pattern) for pattern in PATTERNS]
+def common_leaves(
+    string_fields: Sequence[str], number_fields: Sequence[str], others: Sequence[str], *, more_texts: Sequence[str] = ()
+) -> st.SearchStrategy[str]:
+    """Conditions on fields of texts and of numbers, and whether any field, also one of the others, has a value."""
+    strings, numbers = st.sampled_from(string_fields), st.sampled_from(number_fields)
+    texts, patterns = [quoted(text) for text in (*TEXTS, *more_texts)], [quoted(pattern) for pattern in PATTERNS]
     text, tilde = st.sampled_from(texts), st.sampled_from(("", "~"))
-    dates = st.sampled_from(("d", "dn"))
-    every = st.sampled_from((*STRING_FIELDS, *NUMBER_FIELDS, "flag", "ip", "d", "dn", "p.name.text"))
+    every = st.sampled_from((*string_fields, *number_fields, *others))
     return st.one_of(
         st.builds("{} {} {}".format, strings, st.sampled_from(OPERATORS), text),
         st.builds("{} {} {}".format, strings, st.sampled_from(("in", "not in", "in~", "not in~")), listed(texts)),
@@ -145,10 +147,18 @@ def leaves() -> st.SearchStrategy[str]:
         st.builds("{} {} null".format, every, st.sampled_from(("==", "!="))),
         st.builds("length({}) {} {}".format, strings, st.sampled_from(OPERATORS), st.integers(0, 3)),
         st.builds("concat({}, {}) == {}".format, strings, strings, text),
-        st.builds("concat({}, {}) == null".format, strings, text),
-        st.builds("substring({}, 0, 1) : {}".format, strings, st.sampled_from(patterns)),
         st.builds("{} {} {}".format, numbers, st.sampled_from(OPERATORS), st.sampled_from(NUMBERS)),
         st.builds("{} {} {}".format, numbers, st.sampled_from(("in", "not in")), listed(NUMBERS)),
+    )
+
+
+def leaves() -> st.SearchStrategy[str]:
+    strings, numbers = st.sampled_from(STRING_FIELDS), st.sampled_from(NUMBER_FIELDS)
+    dates = st.sampled_from(("d", "dn"))
+    return st.one_of(
+        common_leaves(STRING_FIELDS, NUMBER_FIELDS, ("flag", "ip", "d", "dn", "p.name.text")),
+        st.builds("concat({}, {}) == null".format, strings, st.sampled_from(TEXTS).map(quoted)),
+        st.builds("substring({}, 0, 1) : {}".format, strings, st.sampled_from(PATTERNS).map(quoted)),
         st.builds("{} + {} {} {}".format, numbers, numbers, st.sampled_from(OPERATORS), st.sampled_from(NUMBERS[:6])),
         st.sampled_from(("flag", "not flag", "flag == true", "flag != false", "(flag or n > 1) == true")),
         st.builds("ip {} {}".format, st.sampled_from(OPERATORS), st.sampled_from(ADDRESSES).map(quoted)),

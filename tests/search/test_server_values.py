@@ -29,12 +29,9 @@ from tests.search.lab import NOON
 from tests.search.test_candidates import (
     ADDRESSES,
     DATES,
-    EXPRESSIONS,
-    NUMBERS,
     OPERATORS,
-    PATTERNS,
     TEXTS,
-    listed,
+    common_leaves,
     quoted,
     several,
 )
@@ -72,32 +69,13 @@ DATE_FIELDS = ("d", "rd", "format")
 
 
 def leaves() -> st.SearchStrategy[str]:
-    strings, numbers, dates = map(st.sampled_from, (STRING_FIELDS, NUMBER_FIELDS, DATE_FIELDS))
-    texts, patterns = [quoted(text) for text in (*TEXTS, "one", "ONE")], [quoted(pattern) for pattern in PATTERNS]
-    text, tilde = st.sampled_from(texts), st.sampled_from(("", "~"))
-    every = st.sampled_from((*STRING_FIELDS, *NUMBER_FIELDS, *DATE_FIELDS, "rb", "ri"))
+    dates = st.sampled_from(DATE_FIELDS)
     return st.one_of(
-        st.builds("{} {} {}".format, strings, st.sampled_from(OPERATORS), text),
-        st.builds("{} {} {}".format, strings, st.sampled_from(("in", "not in", "in~", "not in~")), listed(texts)),
-        st.builds("{} {} {}".format, strings, st.sampled_from((":", "like", "like~")), listed([*patterns, *texts])),
-        st.builds(
-            "{} {} {}".format,
-            strings,
-            st.sampled_from(("regex", "regex~")),
-            listed([f'"{expression}"' for expression in EXPRESSIONS], most=2),
-        ),
-        st.builds(
-            "{}{}({}, {})".format, st.sampled_from(("startsWith", "endsWith", "stringContains")), tilde, strings, text
-        ),
-        st.builds("{} {} null".format, every, st.sampled_from(("==", "!="))),
-        st.builds("length({}) {} {}".format, strings, st.sampled_from(OPERATORS), st.integers(0, 3)),
-        st.builds("concat({}, {}) == {}".format, strings, strings, text),
-        st.builds("{} {} {}".format, numbers, st.sampled_from(OPERATORS), st.sampled_from(NUMBERS)),
-        st.builds("{} {} {}".format, numbers, st.sampled_from(("in", "not in")), listed(NUMBERS)),
+        common_leaves(STRING_FIELDS, NUMBER_FIELDS, (*DATE_FIELDS, "rb", "ri"), more_texts=("one", "ONE")),
         st.builds("{} {} {}".format, dates, st.sampled_from(OPERATORS), st.sampled_from(DATES[:3]).map(quoted)),
         st.builds("cidrMatch({}, {})".format, st.sampled_from(("ri", "ip")), st.just('"10.0.0.0/30", "::/64"')),
         st.sampled_from(("rb", "not rb", "rb == false")),
-    )  # fmt: skip
+    )
 
 
 CONDITIONS = st.recursive(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
@@ -21,24 +21,9 @@ from runner.store.store import AlertFilter, Mark, WriteResult
 from runner.windows import Window, iso
 from tests.elasticsearch.node import Node
 from tests.elasticsearch.proxy import EVERY, Proxy
+from tests.store.conftest import store_in
 
 NOW = datetime(2026, 3, 2, 10, 5, 1, 204_567, tzinfo=UTC)
-
-
-@pytest.fixture
-async def client(eql_proxy: Proxy) -> AsyncIterator[Elastic]:
-    client = open_client(Connection(hosts=(eql_proxy.url,)), retry=Retry(first_wait=0.0, longest_wait=0.0))
-    yield client
-    await client.close()
-
-
-@pytest.fixture
-def store(client: Elastic, namespace: str) -> ElasticsearchStore:
-    return store_in(client, namespace)
-
-
-def store_in(client: Elastic, namespace: str) -> ElasticsearchStore:
-    return ElasticsearchStore(client, alias=f"{namespace}-alerts", runs=f"{namespace}-runs", state=f"{namespace}-state")
 
 
 def alert(

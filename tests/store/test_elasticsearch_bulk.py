@@ -2,30 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 
-from runner.connection import Connection
-from runner.elastic import Elastic, open_client
+from runner.elastic import Elastic
 from runner.errors import ClusterError, StoreError
 from runner.store.elasticsearch import ElasticsearchStore
-from runner.transport import Retry
 from tests.elasticsearch.proxy import EVERY, Proxy
-from tests.store.test_elasticsearch import alert, ask, find, store_in
-
-
-@pytest.fixture
-async def client(eql_proxy: Proxy) -> AsyncIterator[Elastic]:
-    client = open_client(Connection(hosts=(eql_proxy.url,)), retry=Retry(first_wait=0.0, longest_wait=0.0))
-    yield client
-    await client.close()
-
-
-@pytest.fixture
-def store(client: Elastic, namespace: str) -> ElasticsearchStore:
-    return store_in(client, namespace)
+from tests.store.test_elasticsearch import alert, ask, find
 
 
 async def test_a_disk_that_is_full_is_named_and_loses_nothing(

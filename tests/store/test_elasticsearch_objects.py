@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from runner.connection import Connection
-from runner.elastic import Elastic, open_client
+from runner.elastic import Elastic
 from runner.errors import StoreError
 from runner.store.elasticsearch import ElasticsearchStore
 from runner.store.elasticsearch_objects.mappings import alert_mappings, external_mappings, run_mappings
@@ -23,23 +22,11 @@ from runner.store.elasticsearch_objects.objects import (
     run_objects,
     state_index_body,
 )
-from runner.transport import Retry
 from tests.elasticsearch.proxy import Proxy
-from tests.store.test_elasticsearch import alert, ask, find, run, store_in
+from tests.store.conftest import store_in
+from tests.store.test_elasticsearch import alert, ask, find, run
 
 FIELD_TYPES = Path(__file__).parents[3] / "shared" / "reference" / "field-types.csv"
-
-
-@pytest.fixture
-async def client(eql_proxy: Proxy) -> AsyncIterator[Elastic]:
-    client = open_client(Connection(hosts=(eql_proxy.url,)), retry=Retry(first_wait=0.0, longest_wait=0.0))
-    yield client
-    await client.close()
-
-
-@pytest.fixture
-def store(client: Elastic, namespace: str) -> ElasticsearchStore:
-    return store_in(client, namespace)
 
 
 def fields_of(mapping: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Mapping[str, Any]]]:

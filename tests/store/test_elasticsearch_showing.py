@@ -28,13 +28,6 @@ WAYS = get_args(AlertsAs)
 
 
 @pytest.fixture
-async def client(eql_proxy: Proxy) -> AsyncIterator[Elastic]:
-    client = open_client(Connection(hosts=(eql_proxy.url,)), retry=Retry(first_wait=0.0, longest_wait=0.0))
-    yield client
-    await client.close()
-
-
-@pytest.fixture
 async def patient(elasticsearch_url: str) -> AsyncIterator[Elastic]:
     """One that waits between attempts: a new index can not be searched in its first moments."""
     client = open_client(Connection(hosts=(elasticsearch_url,)), retry=Retry(attempts=12, longest_wait=1.0))

@@ -1,0 +1,29 @@
+"""A store in Elasticsearch, and its client, which does not wait between attempts."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from runner.connection import Connection
+from runner.elastic import Elastic, open_client
+from runner.store.elasticsearch import ElasticsearchStore
+from runner.transport import Retry
+from tests.elasticsearch.proxy import Proxy
+
+
+@pytest.fixture
+async def client(eql_proxy: Proxy) -> AsyncIterator[Elastic]:
+    client = open_client(Connection(hosts=(eql_proxy.url,)), retry=Retry(first_wait=0.0, longest_wait=0.0))
+    yield client
+    await client.close()
+
+
+@pytest.fixture
+def store(client: Elastic, namespace: str) -> ElasticsearchStore:
+    return store_in(client, namespace)
+
+
+def store_in(client: Elastic, namespace: str) -> ElasticsearchStore:
+    return ElasticsearchStore(client, alias=f"{namespace}-alerts", runs=f"{namespace}-runs", state=f"{namespace}-state")
