@@ -130,12 +130,12 @@ def moment(value: object) -> str:
 
 
 @contextmanager
-def progress_bar(text: str, total: Callable[[], int]) -> Iterator[Callable[[int], None]]:
+def progress_bar(text: str, total: Callable[[], int], *, shown: bool = True) -> Iterator[Callable[[int], None]]:
     """A progress bar over bytes on stderr, shown only where stderr is a terminal; yields the function to advance it.
 
     `total` is asked for when the first bytes have been read. A further pass over the same bytes starts the bar anew.
     """
-    if not sys.stderr.isatty():
+    if not shown or not sys.stderr.isatty():
         yield lambda count: None
         return
     columns = (

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -12,7 +12,7 @@ from runner.doctor.reach import Now
 from runner.elastic import Elastic
 from runner.errors import AccessError, ClusterError
 from runner.rules.rule import Rule
-from runner.search.findings import is_remote
+from runner.search.findings import local_patterns
 from runner.store.elasticsearch_objects.objects import StoreNames, role_bodies
 from runner.transport import Call
 
@@ -96,12 +96,6 @@ async def look_at_privileges(client: Elastic, rules: Sequence[Rule], names: Stor
     else:
         checks.append(ok("privilege", "set up", "may create and change the runner's templates, indices and aliases"))
     return Access(tuple(checks), lacks_for_setup=lacks)
-
-
-def local_patterns(patterns: Iterable[str]) -> tuple[str, ...]:
-    """The patterns of this cluster that add something: not those of remote clusters, nor what they leave out."""
-    every = [part.strip() for given in patterns for part in given.split(",")]
-    return tuple(name for name in every if name and not name.startswith("-") and not is_remote(name))
 
 
 def _reading_checks(lacking: _Lacking, rules: Sequence[Rule], patterns: Sequence[str]) -> list[Check]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from runner.doctor.access import Access, local_patterns, look_at_identity, look_at_privileges
+from runner.doctor.access import Access, look_at_identity, look_at_privileges
 from runner.doctor.checks import Check, guarded
 from runner.doctor.indices import look_at_events, look_at_fields, look_at_indices
 from runner.doctor.limit import Limit
@@ -23,6 +23,7 @@ from runner.doctor.setup import look_at_setup
 from runner.elastic import Elastic
 from runner.errors import AccessError, RunnerError
 from runner.rules.rule import Rule
+from runner.search.findings import local_patterns
 from runner.store.elasticsearch_objects.objects import StoreNames
 
 _AT_A_TIME = 8

@@ -9,7 +9,6 @@ from fnmatch import fnmatchcase
 from statistics import median
 from typing import Any
 
-from runner.doctor.access import local_patterns
 from runner.doctor.checks import Check, Outcome, counted, guarded, names_of, ok, spoken
 from runner.doctor.limit import Limit
 from runner.doctor.reach import Now
@@ -19,7 +18,7 @@ from runner.events.schema import Schema
 from runner.rules.rule import Rule
 from runner.search.field_types import FieldTypeCache
 from runner.search.files import compile_rule
-from runner.search.findings import is_remote, left_out
+from runner.search.findings import is_remote, left_out, local_patterns
 from runner.transport import Call, targets_part
 
 _UNKNOWN = re.compile(r"Unknown column \[([^\]]+)\]")
@@ -46,6 +45,9 @@ async def look_at_indices(
         own = local_patterns(rule.index)
         if not any(map(is_remote, rule.index)) and not there.union(unknown).intersection(own):
             blind.setdefault(tuple(sorted(rule.index)), []).append(rule)
+    # What is a problem below is not fine as well.
+    alone = {index[0] for index in blind if len(index) == 1}
+    checks = [check for check in checks if check.found != _NOTHING or check.subject not in alone]
     remedy = "ship events there, or correct `index` in the rules, or turn them off"
     checks += [
         Check(

@@ -13,7 +13,7 @@ from typing import Literal
 import orjson
 
 from runner.alerts.build import AlertContext
-from runner.alerts.source_fields import FieldTypes
+from runner.alerts.source_fields import FieldTypes, value_at
 from runner.errors import Problem, RunnerError
 from runner.events.schema import Schema, shipped_schema
 from runner.execution import Execution, size_for
@@ -116,7 +116,13 @@ async def _messages(case: RuleCase, rule: Rule) -> tuple[str, ...]:
 
 def _reasons(rule: Rule, missing: ExpectedAlert, case: RuleCase, *, now_ns: int) -> tuple[str, ...]:
     program, _ = compile_rule(rule, Schema(shipped_schema().fields, lenient=True))
-    return reasons(program.plan, missing, case.documents(), now_ns=now_ns) if program is not None else ()
+    documents = case.documents()
+    if not case.test.files:
+        ids = {str(value_at(document, "event.id")) for document in documents}
+        unknown = tuple(f"no event of this test has the event.id {name}" for name in missing.events if name not in ids)
+        if unknown:
+            return unknown
+    return reasons(program.plan, missing, documents, now_ns=now_ns) if program is not None else ()
 
 
 async def _made(bench: _Bench, now: datetime | None) -> tuple[Window, list[MadeAlert]]:
@@ -127,6 +133,10 @@ async def _made(bench: _Bench, now: datetime | None) -> tuple[Window, list[MadeA
         raise CannotRunError("; ".join(report.warnings()))
     if newest is None or report.oldest_ns is None:
         raise CannotRunError("no event has a readable @timestamp")
+    if report.untimed:
+        # Such an event is in no window: a test that expects no alert would pass because of it.
+        count = "1 event has" if report.untimed == 1 else f"{report.untimed:,} events have"
+        raise CannotRunError(f"{count} no readable @timestamp, so that no window holds them")
     if now is None:
         # All of the time, and beyond it as far as a match could reach: what rests on an absence is settled, too.
         reach = bench.reach.maxspan

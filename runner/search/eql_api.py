@@ -19,6 +19,7 @@ from runner.elastic import Elastic
 from runner.errors import ClusterError, Problem, RunnerError, SearchError, UnreachableError
 from runner.rules.rule import Rule
 from runner.search.findings import PLACE, is_remote, left_out, query_error, subject_of, unreadable_indices
+from runner.search.no_index import no_index
 from runner.search.request_body import asked_fields, range_filter, rule_filter, timestamps_of
 from runner.search.search import Hit, Match, SearchRequest, SearchResult, Unreachable
 from runner.windows import Window
@@ -133,8 +134,7 @@ class EqlApiSearch:
             answer = await self._answer(request, size, deadline=deadline)
         except ClusterError as error:
             if _no_index(error):
-                warning = f"no index matches {', '.join(request.rule.index)}: nothing was searched"
-                return SearchResult(request, warnings=(warning,))
+                return SearchResult(request, warnings=(await no_index(self._client, request.rule.index),))
             raise _search_error(error, request.rule) from None
         if trouble := left_out(answer) or await self._away(request.rule, deadline):
             raise SearchError(f"{subject_of(request.rule)}: {trouble}", rule_id=request.rule.rule_id)

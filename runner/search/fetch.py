@@ -24,6 +24,7 @@ from runner.search.candidate_pass import Asked, CandidatePass
 from runner.search.candidates import filters_for
 from runner.search.field_types import FieldTypeCache, FieldTypes
 from runner.search.findings import query_error, subject_of
+from runner.search.no_index import no_index
 from runner.search.point import PassOptions, PassTimeoutError, PointLostError, RemoteLostError
 from runner.search.request_body import timestamps_of
 from runner.search.search import SearchRequest, SearchResult, Unreachable
@@ -179,7 +180,7 @@ class FetchSearch:
         deadline = asyncio.get_running_loop().time() + self._options.timeout
         types = await self._types.types(patterns, deadline=deadline)
         if not types.indices:
-            warning = f"no index matches {', '.join(patterns)}: nothing was searched"
+            warning = await no_index(self._client, patterns)
             return _Outcome(tuple(SearchResult(request, warnings=(warning,)) for request in unit.requests))
         asked: list[Asked] = []
         results: list[SearchResult] = []

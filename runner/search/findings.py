@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from runner.elastic import reason_of
@@ -68,6 +68,12 @@ def is_remote(pattern: str) -> bool:
     (True, False)
     """
     return ":" in pattern and not pattern.startswith(("<", "-<"))
+
+
+def local_patterns(patterns: Iterable[str]) -> tuple[str, ...]:
+    """The patterns of this cluster that add something: not those of remote clusters, nor what they leave out."""
+    every = [part.strip() for given in patterns for part in given.split(",")]
+    return tuple(name for name in every if name and not name.startswith("-") and not is_remote(name))
 
 
 def query_error(reason: str, rule: Rule) -> SearchError:

@@ -213,3 +213,26 @@ def test_expected_alerts_are_paired_so_that_as_few_as_possible_are_left() -> Non
         "the alert of the events a differs: it was expected more than once",
         "not expected: the alert of the events b",
     ]
+
+
+def test_an_event_without_a_time_is_an_error_as_it_is_in_no_window(command: Command, write: Write) -> None:
+    untimed = STARTED.replace("@timestamp", "@timestmp").replace("e1", "e2")
+    write("nc.test.toml", f'[[test]]\nname = "t"\nalerts = 1\n{STARTED}{untimed}')
+    answer = command("test", ".")
+    assert answer.code == 1
+    assert "1 event has no readable @timestamp" in answer.out
+
+
+def test_an_id_that_no_event_has_is_named(command: Command, write: Write) -> None:
+    write("nc.test.toml", f'[[test]]\nname = "t"\n[[test.alert]]\nevents = ["e9"]\n{STARTED}')
+    answer = command("test", ".")
+    assert answer.code == 1
+    assert "no event of this test has the event.id e9" in answer.out
+
+
+def test_one_mistake_is_told_once(command: Command, write: Write) -> None:
+    write("nc.test.toml", f'[[test]]\nname = "t"\nalrts = 0\n{STARTED}')
+    answer = command("test", ".")
+    assert answer.code == 1
+    assert "unknown key `alrts`" in answer.err
+    assert answer.err.count("error:") == 1
