@@ -16,6 +16,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import urlsplit
 
 from elastic_transport import (
     AsyncTransport,
@@ -200,6 +201,8 @@ class Transport:
     def _never_arrived(self, error: ApiError, kind: str, *, reason: str) -> str:
         """Why the answer is not one of the cluster; empty if it may be."""
         status, headers = error.meta.status, error.meta.headers
+        if prefix := self._prefix_asked_of_it(reason):
+            return f"it answers, but not under the path {prefix}: leave it away or correct it ({reason})"
         if status == 407:
             return wrong_proxy_login(proxy_of(error.meta.node))
         if 300 <= status < 400:
@@ -215,6 +218,11 @@ class Transport:
                 "before the cluster's own"
             )
         return ""
+
+    def _prefix_asked_of_it(self, reason: str) -> str:
+        """The path of an address that reached the cluster as a part of the request's own; empty if none did."""
+        paths = (urlsplit(host).path.rstrip("/") for host in self.connection.hosts)
+        return next((path for path in paths if path and f"no handler found for uri [{path}/" in reason), "")
 
     @property
     def _place(self) -> str:

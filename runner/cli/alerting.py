@@ -108,6 +108,8 @@ async def _one(settings: Settings, id_: str) -> tuple[StoredAlert, Sequence[Stor
 
 
 async def _only(store: Store, id_: str) -> StoredAlert:
+    if not id_:
+        raise RunnerError("an empty id names no alert; `rule-runner alerts list` shows what there is")
     found = await store.get(id_)
     if not found:
         raise RunnerError(f"no alert has an id that begins with {id_!r}; `rule-runner alerts list` shows what there is")

@@ -247,9 +247,10 @@ def _print_runs(runs: Sequence[RuleRun], alerts: Sequence[StoredAlert], settings
     if runs:
         print_table(shown)
     for text in dict.fromkeys(text for run in runs for text in run.messages):
-        names = [run.name for run in runs if text in run.messages]
+        names = list({run.rule_id: run.name for run in runs if text in run.messages}.values())
         subject = names[0] if len(names) == 1 else f"{len(names)} rules"
-        console.print(Text(f"{subject}: {text}", style="yellow"), soft_wrap=True)
+        told = text if text.startswith(f'rule "{subject}"') else f"{subject}: {text}"
+        console.print(Text(told, style="yellow"), soft_wrap=True)
     console.print()
     if not alerts:
         console.print("No new alerts.")

@@ -15,7 +15,7 @@ from runner.cli.console import print_json, progress_bar, warn
 from runner.cli.exits import ExitCode
 from runner.cli.places import NO_SOURCE, has_cluster
 from runner.eql.explain import unmapped_names
-from runner.errors import SearchError, SettingsError
+from runner.errors import ClusterError, SearchError, SettingsError
 from runner.events.batch import Columns
 from runner.events.read import EventFiles, Progress, TimeWanted
 from runner.events.schema import Schema, schema_from_mapping, shipped_schema, with_inferred
@@ -136,8 +136,16 @@ async def _answer(client: Elastic, index: str, body: Mapping[str, Any], *, timeo
 
     deadline = asyncio.get_running_loop().time() + timeout
     waiting = {"wait_for_completion_timeout": "5s", "keep_alive": "5m"}
-    answer = await client.eql_submit(
-        [index], body, params=waiting, deadline=deadline + GRACE, opaque_id="rule-runner:search"
-    )
+    try:
+        answer = await client.eql_submit(
+            [index], body, params=waiting, deadline=deadline + GRACE, opaque_id="rule-runner:search"
+        )
+    except ClusterError as error:
+        if error.no_such_api:
+            raise SettingsError(
+                "this cluster has no EQL search API, which `search` needs; rules run without it, and `search --events` "
+                "searches files"
+            ) from None
+        raise
     late = SearchError(f"the search took longer than {timeout:g} s and was stopped")
     return dict(await completed(client, answer, deadline=deadline, patience=lambda left: waiting, late=late))

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
 
-from runner.doctor.checks import Check, Outcome, names_of, ok, spoken
+from runner.doctor.checks import Check, Outcome, counted, names_of, ok, spoken
 from runner.doctor.reach import Now
 from runner.errors import EventsError
 from runner.events.batch import STREAM_FIELDS, Columns
@@ -105,7 +105,7 @@ def _line_checks(report: ReadReport) -> list[Check]:
         found = f"{report.untimed:,} of {report.events:,} events have no readable timestamp: no window holds them"
         checks.append(Check("files", "timestamps", "warning", found, "expected a date in `@timestamp`"))
     if report.events:
-        checks.append(ok("files", "events", f"{report.events:,} events in {_counted(report.files)}"))
+        checks.append(ok("files", "events", f"{counted(report.events, 'event')} in {_counted(report.files)}"))
     return checks
 
 

@@ -8,11 +8,15 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any, Literal
 
+from runner import eql
 from runner.elastic import Elastic
+from runner.eql.errors import EqlError, ParsingError
 from runner.errors import Problem
+from runner.events.schema import Schema
 from runner.rules.rule import Rule
 from runner.search.eql_api import EqlApiSearch, NoEql
 from runner.search.fetch import FetchSearch
+from runner.search.files import compile_rule
 from runner.search.search import SearchRequest, SearchResult, Unreachable
 
 _LOG = logging.getLogger("runner.search.cluster")
@@ -42,6 +46,7 @@ class ClusterSearch:
         self._look_again_after = look_again_after
         self._way: Literal["eql", "fetch"] | None = None
         self._look_again_at = 0.0
+        self._syntax: Mapping[str, Sequence[Problem]] = {}
 
     @property
     def has_eql(self) -> bool | None:
@@ -49,8 +54,10 @@ class ClusterSearch:
         return None if self._way is None else self._way == "eql"
 
     async def prepare(self, rules: Sequence[Rule]) -> Sequence[Problem]:
-        """Problems of the way that is used; before one is, neither has any."""
-        return [*await self._eql_api.prepare(rules), *await self._fetch.prepare(rules)]
+        """Every query that does not parse. What else a cluster finds in a query is known when it is asked."""
+        self._syntax = await asyncio.to_thread(_syntax_of, tuple(rules), self._syntax)
+        found = [problem for rule in rules for problem in self._syntax[_key(rule)]]
+        return [*found, *await self._eql_api.prepare(rules), *await self._fetch.prepare(rules)]
 
     async def run(self, requests: Sequence[SearchRequest]) -> AsyncGenerator[SearchResult, None]:
         """One result per request, as they get done."""
@@ -111,3 +118,27 @@ class ClusterSearch:
     @staticmethod
     def _now() -> float:
         return asyncio.get_running_loop().time()
+
+
+def _key(rule: Rule) -> str:
+    return f"{rule.fingerprint} {rule.path}:{rule.query_line}"  # A problem names its place.
+
+
+def _syntax_of(rules: Sequence[Rule], known: Mapping[str, Sequence[Problem]]) -> dict[str, Sequence[Problem]]:
+    """The problems of every rule whose query does not parse, none for the others; `known` are not parsed again."""
+    schema = Schema(lenient=True)
+    found: dict[str, Sequence[Problem]] = {}
+    for rule in rules:
+        key = _key(rule)
+        if key in known:
+            found[key] = known[key]
+            continue
+        try:
+            eql.compile(rule.query, schema)
+        except ParsingError:
+            found[key] = compile_rule(rule, schema)[1]
+        except EqlError:
+            found[key] = ()  # The cluster's own mapping decides.
+        else:
+            found[key] = ()
+    return found

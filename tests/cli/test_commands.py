@@ -151,6 +151,7 @@ def test_alerts_list_show_export(command: Command, state: str) -> None:
     assert command("alerts", "list", "--limit", 2, "-o", "json").json["has_more"] is False
     assert command("alerts", "list", "--limit", 2).err == ""
 
+    assert "an empty id names no alert" in command("alerts", "show", "", "--state", state).err
     shown = command("alerts", "show", rows[0]["id"][:12])
     assert shown.code == 0
     assert all(part in shown.out for part in ("Events", "1. 2026-03-02T10:02:00.000Z", "+1.000s", "bob on db", "EQL"))

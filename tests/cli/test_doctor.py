@@ -14,6 +14,7 @@ import pytest
 from elasticsearch import Elasticsearch
 
 from tests.cli.conftest import Command
+from tests.elasticsearch.proxy import Proxy
 
 RULE = """
 [rule]
@@ -200,3 +201,9 @@ def test_each_printed_role_suffices(command: Command, lab: Lab) -> None:
     assert f"problem privilege {lab.index}*\n  may not read all of it, missing: read, view_index_metadata" in blind.out
     assert "1 rule: netcat" in blind.out
     assert "setup --print" in blind.out
+
+
+def test_search_says_that_the_cluster_has_no_eql(command: Command, plain_proxy: Proxy) -> None:
+    answer = command("search", "any where true", env={"ELASTICSEARCH_HOSTS": plain_proxy.url})
+    assert answer.code == 3
+    assert answer.err.startswith("error: this cluster has no EQL search API, which `search` needs")

@@ -25,7 +25,7 @@ def looked_at(folder: Path, lines: Iterable[Mapping[str, Any] | bytes], rules: l
 def test_all_is_well(tmp_path: Path) -> None:
     checks = looked_at(tmp_path, [process(-5, "bash")], [rule('process where process.name == "a"')])
     assert {check.outcome for check in checks} == {"ok"}
-    assert told(checks, "files") == ["ok events: 1 events in 1 file"]
+    assert told(checks, "files") == ["ok events: 1 event in 1 file"]
     assert told(checks, "events") == ["ok newest: the newest event is 5.0 s old"]
 
 

@@ -41,6 +41,13 @@ async def test_patterns_and_blind_rules(elasticsearch_url: str, namespace: str) 
     assert problems == {f"{namespace}none-*": ["blind"], f"-other*, {namespace}none": ["also blind"]}
 
 
+async def test_what_is_a_problem_is_not_fine_as_well(elasticsearch_url: str, namespace: str) -> None:
+    checks = await examined(Connection(hosts=(elasticsearch_url,)), [rule(index=[f"{namespace}-none-*"])], now=NOW)
+    assert [(check.subject, check.outcome) for check in checks if check.name == "index"] == [
+        (f"{namespace}-none-*", "problem")
+    ]
+
+
 async def test_data_streams_are_counted_as_such(elasticsearch_url: str, namespace: str) -> None:
     with Elasticsearch(elasticsearch_url) as client:
         client.indices.put_index_template(

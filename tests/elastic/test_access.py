@@ -114,6 +114,12 @@ async def test_a_wrong_path_before_the_clusters_own(elasticsearch_url: str, pref
     assert f"answers, but not under the path {prefix}: leave it away or correct it" in said
 
 
+async def test_a_wrong_path_is_named_whatever_is_asked_first(elasticsearch_url: str) -> None:
+    async with opened(Connection(hosts=(f"{elasticsearch_url}/wrong",))) as client:
+        with pytest.raises(UnreachableError, match="answers, but not under the path /wrong: leave it away or correct"):
+            await client.search(("logs-*",), {"size": 0})
+
+
 async def test_an_error_of_the_root_without_a_path_stays_what_it_is(eql_proxy: Proxy) -> None:
     eql_proxy.fail_next(400, times=EVERY)
     assert "could not read the cluster's version" in await error(Connection(hosts=(eql_proxy.url,)), ClusterError)

@@ -266,3 +266,14 @@ async def test_eql_that_is_refused_is_an_error_and_no_sign_that_there_is_none(
     assert reason in str(found.error)
     assert search.has_eql is None
     assert not eql_proxy.requests_on("_field_caps")
+
+
+async def test_a_query_that_does_not_parse_is_known_beforehand_and_nothing_else_is(with_eql: Elastic) -> None:
+    good, unknown = rule("process where true"), rule('process where no.such.field == "a"')
+    wrong = rule("process wher true", path=Path("rules/lab.toml"), query_line=7, query_column=11)
+    search = ClusterSearch(with_eql)
+    for _ in range(2):
+        (problem,) = await search.prepare([good, wrong, unknown])
+        assert (problem.severity, problem.rule_id, problem.line) == ("error", wrong.rule_id, 7)
+        assert "did you mean [where]?" in problem.message
+    assert await search.prepare([good, unknown]) == []
