@@ -14,12 +14,15 @@ from runner.cli.exits import ExitCode
 from runner.cli.places import has_cluster, require_rule_paths
 from runner.cli.wiring import opened_store
 from runner.clock import SystemClock
+from runner.rules.finding import shortened
 from runner.rules.load import LoadedRules, load_rules
 from runner.schedule import Schedule
 from runner.settings import Settings
 from runner.standing import Gap, Standing, gaps_of, standings_of
 from runner.windows import Window, iso
 
+_LONGEST_REASON = 200
+"""Characters of a reason in a table; `--output json` has all of it."""
 _NOTES = {
     "enabled": "",
     "disabled": " (disabled)",
@@ -168,7 +171,7 @@ def _print_gaps(found: Sequence[Gap], owed: timedelta, given_up: timedelta, *, r
             told_length(gap.span.length),
             Text(gap.kind, style=_GAP_STYLES[gap.kind]),
             moment(gap.due_since),
-            Text(gap.reason),
+            Text(shortened(gap.reason, _LONGEST_REASON)),
         )
     print_table(shown)
     of = len({gap.rule_id for gap in found})
