@@ -51,15 +51,23 @@ class _FieldKnowledge:
 class _TruthTable:
     """What is known of a lookup, by code of the field's dictionary."""
 
-    __slots__ = ("_default", "_filled", "_generation", "_knowledge", "_number", "_taken", "truths")
+    __slots__ = ("_default", "_filled", "_generation", "_knowledge", "_number", "_rare", "_taken", "truths")
 
     def __init__(self, lookup: Lookup, knowledge: _FieldKnowledge | None) -> None:
         self._knowledge = knowledge
         self._number = -1 if knowledge is None else knowledge.numbers.get(lookup.identity, -1)
         self._default = int(lookup.hint.default) if self._number >= 0 and lookup.hint is not None else _UNKNOWN
+        self._rare = self._default == 0 and not lookup.test(None)
         self._generation = -1
         self._filled = self._taken = 0
         self.truths = np.zeros(0, dtype=np.uint8)
+
+    def is_met_by_none(self, dictionary: FieldDictionary) -> bool:
+        """Whether the needles alone say that no value which was seen meets the lookup: so it is with most of them."""
+        if not self._rare or self._knowledge is None:
+            return False
+        self._knowledge.read(dictionary)
+        return len(self._knowledge.candidates[self._number]) == 1  # the missing value, which does not meet it
 
     def fit(self, dictionary: FieldDictionary) -> None:
         """Make room for all codes of the dictionary; forget all if it has started anew."""
@@ -77,8 +85,9 @@ class _TruthTable:
             if self._knowledge is not None and self._number >= 0:
                 self._knowledge.read(dictionary)
                 candidates = self._knowledge.candidates[self._number]
-                self.truths[candidates[self._taken :]] = _UNKNOWN
-                self._taken = len(candidates)
+                if len(candidates) > self._taken:
+                    self.truths[candidates[self._taken :]] = _UNKNOWN
+                    self._taken = len(candidates)
 
 
 class Evaluator:
@@ -129,6 +138,8 @@ class Evaluator:
         dictionary = batch.columns.dictionary(name)
         present = _distinct(codes, len(dictionary))
         for lookup, then in lookups:
+            if self._table(lookup).is_met_by_none(dictionary):
+                continue
             truths = self._truths(lookup, dictionary, present)
             met = truths[present]
             if met.all():
@@ -138,10 +149,7 @@ class Evaluator:
 
     def _truths(self, lookup: Lookup, dictionary: FieldDictionary, codes: NDArray[np.int32]) -> NDArray[np.uint8]:
         """The lookup's truth by code, known for at least these codes."""
-        known = self._tables.get(id(lookup))
-        if known is None or known[0] is not lookup:  # an identity takes longer to look up, and equal lookups are one
-            known = self._tables[id(lookup)] = lookup, _TruthTable(lookup, self._knowledge.get(lookup.field))
-        table = known[1]
+        table = self._table(lookup)
         table.fit(dictionary)
         truths = table.truths
         unknown = codes[truths[codes] == _UNKNOWN]
@@ -150,6 +158,12 @@ class Evaluator:
             for code in set(unknown.tolist()):
                 truths[code] = test(value(code))
         return truths
+
+    def _table(self, lookup: Lookup) -> _TruthTable:
+        known = self._tables.get(id(lookup))
+        if known is None or known[0] is not lookup:  # an identity takes longer to look up, and equal lookups are one
+            known = self._tables[id(lookup)] = lookup, _TruthTable(lookup, self._knowledge.get(lookup.field))
+        return known[1]
 
     @staticmethod
     def _constant(kernel: Kernel, rows: Rows) -> Mask:

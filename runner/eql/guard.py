@@ -19,7 +19,7 @@ from runner.events.schema import DataType
 
 _SAMPLE = 256
 """Events of a batch that are looked at."""
-_LATER = 8
+_LATER, _SOON = 8, 2
 _ALWAYS_FEW = 16
 _FEW = 6.0
 """So many times the root of the events that have a value is how many distinct ones a telling field may have: fields
@@ -57,7 +57,8 @@ class _Left:
 class Guard:
     """Chooses the telling fields from samples of the batches.
 
-    The first batches of a file may not show what comes later, so it looks again at batch 2, 16, 128, and so on.
+    The first batches of a file may not show what comes later, so it looks again at batch 2, 16, 128, and so on; after
+    a batch of few events, as live files give, it does so sooner.
     """
 
     def __init__(
@@ -81,7 +82,7 @@ class Guard:
         self._batches += 1
         if self._batches < self._next:
             return False
-        self._next = max(2, _LATER * self._batches)
+        self._next = max(2, (_LATER if len(batch) >= _SAMPLE else _SOON) * self._batches)
         rows = batch.all_rows()
         rows = rows[:: -(-len(rows) // _SAMPLE)]
         names = self._candidates(batch.columns)

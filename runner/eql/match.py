@@ -18,8 +18,8 @@ from runner.eql.plan import Limit, Plan, Stage
 from runner.eql.predicates import Conjuncts
 from runner.eql.scope import Scope
 from runner.eql.sequence import FoundSequence
-from runner.eql.sieve import Sieve, Wanted
-from runner.events.batch import EventBatch, Rows
+from runner.eql.sieve import Sieve, Sieves, Wanted
+from runner.events.batch import Columns, EventBatch, Rows
 from runner.events.schema import Field
 
 __all__ = ["Ask", "Edge", "Found", "Matcher", "Scope"]
@@ -66,11 +66,18 @@ class Matcher:
     """Runs asks over the batches that it is given, then says what each found."""
 
     def __init__(
-        self, asks: Sequence[Ask], *, room: int = CROWD, numbers: int = CROWD, conjuncts: Conjuncts | None = None
+        self,
+        asks: Sequence[Ask],
+        *,
+        room: int = CROWD,
+        numbers: int = CROWD,
+        conjuncts: Conjuncts | None = None,
+        sieves: Sieves | None = None,
     ) -> None:
         """`room` is how many entries may be held before it is worth while to settle them, `numbers` how many values of
-        join keys before it is looked which of them are needed. `conjuncts` keeps what other passes can use again."""
-        conjuncts = conjuncts if conjuncts is not None else Conjuncts()
+        join keys before it is looked which of them are needed. `conjuncts` and `sieves` keep what other passes can use
+        again; who gives `sieves` feeds batches of `columns`, and calls `close` at the end."""
+        self._conjuncts = conjuncts = conjuncts if conjuncts is not None else Conjuncts()
         self._asks = asks
         self._errors: dict[int, str] = {}
         self._key_numbers = KeyNumbers()
@@ -90,11 +97,30 @@ class Matcher:
                     carried += [] if ask.plan.tiebreaker is None else [ask.plan.tiebreaker]
                     names = frozenset(field.name for field in carried)
                     wanted.append(Wanted(conjuncts.of(stage.conjuncts, ask.now_ns), ask.scope, names))
-        self._sieve = Sieve(wanted)
+        self._sieves = sieves
+        self._wanted = wanted
+        self._sieve = Sieve(wanted) if sieves is None else sieves.take(wanted)
 
     def fields(self) -> frozenset[Field]:
         """Every field that the asks read."""
-        return frozenset().union(*(ask.plan.fields() for ask in self._asks))
+        return frozenset().union(*(self._conjuncts.fields(ask.plan) for ask in self._asks))
+
+    def columns(self, fields: Iterable[Field] = ()) -> Columns:
+        """Columns for the batches: with every field that the asks read, and these. Those of an earlier pass where they
+        are the same."""
+        wanted = (*self.fields(), *fields)
+        known = self._sieve.columns
+        if known is not None and known.are_of(wanted):
+            return known
+        if known is not None:
+            self._sieve = Sieve(self._wanted)
+        return Columns(wanted)
+
+    def close(self) -> None:
+        """Leave what was learnt of the events to later passes; no batch comes any more."""
+        if self._sieves is not None:
+            self._sieves.give_back(self._sieve)
+            self._sieves = None
 
     def feed(self, batch: EventBatch) -> Rows:
         """Take in the next batch; returns the rows that may become part of a match, so that their documents are

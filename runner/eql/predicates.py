@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 from runner.eql import ast
 from runner.eql.kernels import Kernel, leaf_for
 from runner.eql.needles import Hint, hint_for, joined, negated
-from runner.eql.plan import Identity, identity
+from runner.eql.plan import Identity, Plan, identity
 from runner.events.decode import Canonical
+from runner.events.schema import Field
 
 Mask: TypeAlias = NDArray[np.bool_]
 Predicate: TypeAlias = "Lookup | Combination | Junction | Negation"
@@ -128,6 +129,7 @@ class Conjuncts:
 
     def __init__(self) -> None:
         self._kept: dict[int, tuple[Sequence[ast.Expression], tuple[Predicate, ...]]] = {}
+        self._fields: dict[int, tuple[Plan, frozenset[Field]]] = {}
 
     def of(self, expressions: Sequence[ast.Expression], now_ns: int) -> tuple[Predicate, ...]:
         """What `join_conjuncts` gives."""
@@ -138,6 +140,13 @@ class Conjuncts:
         if not any(_reads_clock(expression) for expression in expressions):
             self._kept[id(expressions)] = expressions, joined
         return joined
+
+    def fields(self, plan: Plan) -> frozenset[Field]:
+        """What `Plan.fields` gives."""
+        known = self._fields.get(id(plan))
+        if known is None or known[0] is not plan:
+            known = self._fields[id(plan)] = plan, plan.fields()
+        return known[1]
 
 
 def _negated(test: Callable[[Canonical], bool]) -> Callable[[Canonical], bool]:

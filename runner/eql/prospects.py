@@ -121,9 +121,8 @@ class Prospects:
         self._evaluator, self._scopes = evaluator, scopes
         self._telling = kinds.fields.keys()
         self._tree = self._planted()
-        self._by_indices: dict[tuple[str, ...], list[int]] = {}
-        for stage in stages:
-            self._by_indices.setdefault(stage.indices, []).append(stage.number)
+        self._indices = list(dict.fromkeys(stage.indices for stage in stages))
+        self._index_of = np.array([self._indices.index(stage.indices) for stage in stages], dtype=np.intp)
         self._open = [
             tuple(part for part in stage.conditions if not reads_only(part, self._telling)) for stage in stages
         ]
@@ -134,7 +133,8 @@ class Prospects:
         self._endings: dict[tuple[int, ...], Prospect] = {}
         self._followed = 0
         self._alive: dict[bytes, _Alive] = {}
-        self._signatures: dict[str, list[Signatures]] = {}
+        self._signatures: dict[str, list[tuple[int, Signatures]]] = {}
+        self._marks: dict[int, int] = {}
 
     def of(self, kinds: NDArray[np.int32]) -> NDArray[np.int32]:
         """The number, in `made`, of the prospect of each kind."""
@@ -151,12 +151,12 @@ class Prospects:
 
     def remembered(self) -> int:
         """How much is remembered of values, by the room that a value with its signature takes."""
-        values = sum(len(signatures) for made in self._signatures.values() for signatures in made)
+        values = sum(len(signatures) for made in self._signatures.values() for _, signatures in made)
         return values + _COSTLY * self._followed
 
     def forget(self) -> None:
         """Forget all of that."""
-        for signatures in (signatures for made in self._signatures.values() for signatures in made):
+        for signatures in (signatures for made in self._signatures.values() for _, signatures in made):
             signatures.clear()
         for prospect in self.made:
             prospect.forget()
@@ -204,7 +204,7 @@ class Prospects:
         self._rule_out_by_index(new, alive)
         numbers = np.zeros(len(new), dtype=np.int32)
         groups: dict[bytes, list[int]] = {}
-        for place, packed in enumerate(np.packbits(alive, axis=0).T):
+        for place, packed in enumerate(np.packbits(np.ascontiguousarray(alive.T), axis=1)):
             groups.setdefault(packed.tobytes(), []).append(place)
         for mark, places in groups.items():
             known = self._alive.get(mark)
@@ -227,12 +227,9 @@ class Prospects:
     def _rule_out_by_index(self, new: Sequence[int], alive: Mask) -> None:
         names = [self._kinds.stream(kind) for kind in new]
         places = {name: place for place, name in enumerate(dict.fromkeys(names))}
-        of_name = np.array([places[name] for name in names])
-        for indices, stages in self._by_indices.items():
-            if indices:
-                selected = np.array([self._scopes.selects(indices, name) for name in places])
-                if not selected.all():
-                    alive[np.ix_(np.array(stages), np.flatnonzero(~selected[of_name]))] = False
+        selected = np.array([[self._scopes.selects(indices, name) for name in places] for indices in self._indices])
+        if not selected.all():
+            alive &= selected[self._index_of][:, [places[name] for name in names]]
 
     def _gathered(self, numbers: Iterable[int]) -> _Alive:
         stages = tuple((self._stages[number], self._open[number]) for number in numbers)
@@ -317,12 +314,15 @@ class Prospects:
         """The signatures by these conditions on a field, and perhaps by some more: prospects ask for much the same."""
         made = self._signatures.setdefault(name, [])
         most = _MORE * len(lookups) + _FEW_MORE
-        fitting = [known for known in made if len(known.places) <= most and lookups.keys() <= known.places.keys()]
+        marks = 0  # sets of lookups as bits: hundreds of them are compared
+        for lookup in lookups:
+            marks |= self._marks.setdefault(lookup, 1 << len(self._marks))
+        fitting = [known for mark, known in made if mark & marks == marks and len(known.places) <= most]
         if fitting:
             return min(fitting, key=lambda known: len(known.places))
         untyped = self._columns.fields[name].type is DataType.NULL
-        made.append(Signatures(list(lookups.values()), untyped=untyped))
-        return made[-1]
+        made.append((marks, Signatures(list(lookups.values()), untyped=untyped)))
+        return made[-1][1]
 
 
 def _pivots(stages: Sequence[_Open]) -> list[str]:

@@ -42,10 +42,8 @@ class ScopeMasks:
 
     def __init__(self, scopes: Iterable[Scope]) -> None:
         known = frozenset(scopes)
-        self._every = frozenset(scope.period for scope in known)
         self._selectors = {indices: cache(index_selector(indices)) for indices in {scope.indices for scope in known}}
-        self._batch: EventBatch | None = None
-        self._periods: dict[_Period | None, Mask] = {}
+        self.turn_to(known)
 
     @property
     def any_indices(self) -> bool:
@@ -55,6 +53,12 @@ class ScopeMasks:
     def selects(self, indices: tuple[str, ...], stream: str | None) -> bool:
         """Whether the index or data stream is among those that the patterns of a scope name."""
         return not indices or self._selectors[indices](stream)
+
+    def turn_to(self, scopes: Iterable[Scope]) -> None:
+        """Go on with other times for the same indices; the last batch is let go of."""
+        self._every = frozenset(scope.period for scope in scopes)
+        self._batch: EventBatch | None = None
+        self._periods: dict[_Period | None, Mask] = {}
 
     def begin(self, batch: EventBatch) -> Mask:
         """Turn to the next batch; returns a mask of the events in the time of any scope."""

@@ -8,6 +8,7 @@ there are.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeAlias
@@ -30,6 +31,8 @@ _KINDS = 50_000
 """More kinds than this are too many to remember."""
 _VALUES = 200_000
 """So many values are remembered with their signatures."""
+_KEPT, _LARGE = 4, 100_000
+"""So many sieves are kept for later passes, none that has learnt more than so many kinds and values."""
 
 _Met: TypeAlias = dict[int, list[NDArray[np.intp]]]
 
@@ -77,6 +80,34 @@ class Sieve:
         streams = [field.name for field in STREAM_FIELDS] if self._scopes.any_indices else []
         self._guard = Guard([stage.conditions for stage in self._stages], self._evaluator, streams)
         self._telling: _Telling | None = None
+
+    @property
+    def columns(self) -> Columns | None:
+        """The columns that it has learnt on: what it knows serves for no others. None before the first batch."""
+        return None if self._telling is None else self._telling.columns
+
+    def looks_for(self, wanted: Sequence[Wanted]) -> bool:
+        """Whether these are the same stages in the same indices: the very same predicates, not equal ones."""
+        return len(wanted) == len(self._wanted) and all(
+            one.predicates is other.predicates
+            and one.scope.indices == other.scope.indices
+            and one.carried == other.carried
+            for one, other in zip(wanted, self._wanted, strict=True)
+        )
+
+    def turn_to(self, wanted: Sequence[Wanted]) -> None:
+        """Go on with the same stages in other times."""
+        self._wanted = wanted
+        self._scopes.turn_to(one.scope for one in wanted)
+
+    def rest(self) -> None:
+        """Let go of the last batch."""
+        self._scopes.turn_to(())
+
+    def learnt(self) -> int:
+        """How many kinds and values are remembered."""
+        told = self._telling
+        return 0 if told is None else len(told.kinds) + told.prospects.remembered() + told.columns.remembered()
 
     def sift(self, batch: EventBatch) -> Iterator[tuple[int, Rows | ValueError]]:
         """The stages that events of the batch meet, by number, with those events.
@@ -159,6 +190,30 @@ class Sieve:
                     return
         if len(rows):
             yield number, rows
+
+
+class Sieves:
+    """The sieves of the last passes, for passes that look for the same stages: what they have learnt of the events
+    serves again. Each is taken for one pass at a time."""
+
+    def __init__(self) -> None:
+        self._kept: deque[Sieve] = deque(maxlen=_KEPT)
+
+    def take(self, wanted: Sequence[Wanted]) -> Sieve:
+        """A sieve for these stages, which is no longer kept here: the one of an earlier pass or a new one."""
+        for sieve in tuple(self._kept):
+            if sieve.looks_for(wanted):
+                self._kept.remove(sieve)
+                sieve.turn_to(wanted)
+                return sieve
+        return Sieve(wanted)
+
+    def give_back(self, sieve: Sieve) -> None:
+        """Keep a sieve whose pass is over; one that has learnt too much for that is let go, so that it is forgotten
+        what events were like long ago."""
+        sieve.rest()
+        if sieve.learnt() <= _LARGE:
+            self._kept.append(sieve)
 
 
 def _stage(number: int, wanted: Wanted, same: dict[Identity, Predicate]) -> Stage:

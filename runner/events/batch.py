@@ -34,8 +34,7 @@ class Columns:
     """What outlives a batch: the decoders and the dictionaries of the fields that are read in one run."""
 
     def __init__(self, fields: Iterable[Field], *, dictionary_limit: int = 200_000) -> None:
-        named = {field.name: field for field in (*fields, *STREAM_FIELDS)}
-        self.fields = named
+        self.fields = named = _named(fields)
         self.whole = Look(named.values())
         self.decoder = self.whole.decoder
         self.first_look = FirstLook((), None)
@@ -46,6 +45,14 @@ class Columns:
         self._asked: dict[str, int] = {}
         self._timed: set[str] = set()
         self._kinds: Kinds | None = None
+
+    def are_of(self, fields: Iterable[Field]) -> bool:
+        """Whether columns that were made of these fields would be the same."""
+        return self.fields == _named(fields)
+
+    def remembered(self) -> int:
+        """How many values the dictionaries hold."""
+        return sum(map(len, self._dictionaries.values()))
 
     def dictionary(self, name: str) -> FieldDictionary:
         return self._dictionaries[name]
@@ -84,6 +91,10 @@ class Columns:
             names |= {name for name, count in self._asked.items() if count >= _HOT * self._events} - told
         if names != look.names or self._kinds is not look.kinds:
             self.first_look = FirstLook([self.fields[name] for name in sorted(names)], self._kinds)
+
+
+def _named(fields: Iterable[Field]) -> dict[str, Field]:
+    return {field.name: field for field in (*fields, *STREAM_FIELDS)}
 
 
 class EventBatch:
@@ -185,7 +196,7 @@ class EventBatch:
         """
         if not self._lines:
             return self.columns.whole, [self._rows[row] for row in rows.tolist()]
-        look = self.columns.looks.reading(names)
+        look = self.columns.looks.reading(names, len(rows))
         for name in names:
             self.columns.note_asked(name, len(rows))
         lines = [self._lines[position] for position in self.positions[rows].tolist()]

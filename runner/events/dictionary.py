@@ -40,7 +40,7 @@ class FieldDictionary:
     def encode(self, values: Iterable[Canonical]) -> NDArray[np.int32]:
         """The code of each value."""
         keys: Iterable[Any] = map(typed, values) if self._typed else values
-        return np.array(list(map(self._numbering.__getitem__, keys)), dtype=np.int32)
+        return np.fromiter(map(self._numbering.__getitem__, keys), dtype=np.int32)
 
     def __len__(self) -> int:
         return len(self._numbering.keys_by_number)

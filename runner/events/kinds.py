@@ -71,7 +71,7 @@ class Kinds:
             if indices is not None:
                 keys = zip(repeat(_HIT), keys, indices, strict=False)
             known = len(self._numbers)
-            numbers = np.array(list(map(self._numbers.__getitem__, keys)), dtype=np.int32)
+            numbers = np.fromiter(map(self._numbers.__getitem__, keys), dtype=np.int32, count=len(rows))
             if len(self._numbers) > known:
                 firsts = np.unique(numbers, return_index=True)[1][known - len(self._numbers) :].tolist()
                 examples = [rows[place] for place in firsts]

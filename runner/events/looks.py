@@ -22,6 +22,8 @@ SLICE = 256
 """Lines that are decoded before they are turned into columns: what the cache holds."""
 _SPARE = 3
 """So many fields more than are asked for may be read by a look that is there already."""
+_WORTH_A_LOOK = 20_000
+"""So many values more may be asked for in vain before it is worth while to make a look for just the right ones."""
 _LOOKS, _CHOICES = 40, 1000
 """So many looks are made for what is asked for, and so many answers remembered to the question which one is right."""
 
@@ -51,18 +53,26 @@ class Looks:
         self._made: list[Look] = []
         self._large: dict[frozenset[str], Look] = {}
         self._chosen: dict[frozenset[str], Look] = {}
+        self._vain: dict[frozenset[str], int] = {}
 
-    def reading(self, names: frozenset[str]) -> Look:
-        """A look that reads these fields, and perhaps some more."""
+    def reading(self, names: frozenset[str], count: int) -> Look:
+        """A look that reads these fields, and perhaps some more; it is for so many lines."""
         look = self._chosen.get(names)
         if look is None:
             if len(self._chosen) > _CHOICES:
                 self._chosen.clear()
-            look = self._chosen[names] = self._found(names)
+                self._vain.clear()
+            look = self._chosen[names] = self._found(names, spare=len(self._fields))
+        spare = len(look.names) - len(names)
+        if spare > _SPARE and len(self._made) < _LOOKS:
+            self._vain[names] = vain = self._vain.get(names, 0) + spare * count
+            if vain > _WORTH_A_LOOK:
+                look = self._chosen[names] = self._found(names, spare=_SPARE)
         return look
 
-    def _found(self, names: frozenset[str]) -> Look:
-        fitting = [look for look in self._made if names <= look.names and len(look.names) <= len(names) + _SPARE]
+    def _found(self, names: frozenset[str], *, spare: int) -> Look:
+        """A look that is there already and reads at most so many more fields, or else a new one."""
+        fitting = [look for look in self._made if names <= look.names and len(look.names) <= len(names) + spare]
         if fitting:
             return min(fitting, key=lambda look: len(look.names))
         if len(self._made) >= _LOOKS:

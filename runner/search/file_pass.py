@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 from runner import eql
 from runner.eql.match import CROWD, Edge
 from runner.eql.predicates import Conjuncts
-from runner.events.batch import Columns
+from runner.eql.sieve import Sieves
 from runner.events.parts import PART
 from runner.events.read import EventFiles, Progress, TimeWanted
 from runner.events.schema import Field
@@ -24,6 +24,7 @@ def matched(
     progress: Progress | None = None,
     patient: Collection[int] = (),
     conjuncts: Conjuncts | None = None,
+    sieves: Sieves | None = None,
     workers: int = 1,
     part_size: int = PART,
     room: int = CROWD,
@@ -32,13 +33,13 @@ def matched(
 
     `fields` are read beside those of the asks. Sequences are worked off on the way, by what the order of the files
     promises, when `room` entries are held. Where an event breaks the promise, the files are read once more, and those
-    asks wait. `conjuncts` keeps what other passes can use again. More than one of `workers` read parts of the files of
-    about `part_size` bytes, as processes of their own; the answer is the same. Raises EventsError if one of them comes
-    to a bad end.
+    asks wait. `conjuncts` and `sieves` keep what other passes can use again. More than one of `workers` read parts of
+    the files of about `part_size` bytes, as processes of their own; the answer is the same. Raises EventsError if one
+    of them comes to a bad end.
     """
     waiting = frozenset(patient)
     while True:
-        matcher = eql.Matcher(asks, conjuncts=conjuncts, room=room)
+        matcher = eql.Matcher(asks, conjuncts=conjuncts, sieves=sieves, room=room)
 
         def settle(matcher: eql.Matcher = matcher, waiting: frozenset[int] = waiting) -> None:
             edges = (Edge(*files.horizon(tight=tight)) for tight in (False, True))
@@ -56,10 +57,10 @@ def matched(
                     if finding.is_last and progress is not None:
                         progress(part.size)
         else:
-            columns = Columns([*matcher.fields(), *fields])
-            for batch in files.batches(columns, wanted=wanted, progress=progress):
+            for batch in files.batches(matcher.columns(fields), wanted=wanted, progress=progress):
                 files.keep(batch, matcher.feed(batch))
                 settle()
+        matcher.close()
         if not (late := matcher.late()):
             return list(matcher.found()), waiting
         waiting |= late

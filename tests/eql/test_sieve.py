@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from random import Random
 from typing import Any
 
@@ -14,7 +15,7 @@ from runner.eql.evaluate import Evaluator
 from runner.eql.guard import Guard
 from runner.eql.predicates import join_conjuncts
 from runner.eql.scope import Scope
-from runner.eql.sieve import Sieve, Wanted
+from runner.eql.sieve import Sieve, Sieves, Wanted
 from runner.events.batch import Columns, EventBatch
 from runner.events.schema import DataType, Field, Schema
 
@@ -24,6 +25,7 @@ FIELDS = {
     "@timestamp": Field("@timestamp", DataType.DATE),
 }
 SCHEMA = Schema(FIELDS)
+MOMENT = 1_700_000_000_000
 CONDITIONS = [
     'name == "sh" and args : "*-c*"',
     'name in ("sh", "bash") and not (user == "root" and args : "*-x*")',
@@ -109,3 +111,65 @@ def test_fields_that_are_all_different_tell_no_kinds() -> None:
     guard.be_stricter()
     assert guard.look(EventBatch(columns, many, base=4000))
     assert "name" not in guard.fields
+
+
+def test_a_sieve_that_serves_again_finds_what_a_new_one_finds() -> None:
+    sieves, asked = Sieves(), wanted()
+    columns = Columns(FIELDS.values())
+    served = set()
+    for turn in range(6):
+        given = [
+            {**source.get("_source", source), "@timestamp": MOMENT + number}
+            for number, source in enumerate(sources(Random(turn), 200, 5))
+        ]
+        span = ((MOMENT + 20 * turn) * 1_000_000, (MOMENT + 150 + 5 * turn) * 1_000_000)
+        timed = [replace(one, scope=replace(one.scope, times=("@timestamp",), span=span)) for one in asked]
+        sieve = sieves.take(timed)
+        served.add(id(sieve))
+        found = {}
+        lines = [json.dumps(source).encode() for source in given]
+        for kept, of in ((sieve, columns), (Sieve(timed), Columns(FIELDS.values()))):
+            batch = EventBatch.of_lines(of, lines, base=0, broken=_unbroken)
+            found[id(kept)] = {
+                number: list(rows) for number, rows in kept.sift(batch) if not isinstance(rows, ValueError)
+            }
+            of.trim(len(batch))
+        first, second = found.values()
+        assert first == second
+        assert len(first) > 3
+        assert sieve.columns is columns
+        assert all(20 * turn <= row <= 150 + 5 * turn for rows in first.values() for row in rows)
+        sieves.give_back(sieve)
+    assert len(served) == 1
+
+
+def test_a_sieve_serves_only_the_same_stages_and_one_pass_at_a_time() -> None:
+    sieves, asked = Sieves(), wanted()
+    sieve = sieves.take(asked)
+    assert sieves.take(asked) is not sieve
+    sieves.give_back(sieve)
+    assert sieves.take(asked[1:]) is not sieve
+    assert sieves.take([replace(one, scope=Scope(("logs-b",))) for one in asked]) is not sieve
+    assert sieves.take([replace(one, carried=frozenset(["name"])) for one in asked]) is not sieve
+    assert sieves.take(wanted()) is not sieve
+    assert sieves.take(asked) is sieve
+
+
+def test_few_sieves_are_kept_and_none_that_has_learnt_much() -> None:
+    sieves, asked = Sieves(), [wanted() for _ in range(6)]
+    taken = [sieves.take(one) for one in asked]
+    for sieve in taken:
+        sieves.give_back(sieve)
+    assert [sieves.take(one) is sieve for one, sieve in zip(asked, taken, strict=True)] == [False] * 2 + [True] * 4
+    sieve = taken[-1]
+    columns = Columns(FIELDS.values())
+    lines = [
+        json.dumps({"name": f"n{number}", "args": f"-c {number}", "user": "root"}).encode() for number in range(60_000)
+    ]
+    batch = EventBatch.of_lines(columns, lines, base=0, broken=_unbroken)
+    assert dict(sieve.sift(batch))
+    batch.codes("args", batch.all_rows())
+    batch.codes("name", batch.all_rows())
+    assert sieve.learnt() > 100_000
+    sieves.give_back(sieve)
+    assert sieves.take(asked[-1]) is not sieve

@@ -197,9 +197,9 @@ def test_looks_read_what_is_asked_for_however_much_was_asked(fields: int) -> Non
     for start in range(fields):
         for size in (1, 2, 5):
             wanted = frozenset(names[start : start + size])
-            look = looks.reading(wanted)
+            look = looks.reading(wanted, 1)
             assert wanted <= look.names
-            assert looks.reading(wanted) is look
+            assert looks.reading(wanted, 1) is look
 
 
 def test_positions_leave_out_blank_and_broken_lines() -> None:

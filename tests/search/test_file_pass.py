@@ -13,6 +13,8 @@ import orjson
 import pytest
 
 from runner import eql
+from runner.eql.predicates import Conjuncts
+from runner.eql.sieve import Sieves
 from runner.events.read import EventFiles, TimeWanted
 from runner.events.schema import DataType, Field
 from runner.search.file_pass import matched
@@ -84,3 +86,24 @@ def test_what_is_worked_off_on_the_way_changes_no_answer(tmp_path: Path, order: 
         had_to_wait += bool(waiting)
     assert had_to_wait == 0 or order != "one after the other"
     assert had_to_wait > 0 or order != "shuffled"
+
+
+def test_what_earlier_passes_have_learnt_changes_no_answer(tmp_path: Path) -> None:
+    for seed in range(ROUNDS):
+        rng = Random(f"again {seed}")
+        queries = [random_query(rng) for _ in range(4)]
+        programs = [eql.compile(query, SCHEMA) for query in queries]
+        conjuncts, sieves = Conjuncts(), Sieves()
+        for turn in range(4):
+            folder = tmp_path / f"{seed} {turn}"
+            folder.mkdir()
+            write_files(rng, folder, rng.choice(("one after the other", "shuffled")))
+            given = programs if turn != 2 else programs[:2]  # others are asked for in between
+            asks = [eql.SearchOptions(size=10_000).ask(program, now_ns=turn) for program in given]
+            fields = [TIME] if turn < 3 else [TIME, Field("n", DataType.LONG)]
+            found = []
+            for kept in ({"conjuncts": conjuncts, "sieves": sieves}, {}):
+                with EventFiles([folder]) as files:
+                    pairs, _ = matched(files, asks, fields, wanted=TimeWanted(("@timestamp",)), **kept)
+                found.append([(answer.error, list(answer.matches)) for answer in pairs])
+            assert found[0] == found[1], queries
