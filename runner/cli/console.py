@@ -17,6 +17,7 @@ from rich.text import Text
 
 from runner.eql.errors import EqlError
 from runner.errors import Problem
+from runner.windows import Window
 
 SEVERITY_STYLES = {"low": "cyan", "medium": "yellow", "high": "red", "critical": "bold white on red"}
 STATUS_STYLES = {"succeeded": "green", "warning": "yellow", "failed": "bold red"}
@@ -127,6 +128,12 @@ def moment(value: object) -> str:
     if not isinstance(value, datetime):
         return printable(str(value)).replace("T", " ").split(".")[0].removesuffix("Z")
     return value.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S")
+
+
+def told_window(window: Window) -> str:
+    """A window in few characters; the date is said once where both ends are of the same day."""
+    start, end = moment(window.start), moment(window.end)
+    return f"{start} to {end[11:] if start[:10] == end[:10] else end}"
 
 
 @contextmanager

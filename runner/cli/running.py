@@ -25,6 +25,7 @@ from runner.cli.console import (
     say,
     show_problem,
     table,
+    told_window,
     warn,
 )
 from runner.cli.console import err as stderr
@@ -45,7 +46,7 @@ from runner.service import ActiveRules, known_states, load_active, requests_at, 
 from runner.settings import Settings
 from runner.store.store import AlertFilter, StoredAlert
 from runner.telemetry import configure_logging
-from runner.windows import Window, from_nanoseconds
+from runner.windows import from_nanoseconds
 
 _SHOWN_ALERTS = 20
 
@@ -126,10 +127,10 @@ async def _requests(tools: Opened, active: ActiveRules, now: datetime) -> list[S
         states = await known_states(tools.store, active, now, schedule=schedule)
         return [*current, *requests_before(current, states, schedule)]
     if tools.settings.now is not None:
-        return requests_due(active.rules, await tools.store.read(), now, schedule=schedule)
-    return requests_due(
-        active.rules, await known_states(tools.store, active, now, schedule=schedule), now, schedule=schedule
-    )
+        states = await tools.store.read()
+    else:
+        states = await known_states(tools.store, active, now, schedule=schedule)
+    return requests_due(active.rules, states, now, schedule=schedule)
 
 
 async def _until(runs: AsyncGenerator[RuleRun, None], stopping: asyncio.Event, asked: int) -> AsyncIterator[RuleRun]:
@@ -237,11 +238,11 @@ def _print_runs(runs: Sequence[RuleRun], alerts: Sequence[StoredAlert], settings
     counts = ("matches", "created", "known", "over cap", "ms")
     windows = {run.window for run in runs}
     if len(windows) == 1:
-        console.print(f"Window {_told(*windows)} UTC")
+        console.print(f"Window {told_window(*windows)} UTC")
     shown = table("rule", "outcome", *(("window (UTC)",) if len(windows) > 1 else ()), *counts, right=counts)
     for run in runs:
         numbers = (run.matches, run.created, run.duplicates, run.capped, run.took_ms)
-        window = (_told(run.window),) if len(windows) > 1 else ()
+        window = (told_window(run.window),) if len(windows) > 1 else ()
         outcome = Text(run.status, style=STATUS_STYLES[run.status])
         shown.add_row(Text(run.name), outcome, *window, *map(str, numbers))
     if runs:
@@ -266,9 +267,3 @@ def _print_runs(runs: Sequence[RuleRun], alerts: Sequence[StoredAlert], settings
 def _state_flag(settings: Settings) -> str:
     """The `--state` that a following command needs to find the same alerts."""
     return "" if settings.is_default("state") else f" --state {settings.state}"
-
-
-def _told(window: Window) -> str:
-    """A window in few characters; the date is said once where both ends are of the same day."""
-    start, end = moment(window.start), moment(window.end)
-    return f"{start} to {end[11:] if start[:10] == end[:10] else end}"

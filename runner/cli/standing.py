@@ -9,7 +9,17 @@ from typing import Any
 
 from rich.text import Text
 
-from runner.cli.console import STATUS_STYLES, counted, is_narrow, moment, out, print_json, print_table, table
+from runner.cli.console import (
+    STATUS_STYLES,
+    counted,
+    is_narrow,
+    moment,
+    out,
+    print_json,
+    print_table,
+    table,
+    told_window,
+)
 from runner.cli.exits import ExitCode
 from runner.cli.places import has_cluster, require_rule_paths
 from runner.cli.wiring import opened_store
@@ -151,7 +161,7 @@ def _cells(standing: Standing, now: datetime) -> list[Text | str]:
         told_length(gap) if gap else "none",
         *map(str, (last.created, last.duplicates, last.capped)),
         f"{last.took_ms / 1000:.1f}s" if last.took_ms >= 1000 else f"{last.took_ms}ms",
-        _told_window(last.window),
+        told_window(last.window),
         next_due,
     ]
 
@@ -177,12 +187,6 @@ def _print_gaps(found: Sequence[Gap], owed: timedelta, given_up: timedelta, *, r
     of = len({gap.rule_id for gap in found})
     told = f"{counted(len(found), 'gap')} in {of} of {counted(rules, 'rule')}: {told_length(owed)} owed"
     console.print(told + (f", {told_length(given_up)} given up." if given_up else "."))
-
-
-def _told_window(window: Window) -> str:
-    """A window in few characters; the date is said once where both ends are of the same day."""
-    start, end = moment(window.start), moment(window.end)
-    return f"{start} to {end[11:] if start[:10] == end[:10] else end}"
 
 
 def told_length(length: timedelta) -> str:

@@ -218,15 +218,20 @@ class EventBatch:
         if self._kinds is not None and name in self._kinds[0].fields:
             kinds, kind = self._kinds
             return list(map(kinds.values(name).__getitem__, kind[rows].tolist()))
-        noted = self._noted.get(name)
+        noted = self._values_noted(name, rows)
         if noted is not None:
-            try:
-                return list(map(noted.__getitem__, rows.tolist()))
-            except KeyError:  # of other rows it was not asked then
-                pass
+            return noted
         if self._lines:
             self.columns.note_asked(name, len(rows))
         return self.columns.whole.take(name, self._decoded(rows))
+
+    def _values_noted(self, name: str, rows: Rows) -> list[Canonical] | None:
+        """The field's value in each of the rows as looks have noted it; None if one of them was not looked at."""
+        noted = self._noted.get(name, {})
+        try:
+            return list(map(noted.__getitem__, rows.tolist()))
+        except KeyError:
+            return None
 
     def sample(self, names: Iterable[str], rows: Rows) -> dict[str, Sequence[Canonical]]:
         """The values of some rows, read for themselves alone: this is no sign that the fields are asked for."""

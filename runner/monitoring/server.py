@@ -101,8 +101,9 @@ class Server:
                 answer = await self._answer(reader)
             if answer is not None:
                 await _send(reader, writer, answer)
-        except (ConnectionError, TimeoutError):
-            pass  # the client has gone or takes too long: nobody is there to be told
+        except (ConnectionError, TimeoutError) as error:
+            # Nobody is there to be told; an operator who looks for it may want to know.
+            _LOG.debug(f"a client of the monitoring port has gone or takes too long: {type(error).__name__}")
         finally:
             self._connections -= 1
             writer.transport.abort()

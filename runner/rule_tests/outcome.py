@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from runner.alerts.source_fields import value_at
 from runner.rule_tests.case import ExpectedAlert, RuleCase, RuleTest
+from runner.rules.finding import shortened
 
 _SHOWN = 10
 
@@ -126,7 +127,7 @@ def _ids(events: Sequence[str]) -> str:
 
 def _shown(value: Any) -> str:
     text = f'"{value}"' if isinstance(value, str) else str(value)
-    return text if len(text) <= 120 else text[:117] + "..."
+    return shortened(text, 120)
 
 
 def _counted(count: int) -> str:

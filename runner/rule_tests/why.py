@@ -9,6 +9,7 @@ from runner.alerts.source_fields import value_at
 from runner.eql.plan import Plan
 from runner.eql.verdict import Judge, StageVerdict, Verdict
 from runner.rule_tests.case import ExpectedAlert
+from runner.rules.finding import shortened
 
 
 def reasons(
@@ -61,7 +62,7 @@ def _leaf(verdict: Verdict) -> str:
     inner = next((part for part in verdict.parts if not part.met), None)
     if verdict.role == "and" and inner is not None:
         return _leaf(inner)
-    text = verdict.text if len(verdict.text) <= 200 else verdict.text[:197] + "..."
+    text = shortened(verdict.text, 200)
     if verdict.error:
         return f"{text} failed: {verdict.error}"
     values = [f"{value.field} = {_shown(value.values)}" for value in verdict.found]
@@ -72,4 +73,4 @@ def _shown(values: Sequence[object]) -> str:
     if not values:
         return "no value"
     text = ", ".join(f'"{value}"' if isinstance(value, str) else str(value) for value in values)
-    return text if len(text) <= 120 else text[:117] + "..."
+    return shortened(text, 120)

@@ -1,4 +1,4 @@
-"""A client that tries everything once."""
+"""A client, closed at the end; it tries everything once unless it is told otherwise."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ ONCE = Retry(attempts=1, first_wait=0.0, longest_wait=0.0)
 
 
 @asynccontextmanager
-async def opened(connection: Connection) -> AsyncIterator[Elastic]:
-    client = open_client(connection, retry=ONCE)
+async def opened(connection: Connection, retry: Retry = ONCE) -> AsyncIterator[Elastic]:
+    client = open_client(connection, retry=retry)
     try:
         yield client
     finally:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 
 import pytest
 
-from runner.elastic import Connection, Elastic, Retry, open_client
+from runner.elastic import Connection, Elastic, Retry
 from runner.errors import AccessError, ClusterError, UnreachableError
+from tests.elastic.opened import opened as opened_with
 from tests.elasticsearch.proxy import EVERY, Proxy
 
 AT_ONCE = Retry(attempts=4, first_wait=0.0, longest_wait=0.0)
@@ -22,13 +22,8 @@ def proxy(eql_proxy: Proxy) -> Proxy:
     return eql_proxy
 
 
-@asynccontextmanager
-async def opened(connection: Connection, retry: Retry = AT_ONCE) -> AsyncIterator[Elastic]:
-    client = open_client(connection, retry=retry)
-    try:
-        yield client
-    finally:
-        await client.close()
+def opened(connection: Connection, retry: Retry = AT_ONCE) -> AbstractAsyncContextManager[Elastic]:
+    return opened_with(connection, retry)
 
 
 def closed_port() -> int:

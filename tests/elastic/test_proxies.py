@@ -8,13 +8,13 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from runner.elastic import Connection, Retry, open_client
+from runner.elastic import Connection, open_client
 from runner.errors import SettingsError, UnreachableError
 from runner.network.proxies import environment_proxies, proxy_for, read_proxy
 from tests.elastic.forward_proxy import forward_proxy
+from tests.elastic.opened import opened
 from tests.elastic.tls import Authority, tls_before
 
-ONCE = Retry(attempts=1, first_wait=0.0, longest_wait=0.0)
 NAME = "elasticsearch.internal"
 
 
@@ -23,11 +23,8 @@ def with_login(url: str, login: str) -> str:
 
 
 async def version(connection: Connection) -> str:
-    client = open_client(connection, retry=ONCE)
-    try:
+    async with opened(connection) as client:
         return (await client.info()).version
-    finally:
-        await client.close()
 
 
 async def failure(connection: Connection) -> str:
