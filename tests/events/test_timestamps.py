@@ -66,27 +66,45 @@ def test_other_values() -> None:
     assert unreadable == 2
 
 
+@pytest.mark.parametrize("other", [None, (), ("2026-03-01",), 5, 5.5, True, "", "\u0661", "2026-03-01T10:02:31Z\n"])
+def test_usual_texts_among_other_values(other: Any) -> None:
+    values = ["2026-03-01T10:02:31Z", other, "2026-03-01T10:02:31.5Z", other, other, "2026-03-01T10:02:31.123456789Z"]
+    column, unreadable = read_timestamps(values, NANOS)
+    assert (column.tolist(), unreadable) == one_by_one(values, NANOS)
+    second = 1772359351 * 10**9
+    assert column[[0, 2, 5]].tolist() == [second, second + 500_000_000, second + 123_456_789]
+
+
 def test_no_values() -> None:
     column, unreadable = read_timestamps([], DATE)
     assert (column.tolist(), unreadable) == ([], 0)
 
 
-texts = st.datetimes().map(lambda moment: moment.isoformat() + "Z") | st.from_regex(
+usual = st.datetimes().map(lambda moment: moment.isoformat() + "Z") | st.from_regex(
     r"\A[0-9]{4}-[01][0-9]-[0-3][0-9]T[0-2][0-9]:[0-6][0-9]:[0-6][0-9](\.[0-9]{1,9})?Z\Z"
 )
+nearly = st.from_regex(r"\A[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{0,11})?Z?\Z")
 
 
-@settings(max_examples=300)
-@given(st.lists(texts, min_size=1, max_size=5), st.sampled_from([DATE, NANOS]))
-def test_random_texts(values: list[str], field: Field) -> None:
+@st.composite
+def damaged(draw: st.DrawFn) -> str:
+    """A usual text of which a few characters are others, missing or more than there should be."""
+    text = draw(usual)
+    for _ in range(draw(st.integers(1, 2))):
+        place = draw(st.integers(0, len(text)))
+        inserted = draw(st.text(st.sampled_from("09Z.:-T+ \n\0/\u0661x"), max_size=2))
+        text = text[:place] + inserted + text[place + draw(st.integers(0, 2)) :]
+    return text
+
+
+texts = usual | nearly | damaged() | st.text(st.sampled_from("0123456789-:.TZ\n\0"), max_size=40)
+values_of_events = texts | st.none() | st.integers(-(2**70), 2**70) | st.lists(texts, max_size=2).map(tuple)
+
+
+@settings(max_examples=500)
+@given(st.lists(texts, min_size=1, max_size=5) | st.lists(values_of_events, max_size=5), st.sampled_from([DATE, NANOS]))
+def test_random_values(values: list[Any], field: Field) -> None:
     expected, unreadable = one_by_one(values, field)
     column, missed = read_timestamps(values, field)
-    assert (column.tolist(), missed) in ((expected, unreadable), (_within(expected), unreadable + _beyond(expected)))
-
-
-def _within(moments: list[int]) -> list[int]:
-    return [moment if -(2**63) < moment < 2**63 else NO_TIME for moment in moments]
-
-
-def _beyond(moments: list[int]) -> int:
-    return sum(not -(2**63) <= moment < 2**63 for moment in moments)
+    assert column.tolist() == [moment if -(2**63) <= moment < 2**63 else NO_TIME for moment in expected]
+    assert missed == unreadable + sum(not -(2**63) <= moment < 2**63 for moment in expected)
