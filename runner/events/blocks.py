@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 from runner.events.report import MAX_LINE
 from runner.events.text import OpenText
 
@@ -13,6 +16,7 @@ _FIRST_CHUNK = 1 << 20
 _CHUNK = 32 << 20
 """Of every later one: large enough that what a batch costs, however many rules there are, is little for each event."""
 _BATCH = 32_768
+_BREAK = b"\n"
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 Progress = Callable[[int], None]
@@ -21,13 +25,19 @@ Progress = Callable[[int], None]
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """Lines of one file: `first_line` counts from 1, `offset` is where it starts in the uncompressed text."""
+    """Lines of one file; `first_line` counts from 1."""
 
     lines: list[memoryview]
     first_line: int
-    offset: int
+    offsets: NDArray[np.int64]
+    """Where each line starts in the uncompressed text, and at last where the block ends."""
     is_whole: bool = True
     """False for a last line without a line break: its writer may not be done with it."""
+
+    @property
+    def offset(self) -> int:
+        """Where the first line starts in the uncompressed text."""
+        return int(self.offsets[0])
 
 
 def blocks_of(
@@ -59,14 +69,14 @@ def blocks_of(
             lines, start = _lines_of(buffer, start, end)
             if not lines:
                 break
+            offsets = _offsets(lines, offset)
+            offset = int(offsets[-1])
             if skipping:
                 skipping = False
-                offset += len(lines[0]) + 1
+                lines, offsets = lines[1:], offsets[1:]
                 line += 1
-                del lines[0]
             if lines:
-                yield from _checked(lines, line, offset, skipped)
-                offset += sum(map(len, lines)) + len(lines)
+                yield from _checked(lines, line, offsets, skipped)
                 line += len(lines)
         held = end - start
         if held > MAX_LINE or (skipping and held):
@@ -76,34 +86,49 @@ def blocks_of(
             held, skipping = 0, True
         buffer = _emptied(buffer, start, held, chunk())
     if held and not skipping:
-        yield from _checked([memoryview(buffer)[:held]], line, offset, skipped, is_whole=False)
+        yield from _checked(
+            [memoryview(buffer)[:held]], line, np.array((offset, offset + held)), skipped, is_whole=False
+        )
     if failure is not None:
         raise failure
 
 
 def _checked(
-    lines: list[memoryview], line: int, offset: int, skipped: Callable[[int, int], None], *, is_whole: bool = True
+    lines: list[memoryview],
+    line: int,
+    offsets: NDArray[np.int64],
+    skipped: Callable[[int, int], None],
+    *,
+    is_whole: bool = True,
 ) -> Iterator[Block]:
     """The lines as blocks of as many as a batch may have, without those that are too long."""
-    if offset == 0 and bytes(lines[0][:3]) == _BYTE_ORDER_MARK:
+    if offsets[0] == 0 and bytes(lines[0][:3]) == _BYTE_ORDER_MARK:
         lines[0][:3] = b"   "  # a byte order mark is no JSON; blanks keep the offsets
     first = 0
-    for place in [place for place, text in enumerate(lines) if len(text) > MAX_LINE] + [len(lines)]:
-        part = lines[first:place]
-        if part:
-            yield Block(part, line + first, offset, is_whole)
-            offset += sum(map(len, part)) + len(part)
+    for place in [*np.flatnonzero(np.diff(offsets) > MAX_LINE + len(_BREAK)).tolist(), len(lines)]:
+        if place > first:
+            yield Block(lines[first:place], line + first, offsets[first : place + 1], is_whole)
         if place < len(lines):
-            skipped(line + place, offset)
-            offset += len(lines[place]) + 1
+            skipped(line + place, int(offsets[place]))
             first = place + 1
+
+
+def _offsets(lines: list[memoryview], offset: int) -> NDArray[np.int64]:
+    """Where each of the lines starts if the first one starts at `offset`, and where the last one's break ends."""
+    offsets = np.empty(len(lines) + 1, dtype=np.int64)
+    offsets[0] = offset
+    offsets[1:] = np.fromiter(map(len, lines), dtype=np.int64, count=len(lines)) + len(_BREAK)
+    return offsets.cumsum()
 
 
 def _lines_of(buffer: bytearray, start: int, end: int) -> tuple[list[memoryview], int]:
     """The whole lines between `start` and `end`, as many as a batch may have, without a copy, and where they end."""
-    view, find = memoryview(buffer), buffer.find
+    view, find, line_break = memoryview(buffer), buffer.find, ord(_BREAK)
     lines: list[memoryview] = []
-    while len(lines) < _BATCH and (stop := find(b"\n", start, end)) >= 0:
+    for _ in range(_BATCH):
+        stop = find(line_break, start, end)
+        if stop < 0:
+            break
         lines.append(view[start:stop])
         start = stop + 1
     return lines, start

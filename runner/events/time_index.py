@@ -65,8 +65,6 @@ class Reading:
         """Take note of the events of a block, and of its broken lines."""
         if not block.is_whole:
             return
-        sizes = np.fromiter(map(len, block.lines), dtype=np.int64, count=len(block.lines)) + 1
-        offsets = block.offset + np.concatenate(([0], np.cumsum(sizes)))
         columns = [batch.timestamps(name) for name in self.names]
         bad = np.array([line.line - block.first_line for line in broken], dtype=np.int64)
         for first in range(0, len(block.lines), _STRETCH):
@@ -77,11 +75,11 @@ class Reading:
             times = [int(time) for part in timed for time in (part.min(initial=_NEVER), part.max(initial=NO_TIME))]
             untimed = end - start - len(timed[0])
             count = int(np.count_nonzero((bad >= first) & (bad < last)))
-            place = int(offsets[first]), block.first_line + first
+            place = int(block.offsets[first]), block.first_line + first
             self.rows.append((*place, end - start, count, 0, untimed, *times))
         told = broken[: max(0, MOST_EXAMPLES - sum(bool(line.reason) for line in self.skipped))]
-        self.skipped.extend(replace(line, offset=int(offsets[line.line - block.first_line])) for line in told)
-        self.end, self.lines = int(offsets[-1]), block.first_line + len(block.lines) - 1
+        self.skipped.extend(replace(line, offset=int(block.offsets[line.line - block.first_line])) for line in told)
+        self.end, self.lines = int(block.offsets[-1]), block.first_line + len(block.lines) - 1
 
     def note_oversized(self, line: SkippedLine) -> None:
         """Take note of a line that is too long; where it ends, the next stretch begins."""
