@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from math import sqrt
-from typing import TypeAlias
+from operator import or_
 
 import numpy as np
-from numpy.typing import NDArray
 
 from runner.eql.evaluate import Evaluator
-from runner.eql.partial import bound, reads_only
-from runner.eql.predicates import Predicate, fields_of
-from runner.events.batch import Columns, EventBatch
+from runner.eql.partial import perhaps_met
+from runner.eql.predicates import Lookup, Predicate, fields_of, lookups_in
+from runner.events.batch import Columns, EventBatch, Rows
 from runner.events.decode import Canonical
 from runner.events.schema import DataType
 
@@ -34,24 +34,60 @@ _NEW_KIND, _NEW_KIND_BY_STAGE = 300.0, 4.0
 """Less than they cost: the kinds of a sample are rarer in all events than in itself."""
 _WORTH_A_CHANGE = 300.0
 
-_Mask: TypeAlias = NDArray[np.bool_]
+
+@dataclass(frozen=True, slots=True)
+class _Reader:
+    """A condition, the fields that it reads, and the stages that it stands in."""
+
+    predicate: Predicate
+    fields: frozenset[str]
+    lookups: dict[str, list[Lookup]]
+    """By field, what it is made of; without scripts."""
+    stages: list[int]
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class _Left:
-    """What some telling fields leave open in a sample: by stage and event whether it may be met, by stage the
-    conditions that are still to be decided."""
+    """What some telling fields leave open in a sample.
 
-    telling: tuple[str, ...]
-    alive: _Mask
-    undecided: NDArray[np.int64]
+    `pending` holds, by stage, the events that may meet it, as bits; stages that no event may meet, and those whose
+    conditions all are decided, are not in it. `undecided` counts the conditions that are still to be decided.
+    """
 
-    def cost(self) -> float:
-        """What is left to do for an event, in nanoseconds."""
-        pending = self.alive[self.undecided > 0]
-        events = max(1, self.alive.shape[1])
-        open_events, open_stages = int(pending.any(axis=0).sum()), int(pending.sum())
-        return (open_events * _FURTHER_LOOK + open_stages * _OPEN_STAGE) / int(events)
+    telling: frozenset[str]
+    pending: dict[int, int]
+    undecided: dict[int, int]
+
+    def cost(self, events: int) -> float:
+        """What is left to do for an event of the sample, in nanoseconds."""
+        open_events = reduce(or_, self.pending.values(), 0).bit_count()
+        open_stages = sum(map(int.bit_count, self.pending.values()))
+        return (open_events * _FURTHER_LOOK + open_stages * _OPEN_STAGE) / max(1, events)
+
+
+class _Sample:
+    """Some events of a batch, and which of them meet the conditions on single fields."""
+
+    def __init__(self, columns: Columns, values: dict[str, Sequence[Canonical]], size: int) -> None:
+        self.values, self.size = values, size
+        self.everything = (1 << size) - 1
+        self.met: dict[int, int] = {}
+        """By `id` of a lookup the events that meet it, as bits: those of the fields that were evaluated."""
+        self._batch = EventBatch.of_values(columns, values, size)
+
+    def evaluate(self, lookups: Iterable[Lookup], evaluator: Evaluator) -> None:
+        """Find out which events meet these conditions, all of which are on one field."""
+        distinct = {id(lookup): lookup for lookup in lookups}
+        new = [(lookup, mark) for mark, lookup in distinct.items() if mark not in self.met]
+        if new:
+            self.met.update((mark, 0) for _, mark in new)
+            for mark, rows in evaluator.each(self._batch, new, self._batch.all_rows()):
+                self.met[mark] = self._bits(rows)
+
+    def _bits(self, rows: Rows) -> int:
+        mask = np.zeros(self.size, dtype=np.bool_)
+        mask[rows] = True
+        return int.from_bytes(np.packbits(mask, bitorder="little").tobytes(), "little")
 
 
 class Guard:
@@ -65,17 +101,32 @@ class Guard:
         self, conditions: Sequence[Sequence[Predicate]], evaluator: Evaluator, always: Collection[str]
     ) -> None:
         """`conditions` are those of each stage; the fields in `always` are telling whatever they are like."""
-        self._undecided = np.array([len(predicates) for predicates in conditions], dtype=np.int64)
-        self._readers: dict[str, list[tuple[int, Predicate]]] = {}
-        for stage, predicates in enumerate(conditions):
-            for predicate in predicates:
-                for name in set(fields_of(predicate)):
-                    self._readers.setdefault(name, []).append((stage, predicate))
+        self._undecided = {stage: len(predicates) for stage, predicates in enumerate(conditions)}
+        self._readers: dict[str, list[_Reader]] = {}
+        self._take_in(conditions)
+        self._users = {name: sum(len(reader.stages) for reader in readers) for name, readers in self._readers.items()}
         self._evaluator = evaluator
         self._always = tuple(always)
         self._batches, self._next = 0, 1
         self._strictness = 1.0
         self.fields: tuple[str, ...] = self._always
+
+    def _take_in(self, conditions: Sequence[Sequence[Predicate]]) -> None:
+        """Note which fields each condition reads; one that stands in several stages is one reader."""
+        known: dict[int, _Reader] = {}
+        for stage, predicates in enumerate(conditions):
+            for predicate in predicates:
+                reader = known.get(id(predicate))
+                if reader is not None:
+                    reader.stages.append(stage)
+                    continue
+                lookups: dict[str, list[Lookup]] = {}
+                for lookup in lookups_in(predicate):
+                    if not lookup.scripted:
+                        lookups.setdefault(lookup.field, []).append(lookup)
+                known[id(predicate)] = reader = _Reader(predicate, frozenset(fields_of(predicate)), lookups, [stage])
+                for name in reader.fields:
+                    self._readers.setdefault(name, []).append(reader)
 
     def look(self, batch: EventBatch) -> bool:
         """Learn from a batch if it is one to look at; returns whether the telling fields are others now."""
@@ -86,30 +137,19 @@ class Guard:
         rows = batch.all_rows()
         rows = rows[:: -(-len(rows) // _SAMPLE)]
         names = self._candidates(batch.columns)
-        sample = batch.sample((*self._always, *names), rows)
-        few = [name for name in names if self._has_few(sample[name])]
-        given = EventBatch.of_values(batch.columns, sample, len(rows))
-        nothing = _Left((), np.ones((len(self._undecided), len(rows)), dtype=np.bool_), self._undecided)
-        left = nothing
-        kinds: list[tuple[object, ...]] = [()] * len(rows)
-        chosen = []
-        for name in few:
-            after = self._after(left, given, name)
-            finer = [(*kind, value) for kind, value in zip(kinds, sample[name], strict=True)]
-            new_kind = _NEW_KIND + _NEW_KIND_BY_STAGE * len(self._undecided)
-            present = sum(value is not None for value in sample[name])
-            price = _TELLING_VALUE * present + new_kind * (len(set(finer)) - len(set(kinds)))
-            if left.cost() - after.cost() > (_TELLING_FIELD + price / len(rows)) * self._strictness:
-                left, kinds = after, finer
-                chosen.append(name)
+        sample = _Sample(batch.columns, batch.sample((*self._always, *names), rows), len(rows))
+        few = [name for name in names if _has_few(sample.values[name])]
+        left = self._chosen(few, sample)
         before = self.fields
         if self._batches > 1 and set(before) <= {*few, *self._always}:
-            kept = nothing
-            for name in before:
-                kept = self._after(kept, given, name)
-            if kept.cost() - left.cost() < _WORTH_A_CHANGE:
+            if left.telling == set(before) - set(self._always):
                 return False
-        self.fields = (*self._always, *chosen)
+            kept = self._nothing(sample)
+            for name in before:
+                kept = self._after(kept, sample, name)
+            if kept.cost(sample.size) - left.cost(sample.size) < _WORTH_A_CHANGE:
+                return False
+        self.fields = (*self._always, *(name for name in few if name in left.telling))
         return set(self.fields) != set(before)
 
     def be_stricter(self) -> None:
@@ -117,18 +157,47 @@ class Guard:
         self._batches, self._next = 0, 1
         self._strictness *= 4
 
-    def _after(self, left: _Left, sample: EventBatch, name: str) -> _Left:
+    def _chosen(self, few: Sequence[str], sample: _Sample) -> _Left:
+        """What is left open if those of the fields are telling that are worth it, taken in this order."""
+        left, size = self._nothing(sample), sample.size
+        cost = left.cost(size)
+        new_kind = _NEW_KIND + _NEW_KIND_BY_STAGE * len(self._undecided)
+        kinds, count = [0] * size, min(1, size)
+        for name in few:
+            after = self._after(left, sample, name)
+            cost_after = after.cost(size)
+            if cost_after >= cost:
+                continue
+            values = sample.values[name]
+            finer = {kind: number for number, kind in enumerate(set(zip(kinds, values, strict=True)))}
+            present = size - values.count(None)
+            price = _TELLING_VALUE * present + new_kind * (len(finer) - count)
+            if cost - cost_after > (_TELLING_FIELD + price / size) * self._strictness:
+                left, cost, count = after, cost_after, len(finer)
+                kinds = [finer[kind] for kind in zip(kinds, values, strict=True)]
+        return left
+
+    def _nothing(self, sample: _Sample) -> _Left:
+        """All that is open as long as no field is telling."""
+        pending = {stage: sample.everything for stage, count in self._undecided.items() if count and sample.everything}
+        return _Left(frozenset(), pending, self._undecided)
+
+    def _after(self, left: _Left, sample: _Sample, name: str) -> _Left:
         """What is left open if this field is telling, too."""
-        telling = (*left.telling, name)
-        alive, undecided = left.alive.copy(), left.undecided.copy()
-        rows = sample.all_rows()
-        for stage, predicate in self._readers.get(name, ()):
-            undecided[stage] -= reads_only(predicate, telling)
-            if alive[stage].any():
-                found = bound(predicate, telling)
-                if not isinstance(found, bool):
-                    alive[stage] &= self._evaluator.mask(sample, found, rows)
-        return _Left(telling, alive, undecided)
+        telling = left.telling | {name}
+        pending, undecided = left.pending.copy(), left.undecided.copy()
+        readers = [reader for reader in self._readers.get(name, ()) if not pending.keys().isdisjoint(reader.stages)]
+        sample.evaluate((lookup for reader in readers for lookup in reader.lookups.get(name, ())), self._evaluator)
+        for reader in readers:
+            perhaps = perhaps_met(reader.predicate, telling, sample.met, sample.everything)
+            is_decided = not reader.predicate.scripted and reader.fields <= telling
+            for stage in reader.stages:
+                if stage in pending:
+                    undecided[stage] -= is_decided
+                    pending[stage] &= perhaps
+                    if not pending[stage] or not undecided[stage]:
+                        del pending[stage]
+        return _Left(telling, pending, undecided)
 
     def _candidates(self, columns: Columns) -> list[str]:
         """The fields that may be telling, the most used first."""
@@ -139,8 +208,9 @@ class Guard:
             and columns.fields[name].type not in _UNTELLING
             and columns.decoder.comparable(name)
         ]
-        return sorted(names, key=lambda name: (-len(self._readers[name]), name))
+        return sorted(names, key=lambda name: (-self._users[name], name))
 
-    def _has_few(self, values: Sequence[Canonical]) -> bool:
-        present = [value for value in values if value is not None]
-        return len(set(present)) <= max(_ALWAYS_FEW, _FEW * sqrt(len(present)))
+
+def _has_few(values: Sequence[Canonical]) -> bool:
+    present = [value for value in values if value is not None]
+    return len(set(present)) <= max(_ALWAYS_FEW, _FEW * sqrt(len(present)))
