@@ -7,7 +7,7 @@ conditions of different rules are one predicate: they are told apart by `plan.id
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias, TypeVar
 
@@ -19,7 +19,7 @@ from runner.eql.kernels import Kernel, leaf_for
 from runner.eql.needles import Hint, hint_for, joined, negated
 from runner.eql.plan import Identity, Plan, identity
 from runner.events.decode import Canonical
-from runner.events.schema import Field
+from runner.events.schema import DataType, Field
 
 Mask: TypeAlias = NDArray[np.bool_]
 Predicate: TypeAlias = "Lookup | Combination | Junction | Negation"
@@ -71,37 +71,75 @@ class Negation:
     scripted: bool
 
 
+@dataclass(frozen=True, slots=True)
+class _Leaf:
+    """An indivisible condition, and all fields that its expression names."""
+
+    predicate: Lookup | Combination
+    fields: frozenset[Field]
+
+
 class ConstantPredicateError(ValueError):
     """Raised for a constant among the conditions: `simplify` has left none."""
 
 
-def predicate_for(expression: ast.Expression, now_ns: int) -> Predicate:
-    """The predicate of a checked, simplified boolean expression."""
-    return _predicate(expression, now_ns, timed=_reads_clock(expression))
+class _Maker:
+    """Makes the predicates of one stage; notes what they read."""
+
+    def __init__(self, leaves: dict[Identity, _Leaf], now_ns: int) -> None:
+        """`leaves` are the indivisible conditions that are known, by identity and types; it takes in those that are
+        new."""
+        self._leaves, self._now_ns = leaves, now_ns
+        self.fields: set[Field] = set()
+        self.reads_clock = False
+        """Whether some condition means something else at another moment."""
+
+    def joined(self, expressions: Iterable[ast.Expression], *, decisive: bool = False) -> tuple[Predicate, ...]:
+        """The predicates of the expressions, joined where they read the same field, cheapest first."""
+        return _joined([self.predicate(expression) for expression in expressions], decisive=decisive)
+
+    def predicate(self, expression: ast.Expression) -> Predicate:
+        """The predicate of a checked, simplified boolean expression."""
+        match expression:
+            case ast.Not(_, operand):
+                part = self.predicate(operand)
+                name: Identity = ("Not", part.identity)
+                if isinstance(part, Lookup):
+                    return Lookup(name, part.field, _negated(part.test), part.cost, part.scripted, negated(part.hint))
+                return Negation(name, part, part.cost, part.scripted)
+            case ast.And(_, operands) | ast.Or(_, operands):
+                decisive = isinstance(expression, ast.Or)
+                parts = self.joined(operands, decisive=decisive)
+                if len(parts) == 1:
+                    return parts[0]
+                scripted = any(part.scripted for part in parts)
+                name = ("Or" if decisive else "And", *(part.identity for part in parts))
+                return Junction(name, parts, decisive, sum(part.cost for part in parts), scripted)
+            case ast.Literal(value=value):
+                verdict = value is True
+                raise ConstantPredicateError(f"constant condition {verdict} was not simplified away")
+        return self._leaf(expression)
+
+    def _leaf(self, expression: ast.Expression) -> Lookup | Combination:
+        name = identity(expression)
+        key = name, _types(expression)
+        leaf = self._leaves.get(key)
+        if leaf is None:
+            parts = [part for part, _ in ast.walk(expression)]
+            timed = any(map(_is_of_clock, parts))
+            made = _made(expression, (*name, self._now_ns) if timed else name, self._now_ns)
+            refs = [part for part in parts if isinstance(part, ast.FieldRef)]
+            leaf = _Leaf(made, frozenset(field for ref in refs for field in (ref.field, ref.exact)))
+            if timed:
+                self.reads_clock = True
+            else:
+                self._leaves[key] = leaf
+        self.fields |= leaf.fields
+        return leaf.predicate
 
 
-def _predicate(expression: ast.Expression, now_ns: int, *, timed: bool) -> Predicate:
-    name: Identity
-    match expression:
-        case ast.Not(_, operand):
-            part = _predicate(operand, now_ns, timed=timed)
-            name = ("Not", part.identity)
-            if isinstance(part, Lookup):
-                return Lookup(name, part.field, _negated(part.test), part.cost, part.scripted, negated(part.hint))
-            return Negation(name, part, part.cost, part.scripted)
-        case ast.And(_, operands) | ast.Or(_, operands):
-            decisive = isinstance(expression, ast.Or)
-            parts = _joined([_predicate(operand, now_ns, timed=timed) for operand in operands], decisive=decisive)
-            if len(parts) == 1:
-                return parts[0]
-            scripted = any(part.scripted for part in parts)
-            name = ("Or" if decisive else "And", *(part.identity for part in parts))
-            return Junction(name, parts, decisive, sum(part.cost for part in parts), scripted)
-        case ast.Literal(value=value):
-            verdict = value is True
-            raise ConstantPredicateError(f"constant condition {verdict} was not simplified away")
+def _made(expression: ast.Expression, name: Identity, now_ns: int) -> Lookup | Combination:
     leaf = leaf_for(expression, now_ns)
-    name = (*identity(expression), now_ns) if timed else identity(expression)
     names = tuple(field.name for field in leaf.fields)
     if len(names) == 1:
         hint = None if leaf.scripted else hint_for(expression)
@@ -109,44 +147,66 @@ def _predicate(expression: ast.Expression, now_ns: int, *, timed: bool) -> Predi
     return Combination(name, names, leaf.kernel, leaf.cost)
 
 
-def _reads_clock(expression: ast.Expression) -> bool:
-    """Whether the expression means something else at another moment."""
-    texts = (part.value for part, _ in ast.walk(expression) if isinstance(part, ast.Literal))
-    return any(isinstance(text, str) and text.startswith("now") for text in texts)
+def _types(expression: ast.Expression) -> tuple[DataType, ...]:
+    """The types of the fields: two statements may take a field that no mapping names for different things."""
+    found: list[DataType] = []
+    todo = [expression]
+    while todo:
+        part = todo.pop()
+        if isinstance(part, ast.FieldRef):
+            found += (part.field.type, part.exact.type)
+        elif not isinstance(part, ast.Literal):
+            todo += ast.children(part)
+    return tuple(found)
+
+
+def _is_of_clock(part: ast.Expression) -> bool:
+    """Whether it is a text that means something else at another moment."""
+    return isinstance(part, ast.Literal) and isinstance(part.value, str) and part.value.startswith("now")
 
 
 def join_conjuncts(expressions: Sequence[ast.Expression], now_ns: int) -> tuple[Predicate, ...]:
     """Predicates that an event must all meet, cheapest first, equal for equal conditions in whatever order they
     stand."""
-    return _joined([predicate_for(expression, now_ns) for expression in expressions], decisive=False)
+    return _Maker({}, now_ns).joined(expressions)
 
 
 class Conjuncts:
     """The predicates of stages, kept for as long as the stages are searched for again and again.
 
-    What reads the clock is worked out anew each time. Stages are told apart by their tuple of expressions itself.
+    What reads the clock is worked out anew each time. Stages are told apart by their tuple of expressions itself; an
+    indivisible condition that several stages have is one predicate.
     """
 
     def __init__(self) -> None:
         self._kept: dict[int, tuple[Sequence[ast.Expression], tuple[Predicate, ...]]] = {}
-        self._fields: dict[int, tuple[Plan, frozenset[Field]]] = {}
+        self._read: dict[int, tuple[Sequence[ast.Expression], frozenset[Field]]] = {}
+        self._leaves: dict[Identity, _Leaf] = {}
 
     def of(self, expressions: Sequence[ast.Expression], now_ns: int) -> tuple[Predicate, ...]:
         """What `join_conjuncts` gives."""
         known = self._kept.get(id(expressions))
         if known is not None and known[0] is expressions:
             return known[1]
-        joined = join_conjuncts(expressions, now_ns)
-        if not any(_reads_clock(expression) for expression in expressions):
+        maker = _Maker(self._leaves, now_ns)
+        joined = maker.joined(expressions)
+        self._read[id(expressions)] = expressions, frozenset(maker.fields)
+        if not maker.reads_clock:
             self._kept[id(expressions)] = expressions, joined
         return joined
 
     def fields(self, plan: Plan) -> frozenset[Field]:
         """What `Plan.fields` gives."""
-        known = self._fields.get(id(plan))
-        if known is None or known[0] is not plan:
-            known = self._fields[id(plan)] = plan, plan.fields()
-        return known[1]
+        found = {plan.timestamp}
+        if plan.tiebreaker is not None:
+            found.add(plan.tiebreaker)
+        for stage in plan.all_stages():
+            known = self._read.get(id(stage.conjuncts))
+            if known is None or known[0] is not stage.conjuncts:
+                return plan.fields()
+            found |= known[1]
+            found.update(key.exact for key in stage.keys if key is not None)
+        return frozenset(found)
 
 
 def _negated(test: Callable[[Canonical], bool]) -> Callable[[Canonical], bool]:
