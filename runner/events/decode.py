@@ -10,9 +10,9 @@ values.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from operator import attrgetter
 from typing import Any, TypeAlias
 
@@ -20,7 +20,7 @@ import msgspec
 import orjson
 
 from runner.events.schema import DataType, Field
-from runner.events.structures import NEVER, Node, is_nameable, leaves_of, plant, reading, structure
+from runner.events.structures import Never, Node, is_nameable, leaves_of, plant, reading, structure
 from runner.events.values import canonical
 
 Row: TypeAlias = Any
@@ -68,19 +68,22 @@ class RowDecoder:
         document: Any
         self._build, self._empty, document = structure(root, "", (), self._paths)
         self._leaves = leaves_of(root)
-        self._parents = {path for path in self._leaves if any(name.startswith(f"{path}.") for name in self._leaves)}
-        readable: Any = document
-        if not all(map(is_nameable, self._leaves)):
-            readable = NEVER  # every line is read as a whole document
-        self._plain = msgspec.json.Decoder(readable)
+        self._parents = {path for leaf in self._leaves for path in _above(leaf) if path in self._leaves}
+        # Never: then every line is read as a whole document.
+        self._readable: Any = document if all(map(is_nameable, self._leaves)) else Never
+        self._plain = msgspec.json.Decoder(self._readable)
+
+    @cached_property
+    def _hit(self) -> msgspec.json.Decoder[Any]:
+        """Generated when the first hit is met."""
         hit: Any = msgspec.defstruct(
             "Hit",
-            [("source", readable), ("index", str | None, None), ("id", str | None, None)],
+            [("source", self._readable), ("index", str | None, None), ("id", str | None, None)],
             rename={"source": "_source", "index": "_index", "id": "_id"},
             frozen=True,
             gc=False,
         )
-        self._hit: msgspec.json.Decoder[Any] = msgspec.json.Decoder(hit)
+        return msgspec.json.Decoder(hit)
 
     def getter(self, name: str) -> Callable[[Row], Canonical]:
         """A function that takes the field's canonical value out of a row.
@@ -307,6 +310,14 @@ def _widest(path: str, others: Collection[str]) -> str:
     parts = path.split(".")
     beginnings = (".".join(parts[:length]) for length in range(1, len(parts)))
     return next((start for start in beginnings if not any(other.startswith(f"{start}.") for other in others)), path)
+
+
+def _above(path: str) -> Iterator[str]:
+    """The paths of the objects that a field is in."""
+    place = path.find(".")
+    while place >= 0:
+        yield path[:place]
+        place = path.find(".", place + 1)
 
 
 def _nothing(row: Row) -> Canonical:

@@ -1,11 +1,13 @@
 """Structures for `msgspec`: types generated for the wanted fields, so that the rest of a line is skipped in C.
 
-Every dotted spelling of a field is declared with a type that no value has, so a line with one fails to decode.
+Every dotted spelling of a field is declared with a type that no value has, so a line with one fails to decode. None of
+them can be left out: an event that has it would be taken for one without a value.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal, TypeAlias
 
@@ -14,7 +16,12 @@ import msgspec
 from runner.events.schema import DataType, Field
 from runner.events.values import Canonical
 
-NEVER = Literal["\x00\x00"]  # what a dotted spelling is declared as: no document has this text, so it always fails
+
+class Never:
+    """What a dotted spelling is declared as: no value of a document is one, so it always fails."""
+
+
+_UNNAMEABLE = re.compile(r'[\x00-\x1f"\\]')
 
 _STRINGS = {
     DataType.KEYWORD,
@@ -89,12 +96,13 @@ def structure(
 ) -> tuple[Builder, Any, type[msgspec.Struct]]:
     """The structure of one level: a function that builds it from values by path, its empty instance, and its type.
 
-    Fills `paths` with the attribute path of every leaf.
+    Fills `paths` with the attribute path of every leaf. `msgspec` looks for a key from where it found the last one on,
+    so the keys stand in the order of the alphabet, as they do in most documents, and the dotted spellings at the end.
     """
     declared: list[tuple[str, Any, Any]] = []
     rename: dict[str, str] = {}
     parts: list[tuple[str, str, Builder | None]] = []
-    for number, (key, child) in enumerate(node.children.items()):
+    for number, (key, child) in enumerate(sorted(node.children.items())):
         attribute = f"f{number}"
         rename[attribute] = key if is_nameable(key) else f"\x80{attribute}"
         path = f"{prefix}.{key}" if prefix else key
@@ -104,7 +112,7 @@ def structure(
             parts.append((attribute, path, build))
             if child.leaf is not None:  # a value where other documents have an object: never on the fast path
                 rename[f"v{number}"] = f"\x80value{number}"
-                declared.append((f"v{number}", NEVER, child.leaf.constant))
+                declared.append((f"v{number}", Never, child.leaf.constant))
                 paths[path] = ".".join((*attributes, f"v{number}"))
                 parts.append((f"v{number}", path, None))
         else:
@@ -112,13 +120,13 @@ def structure(
             declared.append((attribute, _leaf_type(child.leaf), child.leaf.constant))
             paths[path] = ".".join((*attributes, attribute))
             parts.append((attribute, path, None))
-    for number, spelling in enumerate(sorted(filter(is_nameable, _dotted(node)))):
+    for number, spelling in enumerate(sorted(set(filter(is_nameable, _dotted(node))))):
         rename[f"d{number}"] = spelling
-        declared.append((f"d{number}", NEVER, ""))
+        declared.append((f"d{number}", Never, ""))
     if not prefix and "_source" not in node.children:
         # A line with `_source` is a hit, and must not be taken for a document without any of the fields.
         rename["source"] = "_source"
-        declared.append(("source", NEVER, ""))
+        declared.append(("source", bool, False))
     kind = msgspec.defstruct("Level", declared, rename=rename, frozen=True, gc=False)
 
     def build_level(values: Mapping[str, Canonical]) -> Any:
@@ -135,26 +143,24 @@ def structure(
 
 def is_nameable(key: str) -> bool:
     """Whether a generated structure can have a field of that name."""
-    return not any(char in '\\"' or char < " " for char in key)
+    return _UNNAMEABLE.search(key) is None
 
 
-def _dotted(node: Node) -> set[str]:
+def _dotted(node: Node) -> Iterator[str]:
     """Every key with a dot in it that could stand at this level for one of the fields below it."""
-    spellings: set[str] = set()
-    stack = [(key, child) for key, child in node.children.items()]
+    stack = list(node.children.items())
     while stack:
         path, child = stack.pop()
-        for key, grandchild in child.children.items():
-            spellings.add(f"{path}.{key}")
-            stack.append((f"{path}.{key}", grandchild))
-    return spellings - node.children.keys()
+        below = [(f"{path}.{key}", grandchild) for key, grandchild in child.children.items()]
+        yield from (spelling for spelling, _ in below)
+        stack += below
 
 
 def _leaf_type(wanted: Field) -> Any:
     """The JSON types that need no conversion for a field of this type; everything else takes the slow path."""
     scalar: Any
     if wanted.constant is not None:
-        return Literal[wanted.constant] if isinstance(wanted.constant, str) else NEVER
+        return Literal[wanted.constant] if isinstance(wanted.constant, str) else Never
     if wanted.type in _STRINGS:
         scalar = str
         if wanted.ignore_above is not None:
@@ -177,7 +183,7 @@ def _leaf_type(wanted: Field) -> Any:
             str | int | tuple[str | int, ...] | None if wanted.null_value is None else str | int | tuple[str | int, ...]
         )
     else:
-        return NEVER | None  # nothing of these types can be asked for
+        return Never | None  # nothing of these types can be asked for
     if wanted.null_value is not None:
         return scalar | tuple[scalar, ...]
     return scalar | tuple[scalar, ...] | None

@@ -188,6 +188,11 @@ def test_parents_in_odd_forms(line: bytes, value: Any) -> None:
     assert field_values(line, Field("p.x", DataType.LONG)) == [value]
 
 
+@pytest.mark.parametrize("line", [b'{"p.x": "\\u0000\\u0000"}', b'{"p": {"x": "\\u0000\\u0000"}}'])
+def test_no_text_is_taken_for_a_missing_value(line: bytes) -> None:
+    assert field_values(line, Field("p.x", DataType.KEYWORD)) == ["\0\0"]
+
+
 def test_unreadable_values_are_counted_by_field() -> None:
     decoder = RowDecoder([Field("n", DataType.LONG), Field("b", DataType.BOOLEAN)])
     decoder.read_lines([b'{"n": "x", "b": true}', b'{"n": ["x", 1], "b": 2}', b'{"n": 1}'], ignore)
