@@ -16,6 +16,8 @@ from runner.eql.predicates import Junction, Lookup, Negation, Predicate, fields_
 
 def reads_only(predicate: Predicate, telling: Collection[str]) -> bool:
     """Whether the telling fields decide the predicate. A script is never decided: it may fail on a value."""
+    if isinstance(predicate, Lookup):
+        return predicate.field in telling and not predicate.scripted
     return not predicate.scripted and all(name in telling for name in fields_of(predicate))
 
 

@@ -6,7 +6,7 @@ as possible. Conditions on fields that many stages ask for come first: they rule
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Generic, TypeAlias, TypeVar
 
@@ -30,45 +30,61 @@ class Node(Generic[Sink]):
 def plant(stages: Iterable[tuple[Sequence[Predicate], Sink]], places: Mapping[str, int]) -> Node[Sink]:
     """The tree of all stages; `places` orders the fields."""
     root: Node[Sink] = Node()
-    known: dict[tuple[int, Identity], Node[Sink]] = {}
+    known: dict[tuple[int, int], Node[Sink]] = {}
+    order = _Order(places)
     for predicates, sink in stages:
         node = root
-        for predicate in _ordered(predicates, places):
-            key = (id(node), predicate.identity)
+        for predicate in order.of(predicates):
+            key = (id(node), order.number(predicate))
             child = known.get(key)
             if child is None:
                 child = known[key] = Node()
                 if isinstance(predicate, Lookup):
                     node.lookups.setdefault(predicate.field, []).append((predicate, child))
                 else:
-                    node.others.append((_arranged(predicate, places), child))
+                    node.others.append((order.within(predicate), child))
             node = child
         node.sinks.append(sink)
     return root
 
 
-def _ordered(predicates: Iterable[Predicate], places: Mapping[str, int]) -> list[Predicate]:
-    return sorted(predicates, key=_ranker(places))
+class _Order:
+    """The order in which conditions are asked: by the field, then by the cost; what reads several fields comes after
+    what reads one."""
 
+    def __init__(self, places: Mapping[str, int]) -> None:
+        self._places = places
+        # Most conditions stand in several stages, and to spell an identity takes longer than all the rest.
+        self._known: dict[int, tuple[Predicate, Rank, int]] = {}
+        self._numbers: dict[Identity, int] = {}
 
-def _ranker(places: Mapping[str, int]) -> Callable[[Predicate], Rank]:
-    """By the field, then by the cost; what reads several fields comes after what reads one."""
+    def number(self, predicate: Predicate) -> int:
+        """A number that equal predicates have."""
+        return self._looked_up(predicate)[2]
 
-    def rank(predicate: Predicate) -> Rank:
+    def of(self, predicates: Iterable[Predicate]) -> list[Predicate]:
+        """The predicates in this order."""
+        return sorted(predicates, key=lambda predicate: self._looked_up(predicate)[1])
+
+    def within(self, predicate: Predicate) -> Predicate:
+        """The predicate with the parts of every junction in this order."""
+        match predicate:
+            case Junction(parts=parts):
+                return replace(predicate, parts=tuple(map(self.within, self.of(parts))))
+            case Negation(part=part):
+                return replace(predicate, part=self.within(part))
+            case _:
+                return predicate
+
+    def _looked_up(self, predicate: Predicate) -> tuple[Predicate, Rank, int]:
+        known = self._known.get(id(predicate))
+        if known is None:
+            number = self._numbers.setdefault(predicate.identity, len(self._numbers))
+            known = self._known[id(predicate)] = predicate, self._ranked(predicate), number
+        return known
+
+    def _ranked(self, predicate: Predicate) -> Rank:
         if isinstance(predicate, Lookup):
-            return 0, places[predicate.field], predicate.cost, repr(predicate.identity)
-        worst = max((places[name] for name in fields_of(predicate)), default=-1)
+            return 0, self._places[predicate.field], predicate.cost, repr(predicate.identity)
+        worst = max((self._places[name] for name in fields_of(predicate)), default=-1)
         return 1, worst, predicate.cost, repr(predicate.identity)
-
-    return rank
-
-
-def _arranged(predicate: Predicate, places: Mapping[str, int]) -> Predicate:
-    """The predicate with the parts of every junction in the order in which they are best tried."""
-    match predicate:
-        case Junction(parts=parts):
-            return replace(predicate, parts=tuple(_arranged(part, places) for part in _ordered(parts, places)))
-        case Negation(part=part):
-            return replace(predicate, part=_arranged(part, places))
-        case _:
-            return predicate
