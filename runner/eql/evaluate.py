@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from runner.eql.kernels import Kernel
-from runner.eql.needles import NeedleIndex
+from runner.eql.needles import NeedleIndex, bits_of
 from runner.eql.plan import Identity
 from runner.eql.predicates import Combination, Junction, Lookup, Negation, Predicate, lookups_in
 from runner.events.batch import MISSING, EventBatch, FieldDictionary, Rows
@@ -43,7 +43,7 @@ class _FieldKnowledge:
             self._generation, self._read = dictionary.generation, MISSING + 1
             self.candidates = [[MISSING] for _ in self.numbers]
         for code in range(self._read, len(dictionary)):
-            for number in self._index.candidates(dictionary.value(code)):
+            for number in bits_of(self._index.candidates(dictionary.value(code))):
                 self.candidates[number].append(code)
         self._read = len(dictionary)
 

@@ -31,10 +31,10 @@ class Edge:
     time: int
     event: int = _NO_EVENT
 
-    def passed(self, entries: Entries) -> NDArray[np.bool_]:
-        """Of each row whether it is within what is known."""
-        last = (entries.times == self.time) & (entries.events <= self.event)
-        passed: NDArray[np.bool_] = (entries.times < self.time) | last
+    def passed(self, times: NDArray[np.int64], events: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Of each event whether it is within what is known."""
+        last = (times == self.time) & (events <= self.event)
+        passed: NDArray[np.bool_] = (times < self.time) | last
         return passed
 
 
@@ -180,7 +180,7 @@ class GatheredSequences(Gathered):
     """Of the complete sequences the events of the positive stages, and the keys."""
 
     def add(self, entries: Entries) -> None:
-        if self.edge is not None and len(entries) and self.edge.passed(entries).any():
+        if self.edge is not None and len(entries) and self.edge.passed(entries.times, entries.events).any():
             self.late = True
         Gathered.add(self, entries)
 
@@ -197,7 +197,7 @@ class GatheredSequences(Gathered):
             edge = Edge(edge.time - maxspan)
         entries = self._entries()
         groups = entries.groups(numbers)
-        passed = edge.passed(entries)
+        passed = edge.passed(entries.times, entries.events)
         complete, kept = _advanced(matcher, entries, passed, groups)
         self._note(complete)
         kept |= ~passed

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from math import sqrt
@@ -24,13 +24,13 @@ _ALWAYS_FEW = 16
 _FEW = 6.0
 """So many times the root of the events that have a value is how many distinct ones a telling field may have: fields
 like names soon have no new values, where fields like paths have more with every event."""
-_UNTELLING = frozenset({DataType.NULL, DataType.DATE, DataType.DATE_NANOS})
+_UNTELLING = frozenset({DataType.DATE, DataType.DATE_NANOS})
 
 # Roughly, in nanoseconds an event.
-_FURTHER_LOOK = 2000.0
-_OPEN_STAGE = 100.0
+_FURTHER_LOOK = 4000.0
+_OPEN_STAGE = 200.0
 _TELLING_FIELD, _TELLING_VALUE = 25.0, 75.0
-_NEW_KIND, _NEW_KIND_BY_STAGE = 300.0, 4.0
+_NEW_KIND = 600.0
 """Less than they cost: the kinds of a sample are rarer in all events than in itself."""
 _WORTH_A_CHANGE = 300.0
 
@@ -98,15 +98,21 @@ class Guard:
     """
 
     def __init__(
-        self, conditions: Sequence[Sequence[Predicate]], evaluator: Evaluator, always: Collection[str]
+        self,
+        conditions: Sequence[Sequence[Predicate]],
+        evaluator: Evaluator,
+        always: Collection[str],
+        selected: Callable[[str | None], int] = lambda stream: -1,
     ) -> None:
-        """`conditions` are those of each stage; the fields in `always` are telling whatever they are like."""
+        """`conditions` are those of each stage; the fields in `always` are telling whatever they are like. `selected`
+        are the stages, as bits, that events of a stream may meet."""
         self._undecided = {stage: len(predicates) for stage, predicates in enumerate(conditions)}
         self._readers: dict[str, list[_Reader]] = {}
         self._take_in(conditions)
         self._users = {name: sum(len(reader.stages) for reader in readers) for name, readers in self._readers.items()}
         self._evaluator = evaluator
         self._always = tuple(always)
+        self._selected = selected
         self._batches, self._next = 0, 1
         self._strictness = 1.0
         self.fields: tuple[str, ...] = self._always
@@ -128,8 +134,11 @@ class Guard:
                 for name in reader.fields:
                     self._readers.setdefault(name, []).append(reader)
 
-    def look(self, batch: EventBatch) -> bool:
-        """Learn from a batch if it is one to look at; returns whether the telling fields are others now."""
+    def look(self, batch: EventBatch, looked_for: int = -1) -> bool:
+        """Learn from a batch if it is one to look at; returns whether the telling fields are others now.
+
+        Only these stages count, by their numbers as bits.
+        """
         self._batches += 1
         if self._batches < self._next:
             return False
@@ -139,17 +148,18 @@ class Guard:
         names = self._candidates(batch.columns)
         sample = _Sample(batch.columns, batch.sample((*self._always, *names), rows), len(rows))
         few = [name for name in names if _has_few(sample.values[name])]
-        left = self._chosen(few, sample)
+        nothing = self._nothing(sample, [looked_for & self._selected(name) for name in batch.streams(rows)])
+        left = self._chosen(few, sample, nothing)
         before = self.fields
         if self._batches > 1 and set(before) <= {*few, *self._always}:
-            if left.telling == set(before) - set(self._always):
+            if left.telling == set(before):
                 return False
-            kept = self._nothing(sample)
+            kept = nothing
             for name in before:
                 kept = self._after(kept, sample, name)
             if kept.cost(sample.size) - left.cost(sample.size) < _WORTH_A_CHANGE:
                 return False
-        self.fields = (*self._always, *(name for name in few if name in left.telling))
+        self.fields = (*self._always, *(name for name in few if name in left.telling and name not in self._always))
         return set(self.fields) != set(before)
 
     def be_stricter(self) -> None:
@@ -157,12 +167,13 @@ class Guard:
         self._batches, self._next = 0, 1
         self._strictness *= 4
 
-    def _chosen(self, few: Sequence[str], sample: _Sample) -> _Left:
+    def _chosen(self, few: Sequence[str], sample: _Sample, left: _Left) -> _Left:
         """What is left open if those of the fields are telling that are worth it, taken in this order."""
-        left, size = self._nothing(sample), sample.size
-        cost = left.cost(size)
-        new_kind = _NEW_KIND + _NEW_KIND_BY_STAGE * len(self._undecided)
+        size = sample.size
         kinds, count = [0] * size, min(1, size)
+        for name in self._always:
+            left = self._after(left, sample, name)
+        cost = left.cost(size)
         for name in few:
             after = self._after(left, sample, name)
             cost_after = after.cost(size)
@@ -171,15 +182,22 @@ class Guard:
             values = sample.values[name]
             finer = {kind: number for number, kind in enumerate(set(zip(kinds, values, strict=True)))}
             present = size - values.count(None)
-            price = _TELLING_VALUE * present + new_kind * (len(finer) - count)
+            price = _TELLING_VALUE * present + _NEW_KIND * (len(finer) - count)
             if cost - cost_after > (_TELLING_FIELD + price / size) * self._strictness:
                 left, cost, count = after, cost_after, len(finer)
                 kinds = [finer[kind] for kind in zip(kinds, values, strict=True)]
         return left
 
-    def _nothing(self, sample: _Sample) -> _Left:
-        """All that is open as long as no field is telling."""
-        pending = {stage: sample.everything for stage, count in self._undecided.items() if count and sample.everything}
+    def _nothing(self, sample: _Sample, possible: Sequence[int]) -> _Left:
+        """All that is open as long as no field is telling; `possible` are the stages that each event may meet."""
+        events: dict[int, int] = {}
+        for place, stages in enumerate(possible):
+            events[stages] = events.get(stages, 0) | 1 << place
+        pending = {}
+        for stage, count in self._undecided.items():
+            having = reduce(or_, (bits for stages, bits in events.items() if stages >> stage & 1), 0)
+            if count and having:
+                pending[stage] = having
         return _Left(frozenset(), pending, self._undecided)
 
     def _after(self, left: _Left, sample: _Sample, name: str) -> _Left:
@@ -202,11 +220,7 @@ class Guard:
     def _candidates(self, columns: Columns) -> list[str]:
         """The fields that may be telling, the most used first."""
         names = [
-            name
-            for name in self._readers
-            if name not in self._always
-            and columns.fields[name].type not in _UNTELLING
-            and columns.decoder.comparable(name)
+            name for name in self._readers if name not in self._always and columns.fields[name].type not in _UNTELLING
         ]
         return sorted(names, key=lambda name: (-self._users[name], name))
 

@@ -5,7 +5,7 @@ One sieve finds the events of all stages of all programs; what each program make
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -14,11 +14,13 @@ from runner.eql.candidates import Candidates
 from runner.eql.entries import Entries, joined
 from runner.eql.gathered import Edge, Gathered, GatheredSamples, GatheredSequences
 from runner.eql.keys import KeyNumbers
+from runner.eql.needles import bits_of
 from runner.eql.plan import Limit, Plan, Stage
 from runner.eql.predicates import Conjuncts
 from runner.eql.scope import Scope
 from runner.eql.sequence import FoundSequence
 from runner.eql.sieve import Sieve, Sieves, Wanted
+from runner.eql.watch import Watch, Watched
 from runner.events.batch import Columns, EventBatch, Rows
 from runner.events.schema import Field
 
@@ -73,10 +75,16 @@ class Matcher:
         numbers: int = CROWD,
         conjuncts: Conjuncts | None = None,
         sieves: Sieves | None = None,
+        field: str = "@timestamp",
+        patient: Collection[int] = (),
     ) -> None:
         """`room` is how many entries may be held before it is worth while to settle them, `numbers` how many values of
         join keys before it is looked which of them are needed. `conjuncts` and `sieves` keep what other passes can use
-        again; who gives `sieves` feeds batches of `columns`, and calls `close` at the end."""
+        again; who gives `sieves` feeds batches of `columns`, and calls `close` at the end.
+
+        `field` is the timestamp field that the edges given to `feed` and `settle` are meant of. Sequences that go by
+        another one wait for all events, and so do those asks that are `patient`.
+        """
         self._conjuncts = conjuncts = conjuncts if conjuncts is not None else Conjuncts()
         self._asks = asks
         self._errors: dict[int, str] = {}
@@ -84,6 +92,8 @@ class Matcher:
         self._gathered: list[Gathered] = []
         self._sinks: list[Candidates] = []
         wanted: list[Wanted] = []
+        watched: list[Watched] = []
+        self._field, self._patient = field, frozenset(patient)
         self._least_room = self._room = room
         self._most_numbers = numbers
         for number, ask in enumerate(asks):
@@ -96,7 +106,11 @@ class Matcher:
                     carried = [key.exact for key in stage.keys if key is not None]
                     carried += [] if ask.plan.tiebreaker is None else [ask.plan.tiebreaker]
                     names = frozenset(field.name for field in carried)
-                    wanted.append(Wanted(conjuncts.of(stage.conjuncts, ask.now_ns), ask.scope, names))
+                    predicates = conjuncts.of(stage.conjuncts, ask.now_ns)
+                    wanted.append(Wanted(predicates, ask.scope, names))
+                    watched.append(Watched(number, place, ask.plan, any(part.scripted for part in predicates)))
+        self._equals = _equals(wanted)
+        self._watch = Watch(watched, field=field, patient=self._patient)
         self._sieves = sieves
         self._wanted = wanted
         self._sieve = Sieve(wanted) if sieves is None else sieves.take(wanted)
@@ -122,17 +136,39 @@ class Matcher:
             self._sieves.give_back(self._sieve)
             self._sieves = None
 
-    def feed(self, batch: EventBatch) -> Rows:
-        """Take in the next batch; returns the rows that may become part of a match, so that their documents are
-        kept."""
+    def feed(self, batch: EventBatch, edge: Edge | None = None) -> Rows:
+        """Take in the next batch; returns the rows that may become part of a match, so that their documents are kept.
+
+        The caller says that with this batch all events within the edge have come; None: nothing is known of that.
+        """
         kept = np.zeros(len(batch), dtype=np.bool_)
-        for number, met in self._sieve.sift(batch):
-            sink = self._sinks[number]
-            if isinstance(met, ValueError):
-                self._errors.setdefault(sink.ask, str(met))
-            else:
-                kept[sink.add(batch, met, self._key_numbers)] = True
+        if edge is None:
+            for number, met in self._sieve.sift(batch):
+                kept[self._taken(batch, number, met)] = True
+            return np.flatnonzero(kept)
+        turn = self._watch.turn(batch.timestamps(self._field), batch.base, edge)
+        everywhere: dict[int, Rows | ValueError] = {}  # of all rows those that meet a stage, by any of its equals
+        for search in turn.searches():
+            known = [] if search.rows is None else [n for n in bits_of(search.stages) if self._equals[n] in everywhere]
+            found = [(number, everywhere[self._equals[number]]) for number in known]
+            rest = search.stages & ~sum(1 << number for number in known)
+            for number, met in (*found, *(self._sieve.sift(batch, rest, search.rows) if rest else ())):
+                if search.rows is None:
+                    everywhere[self._equals[number]] = met
+                elif not isinstance(met, ValueError):
+                    met = np.intersect1d(met, search.rows, assume_unique=True)
+                rows = self._taken(batch, number, met)
+                kept[rows] = True
+                turn.note(number, rows)
         return np.flatnonzero(kept)
+
+    def _taken(self, batch: EventBatch, number: int, met: Rows | ValueError) -> Rows:
+        """Take in what meets a stage; returns the rows that may become part of a match."""
+        sink = self._sinks[number]
+        if isinstance(met, ValueError):
+            self._errors.setdefault(sink.ask, str(met))
+            return np.zeros(0, dtype=np.intp)
+        return sink.add(batch, met, self._key_numbers)
 
     def found(self) -> Iterator[Found]:
         """What each ask found, in the order of the asks."""
@@ -142,16 +178,16 @@ class Matcher:
             else:
                 yield Found(_limited(self._gathered[number].found(self._key_numbers), ask))
 
-    def settle(self, edges: Iterable[Edge], *, field: str, patient: Collection[int] = ()) -> None:
+    def settle(self, edges: Iterable[Edge]) -> None:
         """Work off what is held, if that is much: the caller says that all events within the edge have come.
 
-        `edges` are tried one after the other, as long as too much is left; `field` is the timestamp field that they are
-        meant of. Sequences that go by another one wait for all events, and so do those asks that are `patient`.
+        `edges` are tried one after the other, as long as too much is left.
         """
         able = [
             gathered
             for number, gathered in enumerate(self._gathered)
-            if number not in patient and (gathered.plan.kind == "sample" or gathered.plan.timestamp.name == field)
+            if number not in self._patient
+            and (gathered.plan.kind == "sample" or gathered.plan.timestamp.name == self._field)
         ]
         if sum(gathered.settled + gathered.fresh for gathered in able) < self._room:
             return
@@ -197,7 +233,7 @@ class Matcher:
 
     def late(self) -> frozenset[int]:
         """The asks for which an event came after all that was said to be past: what they found is worth nothing."""
-        return frozenset(
+        return frozenset(self._watch.late).union(
             number
             for number, gathered in enumerate(self._gathered)
             if isinstance(gathered, GatheredSequences) and gathered.late
@@ -211,6 +247,15 @@ class Matcher:
             renumbered = self._key_numbers.forget_but(wanted)
             for gathered in self._gathered:
                 gathered.renumber(renumbered)
+
+
+def _equals(wanted: Sequence[Wanted]) -> list[int]:
+    """By number of a stage, that of the first one that is met by the very same events: `with runs` makes such."""
+    firsts: dict[Hashable, int] = {}
+    return [
+        firsts.setdefault((tuple(part.identity for part in one.predicates), one.scope, one.carried), number)
+        for number, one in enumerate(wanted)
+    ]
 
 
 def _candidates(number: int, place: int, stage: Stage, ask: Ask, gathered: Gathered) -> Candidates:

@@ -8,9 +8,11 @@ of a field, one pass over the needles of all conditions on it (`NeedleIndex`) le
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Mapping, Sequence, Set
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
+
+from ahocorasick_rs import AhoCorasick
 
 from runner.eql import ast, functions
 from runner.eql.wildcard import fold
@@ -22,9 +24,11 @@ Place: TypeAlias = Literal["whole", "start", "end", "within"]
 _FIELDS = frozenset({DataType.KEYWORD, DataType.CONSTANT_KEYWORD, DataType.WILDCARD, DataType.FLATTENED, DataType.NULL})
 _WILD = re.compile(r"[*?]")
 _CACHED = 50_000
-_EDGES = (1, 3, 6)
+_EDGES = (1, 5, 9)
 _GROUPS = 3
 """So many groups of needles are looked for of one condition."""
+_WORTH_AN_AUTOMATON = 16
+"""So many texts within are found faster all at once than one after the other."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,76 +133,140 @@ def _of_call(name: str, text: str) -> Needle | None:
 
 
 class NeedleIndex:
-    """The needles of all conditions on one field: says which conditions a value may meet, by their numbers."""
+    """The needles of all conditions on one field: says which conditions a value may meet.
+
+    Conditions are told by their numbers, as bits. Beside the conditions, each group of needles of a condition that has
+    several has a bit while a value is looked at.
+    """
 
     def __init__(self, hints: Iterable[tuple[int, Hint]]) -> None:
         given = dict(hints)
-        wanted: dict[Needle, list[int]] = {}
-        self._several: list[tuple[int, frozenset[int]]] = []
+        wanted: dict[Needle, int] = {}
         group_number = max(given, default=-1) + 1
+        self._single = self._firsts = 0
+        self._several: dict[int, list[tuple[int, int]]] = {}
+        """By the bit of the first of several groups, those of all of them, and that of the condition."""
         for number, hint in given.items():
             if len(hint.groups) == 1:
-                groups = [number]
+                marks = [1 << number]
+                self._single |= 1 << number
             else:
-                groups = list(range(group_number, group_number + len(hint.groups)))
-                group_number += len(groups)
-                self._several.append((number, frozenset(groups)))
-            for mark, needles in zip(groups, hint.groups, strict=True):
+                marks = [1 << mark for mark in range(group_number, group_number + len(hint.groups))]
+                group_number += len(marks)
+                self._firsts |= marks[0]
+                self._several.setdefault(marks[0], []).append((sum(marks), 1 << number))
+            for mark, needles in zip(marks, hint.groups, strict=True):
                 for needle in needles:
-                    wanted.setdefault(needle, []).append(mark)
-        self._single = frozenset(number for number, hint in given.items() if len(hint.groups) == 1)
-        self._whole = {needle.text: numbers for needle, numbers in wanted.items() if needle.place == "whole"}
+                    wanted[needle] = wanted.get(needle, 0) | mark
+        self._whole = {needle.text: bits for needle, bits in wanted.items() if needle.place == "whole"}
         self._starts, self._ends = _by_edge(wanted, "start"), _by_edge(wanted, "end")
-        within = [(needle.text, numbers) for needle, numbers in wanted.items() if needle.place == "within"]
-        self._within = [text for text, _ in within]
-        self._numbers = dict(within)
-        self._known: dict[Scalar, frozenset[int]] = {}
+        self._first_characters = {needle.text[0] for needle in wanted if needle.place == "start"}
+        self._last_characters = {needle.text[-1] for needle in wanted if needle.place == "end"}
+        self._within = _Within({needle.text: bits for needle, bits in wanted.items() if needle.place == "within"})
+        self._known: dict[Scalar, int] = {}
 
-    def candidates(self, value: Canonical) -> Collection[int]:
-        """The conditions that have a needle of each of their groups in the value; of all others it leaves the
-        default."""
+    def candidates(self, value: Canonical) -> int:
+        """The conditions, as bits, that have a needle of each of their groups in the value; of all others it leaves
+        the default."""
         if value is None:
-            return ()
+            return 0
         if not isinstance(value, tuple):
             return self._conditions(self._of_text(value))
         known = self._known
         if len(known) > _CACHED:
             known.clear()
-        found: set[int] = set()
+        found = 0
         for item in value:
-            marks = known.get(item)
-            if marks is None:
-                marks = known[item] = self._of_text(item)
-            found |= marks
+            bits = known.get(item)
+            if bits is None:
+                bits = known[item] = self._of_text(item)
+            found |= bits
         return self._conditions(found)
 
-    def _conditions(self, marks: Set[int]) -> Collection[int]:
+    def _conditions(self, bits: int) -> int:
         """The conditions whose groups all are among these."""
-        if not self._several or not marks:
-            return marks
-        return [*(marks & self._single), *(number for number, groups in self._several if groups <= marks)]
+        found, firsts = bits & self._single, bits & self._firsts
+        while firsts:
+            first = firsts & -firsts
+            firsts ^= first
+            for groups, bit in self._several[first]:
+                if bits & groups == groups:
+                    found |= bit
+        return found
 
-    def _of_text(self, value: Scalar) -> frozenset[int]:
-        text = fold(value if isinstance(value, str) else functions.text_of(value))
-        found = list(self._whole.get(text, ()))
-        for length in _EDGES:
-            for needle, numbers in self._starts.get(text[:length], ()):
-                if text.startswith(needle):
-                    found.extend(numbers)
-            for needle, numbers in self._ends.get(text[-length:], ()):
-                if text.endswith(needle):
-                    found.extend(numbers)
-        for needle in [needle for needle in self._within if needle in text]:
-            found.extend(self._numbers[needle])
-        return frozenset(found)
+    def _of_text(self, value: Scalar) -> int:
+        text = value if isinstance(value, str) else functions.text_of(value)
+        text = text.lower() if text.isascii() else fold(text)
+        found = self._whole.get(text, 0)
+        if self._within:
+            found |= self._within.bits(text)
+        if text[:1] in self._first_characters:
+            for length, table in self._starts:
+                for needle, bits in table.get(text[:length], ()):
+                    if text.startswith(needle):
+                        found |= bits
+        if text[-1:] in self._last_characters:
+            for length, table in self._ends:
+                for needle, bits in table.get(text[-length:], ()):
+                    if text.endswith(needle):
+                        found |= bits
+        return found
 
 
-def _by_edge(wanted: Mapping[Needle, list[int]], place: Place) -> dict[str, list[tuple[str, list[int]]]]:
+class _Within:
+    """The needles that may stand anywhere in a text, looked for all at once."""
+
+    def __init__(self, needles: Mapping[str, int]) -> None:
+        self._needles = list(needles.items())
+        is_worth_it = len(needles) >= _WORTH_AN_AUTOMATON and _is_utf8("".join(needles))
+        self._find = AhoCorasick(list(needles)).find_matches_as_indexes if is_worth_it else None
+
+    def __len__(self) -> int:
+        return len(self._needles)
+
+    def bits(self, text: str) -> int:
+        """The bits of all needles that the text has in it."""
+        found = 0
+        if self._find is not None:
+            try:
+                for number, _, _ in self._find(text, overlapping=True):
+                    found |= self._needles[number][1]
+            except UnicodeEncodeError:  # half of a surrogate pair, which UTF-8 cannot have
+                found = 0
+            else:
+                return found
+        for needle, bits in self._needles:
+            if needle in text:
+                found |= bits
+        return found
+
+
+def _is_utf8(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+_Edges: TypeAlias = list[tuple[int, dict[str, list[tuple[str, int]]]]]
+
+
+def _by_edge(wanted: Mapping[Needle, int], place: Place) -> _Edges:
     """The needles of that place by as many of their outermost characters as the longest fitting of `_EDGES`."""
-    table: dict[str, list[tuple[str, list[int]]]] = {}
-    for needle, numbers in wanted.items():
+    tables: dict[int, dict[str, list[tuple[str, int]]]] = {}
+    for needle, bits in wanted.items():
         if needle.place == place:
             length = max(length for length in _EDGES if length <= len(needle.text))
             edge = needle.text[:length] if place == "start" else needle.text[-length:]
-            table.setdefault(edge, []).append((needle.text, numbers))
-    return table
+            tables.setdefault(length, {}).setdefault(edge, []).append((needle.text, bits))
+    return sorted(tables.items())
+
+
+def bits_of(number: int) -> list[int]:
+    """The places of the bits of a number, ascending.
+
+    >>> bits_of(0b1011)
+    [0, 1, 3]
+    """
+    return [place for place, digit in enumerate(reversed(bin(number)[2:])) if digit == "1"]

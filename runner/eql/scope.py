@@ -58,16 +58,18 @@ class ScopeMasks:
         """Go on with other times for the same indices; the last batch is let go of."""
         self._every = frozenset(scope.period for scope in scopes)
         self._batch: EventBatch | None = None
+        self._within: Mask = np.zeros(0, dtype=np.bool_)
         self._periods: dict[_Period | None, Mask] = {}
 
     def begin(self, batch: EventBatch) -> Mask:
-        """Turn to the next batch; returns a mask of the events in the time of any scope."""
-        self._batch = batch
-        self._periods = {}
-        within = np.zeros(len(batch), dtype=np.bool_)
-        for period in self._every:
-            within |= self._period(period)
-        return within
+        """Turn to a batch; returns a mask of the events in the time of any scope."""
+        if batch is not self._batch:
+            self._batch = batch
+            self._periods = {}
+            self._within = np.zeros(len(batch), dtype=np.bool_)
+            for period in self._every:
+                self._within |= self._period(period)
+        return self._within
 
     def inside(self, scope: Scope, rows: Rows) -> Rows:
         """Those of the rows that are in the time of the scope."""

@@ -9,8 +9,10 @@ there are.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
+from itertools import islice
 from typing import TypeAlias
 
 import numpy as np
@@ -18,14 +20,17 @@ from numpy.typing import NDArray
 
 from runner.eql.evaluate import Evaluator
 from runner.eql.guard import Guard
+from runner.eql.outlooks import Outlooks, Stage, selected_by
 from runner.eql.plan import Identity
 from runner.eql.predicates import Junction, Negation, Predicate, fields_of
-from runner.eql.prospects import Prospect, Prospects, Stage
+from runner.eql.prospects import Prospect, Prospects, Question
 from runner.eql.scope import Scope, ScopeMasks
+from runner.eql.signatures import FieldSignatures
 from runner.events.batch import STREAM_FIELDS, Columns, EventBatch, Rows
-from runner.events.decode import Row
+from runner.events.decode import Canonical, Row
 from runner.events.kinds import Kinds
-from runner.events.looks import Look, slices
+from runner.events.looks import SLICE, Look
+from runner.events.schema import DataType
 
 _KINDS = 50_000
 """More kinds than this are too many to remember."""
@@ -33,6 +38,9 @@ _VALUES = 200_000
 """So many values are remembered with their signatures."""
 _KEPT, _LARGE = 4, 100_000
 """So many sieves are kept for later passes, none that has learnt more than so many kinds and values."""
+
+EVERY_STAGE = -1
+"""Has the bits of all stages."""
 
 _Met: TypeAlias = dict[int, list[NDArray[np.intp]]]
 
@@ -53,17 +61,43 @@ class _Telling:
 
     columns: Columns
     kinds: Kinds
+    signatures: FieldSignatures
     prospects: Prospects
+
+    def remembered(self) -> int:
+        """How much is remembered of values, by the room that a value with its signature takes."""
+        return len(self.signatures) + self.prospects.remembered()
+
+    def forget(self) -> None:
+        """Forget all of that."""
+        self.signatures.forget()
+        self.prospects.forget()
 
 
 @dataclass(frozen=True, slots=True)
 class _Seen:
-    """Some rows, and what a look has read of them: these fields."""
+    """Some rows, and what a further look has read of them: these fields. No look: nothing."""
 
     rows: list[int]
-    names: frozenset[str]
-    look: Look
-    decoded: Sequence[Row]
+    names: frozenset[str] = frozenset()
+    look: Look | None = None
+    decoded: Sequence[Row] = ()
+
+    def at(self, places: Sequence[int]) -> _Seen:
+        """Some of the rows."""
+        decoded = [self.decoded[place] for place in places] if self.names else ()
+        return _Seen([self.rows[place] for place in places], self.names, self.look, decoded)
+
+    def take(self, batch: EventBatch, name: str) -> list[Canonical]:
+        """The field's value in each of the rows."""
+        if self.look is not None and name in self.names:
+            return self.look.take(name, self.decoded)
+        return batch.held(name, self.rows)
+
+    def note(self, batch: EventBatch, carried: frozenset[str]) -> None:
+        """Have the values of these fields remembered, as far as they have been looked up."""
+        for name in carried & self.names:
+            batch.note(name, self.rows, self.take(batch, name))
 
 
 class Sieve:
@@ -78,8 +112,10 @@ class Sieve:
         self._evaluator = Evaluator(part for stage in self._stages for part in (*stage.conditions, *stage.scripts))
         self._scopes = ScopeMasks(one.scope for one in wanted)
         streams = [field.name for field in STREAM_FIELDS] if self._scopes.any_indices else []
-        self._guard = Guard([stage.conditions for stage in self._stages], self._evaluator, streams)
+        selected = partial(selected_by, self._stages, self._scopes)
+        self._guard = Guard([stage.conditions for stage in self._stages], self._evaluator, streams, selected)
         self._telling: _Telling | None = None
+        self._told: _Telling | None = None  # what the last batch is told by
 
     @property
     def columns(self) -> Columns | None:
@@ -107,76 +143,137 @@ class Sieve:
     def learnt(self) -> int:
         """How many kinds and values are remembered."""
         told = self._telling
-        return 0 if told is None else len(told.kinds) + told.prospects.remembered() + told.columns.remembered()
+        return 0 if told is None else len(told.kinds) + told.remembered() + told.columns.remembered()
 
-    def sift(self, batch: EventBatch) -> Iterator[tuple[int, Rows | ValueError]]:
+    def sift(
+        self, batch: EventBatch, looked_for: int = EVERY_STAGE, rows: Rows | None = None
+    ) -> Iterator[tuple[int, Rows | ValueError]]:
         """The stages that events of the batch meet, by number, with those events.
 
-        A ValueError in their place says that a script failed on a value.
+        Only these stages are looked for (by their numbers, as bits), and only among these rows. A ValueError in the
+        place of the rows says that a script failed on a value.
         """
-        rows = np.flatnonzero(self._scopes.begin(batch))
+        within, is_whole = self._scopes.begin(batch), rows is None
+        rows = np.flatnonzero(within) if rows is None else rows[within[rows]]
         if not len(rows) or not self._stages:
             return
-        told = self._told_by(batch)
-        prospects = told.prospects
-        numbers = prospects.of(batch.kinds(told.kinds)[rows])
+        if is_whole or self._told is None:
+            self._told = self._told_by(batch, looked_for)
+        told = self._told
         met: _Met = {}
-        following = [(prospects.made[number], rows[members]) for number, members in _grouped(numbers)]
-        for prospect, members in sorted(following, key=lambda one: -len(one[0].read)):
-            self._follow(batch, prospect, members, met)
+        following: dict[Prospect, list[Rows]] = {}
+        for number, members in _grouped(told.prospects.outlooks.of(batch.kinds(told.kinds)[rows])):
+            prospect = told.prospects.of(number, looked_for)
+            if prospect is not None:
+                following.setdefault(prospect, []).append(rows[members])
+        self._follow(batch, {prospect: _united(parts) for prospect, parts in following.items()}, met)
+        if is_whole:
+            told.prospects.note_dull(looked_for)
         for number in sorted(met):
-            found = met[number]
-            yield from self._checked(batch, number, found[0] if len(found) == 1 else np.sort(np.concatenate(found)))
-        if prospects.remembered() > self._most_values:
-            prospects.forget()
+            yield from self._checked(batch, number, _united(met[number]))
+        if told.remembered() > self._most_values:
+            told.forget()
 
-    def _told_by(self, batch: EventBatch) -> _Telling:
+    def _told_by(self, batch: EventBatch, looked_for: int) -> _Telling:
         """What tells the kinds of the batch. What is chosen anew serves from the next batch on, if it can wait."""
         before, columns = self._telling, batch.columns
         full = before is not None and len(before.kinds) > self._most_kinds
         if full:
             self._guard.be_stricter()
-        if self._guard.look(batch) or full or before is None or columns is not before.columns:
+        if self._guard.look(batch, looked_for) or full or before is None or columns is not before.columns:
             kinds = Kinds(columns.fields[name] for name in self._guard.fields)
-            prospects = Prospects(self._stages, kinds, columns, self._evaluator, self._scopes)
-            self._telling = _Telling(columns, kinds, prospects)
+            signatures = (
+                self._signatures(columns) if before is None or columns is not before.columns else before.signatures
+            )
+            outlooks = Outlooks(self._stages, kinds, signatures, self._scopes)
+            prospects = Prospects(outlooks, signatures, kinds.fields.keys())
+            self._telling = _Telling(columns, kinds, signatures, prospects)
             columns.tell_apart(kinds)
             if before is None or not batch.is_told_by(before.kinds):
                 return self._telling
         assert before is not None
         return before
 
-    def _follow(self, batch: EventBatch, prospect: Prospect, rows: Rows, met: _Met) -> None:
-        """Add the stages that these rows meet, all of which have the same prospect."""
-        for stage in prospect.met:
-            met.setdefault(stage, []).append(rows)
-        names = batch.unread(prospect.read)
-        if not names and not prospect.asked:
-            return
-        for part in slices(rows) if names else (rows,):
-            look, decoded = batch.look(names, part) if names else (batch.columns.whole, [])
-            self._ask(batch, prospect, _Seen(part.tolist(), names, look, decoded), met)
+    def _signatures(self, columns: Columns) -> FieldSignatures:
+        parts = [part for stage in self._stages for part in (*stage.conditions, *stage.scripts)]
+        return FieldSignatures(parts, lambda name: columns.fields[name].type is DataType.NULL)
 
-    def _ask(self, batch: EventBatch, prospect: Prospect, seen: _Seen, met: _Met) -> None:
-        """Note what the stages that are met carry, and go on to what is open."""
-        for name in prospect.carried & seen.names:
-            batch.note(name, seen.rows, seen.look.take(name, seen.decoded))
-        if not prospect.asked:
+    def _follow(self, batch: EventBatch, following: Mapping[Prospect, Rows], met: _Met) -> None:
+        """Add the stages that these rows meet, by their prospects.
+
+        Events of which the same is asked are looked at together.
+        """
+        asked: dict[Question, tuple[list[Prospect], list[Rows]]] = {}
+        for prospect, rows in following.items():
+            for stage in prospect.met:
+                met.setdefault(stage, []).append(rows)
+            if prospect.question is None:
+                for seen in self._seen(batch, prospect.carried, prospect.carried, rows.tolist()):
+                    seen.note(batch, prospect.carried)
+            else:
+                prospects, parts = asked.setdefault(prospect.question, ([], []))
+                prospects.extend([prospect] * len(rows))
+                parts.append(rows)
+        for question, (prospects, parts) in asked.items():
+            wanted = frozenset().union(*(prospect.carried for prospect in set(prospects)), question.names)
+            read = frozenset().union(*(prospect.read for prospect in set(prospects)))
+            rows = np.concatenate(parts)
+            order = np.argsort(rows, kind="stable")
+            owners = map(prospects.__getitem__, order.tolist())
+            for seen in self._seen(batch, wanted, read, rows[order].tolist()):
+                self._ask(batch, question, list(islice(owners, len(seen.rows))), seen, met)
+
+    def _seen(
+        self, batch: EventBatch, wanted: frozenset[str], read: frozenset[str], rows: list[int]
+    ) -> Iterator[_Seen]:
+        """The rows, a few at a time, looked at if that must be for the wanted fields; then all these are read."""
+        unread = batch.unread(wanted)
+        if not unread:
+            yield _Seen(rows)
             return
-        columns = [
-            signatures.of(seen.look.take(name, seen.decoded) if name in seen.names else batch.held(name, seen.rows))
-            for name, signatures in prospect.asked
-        ]
-        further: dict[int, tuple[Prospect, list[int]]] = {}
-        for place, found in enumerate(prospect.answers(columns)):
+        batch.note_asked(unread, len(rows))
+        names = batch.unread(read)
+        for start in range(0, len(rows), SLICE):
+            part = rows[start : start + SLICE]
+            yield _Seen(part, names, *batch.look(names, part))
+
+    def _ask(
+        self, batch: EventBatch, question: Question, prospects: Sequence[Prospect], seen: _Seen, met: _Met
+    ) -> None:
+        """Note what the stages that are met carry, and go on to what is open."""
+        carrying: dict[Prospect, list[int]] = {}
+        for place, prospect in enumerate(prospects):
+            if prospect.carried:
+                carrying.setdefault(prospect, []).append(place)
+        for prospect, places in carrying.items():
+            seen.at(places).note(batch, prospect.carried)
+        further: dict[Prospect, list[int]] = {}
+        for place, found in enumerate(question.answers(prospects, [seen.take(batch, name) for name in question.names])):
             if found is not None:
-                further.setdefault(id(found), (found, []))[1].append(place)
-        for found, places in further.values():
-            rows = [seen.rows[place] for place in places]
-            decoded = [seen.decoded[place] for place in places] if seen.names else []
+                further.setdefault(found, []).append(place)
+        asked: dict[Question, tuple[list[Prospect], list[int]]] = {}
+        for found, places in further.items():
             for stage in found.met:
-                met.setdefault(stage, []).append(np.array(rows, dtype=np.intp))
-            self._ask(batch, found, _Seen(rows, seen.names, seen.look, decoded), met)
+                met.setdefault(stage, []).append(np.array([seen.rows[place] for place in places], dtype=np.intp))
+            if found.question is not None:
+                owners, members = asked.setdefault(found.question, ([], []))
+                owners.extend([found] * len(places))
+                members.extend(places)
+            elif found.carried:
+                for part in self._seen_again(batch, found.carried, seen.at(places)):
+                    part.note(batch, found.carried)
+        for following, (owners, members) in asked.items():
+            wanted = frozenset().union(*(owner.carried for owner in set(owners)), following.names)
+            rest = iter(owners)
+            for part in self._seen_again(batch, wanted, seen.at(members)):
+                self._ask(batch, following, list(islice(rest, len(part.rows))), part, met)
+
+    def _seen_again(self, batch: EventBatch, wanted: frozenset[str], seen: _Seen) -> Iterator[_Seen]:
+        """The same rows, looked at once more if that must be for the wanted fields."""
+        if batch.unread(wanted) <= seen.names:
+            yield seen
+        else:
+            yield from self._seen(batch, wanted, wanted, seen.rows)
 
     def _checked(self, batch: EventBatch, number: int, rows: Rows) -> Iterator[tuple[int, Rows | ValueError]]:
         """Of the events that meet a stage's conditions, those in its time that its scripts let pass."""
@@ -237,6 +334,10 @@ def _shared(predicate: Predicate, same: dict[Identity, Predicate]) -> Predicate:
                 known = predicate
         same[predicate.identity] = known
     return known
+
+
+def _united(parts: Sequence[Rows]) -> Rows:
+    return parts[0] if len(parts) == 1 else np.sort(np.concatenate(parts))
 
 
 def _grouped(numbers: NDArray[np.int32]) -> Iterable[tuple[int, NDArray[np.intp]]]:

@@ -1,17 +1,18 @@
 """Signatures: of a value, which of some conditions on its field it meets, as a number with a bit for each condition.
 
-Two events whose values have the same signatures meet the same conditions, however different the values are.
+Two events whose values have the same signatures meet the same conditions, however different the values are. There are
+few signatures, so they are numbered themselves: what is remembered of a value, and compared, is a small number.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 from runner.eql.needles import NeedleIndex
-from runner.eql.predicates import Junction, Lookup, Negation, Predicate
+from runner.eql.predicates import Junction, Lookup, Negation, Predicate, lookups_in
 from runner.events.decode import Canonical
-from runner.events.dictionary import typed
+from runner.events.values import typed
 
 Test: TypeAlias = Callable[[int], bool]
 """Whether a condition holds, given the bits of the signatures."""
@@ -21,7 +22,11 @@ _INDEXED = 4
 
 
 class Signatures(dict[Any, int]):
-    """The signatures of the values of one field, worked out as they are asked for."""
+    """The number of the signature of each value of one field, worked out as they are asked for.
+
+    When a value is first met, its needles are looked for, which tells most of its bits. The others are pending: they
+    are worked out when something depends on them.
+    """
 
     def __init__(self, lookups: Sequence[Lookup], *, untyped: bool, first: int = 0) -> None:
         """`untyped`: values of different types may occur, some of which Python takes for equal. `first` is the place
@@ -29,39 +34,90 @@ class Signatures(dict[Any, int]):
         super().__init__()
         self.places = {id(lookup): place for place, lookup in enumerate(lookups, first)}
         """The place of each lookup's bit, by the `id` of the lookup."""
+        self.bits: list[int] = []
+        """The signatures by their numbers."""
+        self._pending: list[int] = []
+        """By the same numbers, the bits that are not known yet."""
+        self._numbers: dict[tuple[int, int], int] = {}
+        self._by_candidates: dict[int, int] = {}
         self._first = first
         self._untyped = untyped
         self._tests = [lookup.test for lookup in lookups]
         hints = {number: lookup.hint for number, lookup in enumerate(lookups) if lookup.hint is not None}
         self._index = NeedleIndex(hints.items()) if len(hints) >= _INDEXED else None
-        self._defaults = 0
-        self._always: Sequence[int] = range(len(lookups))
+        self._defaults, self._always = 0, (1 << len(lookups)) - 1
         if self._index is not None:
             self._defaults = sum(1 << number for number, hint in hints.items() if hint.default)
-            self._always = [number for number in range(len(lookups)) if number not in hints]
+            self._always = sum(1 << number for number in range(len(lookups)) if number not in hints)
 
     def of(self, values: Sequence[Canonical]) -> list[int]:
-        """The signature of each value."""
+        """The number of each value's signature."""
         return list(map(self.__getitem__, map(typed, values) if self._untyped else values))
+
+    def pending(self, number: int) -> int:
+        """The bits of a signature that are not known yet."""
+        return self._pending[number]
+
+    def settled(self, value: Canonical, matters: int) -> int:
+        """The number of a value's signature in which the bits that matter are known."""
+        key = typed(value) if self._untyped else value
+        before = self[key]
+        asked = rest = self._pending[before] & matters
+        bits = self.bits[before]
+        while rest:
+            bit = rest & -rest
+            rest ^= bit
+            bits = bits | bit if self._tests[bit.bit_length() - 1 - self._first](value) else bits & ~bit
+        return self._noted(key, bits, self._pending[before] & ~asked)
 
     def __missing__(self, key: Any) -> int:
         value: Canonical = key[1] if self._untyped and key else key
-        bits = self._missing() if value is None or value == () else self._bits(value)
-        self[key] = bits = bits << self._first
-        return bits
+        if value is None or value == ():
+            bits = sum(1 << number for number, test in enumerate(self._tests) if test(None))
+            return self._noted(key, bits << self._first, 0)
+        candidates = 0 if self._index is None else self._index.candidates(value)
+        number = self._by_candidates.get(candidates)
+        if number is None:
+            pending = (candidates | self._always) << self._first
+            number = self._by_candidates[candidates] = self._noted(key, self._defaults << self._first, pending)
+        self[key] = number
+        return number
 
-    def _missing(self) -> int:
-        return sum(1 << number for number, test in enumerate(self._tests) if test(None))
+    def _noted(self, key: Any, bits: int, pending: int) -> int:
+        number = self._numbers.get((bits, pending))
+        if number is None:
+            number = self._numbers[bits, pending] = len(self.bits)
+            self.bits.append(bits)
+            self._pending.append(pending)
+        self[key] = number
+        return number
 
-    def _bits(self, value: Canonical) -> int:
-        bits = self._defaults
-        asked = self._always if self._index is None else (*self._always, *self._index.candidates(value))
-        for number in asked:
-            if self._tests[number](value):
-                bits |= 1 << number
-            else:
-                bits &= ~(1 << number)
-        return bits
+
+class FieldSignatures:
+    """The signatures of all fields by whatever conditions there are on them; each condition has a bit of its own."""
+
+    def __init__(self, predicates: Iterable[Predicate], untyped: Callable[[str], bool]) -> None:
+        """`untyped` says of a field what `Signatures` wants to know."""
+        lookups: dict[str, dict[int, Lookup]] = {}
+        for lookup in (lookup for predicate in predicates for lookup in lookups_in(predicate)):
+            if not lookup.scripted:
+                lookups.setdefault(lookup.field, {})[id(lookup)] = lookup
+        self.by_field: dict[str, Signatures] = {}
+        self.places: dict[int, int] = {}
+        """The place of each condition's bit, by the `id` of the lookup."""
+        for name, found in lookups.items():
+            made = Signatures(list(found.values()), untyped=untyped(name), first=len(self.places))
+            self.by_field[name] = made
+            self.places |= made.places
+
+    def __len__(self) -> int:
+        """How many values are remembered."""
+        return sum(map(len, self.by_field.values()))
+
+    def forget(self) -> None:
+        """Forget all values."""
+        for signatures in self.by_field.values():
+            signatures.clear()
 
 
 def test_for(predicate: Predicate, places: Mapping[int, int]) -> Test:
@@ -80,7 +136,7 @@ def test_for(predicate: Predicate, places: Mapping[int, int]) -> Test:
 
 def all_of(parts: Sequence[Predicate], places: Mapping[int, int]) -> Test:
     """The test for whether all of the predicates hold."""
-    needed = sum(1 << places[id(part)] for part in parts if isinstance(part, Lookup))
+    needed = sum({1 << places[id(part)] for part in parts if isinstance(part, Lookup)})
     tests = [test_for(part, places) for part in parts if not isinstance(part, Lookup)]
     if not tests:
         return lambda bits: bits & needed == needed
@@ -88,7 +144,7 @@ def all_of(parts: Sequence[Predicate], places: Mapping[int, int]) -> Test:
 
 
 def _any_of(parts: Sequence[Predicate], places: Mapping[int, int]) -> Test:
-    enough = sum(1 << places[id(part)] for part in parts if isinstance(part, Lookup))
+    enough = sum({1 << places[id(part)] for part in parts if isinstance(part, Lookup)})
     tests = [test_for(part, places) for part in parts if not isinstance(part, Lookup)]
     if not tests:
         return lambda bits: bool(bits & enough)

@@ -8,7 +8,7 @@ per event. The first look at a line reads what most events are asked for; furthe
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,7 @@ from runner.events.decode import Canonical, Line, Origins, Row
 from runner.events.dictionary import MISSING, FieldDictionary
 from runner.events.kinds import STREAM_FIELDS, KindReader, Kinds
 from runner.events.looks import FirstLook, Look, Looks, slices
+from runner.events.origin import stream_name
 from runner.events.schema import Field
 from runner.events.timestamps import read_timestamps
 
@@ -26,8 +27,9 @@ Rows: TypeAlias = NDArray[np.intp]
 """Positions in a batch, ascending."""
 
 _UNREAD = -1
-_HOT = 0.5
-"""The part of all events that must have been asked for a field before the first look reads it."""
+_HOT = 0.6
+"""The part of all events that must have been asked for a field in further looks before the first look reads it: to
+read one more field costs a line little, to look at it once more a lot."""
 
 
 class Columns:
@@ -89,8 +91,10 @@ class Columns:
         names = (look.names | self._timed) - told
         if not settled:
             names |= {name for name, count in self._asked.items() if count >= _HOT * self._events} - told
-        if names != look.names or self._kinds is not look.kinds:
-            self.first_look = FirstLook([self.fields[name] for name in sorted(names)], self._kinds)
+        columns = self._timed - told
+        if names != look.names or columns != look.columns or self._kinds is not look.kinds:
+            fields = [self.fields[name] for name in sorted(names)]
+            self.first_look = FirstLook(fields, self._kinds, columns=columns, odd=look.odd())
 
 
 def _named(fields: Iterable[Field]) -> dict[str, Field]:
@@ -122,6 +126,8 @@ class EventBatch:
         self._codes: dict[str, NDArray[np.int32]] = {}
         self._values: Mapping[str, Sequence[Canonical]] = {}
         self._noted: dict[str, dict[int, Canonical]] = {}
+        self._first: FirstLook | None = None
+        self._held: list[tuple[object, ...] | None] = []
         self._times: dict[str, NDArray[np.int64]] = {}
         self._kinds: tuple[Kinds, NDArray[np.int32]] | None = None
 
@@ -140,6 +146,7 @@ class EventBatch:
         batch._lines = lines
         batch._unread = np.ones(count, dtype=np.bool_)
         batch._values = sight.values
+        batch._first, batch._held = first_look, sight.held
         if first_look.kinds is not None and sight.kinds is not None:
             batch._kinds = first_look.kinds, sight.kinds
         return batch
@@ -176,7 +183,7 @@ class EventBatch:
         readers: dict[int, KindReader] = {}
         parts = [np.zeros(0, dtype=np.int32)]
         for rows in slices(self.all_rows()):
-            look, decoded = self.look(frozenset(kinds.fields), rows)
+            look, decoded = self.look(frozenset(kinds.fields), rows.tolist())
             read = readers.get(id(look))
             if read is None:
                 read = readers[id(look)] = kinds.reader(look.decoder, look.take)
@@ -187,28 +194,47 @@ class EventBatch:
 
     def unread(self, names: frozenset[str]) -> frozenset[str]:
         """Those of the fields that a further look has to read."""
-        return names.difference(self._values)
+        if self._first is None:
+            return names if self._lines else frozenset()
+        return names.difference(self._values, self._first.names)
 
-    def look(self, names: frozenset[str], rows: Rows) -> tuple[Look, list[Row]]:
+    def look(self, names: frozenset[str], rows: Sequence[int]) -> tuple[Look, list[Row]]:
         """A look that reads these fields, and what it sees in each of the rows. A few rows at a time are best.
 
         A line that turns out to be broken in a field that nobody has looked at before is an event without any value.
         """
         if not self._lines:
-            return self.columns.whole, [self._rows[row] for row in rows.tolist()]
+            return self.columns.whole, list(map(self._rows.__getitem__, rows))
         look = self.columns.looks.reading(names, len(rows))
+        return look, look.decoder.read_known(self._lines_of(rows), hits=self._origins is not None)
+
+    def _lines_of(self, rows: Sequence[int]) -> list[Line]:
+        lines, positions = self._lines, self.positions
+        return [lines[position] for position in positions[rows].tolist()]
+
+    def note_asked(self, names: Iterable[str], count: int) -> None:
+        """Take note that so many events are asked for fields that the first look does not read."""
         for name in names:
-            self.columns.note_asked(name, len(rows))
-        lines = [self._lines[position] for position in self.positions[rows].tolist()]
-        return look, look.decoder.read_known(lines, hits=self._origins is not None)
+            self.columns.note_asked(name, count)
 
     def note(self, name: str, rows: Sequence[int], values: Sequence[Canonical]) -> None:
         """Remember what a look has found in some rows."""
         self._noted.setdefault(name, {}).update(zip(rows, values, strict=True))
 
     def held(self, name: str, rows: Sequence[int]) -> list[Canonical]:
-        """The same as `values` for a field that need not be read."""
-        return list(map(self._values[name].__getitem__, rows))
+        """The same as `values` for a field that no further look has to read."""
+        known = self._values.get(name)
+        if known is not None:
+            return list(map(known.__getitem__, rows))
+        if self._first is None:
+            return self.columns.whole.take(name, list(map(self._rows.__getitem__, rows)))
+        held: list[Any] = list(map(self._held.__getitem__, rows))
+        gone = [place for place, one in enumerate(held) if one is None]
+        if gone:
+            lines = self._lines_of([rows[place] for place in gone])
+            for place, one in zip(gone, self._first.again(lines, hits=self._origins is not None), strict=True):
+                held[place] = self._held[rows[place]] = one
+        return self._first.take(name, held)
 
     def values(self, name: str, rows: Rows) -> Sequence[Canonical]:
         """The field's value in each of the rows."""
@@ -218,6 +244,8 @@ class EventBatch:
         if self._kinds is not None and name in self._kinds[0].fields:
             kinds, kind = self._kinds
             return list(map(kinds.values(name).__getitem__, kind[rows].tolist()))
+        if self._first is not None and name in self._first.names:
+            return self.held(name, rows.tolist())
         noted = self._values_noted(name, rows)
         if noted is not None:
             return noted
@@ -238,6 +266,14 @@ class EventBatch:
         whole = self.columns.whole
         decoded = self._decoded(rows)
         return {name: whole.take(name, decoded) for name in names}
+
+    def streams(self, rows: Rows) -> list[str | None]:
+        """The index or data stream of each of the rows; None where an event names none."""
+        parts = zip(*(self.sample([field.name], rows)[field.name] for field in STREAM_FIELDS), strict=True)
+        named = [stream_name(*values) for values in parts]
+        if self._origins is None:
+            return named
+        return [self._origins.indices[row] or name for row, name in zip(rows.tolist(), named, strict=True)]
 
     def _decoded(self, rows: Rows) -> Sequence[Row]:
         """These rows with all their fields."""

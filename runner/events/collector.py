@@ -22,3 +22,11 @@ def rarely_collecting() -> Iterator[None]:
         yield
     finally:
         gc.set_threshold(*before)
+        gc.unfreeze()
+
+
+def pass_over() -> None:
+    """Have the collector pass over all objects that there are now, until the pass has ended: what a pass has learnt
+    stays, and need not be gone through again and again."""
+    if gc.isenabled():
+        gc.freeze()

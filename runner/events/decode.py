@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from itertools import repeat
 from operator import attrgetter
 from typing import Any, TypeAlias
 
@@ -21,7 +22,7 @@ import orjson
 
 from runner.events.schema import DataType, Field
 from runner.events.structures import Never, Node, is_nameable, leaves_of, plant, reading, structure
-from runner.events.values import canonical
+from runner.events.values import canonical, typed
 
 Row: TypeAlias = Any
 """One decoded event: an instance of the decoder's generated structure."""
@@ -61,6 +62,7 @@ class RowDecoder:
     def __init__(self, fields: Iterable[Field]) -> None:
         self.fields = {wanted.name: wanted for wanted in fields}
         self.unreadable: dict[str, int] = {}
+        self._converters: dict[str, Callable[[Any], Canonical] | None] = {}
         root = Node()
         for wanted in self.fields.values():
             plant(root, wanted)
@@ -102,43 +104,54 @@ class RowDecoder:
         attributes = path.split(".")
         return self._reader(name, lambda row: _gather(row, attributes))
 
-    def comparable(self, name: str) -> bool:
-        """Whether two values of the field are equal only if they mean the same; 1, 1.0 and true are equal in Python."""
-        leaf = self._leaves.get(self.fields[name].source_path)
-        return leaf is None or leaf.type is not DataType.NULL
-
     def likeness(self, names: Iterable[str]) -> Callable[[Sequence[Row]], list[Hashable]]:
         """A function that gives a key for each of some rows: rows with equal keys have equal values of these fields.
 
-        The fields must be `comparable`. Where the rows hold nothing else of an object, the object itself is in the key.
+        Where the rows hold nothing else of an object, the object itself is in the key. Values without a type are told
+        apart by that, too, since 1, 1.0 and true are equal in Python.
         """
-        paths = {self._paths[path] for path in (self.fields[name].source_path for name in names) if path in self._paths}
+        sources = {self.fields[name].source_path for name in names} & self._paths.keys()
+        paths = {self._paths[path] for path in sources}
         if not paths:
             return lambda rows: [None] * len(rows)
         quick = attrgetter(*sorted({_widest(path, set(self._paths.values()) - paths) for path in paths}))
         apart = sorted(path.split(".") for path in paths)
+        untyped = [attrgetter(self._paths[path]) for path in sources if self._leaves[path].type is DataType.NULL]
 
         def keys(rows: Sequence[Row]) -> list[Hashable]:
             try:
-                return list(map(quick, rows))
+                found: list[Hashable] = list(map(quick, rows))
+                if all(_PLAIN.issuperset(map(type, map(value, rows))) for value in untyped):
+                    return found
             except AttributeError:  # an array or a null stands where an object usually does
-                return [(_GATHERED, *(_gather(row, attributes) for attributes in apart)) for row in rows]
+                return [(_GATHERED, *(typed(_gather(row, attributes)) for attributes in apart)) for row in rows]
+            kinds = [tuple([typed(value(row)) for value in untyped]) for row in rows]
+            return list(zip(repeat(_GATHERED), found, kinds, strict=False))
 
         return keys
 
+    def together(self, names: Sequence[str], odd: Collection[str]) -> Together:
+        """What takes the values of these fields out of rows, a tuple for each row; see `Together` for `odd`.
+
+        The values are those of the rows: what `converter` gives makes canonical ones of them.
+        """
+        return Together({name: self._paths.get(self.fields[name].source_path) for name in names}, odd)
+
+    def converter(self, name: str) -> Callable[[Any], Canonical] | None:
+        """What makes a canonical value of what a row has for the field; None: it is one."""
+        if name not in self._converters:
+            wanted = self.fields[name]
+            if wanted.type not in _CONVERTED and reading(wanted) == reading(self._leaves[wanted.source_path]):
+                self._converters[name] = None
+            else:
+                convert = lru_cache(_CONVERSIONS, typed=True)(lambda value: canonical(value, wanted)[0])
+                self._converters[name] = lambda value: None if value is None else convert(value)
+        return self._converters[name]
+
     def _reader(self, name: str, get: Callable[[Row], Canonical]) -> Callable[[Row], Canonical]:
         """`get` itself where what it finds is the canonical value."""
-        wanted = self.fields[name]
-        if wanted.type not in _CONVERTED and reading(wanted) == reading(self._leaves[wanted.source_path]):
-            return get
-
-        convert = lru_cache(_CONVERSIONS, typed=True)(lambda value: canonical(value, wanted)[0])
-
-        def read(row: Row) -> Canonical:
-            value = get(row)
-            return None if value is None else convert(value)
-
-        return read
+        convert = self.converter(name)
+        return get if convert is None else lambda row: convert(get(row))
 
     def read_lines(
         self, lines: Sequence[Line], broken: Callable[[int, str], None]
@@ -245,6 +258,48 @@ class RowDecoder:
         return self._build(found)
 
 
+class Together:
+    """Takes the values of several fields out of rows, a tuple for each row."""
+
+    def __init__(self, paths: Mapping[str, str | None], odd: Collection[str]) -> None:
+        """`paths` are the attributes of each field. In the rows of `odd` fields often an array or a null stands where
+        an object usually does: they take longer, and come last."""
+        self.names = sorted(paths, key=lambda name: (name in odd or paths[name] is None, name))
+        self.odd = {name for name in self.names if name in odd}
+        """Those fields, with others that turned out to be so."""
+        attributes = [(name, paths[name]) for name in self.names]
+        self._plain = [(name, path) for name, path in attributes if path is not None and name not in odd]
+        self._odd = [None if path is None else path.split(".") for _, path in attributes[len(self._plain) :]]
+        self._quick = attrgetter(*(path for _, path in self._plain)) if len(self._plain) > 1 else self._one_by_one
+
+    def __call__(self, rows: Sequence[Row]) -> list[tuple[object, ...]]:
+        """The values of each row, in the order of `names`."""
+        try:
+            found = list(map(self._quick, rows))
+        except AttributeError:
+            found = list(map(self._each, rows))
+        if not self._odd:
+            return found
+        rest = [[None if path is None else _gather(row, path) for path in self._odd] for row in rows]
+        return [(*plain, *more) for plain, more in zip(found, rest, strict=True)]
+
+    def _each(self, row: Row) -> tuple[object, ...]:
+        try:
+            return self._quick(row)
+        except AttributeError:
+            return self._one_by_one(row)
+
+    def _one_by_one(self, row: Row) -> tuple[object, ...]:
+        found = []
+        for name, path in self._plain:
+            try:
+                found.append(attrgetter(path)(row))
+            except AttributeError:
+                self.odd.add(name)
+                found.append(_gather(row, path.split(".")))
+        return tuple(found)
+
+
 @dataclass(frozen=True, slots=True)
 class Origins:
     """Index and id of each row of a batch of hits; None where a row was a plain document."""
@@ -302,6 +357,8 @@ def flatten(document: Mapping[str, Any], wanted: Mapping[str, object] | None = N
     return values
 
 
+_PLAIN = frozenset({str, type(None)})
+"""Types of which no value is equal to one of another type."""
 _GATHERED = object()  # in keys that were made the thorough way, so that they equal no others
 
 

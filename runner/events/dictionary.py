@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from runner.events.decode import Canonical
 from runner.events.schema import DataType, Field
+from runner.events.values import typed
 
 MISSING = 0
 """The code of "no value" in every dictionary."""
@@ -55,11 +56,3 @@ class FieldDictionary:
         """Start anew: all codes given so far lose their meaning."""
         self.generation += 1
         self._numbering = _Numbering()
-
-
-def typed(value: Canonical) -> Any:
-    """A key that tells 1, 1.0 and true apart, which Python takes for equal."""
-    if value is None or value == ():
-        return value
-    kinds = tuple(type(item) for item in value) if isinstance(value, tuple) else type(value)
-    return kinds, value

@@ -303,3 +303,11 @@ __all__ = [
     "version_key",
     "words",
 ]
+
+
+def typed(value: Canonical) -> object:
+    """A key that tells 1, 1.0 and true apart, which Python takes for equal."""
+    if value is None or value == ():
+        return value
+    kinds = tuple(type(item) for item in value) if isinstance(value, tuple) else type(value)
+    return kinds, value

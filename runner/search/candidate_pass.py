@@ -80,7 +80,8 @@ class CandidatePass:
         self._asked = sorted(asked, key=lambda one: one.program.plan.kind != "event")
         self._singles = sum(one.program.plan.kind == "event" for one in asked)
         self._matcher = eql.Matcher(
-            [eql.Ask(one.program.plan, now_ns=one.request.window.end_ns) for one in self._asked]
+            [eql.Ask(one.program.plan, now_ns=one.request.window.end_ns) for one in self._asked],
+            field=self._asked[0].program.plan.timestamp.name,
         )
         wanted = self._matcher.fields()
         self._columns = Columns(wanted)
@@ -191,8 +192,7 @@ class CandidatePass:
 
         The last of all are those without a time, at the largest number.
         """
-        timestamp = self._asked[0].program.plan.timestamp.name
-        self._matcher.settle((Edge(min(last, _LAST_MILLISECOND) * MILLI),), field=timestamp)
+        self._matcher.settle((Edge(min(last, _LAST_MILLISECOND) * MILLI),))
         if len(self._kept) > self._room:
             self._kept = {number: self._kept[number] for number in self._matcher.needed()}
             self._room = max(_ROOM, 2 * len(self._kept))

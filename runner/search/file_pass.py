@@ -8,6 +8,7 @@ from runner import eql
 from runner.eql.match import CROWD, Edge
 from runner.eql.predicates import Conjuncts
 from runner.eql.sieve import Sieves
+from runner.events.collector import pass_over
 from runner.events.parts import PART
 from runner.events.read import EventFiles, Progress, TimeWanted
 from runner.events.schema import Field
@@ -39,11 +40,12 @@ def matched(
     """
     waiting = frozenset(patient)
     while True:
-        matcher = eql.Matcher(asks, conjuncts=conjuncts, sieves=sieves, room=room)
+        matcher = eql.Matcher(
+            asks, conjuncts=conjuncts, sieves=sieves, room=room, field=wanted.names[0], patient=waiting
+        )
 
-        def settle(matcher: eql.Matcher = matcher, waiting: frozenset[int] = waiting) -> None:
-            edges = (Edge(*files.horizon(tight=tight)) for tight in (False, True))
-            matcher.settle(edges, field=wanted.names[0], patient=waiting)
+        def settle(matcher: eql.Matcher = matcher) -> None:
+            matcher.settle(Edge(*files.horizon(tight=tight)) for tight in (False, True))
 
         if workers > 1 and files.can_be_shared():
             times = {field.name: field for field in (*matcher.fields(), *fields)}
@@ -58,8 +60,9 @@ def matched(
                         progress(part.size)
         else:
             for batch in files.batches(matcher.columns(fields), wanted=wanted, progress=progress):
-                files.keep(batch, matcher.feed(batch))
+                files.keep(batch, matcher.feed(batch, Edge(*files.horizon(tight=True))))
                 settle()
+                pass_over()
         matcher.close()
         if not (late := matcher.late()):
             return list(matcher.found()), waiting

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from runner import eql
-from runner.eql.needles import NeedleIndex
+from runner.eql.needles import NeedleIndex, bits_of
 from runner.eql.predicates import Lookup, join_conjuncts
 from runner.events.batch import Columns
 from runner.events.read import EventFiles
@@ -60,7 +60,7 @@ def test_a_condition_that_is_left_out_has_its_default(queries: list[str], given_
         value = tuple(given_value) if isinstance(given_value, list) else given_value
         candidates = index.candidates(value)
         for number, lookup in enumerate(lookups):
-            if lookup.hint is not None and number not in candidates:
+            if lookup.hint is not None and not candidates >> number & 1:
                 assert lookup.test(value) is lookup.hint.default
 
 
@@ -71,10 +71,10 @@ def test_most_conditions_are_left_out_for_a_value() -> None:
     hints = [part.hint for part in parts if isinstance(part, Lookup) and part.hint is not None]
     assert len(hints) == 50
     index = NeedleIndex(enumerate(hints))
-    assert index.candidates("/opt/7/tool") == {7}
-    assert index.candidates("/usr/bin/python3.11") == {11}
-    assert index.candidates(("-c", "/OPT/9/a")) == {9}
-    assert index.candidates("/usr/bin/bash") == frozenset()
+    assert bits_of(index.candidates("/opt/7/tool")) == [7]
+    assert bits_of(index.candidates("/usr/bin/python3.11")) == [11]
+    assert bits_of(index.candidates(("-c", "/OPT/9/a"))) == [9]
+    assert bits_of(index.candidates("/usr/bin/bash")) == []
 
 
 def test_fields_of_the_first_and_of_the_second_look_agree(tmp_path: Path) -> None:

@@ -122,7 +122,8 @@ def test_signatures_tell_all_that_matters(given_conditions: list[str]) -> None:
         asked = {id(one): one for part in predicates for one in lookups_in(part) if one.field == name}
         signatures = Signatures(list(asked.values()), untyped=False, first=len(places))
         places |= signatures.places
-        bits = [one | more for one, more in zip(bits, signatures.of(batch.values(name, rows)), strict=True)]
+        numbers = [signatures.settled(value, -1) for value in batch.values(name, rows)]
+        bits = [one | signatures.bits[number] for one, number in zip(bits, numbers, strict=True)]
     expected = np.ones(len(rows), dtype=np.bool_)
     for predicate in predicates:
         expected &= Evaluator().mask(batch, predicate, rows)
@@ -136,5 +137,6 @@ def test_signatures_of_values_without_a_type() -> None:
     (lookup,) = lookups_in(join_conjuncts(stage.conjuncts, 0)[0])
     values: list[Canonical] = [1, 1.0, True, "1", (1, "true"), (True, "x"), "true", None, ()]
     signatures = Signatures([lookup], untyped=True)
-    assert [bool(bits) for bits in signatures.of(values)] == [lookup.test(value) for value in values]
-    assert signatures.of([True, 1]) == [1, 0]
+    told = [signatures.bits[signatures.settled(value, -1)] for value in values]
+    assert [bool(bits) for bits in told] == [lookup.test(value) for value in values]
+    assert [signatures.bits[number] for number in signatures.of([True, 1])] == [1, 0]

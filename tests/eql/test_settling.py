@@ -86,7 +86,7 @@ def settled(
         matcher.feed(batch)
         newest = max(newest, int(batch.timestamps("@timestamp").max(initial=newest)))
         last = start + len(rows) - 1
-        matcher.settle([Edge(newest - lateness, last if ascending else -1)], field="@timestamp")
+        matcher.settle([Edge(newest - lateness, last if ascending else -1)])
         columns.trim()
     (found,) = matcher.found()
     return found.matches, bool(matcher.late())
@@ -129,7 +129,7 @@ def held_by(query: str, sources: Sequence[dict[str, Any]]) -> int:
     for number, source in enumerate(sources):
         matcher.feed(EventBatch(columns, [columns.decoder.row(source)], base=number))
         if number % 100 == 99:
-            matcher.settle([Edge(source["@timestamp"] * 1_000_000, number)], field="@timestamp")
+            matcher.settle([Edge(source["@timestamp"] * 1_000_000, number)])
     return matcher.held()
 
 
@@ -203,7 +203,7 @@ def test_matches_of_many_keys_keep_theirs_when_others_are_forgotten() -> None:
         rows = [columns.decoder.row(event(number, category, f"key {number}")) for category in "AB"]
         rows.append(columns.decoder.row(event(number, "A", f"open {number % 7}")))
         matcher.feed(EventBatch(columns, rows, base=3 * number))
-        matcher.settle([Edge(number * 1_000_000, 3 * number + 2)], field="@timestamp")
+        matcher.settle([Edge(number * 1_000_000, 3 * number + 2)])
         columns.trim()
     assert matcher.held() == 7
     (found,) = matcher.found()

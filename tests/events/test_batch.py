@@ -156,10 +156,24 @@ def test_events_that_are_alike_are_of_one_kind() -> None:
     assert decoded(batch, "p.n") == [1, 1, 1, 1, (1, 2), 1, 1, None]
 
 
-def test_numbers_and_truth_values_do_not_tell_kinds_apart_without_a_type() -> None:
+def test_values_without_a_type_are_of_one_kind_only_if_they_are_of_one_type() -> None:
     columns = Columns([Field("odd", DataType.NULL), Field("n", DataType.LONG)])
-    assert not columns.decoder.comparable("odd")
-    assert columns.decoder.comparable("n")
+    kinds = Kinds(columns.fields[name] for name in ("odd", "n"))
+    columns.tell_apart(kinds)
+    columns.trim(1)
+    values = ['"1"', "1", "1.0", "true", "[1]", "[true]", "null"]
+    told = []
+    for block in (values, ['"1"'], [*values, '"1"']):
+        lines = [f'{{"odd": {value}, "n": 1}}'.encode() for value in block]
+        batch = EventBatch.of_lines(columns, lines, base=0, broken=unbroken)
+        told.append([kinds.values("odd")[number] for number in batch.kinds(kinds).tolist()])
+        assert len(set(batch.kinds(kinds).tolist())) == len(set(block))
+    assert [alike(block) for block in told] == [
+        ["1", 1, 1.0, True, 1, True, None],
+        ["1"],
+        ["1", 1, 1.0, True, 1, True, None, "1"],
+    ]
+    assert list(map(type, alike(told[0]))) == [str, int, float, bool, int, bool, type(None)]
 
 
 def test_what_a_look_has_found_is_remembered() -> None:

@@ -1,0 +1,162 @@
+"""`Watch`: which stages of sequences are worth looking for in which events.
+
+An event of a later stage matters only where one of the stage before it came earlier, no more than `maxspan` before.
+So every stage but the first sleeps: it is looked for where the stage before it has been met, and in those events
+before which another one may yet come, as they are not read in the order of time. Most sequences begin rarely, and
+their later stages, which are often met by every other event, cost nothing until then.
+
+Elasticsearch, too, asks for the stages of a sequence one after the other, and stops where one is not met.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from runner.eql.gathered import Edge
+from runner.eql.plan import Plan
+from runner.events.batch import Rows
+from runner.events.timestamps import NO_TIME
+
+_FOREVER: int = int(np.iinfo(np.int64).max)
+_NOWHERE = Edge(NO_TIME)
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """Stages to look for, by their numbers as bits, and the rows to look at; None: all."""
+
+    stages: int
+    rows: Rows | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """One of the stages that are looked for: that of an ask, by its place among all stages of the plan."""
+
+    ask: int
+    place: int
+    plan: Plan
+    scripted: bool
+
+
+class Watch:
+    """What has been met so far of the stages of many asks."""
+
+    def __init__(self, watched: Sequence[Watched], *, field: str, patient: Collection[int]) -> None:
+        """`field` is the timestamp that the edges are meant of; of other asks, and of `patient` ones, all stages are
+        always looked for. A script may fail on an event, so it is not skipped either."""
+        numbers = {(one.ask, one.place): number for number, one in enumerate(watched)}
+        self.late: set[int] = set()
+        """The asks for which a stage was met so late that events of the stage after it have been skipped."""
+        self._asks = [one.ask for one in watched]
+        self._spans = [_FOREVER if one.plan.maxspan is None else one.plan.maxspan for one in watched]
+        self._before: dict[int, int] = {}
+        self._after: dict[int, list[int]] = {}
+        for number, one in enumerate(watched):
+            place = _place_before(one)
+            able = one.ask not in patient and one.plan.timestamp.name == field and one.plan.tiebreaker is None
+            if place is not None and able and not one.scripted:
+                before = self._before[number] = numbers[one.ask, place]
+                self._after.setdefault(before, []).append(number)
+        self._sleepers = sum(1 << number for number in self._before)
+        self._latest = dict.fromkeys(self._after, NO_TIME)
+        self._skipped: dict[int, Edge] = {}
+
+    def turn(self, times: NDArray[np.int64], base: int, edge: Edge) -> Turn:
+        """What to look for in the next batch; all events within the edge have come then."""
+        return Turn(self, times, base, edge)
+
+    def open_since(self, start: int) -> int:
+        """The sleepers, as bits, before which an event stands that is still within `maxspan` at that time."""
+        return sum(
+            1 << number
+            for number, before in self._before.items()
+            if self._latest[before] != NO_TIME and start - self._latest[before] <= self._spans[number]
+        )
+
+    def sleepers(self) -> int:
+        """All stages that may sleep, as bits."""
+        return self._sleepers
+
+    def follow(self, number: int, times: NDArray[np.int64], events: NDArray[np.int64]) -> dict[int, tuple[int, int]]:
+        """Take note that a stage was met by these events; returns from when to when those after it matter now."""
+        after = self._after.get(number, ())
+        if not len(times) or not after:
+            return {}
+        first, last = int(times.min()), int(times.max())
+        self._latest[number] = max(self._latest[number], last)
+        for following in after:
+            skipped = self._skipped.get(following, _NOWHERE)
+            if first <= skipped.time and skipped.passed(times, events).any():
+                self.late.add(self._asks[following])
+        return {
+            following: (first, _FOREVER if self._spans[following] == _FOREVER else last + self._spans[following])
+            for following in after
+        }
+
+    def skip(self, stages: int, edge: Edge) -> None:
+        """Take note that these stages may have been met by events within the edge that were not looked at."""
+        for number in self._before:
+            if stages >> number & 1:
+                self._skipped[number] = max(self._skipped.get(number, _NOWHERE), edge, key=_edge_order)
+
+
+class Turn:
+    """The searches of one batch: what is met in one says what the next ones are about."""
+
+    def __init__(self, watch: Watch, times: NDArray[np.int64], base: int, edge: Edge) -> None:
+        self._watch, self._times, self._base, self._edge = watch, times, base, edge
+        self._events = np.arange(base, base + len(times), dtype=np.int64)
+        self._passed = edge.passed(times, self._events) & (times != NO_TIME)
+        timed = times[times != NO_TIME]
+        awake = watch.open_since(int(timed.min())) if len(timed) else 0
+        self._asleep = watch.sleepers() & ~awake if self._passed.any() else 0
+        self._woken: dict[int, tuple[int, int]] = {}
+
+    def searches(self) -> Iterable[Search]:
+        """One search after the other; what each has met must have been noted before the next one is asked for."""
+        asleep = self._asleep
+        yield Search(~asleep)
+        if not asleep:
+            return
+        # Before these a stage may yet be met, by events that are still to come.
+        ahead = np.flatnonzero(~self._passed & (self._times != NO_TIME))
+        woken, self._woken = self._woken, {}
+        if len(ahead):
+            yield Search(asleep, ahead)
+        self._woken = woken  # what is met after the edge wakes nothing before it
+        while self._woken:
+            woken, self._woken = self._woken, {}
+            start = min(start for start, _ in woken.values())
+            end = max(end for _, end in woken.values())
+            rows = np.flatnonzero(self._passed & (self._times >= start) & (self._times <= end))
+            if len(rows):
+                yield Search(sum(1 << number for number in woken), rows)
+        passed = self._times[self._passed]
+        newest = int(passed.max())
+        last = int(self._events[self._passed & (self._times == newest)][-1])
+        self._watch.skip(asleep, Edge(newest, last))
+
+    def note(self, number: int, rows: Rows) -> None:
+        """Take note that a stage was met in these rows."""
+        for following, span in self._watch.follow(number, self._times[rows], self._events[rows]).items():
+            if self._asleep >> following & 1:
+                self._woken[following] = span
+
+
+def _place_before(one: Watched) -> int | None:
+    """The place of the stage without which this one does not matter."""
+    if one.plan.kind != "sequence":
+        return None
+    positive = [place for place, stage in enumerate(one.plan.stages) if not stage.missing]
+    if one.place == len(one.plan.stages):
+        return positive[0]  # until: it ends what has begun
+    return max((place for place in positive if place < one.place), default=None)
+
+
+def _edge_order(edge: Edge) -> tuple[int, int]:
+    return edge.time, edge.event
