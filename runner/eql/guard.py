@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from math import sqrt
 from operator import or_
 
-import numpy as np
-
-from runner.eql.evaluate import Evaluator
 from runner.eql.partial import perhaps_met
-from runner.eql.predicates import Lookup, Predicate, fields_of, lookups_in
-from runner.events.batch import Columns, EventBatch, Rows
+from runner.eql.predicates import Predicate, fields_of
+from runner.eql.signatures import FieldSignatures
+from runner.events.batch import Columns, EventBatch
 from runner.events.decode import Canonical
 from runner.events.schema import DataType
 
@@ -41,8 +39,6 @@ class _Reader:
 
     predicate: Predicate
     fields: frozenset[str]
-    lookups: dict[str, list[Lookup]]
-    """By field, what it is made of; without scripts."""
     stages: list[int]
 
 
@@ -68,26 +64,29 @@ class _Left:
 class _Sample:
     """Some events of a batch, and which of them meet the conditions on single fields."""
 
-    def __init__(self, columns: Columns, values: dict[str, Sequence[Canonical]], size: int) -> None:
+    def __init__(self, values: dict[str, Sequence[Canonical]], size: int, signatures: FieldSignatures) -> None:
         self.values, self.size = values, size
         self.everything = (1 << size) - 1
         self.met: dict[int, int] = {}
         """By `id` of a lookup the events that meet it, as bits: those of the fields that were evaluated."""
-        self._batch = EventBatch.of_values(columns, values, size)
+        self._signatures = signatures.by_field
+        self._evaluated: set[str] = set()
 
-    def evaluate(self, lookups: Iterable[Lookup], evaluator: Evaluator) -> None:
-        """Find out which events meet these conditions, all of which are on one field."""
-        distinct = {id(lookup): lookup for lookup in lookups}
-        new = [(lookup, mark) for mark, lookup in distinct.items() if mark not in self.met]
-        if new:
-            self.met.update((mark, 0) for _, mark in new)
-            for mark, rows in evaluator.each(self._batch, new, self._batch.all_rows()):
-                self.met[mark] = self._bits(rows)
-
-    def _bits(self, rows: Rows) -> int:
-        mask = np.zeros(self.size, dtype=np.bool_)
-        mask[rows] = True
-        return int.from_bytes(np.packbits(mask, bitorder="little").tobytes(), "little")
+    def evaluate(self, name: str) -> None:
+        """Find out which events meet the conditions on a field."""
+        signatures = self._signatures.get(name)
+        if signatures is None or name in self._evaluated:
+            return
+        self._evaluated.add(name)
+        events: dict[int, int] = {}
+        values = self.values[name]
+        for place, number in enumerate(signatures.of(values)):
+            if signatures.pending(number):
+                number = signatures.settled(values[place], -1)
+            events[number] = events.get(number, 0) | 1 << place
+        told = [(signatures.bits[number], having) for number, having in events.items()]
+        for mark, place in signatures.places.items():
+            self.met[mark] = reduce(or_, (having for bits, having in told if bits >> place & 1), 0)
 
 
 class Guard:
@@ -100,7 +99,6 @@ class Guard:
     def __init__(
         self,
         conditions: Sequence[Sequence[Predicate]],
-        evaluator: Evaluator,
         always: Collection[str],
         selected: Callable[[str | None], int] = lambda stream: -1,
     ) -> None:
@@ -110,7 +108,6 @@ class Guard:
         self._readers: dict[str, list[_Reader]] = {}
         self._take_in(conditions)
         self._users = {name: sum(len(reader.stages) for reader in readers) for name, readers in self._readers.items()}
-        self._evaluator = evaluator
         self._always = tuple(always)
         self._selected = selected
         self._batches, self._next = 0, 1
@@ -126,18 +123,14 @@ class Guard:
                 if reader is not None:
                     reader.stages.append(stage)
                     continue
-                lookups: dict[str, list[Lookup]] = {}
-                for lookup in lookups_in(predicate):
-                    if not lookup.scripted:
-                        lookups.setdefault(lookup.field, []).append(lookup)
-                known[id(predicate)] = reader = _Reader(predicate, frozenset(fields_of(predicate)), lookups, [stage])
+                known[id(predicate)] = reader = _Reader(predicate, frozenset(fields_of(predicate)), [stage])
                 for name in reader.fields:
                     self._readers.setdefault(name, []).append(reader)
 
-    def look(self, batch: EventBatch, looked_for: int = -1) -> bool:
+    def look(self, batch: EventBatch, signatures: FieldSignatures, looked_for: int = -1) -> bool:
         """Learn from a batch if it is one to look at; returns whether the telling fields are others now.
 
-        Only these stages count, by their numbers as bits.
+        Only the stages that are looked for count, by their numbers as bits.
         """
         self._batches += 1
         if self._batches < self._next:
@@ -146,7 +139,7 @@ class Guard:
         rows = batch.all_rows()
         rows = rows[:: -(-len(rows) // _SAMPLE)]
         names = self._candidates(batch.columns)
-        sample = _Sample(batch.columns, batch.sample((*self._always, *names), rows), len(rows))
+        sample = _Sample(batch.sample((*self._always, *names), rows), len(rows), signatures)
         few = [name for name in names if _has_few(sample.values[name])]
         nothing = self._nothing(sample, [looked_for & self._selected(name) for name in batch.streams(rows)])
         left = self._chosen(few, sample, nothing)
@@ -205,7 +198,7 @@ class Guard:
         telling = left.telling | {name}
         pending, undecided = left.pending.copy(), left.undecided.copy()
         readers = [reader for reader in self._readers.get(name, ()) if not pending.keys().isdisjoint(reader.stages)]
-        sample.evaluate((lookup for reader in readers for lookup in reader.lookups.get(name, ())), self._evaluator)
+        sample.evaluate(name)
         for reader in readers:
             perhaps = perhaps_met(reader.predicate, telling, sample.met, sample.everything)
             is_decided = not reader.predicate.scripted and reader.fields <= telling

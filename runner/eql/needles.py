@@ -14,7 +14,7 @@ from typing import Literal, TypeAlias
 
 from ahocorasick_rs import AhoCorasick
 
-from runner.eql import ast, functions
+from runner.eql import ast, functions, regexp
 from runner.eql.wildcard import fold
 from runner.events.decode import Canonical, Scalar
 from runner.events.schema import DataType
@@ -62,6 +62,9 @@ def hint_for(expression: ast.Expression) -> Hint | None:
             return _hint(
                 ref, [_of_pattern(functions.text_of(item.value)) for item in patterns if item.value is not None]
             )
+        case ast.Pattern(_, "regex" | "regex~" as operator, ast.FieldRef() as ref, patterns):
+            texts = [functions.text_of(item.value) for item in patterns if item.value is not None]
+            return _of_regex(ref, regexp.pieces(texts, operator == "regex~"))
         case ast.Call(
             _, "startswith" | "endswith" | "stringcontains" as name, (ast.FieldRef() as ref, ast.Literal(_, str(text)))
         ):
@@ -120,6 +123,16 @@ def _of_pattern(pattern: str) -> Needle | None:
     # A text at an end is found by one look into a table: worth two characters.
     best = max(found, key=lambda needle: len(needle.text) + 2 * (needle.place != "within") * bool(needle.text))
     return best if best.text else None
+
+
+def _of_regex(ref: ast.FieldRef, choices: Sequence[Sequence[str]]) -> Hint | None:
+    """Each of several choices is told by its longest piece, a single one by several of its pieces."""
+    if ref.exact.type not in _FIELDS or not choices or not all(choices):
+        return None
+    if len(choices) > 1:
+        return Hint((frozenset(Needle("within", max(pieces, key=len)) for pieces in choices),), False)
+    longest = sorted(set(choices[0]), key=lambda piece: (-len(piece), piece))[:_GROUPS]
+    return Hint(tuple(frozenset([Needle("within", piece)]) for piece in longest), False)
 
 
 def _of_call(name: str, text: str) -> Needle | None:

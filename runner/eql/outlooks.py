@@ -62,6 +62,17 @@ class _Judged:
     """The parts of its open conditions that are decided, by their `id`."""
     matters: int
     """The bits of the signatures on which all of this depends."""
+    known: dict[int, Open | None] = field(default_factory=dict)
+
+    def after(self, bits: int) -> Open | None:
+        """What is left of the stage, given these bits; None if it cannot be met."""
+        bits &= self.matters
+        if bits not in self.known:
+            is_possible = all(test(bits) for test in self.bounds)
+            self.known[bits] = (
+                settled_stage(self.open, {mark: test(bits) for mark, test in self.decided}) if is_possible else None
+            )
+        return self.known[bits]
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,11 +120,6 @@ class Outlooks:
             self._numbers[new] = self._worked_out(new.tolist())
             found = self._numbers[kinds]
         return found
-
-    def note_dull(self, dull: Sequence[bool]) -> None:
-        """Take note of the outlooks of whose events nothing more is asked, so that their kinds are known for it."""
-        known = np.flatnonzero(self._numbers[: len(self.kinds)] != _UNKNOWN).astype(np.int32)
-        self.kinds.note_dull(known, dull=np.array(dull, dtype=np.bool_)[self._numbers[known]])
 
     def _take_bounds(self) -> None:
         """Sort what the telling fields say of each stage by what it reads: one field, or several."""
@@ -191,10 +197,7 @@ class Outlooks:
 
 def _outlook(judged: Iterable[_Judged], bits: int) -> Outlook:
     """The outlook of events that may meet these stages, given the signatures of their telling fields."""
-    left: list[Open] = []
-    for one in judged:
-        if all(test(bits) for test in one.bounds):
-            left.extend(settled_stages([one.open], {mark: test(bits) for mark, test in one.decided}))
+    left = [found for one in judged if (found := one.after(bits)) is not None]
     return Outlook(tuple(left), sum(1 << stage.number for stage, _ in left))
 
 
@@ -235,11 +238,9 @@ def selected_by(stages: Sequence[Stage], scopes: ScopeMasks, stream: str | None)
     return sum(1 << stage.number for stage in stages if selects[stage.indices])
 
 
-def settled_stages(stages: Iterable[Open], truths: Mapping[int, bool]) -> list[Open]:
-    """Those of the stages that the truth of some parts of their conditions does not rule out, with what is left."""
-    left: list[Open] = []
-    for stage, conditions in stages:
-        parts = [settled(part, truths) for part in conditions]
-        if False not in parts:
-            left.append((stage, tuple(part for part in parts if not isinstance(part, bool))))
-    return left
+def settled_stage(stage: Open, truths: Mapping[int, bool]) -> Open | None:
+    """What is left of a stage, given the truth of some parts of its conditions; None if it cannot be met."""
+    parts = [settled(part, truths) for part in stage[1]]
+    if False in parts:
+        return None
+    return stage[0], tuple([part for part in parts if not isinstance(part, bool)])

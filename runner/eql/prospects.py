@@ -12,10 +12,10 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from runner.eql.outlooks import Open, Outlooks, settled_stages
+from runner.eql.outlooks import Open, Outlooks, settled_stage
 from runner.eql.partial import bound
 from runner.eql.predicates import fields_of, is_selective, lookups_in
-from runner.eql.signatures import FieldSignatures, Signatures, all_of
+from runner.eql.signatures import FieldSignatures, Signatures, Test, all_of
 from runner.events.decode import Canonical
 
 _REMEMBERED = 100_000
@@ -88,6 +88,40 @@ class Question:
         return answer
 
 
+@dataclass(frozen=True, slots=True)
+class _Reads:
+    """What a stage reads: the fields of each of its open conditions that few events meet, and all fields.
+
+    The stage is here so that it stays: what it is known by is its `id`.
+    """
+
+    stage: Open
+    telling: frozenset[frozenset[str]]
+    fields: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class _Waiting:
+    """A stage that waits for the values of some fields."""
+
+    stage: Open
+    test: Test
+    """What must hold for it to be met."""
+    places: Mapping[int, int]
+    """The bits of the conditions that will be known, by the `id` of the lookup."""
+    matters: int
+    """All these bits."""
+    known: dict[int, Open | None] = field(default_factory=dict)
+
+    def after(self, bits: int) -> Open | None:
+        """What is left of the stage, given these bits; None if it cannot be met."""
+        bits &= self.matters
+        if bits not in self.known:
+            truths = {mark: bool(bits >> place & 1) for mark, place in self.places.items()}
+            self.known[bits] = settled_stage(self.stage, truths) if self.test(bits) else None
+        return self.known[bits]
+
+
 class Prospects:
     """The prospects of the outlooks of one choice of telling fields."""
 
@@ -96,7 +130,9 @@ class Prospects:
         self._signatures, self._telling = signatures, telling
         self._questions: dict[tuple[str, ...], Question] = {}
         self._by_outlook: dict[tuple[int, int], Prospect] = {}
-        self._shared: dict[tuple[tuple[int, tuple[int, ...]], ...], Prospect] = {}
+        self._shared: dict[tuple[int, ...], Prospect] = {}
+        self._reads: dict[int, _Reads] = {}
+        self._waiting: dict[tuple[int, tuple[str, ...]], _Waiting] = {}
         self._followed = 0
 
     def of(self, outlook: int, looked_for: int) -> Prospect | None:
@@ -111,16 +147,6 @@ class Prospects:
             self._followed += 1
         return known
 
-    def note_dull(self, looked_for: int) -> None:
-        """Have the outlooks noted as dull of whose events nothing is asked or carried if these stages are looked
-        for."""
-        dull = []
-        for number, outlook in enumerate(self.outlooks.made):
-            wanted = outlook.bits & looked_for
-            known = self._by_outlook.get((number, wanted))
-            dull.append(not wanted or (known is not None and not known.read))
-        self.outlooks.note_dull(dull)
-
     def remembered(self) -> int:
         """How much is remembered, by the room that a value with its signature takes."""
         return _COSTLY * self._followed
@@ -130,12 +156,14 @@ class Prospects:
         self._questions.clear()
         self._by_outlook.clear()
         self._shared.clear()
+        self._reads.clear()
+        self._waiting.clear()
         self._followed = 0
 
     def _prospect(self, stages: Sequence[Open]) -> Prospect:
         """The prospect of events that may meet these stages; the same one for the same stages with the same parts
         open."""
-        key = tuple((stage.number, tuple(map(id, parts))) for stage, parts in stages)
+        key = tuple(map(id, stages))  # they are kept by what has made them
         known = self._shared.get(key)
         if known is None:
             known = self._shared[key] = self._made(stages)
@@ -145,40 +173,56 @@ class Prospects:
         met = tuple(stage.number for stage, parts in stages if not parts)
         carried = frozenset(name for stage, parts in stages if not parts for name in stage.carried)
         own = carried.difference(self._telling)
-        left = [(stage, parts) for stage, parts in stages if parts]
+        left = [stage for stage in stages if stage[1]]
         if not left:
             return Prospect(met, own, read=own)
-        pivots = _pivots(left)
-        bounds = [[found for part in parts if not isinstance(found := bound(part, pivots), bool)] for _, parts in left]
-        lookups = {id(one): one for _, parts in left for part in parts for one in lookups_in(part)}
-        places = {mark: self._signatures.places[mark] for mark, one in lookups.items() if one.field in pivots}
-        tests = [all_of(parts, places) for parts in bounds]
+        reads = [self._reads_of(stage) for stage in left]
+        pivots = _pivots(Counter(one.telling for one in reads))
+        waiting = [self._waiting_for(stage, pivots) for stage in left]
 
         def following(bits: int) -> Prospect | None:
-            alive = [one for one, test in zip(left, tests, strict=True) if test(bits)]
-            found = settled_stages(alive, {mark: bool(bits >> place & 1) for mark, place in places.items()})
+            found = [after for one in waiting if (after := one.after(bits)) is not None]
             self._followed += bool(found)
             return self._prospect(found) if found else None
 
-        later = {name for _, parts in left for part in parts for name in fields_of(part)}
-        later = later.union(*(stage.carried for stage, _ in left)).difference(self._telling)
-        matters = sum(1 << place for place in places.values())
-        return Prospect(met, own, self._question(pivots), matters, following, own | later)
+        matters = 0
+        for one in waiting:
+            matters |= one.matters
+        read = own.union(*(one.fields for one in reads)).difference(self._telling)
+        return Prospect(met, own, self._question(pivots), matters, following, read)
 
-    def _question(self, names: Sequence[str]) -> Question:
+    def _reads_of(self, stage: Open) -> _Reads:
+        known = self._reads.get(id(stage))
+        if known is None:
+            parts = [part for part in stage[1] if is_selective(part)] or stage[1]
+            telling = frozenset(frozenset(fields_of(part)) for part in parts)
+            every = stage[0].carried.union(name for part in stage[1] for name in fields_of(part))
+            known = self._reads[id(stage)] = _Reads(stage, telling, every)
+        return known
+
+    def _waiting_for(self, stage: Open, pivots: tuple[str, ...]) -> _Waiting:
+        """The stage as it waits for the values of these fields."""
+        known = self._waiting.get((id(stage), pivots))
+        if known is None:
+            lookups = {id(one): one for part in stage[1] for one in lookups_in(part)}
+            places = {mark: self._signatures.places[mark] for mark, one in lookups.items() if one.field in pivots}
+            bounds = [found for part in stage[1] if not isinstance(found := bound(part, pivots), bool)]
+            matters = sum(1 << place for place in places.values())
+            known = self._waiting[id(stage), pivots] = _Waiting(stage, all_of(bounds, places), places, matters)
+        return known
+
+    def _question(self, names: tuple[str, ...]) -> Question:
         """The question for these fields."""
-        key = tuple(sorted(names))
-        if key not in self._questions:
-            self._questions[key] = Question({name: self._signatures.by_field[name] for name in key})
-        return self._questions[key]
+        if names not in self._questions:
+            self._questions[names] = Question({name: self._signatures.by_field[name] for name in names})
+        return self._questions[names]
 
 
-def _pivots(stages: Sequence[Open]) -> list[str]:
-    """Fields, as few as may be, of which each of the stages has a condition: most events fail them all."""
-    waiting: Counter[frozenset[frozenset[str]]] = Counter()
-    for _, parts in stages:
-        telling = [part for part in parts if is_selective(part)] or parts
-        waiting[frozenset(frozenset(fields_of(part)) for part in telling)] += 1
+def _pivots(waiting: Counter[frozenset[frozenset[str]]]) -> tuple[str, ...]:
+    """Fields, as few as may be, that decide a condition of each of the stages: most events fail them all.
+
+    Given for how many stages, the fields that each of some conditions reads.
+    """
     chosen: frozenset[str] = frozenset()
     while waiting:
         wanted: Counter[frozenset[str]] = Counter()
@@ -193,4 +237,4 @@ def _pivots(stages: Sequence[Open]) -> list[str]:
             if frozenset() not in rest:
                 left[rest] += count
         waiting = left
-    return sorted(chosen)
+    return tuple(sorted(chosen))

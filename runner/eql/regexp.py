@@ -7,6 +7,7 @@ are ordinary characters, and `& ~ # @ "..." <n-m>` are operators.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import groupby
 
 from runner.eql.automaton import (
     DIGITS,
@@ -47,6 +48,21 @@ def matcher(patterns: Sequence[str], insensitive: bool) -> Matcher:
     """
     factory = Factory()
     return _matcher(factory, _LuceneParser("|".join(patterns), insensitive, factory).parse())
+
+
+def pieces(patterns: Sequence[str], insensitive: bool) -> list[list[str]]:
+    """For each choice that the patterns leave, texts that every fitting value has in it once A to Z are in lower case.
+
+    Raises ValueError for a pattern that is none.
+    """
+    factory = Factory()
+    node = _LuceneParser("|".join(patterns), insensitive, factory).parse()
+    found = []
+    for choice in node.parts if node.kind is Kind.ANY_OF else (node,):
+        letters = [letter_of(part) for part in spine_of(choice)]
+        runs = groupby(letters, key=lambda letter: letter is not None)
+        found.append([fold("".join(letter[0] for letter in run if letter)) for is_text, run in runs if is_text])
+    return found
 
 
 def java_matcher(patterns: Sequence[str], insensitive: bool) -> Matcher:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
 from itertools import islice
 from typing import TypeAlias
 
@@ -112,8 +112,8 @@ class Sieve:
         self._evaluator = Evaluator(part for stage in self._stages for part in (*stage.conditions, *stage.scripts))
         self._scopes = ScopeMasks(one.scope for one in wanted)
         streams = [field.name for field in STREAM_FIELDS] if self._scopes.any_indices else []
-        selected = partial(selected_by, self._stages, self._scopes)
-        self._guard = Guard([stage.conditions for stage in self._stages], self._evaluator, streams, selected)
+        selected = cache(partial(selected_by, self._stages, self._scopes))
+        self._guard = Guard([stage.conditions for stage in self._stages], streams, selected)
         self._telling: _Telling | None = None
         self._told: _Telling | None = None  # what the last batch is told by
 
@@ -167,8 +167,6 @@ class Sieve:
             if prospect is not None:
                 following.setdefault(prospect, []).append(rows[members])
         self._follow(batch, {prospect: _united(parts) for prospect, parts in following.items()}, met)
-        if is_whole:
-            told.prospects.note_dull(looked_for)
         for number in sorted(met):
             yield from self._checked(batch, number, _united(met[number]))
         if told.remembered() > self._most_values:
@@ -180,11 +178,10 @@ class Sieve:
         full = before is not None and len(before.kinds) > self._most_kinds
         if full:
             self._guard.be_stricter()
-        if self._guard.look(batch, looked_for) or full or before is None or columns is not before.columns:
+        is_known = before is not None and columns is before.columns
+        signatures = before.signatures if before is not None and is_known else self._signatures(columns)
+        if self._guard.look(batch, signatures, looked_for) or full or not is_known:
             kinds = Kinds(columns.fields[name] for name in self._guard.fields)
-            signatures = (
-                self._signatures(columns) if before is None or columns is not before.columns else before.signatures
-            )
             outlooks = Outlooks(self._stages, kinds, signatures, self._scopes)
             prospects = Prospects(outlooks, signatures, kinds.fields.keys())
             self._telling = _Telling(columns, kinds, signatures, prospects)
@@ -231,7 +228,6 @@ class Sieve:
         if not unread:
             yield _Seen(rows)
             return
-        batch.note_asked(unread, len(rows))
         names = batch.unread(read)
         for start in range(0, len(rows), SLICE):
             part = rows[start : start + SLICE]

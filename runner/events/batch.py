@@ -8,7 +8,7 @@ per event. The first look at a line reads what most events are asked for; furthe
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,9 +27,6 @@ Rows: TypeAlias = NDArray[np.intp]
 """Positions in a batch, ascending."""
 
 _UNREAD = -1
-_HOT = 0.6
-"""The part of all events that must have been asked for a field in further looks before the first look reads it: to
-read one more field costs a line little, to look at it once more a lot."""
 
 
 class Columns:
@@ -39,12 +36,10 @@ class Columns:
         self.fields = named = _named(fields)
         self.whole = Look(named.values())
         self.decoder = self.whole.decoder
-        self.first_look = FirstLook((), None)
+        self._first_look = FirstLook((), None)
         self.looks = Looks(named)
         self._limit = dictionary_limit
         self._dictionaries = {name: FieldDictionary(field) for name, field in named.items()}
-        self._batches = self._events = 0
-        self._asked: dict[str, int] = {}
         self._timed: set[str] = set()
         self._kinds: Kinds | None = None
 
@@ -63,38 +58,23 @@ class Columns:
         """Have the first look read the kinds of the events, from the next batch on."""
         self._kinds = kinds
 
-    def note_asked(self, name: str, count: int) -> None:
-        """Take note that so many events were asked for the field."""
-        self._asked[name] = self._asked.get(name, 0) + count
-
     def note_timed(self, name: str) -> None:
         """Take note that all events were asked for the field as a timestamp."""
         self._timed.add(name)
 
-    def trim(self, events: int = 0) -> None:
-        """Forget the dictionaries that have grown over the limit; call it between two batches, with the size of the
-        last.
-
-        Here the first look learns what to read, after batch 1, 2, 4, and so on.
-        """
+    def trim(self) -> None:
+        """Forget the dictionaries that have grown over the limit; call it between two batches."""
         for dictionary in self._dictionaries.values():
             if len(dictionary) > self._limit:
                 dictionary.forget()
-        self._batches += 1
-        self._events += events
-        if events:
-            self._learn(settled=bool(self._batches & (self._batches - 1)))
 
-    def _learn(self, *, settled: bool) -> None:
-        look = self.first_look
+    def first_look(self) -> FirstLook:
+        """What reads of every line what all events of the batches so far were asked for."""
         told = set() if self._kinds is None else self._kinds.fields.keys()
-        names = (look.names | self._timed) - told
-        if not settled:
-            names |= {name for name, count in self._asked.items() if count >= _HOT * self._events} - told
-        columns = self._timed - told
-        if names != look.names or columns != look.columns or self._kinds is not look.kinds:
-            fields = [self.fields[name] for name in sorted(names)]
-            self.first_look = FirstLook(fields, self._kinds, columns=columns, odd=look.odd())
+        names = self._timed - told
+        if names != self._first_look.names or self._kinds is not self._first_look.kinds:
+            self._first_look = FirstLook([self.fields[name] for name in sorted(names)], self._kinds)
+        return self._first_look
 
 
 def _named(fields: Iterable[Field]) -> dict[str, Field]:
@@ -126,8 +106,6 @@ class EventBatch:
         self._codes: dict[str, NDArray[np.int32]] = {}
         self._values: Mapping[str, Sequence[Canonical]] = {}
         self._noted: dict[str, dict[int, Canonical]] = {}
-        self._first: FirstLook | None = None
-        self._held: list[tuple[object, ...] | None] = []
         self._times: dict[str, NDArray[np.int64]] = {}
         self._kinds: tuple[Kinds, NDArray[np.int32]] | None = None
 
@@ -139,14 +117,13 @@ class EventBatch:
 
         Blank lines are left out; each line that is no JSON object is reported by `broken(position, reason)`.
         """
-        first_look = columns.first_look
+        first_look = columns.first_look()
         sight = first_look.read(lines, broken)
         count = len(sight.positions)
         batch = cls(columns, [None] * count, base=base, origins=sight.origins, positions=sight.positions)
         batch._lines = lines
         batch._unread = np.ones(count, dtype=np.bool_)
         batch._values = sight.values
-        batch._first, batch._held = first_look, sight.held
         if first_look.kinds is not None and sight.kinds is not None:
             batch._kinds = first_look.kinds, sight.kinds
         return batch
@@ -194,9 +171,7 @@ class EventBatch:
 
     def unread(self, names: frozenset[str]) -> frozenset[str]:
         """Those of the fields that a further look has to read."""
-        if self._first is None:
-            return names if self._lines else frozenset()
-        return names.difference(self._values, self._first.names)
+        return names.difference(self._values) if self._lines else frozenset()
 
     def look(self, names: frozenset[str], rows: Sequence[int]) -> tuple[Look, list[Row]]:
         """A look that reads these fields, and what it sees in each of the rows. A few rows at a time are best.
@@ -206,16 +181,9 @@ class EventBatch:
         if not self._lines:
             return self.columns.whole, list(map(self._rows.__getitem__, rows))
         look = self.columns.looks.reading(names, len(rows))
-        return look, look.decoder.read_known(self._lines_of(rows), hits=self._origins is not None)
-
-    def _lines_of(self, rows: Sequence[int]) -> list[Line]:
         lines, positions = self._lines, self.positions
-        return [lines[position] for position in positions[rows].tolist()]
-
-    def note_asked(self, names: Iterable[str], count: int) -> None:
-        """Take note that so many events are asked for fields that the first look does not read."""
-        for name in names:
-            self.columns.note_asked(name, count)
+        wanted = [lines[position] for position in positions[rows].tolist()]
+        return look, look.decoder.read_known(wanted, hits=self._origins is not None)
 
     def note(self, name: str, rows: Sequence[int], values: Sequence[Canonical]) -> None:
         """Remember what a look has found in some rows."""
@@ -226,15 +194,7 @@ class EventBatch:
         known = self._values.get(name)
         if known is not None:
             return list(map(known.__getitem__, rows))
-        if self._first is None:
-            return self.columns.whole.take(name, list(map(self._rows.__getitem__, rows)))
-        held: list[Any] = list(map(self._held.__getitem__, rows))
-        gone = [place for place, one in enumerate(held) if one is None]
-        if gone:
-            lines = self._lines_of([rows[place] for place in gone])
-            for place, one in zip(gone, self._first.again(lines, hits=self._origins is not None), strict=True):
-                held[place] = self._held[rows[place]] = one
-        return self._first.take(name, held)
+        return self.columns.whole.take(name, list(map(self._rows.__getitem__, rows)))
 
     def values(self, name: str, rows: Rows) -> Sequence[Canonical]:
         """The field's value in each of the rows."""
@@ -244,13 +204,9 @@ class EventBatch:
         if self._kinds is not None and name in self._kinds[0].fields:
             kinds, kind = self._kinds
             return list(map(kinds.values(name).__getitem__, kind[rows].tolist()))
-        if self._first is not None and name in self._first.names:
-            return self.held(name, rows.tolist())
         noted = self._values_noted(name, rows)
         if noted is not None:
             return noted
-        if self._lines:
-            self.columns.note_asked(name, len(rows))
         return self.columns.whole.take(name, self._decoded(rows))
 
     def _values_noted(self, name: str, rows: Rows) -> list[Canonical] | None:

@@ -62,7 +62,6 @@ class RowDecoder:
     def __init__(self, fields: Iterable[Field]) -> None:
         self.fields = {wanted.name: wanted for wanted in fields}
         self.unreadable: dict[str, int] = {}
-        self._converters: dict[str, Callable[[Any], Canonical] | None] = {}
         root = Node()
         for wanted in self.fields.values():
             plant(root, wanted)
@@ -130,28 +129,19 @@ class RowDecoder:
 
         return keys
 
-    def together(self, names: Sequence[str], odd: Collection[str]) -> Together:
-        """What takes the values of these fields out of rows, a tuple for each row; see `Together` for `odd`.
-
-        The values are those of the rows: what `converter` gives makes canonical ones of them.
-        """
-        return Together({name: self._paths.get(self.fields[name].source_path) for name in names}, odd)
-
-    def converter(self, name: str) -> Callable[[Any], Canonical] | None:
-        """What makes a canonical value of what a row has for the field; None: it is one."""
-        if name not in self._converters:
-            wanted = self.fields[name]
-            if wanted.type not in _CONVERTED and reading(wanted) == reading(self._leaves[wanted.source_path]):
-                self._converters[name] = None
-            else:
-                convert = lru_cache(_CONVERSIONS, typed=True)(lambda value: canonical(value, wanted)[0])
-                self._converters[name] = lambda value: None if value is None else convert(value)
-        return self._converters[name]
-
     def _reader(self, name: str, get: Callable[[Row], Canonical]) -> Callable[[Row], Canonical]:
         """`get` itself where what it finds is the canonical value."""
-        convert = self.converter(name)
-        return get if convert is None else lambda row: convert(get(row))
+        wanted = self.fields[name]
+        if wanted.type not in _CONVERTED and reading(wanted) == reading(self._leaves[wanted.source_path]):
+            return get
+
+        convert = lru_cache(_CONVERSIONS, typed=True)(lambda value: canonical(value, wanted)[0])
+
+        def read(row: Row) -> Canonical:
+            value = get(row)
+            return None if value is None else convert(value)
+
+        return read
 
     def read_lines(
         self, lines: Sequence[Line], broken: Callable[[int, str], None]
@@ -256,48 +246,6 @@ class RowDecoder:
             elif wanted.constant is not None:
                 found[path] = wanted.constant  # type: ignore[assignment]
         return self._build(found)
-
-
-class Together:
-    """Takes the values of several fields out of rows, a tuple for each row."""
-
-    def __init__(self, paths: Mapping[str, str | None], odd: Collection[str]) -> None:
-        """`paths` are the attributes of each field. In the rows of `odd` fields often an array or a null stands where
-        an object usually does: they take longer, and come last."""
-        self.names = sorted(paths, key=lambda name: (name in odd or paths[name] is None, name))
-        self.odd = {name for name in self.names if name in odd}
-        """Those fields, with others that turned out to be so."""
-        attributes = [(name, paths[name]) for name in self.names]
-        self._plain = [(name, path) for name, path in attributes if path is not None and name not in odd]
-        self._odd = [None if path is None else path.split(".") for _, path in attributes[len(self._plain) :]]
-        self._quick = attrgetter(*(path for _, path in self._plain)) if len(self._plain) > 1 else self._one_by_one
-
-    def __call__(self, rows: Sequence[Row]) -> list[tuple[object, ...]]:
-        """The values of each row, in the order of `names`."""
-        try:
-            found = list(map(self._quick, rows))
-        except AttributeError:
-            found = list(map(self._each, rows))
-        if not self._odd:
-            return found
-        rest = [[None if path is None else _gather(row, path) for path in self._odd] for row in rows]
-        return [(*plain, *more) for plain, more in zip(found, rest, strict=True)]
-
-    def _each(self, row: Row) -> tuple[object, ...]:
-        try:
-            return self._quick(row)
-        except AttributeError:
-            return self._one_by_one(row)
-
-    def _one_by_one(self, row: Row) -> tuple[object, ...]:
-        found = []
-        for name, path in self._plain:
-            try:
-                found.append(attrgetter(path)(row))
-            except AttributeError:
-                self.odd.add(name)
-                found.append(_gather(row, path.split(".")))
-        return tuple(found)
 
 
 @dataclass(frozen=True, slots=True)

@@ -44,7 +44,6 @@ class Kinds:
         self._numbers = _Numbering()
         self._values: dict[str, list[Canonical]] = {name: [] for name in self.fields}
         self._indices: list[str | None] = []
-        self._dull = np.zeros(1024, dtype=np.bool_)
 
     def __len__(self) -> int:
         return len(self._numbers)
@@ -62,20 +61,6 @@ class Kinds:
             return self._indices[kind]
         parts = [self._values[field.name][kind] if field.name in self.fields else None for field in STREAM_FIELDS]
         return stream_name(*parts)
-
-    def note_dull(self, kinds: NDArray[np.int32], *, dull: NDArray[np.bool_]) -> None:
-        """Take note of whether nothing more than their kind matters of the events of these kinds."""
-        if len(self._dull) < len(self):
-            grown = np.zeros(2 * len(self), dtype=np.bool_)
-            grown[: len(self._dull)] = self._dull
-            self._dull = grown
-        self._dull[kinds] = dull
-
-    def dull(self, kinds: NDArray[np.int32]) -> list[bool]:
-        """Of each kind whether that was noted."""
-        known = kinds < len(self._dull)
-        dull: list[bool] = (self._dull[np.where(known, kinds, 0)] & known).tolist()
-        return dull
 
     def reader(self, decoder: RowDecoder, take: Callable[[str, Sequence[Row]], list[Canonical]]) -> KindReader:
         """A function that tells the kinds of the decoder's rows."""

@@ -1,17 +1,14 @@
 """Looks at lines: each decodes a few fields and skips the rest, so that a line costs what is asked of it.
 
-Every line gets the first look (`FirstLook`), which reads what is asked of most events: their kind, their timestamps,
-fields that nearly all of them are asked for. Other fields are read by further looks at the lines that are asked for
-them (`Look`, `Looks`).
+Every line gets the first look (`FirstLook`), which reads what is asked of all events: their kind and their timestamps.
+Other fields are read by further looks at the lines that are asked for them (`Look`, `Looks`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from operator import itemgetter
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -96,36 +93,23 @@ class Looks:
 
 @dataclass(frozen=True, slots=True)
 class Sight:
-    """What the first look saw: the events' lines, their kinds, the values of some fields, and those of further fields
-    of the events that are likely to be asked for them."""
+    """What the first look saw: the events' lines, their kinds, and the values of some fields."""
 
     positions: list[int]
     origins: Origins | None
     kinds: NDArray[np.int32] | None
     values: Mapping[str, list[Canonical]]
-    held: list[tuple[object, ...] | None]
 
 
 class FirstLook:
-    """Reads, of every line, what many events are asked for: their kind, and some fields more."""
+    """Reads, of every line, what all events are asked for: their kind and their timestamps."""
 
-    def __init__(
-        self,
-        fields: Sequence[Field],
-        kinds: Kinds | None,
-        *,
-        columns: Collection[str] = (),
-        odd: Collection[str] = (),
-    ) -> None:
-        """Of the fields named in `columns` every event's value is wanted; `odd` is what `Together` wants to know."""
-        self.columns = frozenset(columns)
+    def __init__(self, fields: Sequence[Field], kinds: Kinds | None) -> None:
         self.names = frozenset(field.name for field in fields)
         self.kinds = kinds
         telling = kinds.fields.values() if kinds is not None else ()
-        self.look = Look([*telling, *fields])
-        self._kind_reader = None if kinds is None else kinds.reader(self.look.decoder, self.look.take)
-        self._together = self.look.decoder.together(list(self.names - self.columns), odd)
-        self._places = {name: place for place, name in enumerate(self._together.names)}
+        self._look = Look([*telling, *fields])
+        self._kind_reader = None if kinds is None else kinds.reader(self._look.decoder, self._look.take)
 
     def read(self, lines: Sequence[Line], broken: Callable[[int, str], None]) -> Sight:
         """Look at all lines; blank ones are left out, broken ones are reported by `broken(position, reason)`.
@@ -135,51 +119,24 @@ class FirstLook:
         positions: list[int] = []
         origins: list[tuple[int, Origins]] = []
         kinds: list[NDArray[np.int32]] = []
-        held: list[tuple[object, ...] | None] = []
-        values: dict[str, list[Canonical]] = {name: [] for name in self.columns}
-        take, read_kinds = self.look.take, self._kind_reader
+        values: dict[str, list[Canonical]] = {name: [] for name in self.names}
+        take, read_kinds = self._look.take, self._kind_reader
         for start in range(0, len(lines), SLICE):
             part = lines[start : start + SLICE]
-            rows, places, named = self.look.decoder.read_lines(part, partial(_report_from, broken, start))
+            rows, places, named = self._look.decoder.read_lines(part, partial(_report_from, broken, start))
             if named is not None:
                 origins.append((len(positions), named))
             positions.extend(range(start, start + len(part)) if places is None else (start + place for place in places))
+            if read_kinds is not None:
+                kinds.append(read_kinds(rows, None if named is None else named.indices))
             for name, column in values.items():
                 column.extend(take(name, rows))
-            found = None
-            if read_kinds is not None:
-                kinds.append(found := read_kinds(rows, None if named is None else named.indices))
-            if self._places:
-                held.extend(self._held(rows, found))
         return Sight(
             positions,
             _united(origins, len(positions)),
             np.concatenate([np.zeros(0, dtype=np.int32), *kinds]) if read_kinds is not None else None,
             values,
-            held,
         )
-
-    def _held(self, rows: Sequence[Row], kinds: NDArray[np.int32] | None) -> list[tuple[object, ...] | None]:
-        """The values of further fields of each row; None where nothing more than its kind matters."""
-        if kinds is None or self.kinds is None:
-            return [*self._together(rows)]
-        dull = self.kinds.dull(kinds)
-        lively = iter(self._together([row for row, is_dull in zip(rows, dull, strict=True) if not is_dull]))
-        return [None if is_dull else next(lively) for is_dull in dull]
-
-    def again(self, lines: Sequence[Line], *, hits: bool) -> list[tuple[object, ...]]:
-        """What is held of events that were not expected to be asked for more."""
-        return self._together(self.look.decoder.read_known(lines, hits=hits))
-
-    def odd(self) -> frozenset[str]:
-        """The fields that are best told to the next first look as `odd`."""
-        return frozenset(self._together.odd)
-
-    def take(self, name: str, held: Sequence[tuple[object, ...]]) -> list[Canonical]:
-        """The field's value of each of the events, of which this is held."""
-        values: Any = map(itemgetter(self._places[name]), held)
-        convert = self.look.decoder.converter(name)
-        return list(values) if convert is None else list(map(convert, values))
 
 
 def slices(rows: NDArray[np.intp]) -> Iterator[NDArray[np.intp]]:

@@ -100,7 +100,7 @@ def jointly(cases: Sequence[tuple[Case, eql.Program]], lines: Sequence[bytes], b
         batch = EventBatch.of_lines(columns, lines[start : start + batch_size], base=base, broken=unbroken)
         matcher.feed(batch)
         base += len(batch)
-        columns.trim(len(batch))
+        columns.trim()
     answers: list[Answer | None] = []
     for (case, program), found in zip(cases, matcher.found(), strict=True):
         if found.error is not None:

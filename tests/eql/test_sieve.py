@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 
 from runner import eql
-from runner.eql.evaluate import Evaluator
 from runner.eql.guard import Guard
 from runner.eql.predicates import join_conjuncts
 from runner.eql.scope import Scope
 from runner.eql.sieve import Sieve, Sieves, Wanted
+from runner.eql.signatures import FieldSignatures
 from runner.events.batch import Columns, EventBatch
 from runner.events.schema import DataType, Field, Schema
 
@@ -73,7 +73,7 @@ def found_by(sieve: Sieve, given: list[dict[str, Any]], size: int) -> dict[int, 
             users = [given[base + row].get("_source", given[base + row])["user"] for row in rows.tolist()]
             assert list(batch.values("user", rows)) == users
             met.setdefault(number, []).extend((rows + base).tolist())
-        columns.trim(len(batch))
+        columns.trim()
     return met
 
 
@@ -97,19 +97,20 @@ def test_forgetting_changes_no_answer(names: int, kinds: int, values: int) -> No
 def test_fields_that_are_all_different_tell_no_kinds() -> None:
     predicates = [one.predicates for one in wanted()]
     columns = Columns(FIELDS.values())
-    guard = Guard(predicates, Evaluator(), ["host"])
+    signatures = FieldSignatures([part for parts in predicates for part in parts], lambda name: False)
+    guard = Guard(predicates, ["host"])
     rows = [
         columns.decoder.row({"name": ("sh", "ls", "top")[number % 3], "args": f"a{number}", "count": number})
         for number in range(2000)
     ]
-    assert guard.look(EventBatch(columns, rows, base=0))
+    assert guard.look(EventBatch(columns, rows, base=0), signatures)
     assert guard.fields[0] == "host"
     assert "name" in guard.fields
     assert not {"args", "count"} & set(guard.fields)
-    assert not guard.look(EventBatch(columns, rows, base=2000))
+    assert not guard.look(EventBatch(columns, rows, base=2000), signatures)
     many = [columns.decoder.row({"name": f"n{number}", "args": "-c"}) for number in range(2000)]
     guard.be_stricter()
-    assert guard.look(EventBatch(columns, many, base=4000))
+    assert guard.look(EventBatch(columns, many, base=4000), signatures)
     assert "name" not in guard.fields
 
 
@@ -133,7 +134,7 @@ def test_a_sieve_that_serves_again_finds_what_a_new_one_finds() -> None:
             found[id(kept)] = {
                 number: list(rows) for number, rows in kept.sift(batch) if not isinstance(rows, ValueError)
             }
-            of.trim(len(batch))
+            of.trim()
         first, second = found.values()
         assert first == second
         assert len(first) > 3

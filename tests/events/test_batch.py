@@ -145,7 +145,7 @@ def test_events_that_are_alike_are_of_one_kind() -> None:
     ]
     kinds = Kinds(columns.fields[name] for name in ("a", "p.n"))
     columns.tell_apart(kinds)
-    columns.trim(1)
+    columns.trim()
     batch = EventBatch.of_lines(columns, lines, base=0, broken=unbroken)
     assert batch.is_told_by(kinds)
     numbers = batch.kinds(kinds).tolist()
@@ -160,7 +160,7 @@ def test_values_without_a_type_are_of_one_kind_only_if_they_are_of_one_type() ->
     columns = Columns([Field("odd", DataType.NULL), Field("n", DataType.LONG)])
     kinds = Kinds(columns.fields[name] for name in ("odd", "n"))
     columns.tell_apart(kinds)
-    columns.trim(1)
+    columns.trim()
     values = ['"1"', "1", "1.0", "true", "[1]", "[true]", "null"]
     told = []
     for block in (values, ['"1"'], [*values, '"1"']):
@@ -189,18 +189,17 @@ def test_what_a_look_has_found_is_remembered() -> None:
     assert batch.sample(["p.n"], rows) == {"p.n": [1, 4]}
 
 
-def test_what_many_events_are_asked_for_is_read_first() -> None:
-    columns = Columns(FIELDS)
-    lines = [json.dumps({"a": "x", "p": {"n": number}}).encode() for number in range(8)]
+def test_timestamps_that_are_asked_for_are_read_first_from_the_next_batch_on() -> None:
+    columns = Columns([*FIELDS, Field("t", DataType.DATE)])
+    lines = [json.dumps({"a": "x", "t": 1000 + number}).encode() for number in range(8)]
     first = EventBatch.of_lines(columns, lines, base=0, broken=unbroken)
-    assert first.unread(frozenset(["a", "p.n"])) == {"a", "p.n"}
-    first.values("p.n", first.all_rows())
-    first.values("a", np.array([3]))
-    first.sample(["a"], first.all_rows())
-    columns.trim(len(first))
+    assert first.unread(frozenset(["a", "t"])) == {"a", "t"}
+    first.values("a", first.all_rows())
+    times = first.timestamps("t").tolist()
     second = EventBatch.of_lines(columns, lines, base=8, broken=unbroken)
-    assert second.unread(frozenset(["a", "p.n"])) == {"a"}
-    assert second.held("p.n", [2, 5]) == [2, 5]
+    assert second.unread(frozenset(["a", "t"])) == {"a"}
+    assert second.held("t", [2, 5]) == [1002, 1005]
+    assert second.timestamps("t").tolist() == times
 
 
 @pytest.mark.parametrize("fields", [3, 90])
@@ -238,7 +237,7 @@ def test_an_empty_batch() -> None:
         assert batch.codes("a", batch.all_rows()).tolist() == []
         assert batch.timestamps("@timestamp").tolist() == []
         assert names_of(batch) == []
-        columns.trim(len(batch))
+        columns.trim()
 
 
 sources = st.lists(
@@ -296,7 +295,7 @@ def test_batches_of_lines_answer_as_batches_of_documents(
         told = [kinds.values("a")[kind] for kind in read.kinds(kinds).tolist()]
         assert alike(told) == alike(whole.values("a", whole.all_rows()))
         base += len(read)
-        lazy.trim(len(read))
+        lazy.trim()
 
 
 def alike(values: Sequence[Any]) -> list[Any]:
