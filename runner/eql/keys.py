@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,7 @@ from runner.events import values
 from runner.events.batch import EventBatch, Rows
 from runner.events.decode import Canonical, Scalar
 from runner.events.schema import DataType, Field
+from runner.events.values import typed
 
 Order: TypeAlias = object
 
@@ -77,6 +78,27 @@ _PLAIN_TEXTS = frozenset({DataType.KEYWORD, DataType.CONSTANT_KEYWORD, DataType.
 MISSING_KEY = -1
 SEVERAL_KEYS = -2
 _UNNUMBERED = -3
+_REMEMBERED = 200_000
+"""So many values of a field are remembered with their numbers."""
+
+
+class _Known(dict[Any, int]):
+    """The numbers of the values of one field that stages were met with."""
+
+    def __init__(self, field: Field, number: Callable[[object], int]) -> None:
+        super().__init__()
+        self._number, self._read = number, key_reader(field).read
+        self._is_plain, self._is_typed = field.type in _PLAIN_TEXTS, field.type is DataType.NULL
+
+    def __missing__(self, key: Any) -> int:
+        value: Canonical = key[1] if self._is_typed and key else key
+        if self._is_plain and type(value) is str:
+            found = self._number(value)
+        else:
+            keys = self._read(value)
+            found = SEVERAL_KEYS if len(keys) > 1 else self._number(keys[0]) if keys else MISSING_KEY
+        self[key] = found
+        return found
 
 
 class KeyNumbers:
@@ -89,31 +111,19 @@ class KeyNumbers:
         self._values: list[object] = []
         self._equal: list[int] = []
         self._equal_column: NDArray[np.int64] = np.zeros(0, dtype=np.int64)
-        self._tables: dict[str, tuple[int, NDArray[np.int32]]] = {}
+        self._known: dict[str, _Known] = {}
 
     def __len__(self) -> int:
         return len(self._values)
 
     def of(self, batch: EventBatch, field: Field, rows: Rows) -> NDArray[np.int32]:
         """Of each row the number of the field's value, `MISSING_KEY` or `SEVERAL_KEYS`."""
-        codes = batch.codes(field.name, rows)
-        dictionary = batch.columns.dictionary(field.name)
-        generation, table = self._tables.get(field.name, (-1, _NO_NUMBERS))
-        known = len(table) if generation == dictionary.generation else 0
-        if known < len(dictionary):
-            room = max(len(dictionary), 2 * known)
-            table = np.concatenate((table[:known], np.full(room - known, _UNNUMBERED, dtype=np.int32)))
-            self._tables[field.name] = dictionary.generation, table
-        found = table[codes]
-        if (found == _UNNUMBERED).any():
-            # Only the values that stages are met with: a field may have many more.
-            read = key_reader(field).read
-            plain = field.type in _PLAIN_TEXTS
-            for code in np.unique(codes[found == _UNNUMBERED]).tolist():
-                value = dictionary.value(code)
-                table[code] = self._number(value) if plain and type(value) is str else self._single(read(value))
-            found = table[codes]
-        return found
+        known = self._known.get(field.name)
+        if known is None or len(known) > _REMEMBERED:
+            known = self._known[field.name] = _Known(field, self._number)
+        values = batch.values(field.name, rows)
+        keys = map(typed, values) if field.type is DataType.NULL else values
+        return np.fromiter(map(known.__getitem__, keys), dtype=np.int32, count=len(rows))
 
     def several(self, batch: EventBatch, field: Field, row: Rows) -> list[int]:
         """The numbers of all values of a row's field, ascending by value."""
@@ -139,7 +149,7 @@ class KeyNumbers:
         renumbered[[MISSING_KEY, SEVERAL_KEYS]] = MISSING_KEY, SEVERAL_KEYS
         kept = [self._values[number] for number in wanted.tolist() if number >= 0]
         self._numbers, self._firsts, self._values, self._equal = {}, {}, [], []
-        self._equal_column, self._tables = np.zeros(0, dtype=np.int64), {}
+        self._equal_column, self._known = np.zeros(0, dtype=np.int64), {}
         renumbered[wanted[wanted >= 0]] = [self._number(key) for key in kept]
         return renumbered
 
@@ -151,11 +161,6 @@ class KeyNumbers:
         """The number of each value; those below 0 stand at the end, so that they are found there as they are."""
         return np.array([*map(self._number, values), SEVERAL_KEYS, MISSING_KEY], dtype=np.int32)
 
-    def _single(self, keys: tuple[object, ...]) -> int:
-        if len(keys) > 1:
-            return SEVERAL_KEYS
-        return self._number(keys[0]) if keys else MISSING_KEY
-
     def _number(self, key: object) -> int:
         typed = key if type(key) is str else (type(key), key)
         number = self._numbers.get(typed)
@@ -165,6 +170,3 @@ class KeyNumbers:
             # A text equals nothing but itself; of numbers and truth values 1, 1.0 and true are equal.
             self._equal.append(number if type(key) is str else self._firsts.setdefault(key, number))
         return number
-
-
-_NO_NUMBERS = np.zeros(0, dtype=np.int32)

@@ -8,7 +8,7 @@ of a field, one pass over the needles of all conditions on it (`NeedleIndex`) le
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
@@ -24,11 +24,8 @@ Place: TypeAlias = Literal["whole", "start", "end", "within"]
 _FIELDS = frozenset({DataType.KEYWORD, DataType.CONSTANT_KEYWORD, DataType.WILDCARD, DataType.FLATTENED, DataType.NULL})
 _WILD = re.compile(r"[*?]")
 _CACHED = 50_000
-_EDGES = (1, 5, 9)
 _GROUPS = 3
 """So many groups of needles are looked for of one condition."""
-_WORTH_AN_AUTOMATON = 16
-"""So many texts within are found faster all at once than one after the other."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +146,8 @@ class NeedleIndex:
     """The needles of all conditions on one field: says which conditions a value may meet.
 
     Conditions are told by their numbers, as bits. Beside the conditions, each group of needles of a condition that has
-    several has a bit while a value is looked at.
+    several has a bit while a value is looked at. All needles are looked for at once, in the value between two marks, so
+    that a needle which must stand at an end has that mark in it.
     """
 
     def __init__(self, hints: Iterable[tuple[int, Hint]]) -> None:
@@ -171,11 +169,8 @@ class NeedleIndex:
             for mark, needles in zip(marks, hint.groups, strict=True):
                 for needle in needles:
                     wanted[needle] = wanted.get(needle, 0) | mark
-        self._whole = {needle.text: bits for needle, bits in wanted.items() if needle.place == "whole"}
-        self._starts, self._ends = _by_edge(wanted, "start"), _by_edge(wanted, "end")
-        self._first_characters = {needle.text[0] for needle in wanted if needle.place == "start"}
-        self._last_characters = {needle.text[-1] for needle in wanted if needle.place == "end"}
-        self._within = _Within({needle.text: bits for needle, bits in wanted.items() if needle.place == "within"})
+        self._bits = list(wanted.values())
+        self._find = AhoCorasick([_marked(needle) for needle in wanted]).find_matches_as_indexes
         self._known: dict[Scalar, int] = {}
 
     def candidates(self, value: Canonical) -> int:
@@ -209,71 +204,27 @@ class NeedleIndex:
 
     def _of_text(self, value: Scalar) -> int:
         text = value if isinstance(value, str) else functions.text_of(value)
-        text = text.lower() if text.isascii() else fold(text)
-        found = self._whole.get(text, 0)
-        if self._within:
-            found |= self._within.bits(text)
-        if text[:1] in self._first_characters:
-            for length, table in self._starts:
-                for needle, bits in table.get(text[:length], ()):
-                    if text.startswith(needle):
-                        found |= bits
-        if text[-1:] in self._last_characters:
-            for length, table in self._ends:
-                for needle, bits in table.get(text[-length:], ()):
-                    if text.endswith(needle):
-                        found |= bits
+        text = text.lower() if text.isascii() else _without_surrogates(fold(text))
+        found, bits = 0, self._bits
+        for number, _, _ in self._find(f"{_START}{text}{_END}", overlapping=True):
+            found |= bits[number]
         return found
 
 
-class _Within:
-    """The needles that may stand anywhere in a text, looked for all at once."""
-
-    def __init__(self, needles: Mapping[str, int]) -> None:
-        self._needles = list(needles.items())
-        is_worth_it = len(needles) >= _WORTH_AN_AUTOMATON and _is_utf8("".join(needles))
-        self._find = AhoCorasick(list(needles)).find_matches_as_indexes if is_worth_it else None
-
-    def __len__(self) -> int:
-        return len(self._needles)
-
-    def bits(self, text: str) -> int:
-        """The bits of all needles that the text has in it."""
-        found = 0
-        if self._find is not None:
-            try:
-                for number, _, _ in self._find(text, overlapping=True):
-                    found |= self._needles[number][1]
-            except UnicodeEncodeError:  # half of a surrogate pair, which UTF-8 cannot have
-                found = 0
-            else:
-                return found
-        for needle, bits in self._needles:
-            if needle in text:
-                found |= bits
-        return found
+_START, _END = "\x02", "\x03"
 
 
-def _is_utf8(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+def _marked(needle: Needle) -> str:
+    start = _START if needle.place in ("whole", "start") else ""
+    return f"{start}{_without_surrogates(needle.text)}{_END if needle.place in ('whole', 'end') else ''}"
 
 
-_Edges: TypeAlias = list[tuple[int, dict[str, list[tuple[str, int]]]]]
+def _without_surrogates(text: str) -> str:
+    """The text with another character for each half of a surrogate pair, which cannot be looked for.
 
-
-def _by_edge(wanted: Mapping[Needle, int], place: Place) -> _Edges:
-    """The needles of that place by as many of their outermost characters as the longest fitting of `_EDGES`."""
-    tables: dict[int, dict[str, list[tuple[str, int]]]] = {}
-    for needle, bits in wanted.items():
-        if needle.place == place:
-            length = max(length for length in _EDGES if length <= len(needle.text))
-            edge = needle.text[:length] if place == "start" else needle.text[-length:]
-            tables.setdefault(length, {}).setdefault(edge, []).append((needle.text, bits))
-    return sorted(tables.items())
+    At the worst a condition is worked out that could have been left out.
+    """
+    return text.encode("utf-8", "replace").decode()
 
 
 def bits_of(number: int) -> list[int]:

@@ -18,6 +18,13 @@ SCHEMA = Schema({"f": Field("f", DataType.KEYWORD), "@timestamp": Field("@timest
 START = 1_700_000_000_000
 TEXTS = st.text(alphabet="aAbB/.é", max_size=7)
 PATTERNS = st.text(alphabet="aAbB/é*?", min_size=1, max_size=7)
+EXPRESSIONS = st.lists(
+    st.sampled_from(
+        ["a", "B", "/", "é", r"\\.", ".", ".*", "[ab]", "[A-Z]{1,3}", "(a|b)", "b?", "(aB)+", "/*", "(/a)?"]
+    ),
+    min_size=1,
+    max_size=6,
+).map("".join)
 
 
 def listed(texts: list[str]) -> str:
@@ -27,10 +34,15 @@ def listed(texts: list[str]) -> str:
 @st.composite
 def conditions(draw: st.DrawFn) -> str:
     """One condition on `f`, or several joined."""
-    operator = draw(st.sampled_from([":", "like", "like~", "in", "in~", "==", "startsWith", "endsWith~", "null"]))
+    operator = draw(
+        st.sampled_from([":", "like", "like~", "in", "in~", "==", "startsWith", "endsWith~", "null", "regex"])
+    )
     patterns = draw(st.lists(PATTERNS, min_size=1, max_size=4))
     texts = draw(st.lists(TEXTS, min_size=1, max_size=4))
     match operator:
+        case "regex":
+            expressions = draw(st.lists(EXPRESSIONS, min_size=1, max_size=2))
+            condition = f"f {draw(st.sampled_from(['regex', 'regex~']))} ({listed(expressions)})"
         case "==":
             condition = f'f == "{texts[0]}"'
         case "null":
