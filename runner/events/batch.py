@@ -72,7 +72,8 @@ class Columns:
         """What reads of every line what all events of the batches so far were asked for."""
         told = set() if self._kinds is None else self._kinds.fields.keys()
         names = self._timed - told
-        if names != self._first_look.names or self._kinds is not self._first_look.kinds:
+        look = self._first_look
+        if names != look.names or self._kinds is not look.kinds or look.is_outdated():
             self._first_look = FirstLook([self.fields[name] for name in sorted(names)], self._kinds)
         return self._first_look
 

@@ -21,7 +21,7 @@ import msgspec
 import orjson
 
 from runner.events.schema import DataType, Field
-from runner.events.structures import Never, Node, is_nameable, leaves_of, plant, reading, structure
+from runner.events.structures import Never, Node, is_nameable, is_text, leaves_of, plant, reading, structure
 from runner.events.values import canonical, typed
 
 Row: TypeAlias = Any
@@ -36,6 +36,8 @@ Canonical: TypeAlias = Scalar | tuple[Scalar, ...] | None
 
 _CONVERTED = {DataType.IP, DataType.UNSIGNED_LONG, DataType.HALF_FLOAT, DataType.FLOAT, DataType.SCALED_FLOAT}
 """Types whose values are checked, rounded or spelled alike when they are looked at, not when they are decoded."""
+_UNREAD = (msgspec.MsgspecError, UnicodeError, RecursionError)
+"""What decoding a line raises that is not as the structure says."""
 _CONVERSIONS = 4096
 """So many converted values of a field are remembered."""
 
@@ -46,9 +48,9 @@ class BrokenLine(ValueError):  # noqa: N818 - a state of the input, not a fault
 
 @dataclass(frozen=True, slots=True)
 class DecodedRow:
-    """One event's row, and where it came from if the line was a hit."""
+    """One event's row, and where it came from if the line was a hit, in the names of a hit."""
 
-    row: Row
+    source: Row
     index: str | None
     id: str | None
 
@@ -59,20 +61,33 @@ class RowDecoder:
     `unreadable` counts, per field, the values that its type could not read; they count as missing.
     """
 
-    def __init__(self, fields: Iterable[Field]) -> None:
+    def __init__(self, fields: Iterable[Field], familiar: Mapping[str, Collection[str]] | None = None) -> None:
+        """`familiar` are texts that most values of some fields are, by field: lines with others take longer."""
         self.fields = {wanted.name: wanted for wanted in fields}
         self.unreadable: dict[str, int] = {}
+        self.unfamiliar = 0
+        """How many lines had other texts."""
         root = Node()
         for wanted in self.fields.values():
             plant(root, wanted)
         self._paths: dict[str, str] = {}
         document: Any
-        self._build, self._empty, document = structure(root, "", (), self._paths)
         self._leaves = leaves_of(root)
+        self._familiar = {
+            path: texts
+            for path, texts in (familiar or {}).items()
+            if path in self._leaves and texts and is_text(self._leaves[path])
+        }
+        self._build, self._empty, document = structure(root, self._paths, self._familiar)
         self._parents = {path for leaf in self._leaves for path in _above(leaf) if path in self._leaves}
         # Never: then every line is read as a whole document.
         self._readable: Any = document if all(map(is_nameable, self._leaves)) else Never
         self._plain = msgspec.json.Decoder(self._readable)
+
+    @cached_property
+    def _wider(self) -> RowDecoder | None:
+        """Reads the same for lines that have other texts than familiar ones; its rows have the same attributes."""
+        return RowDecoder(self.fields.values()) if self._familiar else None
 
     @cached_property
     def _hit(self) -> msgspec.json.Decoder[Any]:
@@ -152,11 +167,24 @@ class RowDecoder:
         Blank lines are passed over; each line that is no JSON object is reported by `broken(position, reason)`.
         """
         rows: list[Row] = []
-        try:
-            rows.extend(map(self._plain.decode, lines))
-        except (msgspec.MsgspecError, UnicodeError, RecursionError):
-            return self._read_mixed(lines, rows, broken)
-        return rows, None, None
+        while True:
+            try:
+                rows.extend(map(self._plain.decode, lines[len(rows) :] if rows else lines))
+            except _UNREAD:
+                try:
+                    rows.append(self._read_unfamiliar(lines[len(rows)], hit=False))
+                except _UNREAD:
+                    return self._read_mixed(lines, rows, broken)
+            else:
+                return rows, None, None
+
+    def _read_unfamiliar(self, line: Line, *, hit: bool) -> Any:
+        """The row, or the hit with the row, of a line that may have texts that are not familiar."""
+        if self._wider is None:
+            raise msgspec.ValidationError
+        found = self._wider._hit.decode(line) if hit else self._wider._plain.decode(line)
+        self.unfamiliar += 1
+        return found
 
     def _read_mixed(
         self, lines: Sequence[Line], rows: list[Row], broken: Callable[[int, str], None]
@@ -171,21 +199,22 @@ class RowDecoder:
         for position in range(len(rows), len(lines)):
             line = lines[position]
             try:
-                if prefer_hit:
-                    hit = decode_hit(line)
-                    row, index, id_ = hit.source, hit.index, hit.id
-                else:
-                    row, index, id_ = decode_plain(line), None, None
-            except (msgspec.MsgspecError, UnicodeError, RecursionError):
+                found = decode_hit(line) if prefer_hit else decode_plain(line)
+            except _UNREAD:
                 try:
-                    decoded = self._read_whole(line)
-                except BrokenLine as error:
-                    broken(position, str(error))
-                    continue
-                if decoded is None:
-                    continue
-                row, index, id_ = decoded.row, decoded.index, decoded.id
-                prefer_hit = index is not None or id_ is not None
+                    found = self._read_unfamiliar(line, hit=prefer_hit)
+                except _UNREAD:
+                    try:
+                        found = self._read_whole(line)
+                    except BrokenLine as error:
+                        broken(position, str(error))
+                        continue
+                    if found is None:
+                        continue
+                    prefer_hit = found.index is not None or found.id is not None
+                    if not prefer_hit:
+                        found = found.source
+            row, index, id_ = (found.source, found.index, found.id) if prefer_hit else (found, None, None)
             any_hit = any_hit or index is not None or id_ is not None
             rows.append(row)
             positions.append(position)
@@ -203,18 +232,18 @@ class RowDecoder:
             if hits:
                 return [hit.source for hit in map(self._hit.decode, lines)]
             return list(map(self._plain.decode, lines))
-        except (msgspec.MsgspecError, UnicodeError, RecursionError):
+        except _UNREAD:
             return [self._read_one(line, hit=hits) for line in lines]
 
     def _read_one(self, line: Line, *, hit: bool) -> Row:
         try:
             return self._hit.decode(line).source if hit else self._plain.decode(line)
-        except (msgspec.MsgspecError, UnicodeError, RecursionError):
+        except _UNREAD:
             try:
                 decoded = self._read_whole(line)
             except BrokenLine:
                 return self._empty
-            return self._empty if decoded is None else decoded.row
+            return self._empty if decoded is None else decoded.source
 
     def _read_whole(self, line: Line) -> DecodedRow | None:
         """The row of a line in any form; None for a blank line. Raises BrokenLine."""

@@ -23,6 +23,8 @@ KindReader: TypeAlias = Callable[[Sequence[Row], Sequence[str | None] | None], N
 """Gives the kind of each row, given the index of each where the rows are hits."""
 
 _HIT = object()
+_FAMILIAR = 1000
+"""So many texts of a field are worth knowing."""
 
 
 class _Numbering(dict[Hashable, int]):
@@ -61,6 +63,16 @@ class Kinds:
             return self._indices[kind]
         parts = [self._values[field.name][kind] if field.name in self.fields else None for field in STREAM_FIELDS]
         return stream_name(*parts)
+
+    def familiar(self) -> dict[str, set[str]]:
+        """The texts that are known of each field; fields that have many are left out."""
+        found: dict[str, set[str]] = {}
+        for name, values in self._values.items():
+            texts = {text for value in values for text in (value if isinstance(value, tuple) else (value,))}
+            known = {text for text in texts if isinstance(text, str)}
+            if len(known) <= _FAMILIAR:
+                found[name] = known
+        return found
 
     def reader(self, decoder: RowDecoder, take: Callable[[str, Sequence[Row]], list[Canonical]]) -> KindReader:
         """A function that tells the kinds of the decoder's rows."""

@@ -6,7 +6,7 @@ Other fields are read by further looks at the lines that are asked for them (`Lo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -23,6 +23,8 @@ _SPARE = 3
 """So many fields more than are asked for may be read by a look that is there already."""
 _WORTH_A_LOOK = 20_000
 """So many values more may be asked for in vain before it is worth while to make a look for just the right ones."""
+_UNFAMILIAR = 0.005
+"""The part of the events that may have unfamiliar values before it is worth while to make the first look anew."""
 _LOOKS, _CHOICES = 40, 1000
 """So many looks are made for what is asked for, and so many answers remembered to the question which one is right."""
 
@@ -30,8 +32,9 @@ _LOOKS, _CHOICES = 40, 1000
 class Look:
     """Reads some fields of lines at once, and takes their values out of the rows."""
 
-    def __init__(self, fields: Iterable[Field]) -> None:
-        self.decoder = decoder = RowDecoder(fields)
+    def __init__(self, fields: Iterable[Field], familiar: Mapping[str, Collection[str]] | None = None) -> None:
+        """`familiar` is what `RowDecoder` wants to know."""
+        self.decoder = decoder = RowDecoder(fields, familiar)
         self.names = frozenset(decoder.fields)
         self._takers = {name: (decoder.getter(name), decoder.gatherer(name)) for name in self.names}
 
@@ -108,7 +111,9 @@ class FirstLook:
         self.names = frozenset(field.name for field in fields)
         self.kinds = kinds
         telling = kinds.fields.values() if kinds is not None else ()
-        self._look = Look([*telling, *fields])
+        self._look = Look([*telling, *fields], None if kinds is None else kinds.familiar())
+        self._had_familiar = kinds is not None and len(kinds) > 0
+        self._rows = 0
         self._kind_reader = None if kinds is None else kinds.reader(self._look.decoder, self._look.take)
 
     def read(self, lines: Sequence[Line], broken: Callable[[int, str], None]) -> Sight:
@@ -124,6 +129,7 @@ class FirstLook:
         for start in range(0, len(lines), SLICE):
             part = lines[start : start + SLICE]
             rows, places, named = self._look.decoder.read_lines(part, partial(_report_from, broken, start))
+            self._rows += len(rows)
             if named is not None:
                 origins.append((len(positions), named))
             positions.extend(range(start, start + len(part)) if places is None else (start + place for place in places))
@@ -137,6 +143,11 @@ class FirstLook:
             np.concatenate([np.zeros(0, dtype=np.int32), *kinds]) if read_kinds is not None else None,
             values,
         )
+
+    def is_outdated(self) -> bool:
+        """Whether many events had values that were not familiar when this look was made."""
+        first = self._rows > 0 and self.kinds is not None and not self._had_familiar
+        return first or self._look.decoder.unfamiliar > _UNFAMILIAR * self._rows
 
 
 def slices(rows: NDArray[np.intp]) -> Iterator[NDArray[np.intp]]:

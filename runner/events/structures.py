@@ -7,7 +7,7 @@ them can be left out: an event that has it would be taken for one without a valu
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal, TypeAlias
 
@@ -92,11 +92,17 @@ Builder: TypeAlias = Callable[[Mapping[str, Canonical]], Any]
 
 
 def structure(
-    node: Node, prefix: str, attributes: tuple[str, ...], paths: dict[str, str]
+    node: Node,
+    paths: dict[str, str],
+    familiar: Mapping[str, Collection[str]],
+    *,
+    prefix: str = "",
+    attributes: tuple[str, ...] = (),
 ) -> tuple[Builder, Any, type[msgspec.Struct]]:
     """The structure of one level: a function that builds it from values by path, its empty instance, and its type.
 
-    Fills `paths` with the attribute path of every leaf. `msgspec` looks for a key from where it found the last one on,
+    Fills `paths` with the attribute path of every leaf. Leaves with `familiar` texts, by path, have no others: such a
+    text is not made anew for every line. `msgspec` looks for a key from where it found the last one on,
     so the keys stand in the order of the alphabet, as they do in most documents, and the dotted spellings at the end.
     """
     declared: list[tuple[str, Any, Any]] = []
@@ -107,7 +113,7 @@ def structure(
         rename[attribute] = key if is_nameable(key) else f"\x80{attribute}"
         path = f"{prefix}.{key}" if prefix else key
         if child.children:
-            build, empty, kind = structure(child, path, (*attributes, attribute), paths)
+            build, empty, kind = structure(child, paths, familiar, prefix=path, attributes=(*attributes, attribute))
             declared.append((attribute, kind | tuple[kind, ...] | None, empty))  # type: ignore[valid-type]
             parts.append((attribute, path, build))
             if child.leaf is not None:  # a value where other documents have an object: never on the fast path
@@ -117,7 +123,7 @@ def structure(
                 parts.append((f"v{number}", path, None))
         else:
             assert child.leaf is not None
-            declared.append((attribute, _leaf_type(child.leaf), child.leaf.constant))
+            declared.append((attribute, _leaf_type(child.leaf, familiar.get(path, ())), child.leaf.constant))
             paths[path] = ".".join((*attributes, attribute))
             parts.append((attribute, path, None))
     for number, spelling in enumerate(sorted(set(filter(is_nameable, _dotted(node))))):
@@ -156,14 +162,21 @@ def _dotted(node: Node) -> Iterator[str]:
         stack += below
 
 
-def _leaf_type(wanted: Field) -> Any:
+def is_text(wanted: Field) -> bool:
+    """Whether the values of a field are texts, read as they are."""
+    return wanted.type in _STRINGS and wanted.constant is None
+
+
+def _leaf_type(wanted: Field, familiar: Collection[str]) -> Any:
     """The JSON types that need no conversion for a field of this type; everything else takes the slow path."""
     scalar: Any
     if wanted.constant is not None:
         return Literal[wanted.constant] if isinstance(wanted.constant, str) else Never
     if wanted.type in _STRINGS:
         scalar = str
-        if wanted.ignore_above is not None:
+        if familiar:
+            scalar = Literal[tuple(sorted(familiar))]
+        elif wanted.ignore_above is not None:
             # Half of it, as it counts UTF-16 units: what may be longer is counted on the slow path.
             scalar = Annotated[str, msgspec.Meta(max_length=max(0, wanted.ignore_above // 2))]
     elif wanted.type in _RANGES:

@@ -156,6 +156,35 @@ def test_events_that_are_alike_are_of_one_kind() -> None:
     assert decoded(batch, "p.n") == [1, 1, 1, 1, (1, 2), 1, 1, None]
 
 
+def test_lines_with_texts_that_are_not_familiar_are_read_all_the_same() -> None:
+    columns = Columns(FIELDS)
+    kinds = Kinds(columns.fields[name] for name in ("a", "p.n"))
+    columns.tell_apart(kinds)
+    plain = [{"a": text, "p": {"n": number % 3}} for number, text in enumerate(["x", "y", ["x", "y"], None] * 50)]
+    strange = [
+        {"a": "new"},
+        {"a": ["x", "newer"], "p": {"n": 1}},
+        {"p.n": 2, "a": "y"},
+        {"_index": "i", "_source": {"a": "x"}},
+        {"_index": "i", "_source": {"a": "newest", "p": [{"n": 1}, {"n": 2}]}},
+        {"a": 7},
+    ]
+    given = [*plain, *strange, *plain[:20], *strange[:2]]
+    for number in range(3):  # the second and third batch are read by a look that knows the texts of the one before
+        lines = [json.dumps(source).encode() for source in (plain if number == 0 else given)]
+        seen: list[int] = []
+        lines.insert(30, b'{"a": "x"')
+        batch = EventBatch.of_lines(columns, lines, base=0, broken=lambda position, reason: seen.append(position))
+        whole = EventBatch.of_lines(Columns(FIELDS), lines, base=0, broken=lambda position, reason: None)
+        told = batch.kinds(kinds).tolist()
+        assert seen == [30]
+        assert batch.is_told_by(kinds)
+        for name in ("a", "p.n"):
+            expected = alike(whole.values(name, whole.all_rows()))
+            assert alike([kinds.values(name)[kind] for kind in told]) == expected
+        assert [kinds.stream(kind) for kind in told].count("i") == (2 if number else 0)
+
+
 def test_values_without_a_type_are_of_one_kind_only_if_they_are_of_one_type() -> None:
     columns = Columns([Field("odd", DataType.NULL), Field("n", DataType.LONG)])
     kinds = Kinds(columns.fields[name] for name in ("odd", "n"))
