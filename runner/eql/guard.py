@@ -26,7 +26,7 @@ _UNTELLING = frozenset({DataType.DATE, DataType.DATE_NANOS})
 
 # Roughly, in nanoseconds an event.
 _FURTHER_LOOK = 4000.0
-_OPEN_STAGE = 200.0
+_OPEN_STAGE = 100.0
 _TELLING_FIELD, _TELLING_VALUE = 25.0, 75.0
 _NEW_KIND = 600.0
 """Less than they cost: the kinds of a sample are rarer in all events than in itself."""

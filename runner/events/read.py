@@ -33,8 +33,7 @@ __all__ = [
     "newest_timestamp",
 ]
 
-CHUNK = 32 << 20
-"""How much of a file is read at a time."""
+_CHUNK = 32 << 20
 _ROOM = 96 << 20
 """Bytes that all files that are read at a time have for their buffers."""
 _MOST_OPEN = 48
@@ -64,7 +63,6 @@ class EventFiles:
         self._counts = Counts()
         self._open: list[tuple[EventStream, Generator[Block]]] = []
         self._waiting: list[EventStream] = []
-        self._most = CHUNK
         self._last: tuple[EventStream, Block] | None = None
         self._folder: TemporaryDirectory[str] | None = None
 
@@ -118,17 +116,14 @@ class EventFiles:
         time_field: str = "@timestamp",
         wanted: TimeWanted | None = None,
         progress: Progress | None = None,
-        chunk: int = CHUNK,
     ) -> Iterator[EventBatch]:
-        """All events, batch by batch, of up to `chunk` bytes of a file; starts a new reading. A batch is good until
-        the next.
+        """All events, batch by batch; starts a new reading. A batch is good until the next.
 
         Files that follow each other in time are read in that order, those of the same time side by side; the numbers of
         the events go by the order of the files all the same. Events that are not `wanted` may be left out. Broken
         lines, lines that are too long and files that end too early are counted for `report()`, never fatal.
         """
         wanted = wanted or TimeWanted((time_field,))
-        self._most = chunk
         self._begin(columns.fields[wanted.names[0]])
         try:
             while self._open or self._waiting:
@@ -249,7 +244,7 @@ class EventFiles:
 
     def _chunk(self) -> int:
         """How large the buffer of a file may be, with so many of them open."""
-        return min(self._most, _ROOM // max(1, len(self._open)))
+        return min(_CHUNK, _ROOM // max(1, len(self._open)))
 
     def _files_of(self, path: str, modified_after: float | None) -> list[str]:
         if path == "-":

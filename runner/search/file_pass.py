@@ -10,14 +10,10 @@ from runner.eql.predicates import Conjuncts
 from runner.eql.sieve import Sieves
 from runner.events.collector import pass_over
 from runner.events.parts import PART
-from runner.events.read import CHUNK, EventFiles, Progress, TimeWanted
+from runner.events.read import EventFiles, Progress, TimeWanted
 from runner.events.schema import Field
 from runner.search.worker import Job
 from runner.search.workers import Workers
-
-_FEW_CHUNK, _MANY = 16 << 20, 30
-"""Less is read at a time for fewer asks than so many: what a batch costs besides its events is little then, and what
-the processor's cache holds is sooner read."""
 
 
 def matched(
@@ -63,8 +59,7 @@ def matched(
                     if finding.is_last and progress is not None:
                         progress(part.size)
         else:
-            chunk = _FEW_CHUNK if len(asks) < _MANY else CHUNK
-            for batch in files.batches(matcher.columns(fields), wanted=wanted, progress=progress, chunk=chunk):
+            for batch in files.batches(matcher.columns(fields), wanted=wanted, progress=progress):
                 files.keep(batch, matcher.feed(batch, Edge(*files.horizon(tight=True))))
                 settle()
                 pass_over()
