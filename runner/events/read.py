@@ -175,7 +175,7 @@ class EventFiles:
         """The time before which no event is expected any more by the order of the files so far, and the number up to
         which events of that very time have come.
 
-        Files may break that expectation. `tight` allows for no more disorder than there was.
+        Files may break that expectation. `tight` allows for less: see `EventStream.horizon`.
         """
         among = [stream for stream, _ in self._open] + self._waiting[-1:]
         earliest = min((stream.horizon(tight=tight) for stream in among), default=NO_TIME)

@@ -108,11 +108,11 @@ class EventStream:
         return (self.number << FILE_BITS) + self.events - 1
 
     def horizon(self, *, tight: bool) -> int:
-        """The time before which no event is expected any more. `tight`: allowing for no more disorder than there was so
-        far."""
+        """The time before which no event is expected any more, allowing for twice the disorder that there was so far,
+        and if it is not `tight` for events that are late."""
         if self.newest == NO_TIME:
             return NO_TIME
-        return self.newest - (self.disorder if tight else max(_ALLOWANCE_NS, 2 * self.disorder))
+        return self.newest - max(0 if tight else _ALLOWANCE_NS, 2 * self.disorder)
 
     def blocks(
         self, wanted: TimeWanted, index: TimeIndex | None, *, chunk: Callable[[], int], progress: Progress | None
