@@ -109,7 +109,7 @@ class Sieve:
         same: dict[Identity, Predicate] = {}
         self._wanted = wanted
         self._stages = [_stage(number, one, same) for number, one in enumerate(wanted)]
-        self._evaluator = Evaluator(part for stage in self._stages for part in (*stage.conditions, *stage.scripts))
+        self._evaluator = Evaluator()
         self._scopes = ScopeMasks(one.scope for one in wanted)
         streams = [field.name for field in STREAM_FIELDS] if self._scopes.any_indices else []
         selected = cache(partial(selected_by, self._stages, self._scopes))
