@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from runner.eql.outlooks import Open, Outlooks, settled_stage
 from runner.eql.partial import bound
@@ -56,24 +56,25 @@ class Question:
     def __init__(self, signatures: Mapping[str, Signatures]) -> None:
         self.names = tuple(signatures)
         self._signatures = tuple(signatures.values())
-        self._known: dict[tuple[Any, ...], Prospect | None] = {}
+        self._known: dict[tuple[Any, ...], Prospect | Literal[False]] = {}
 
-    def answers(self, prospects: Sequence[Prospect], columns: Sequence[Sequence[Canonical]]) -> list[Prospect | None]:
-        """What comes next for each event, given its prospect and its values, field by field."""
+    def answers(
+        self, prospects: Sequence[Prospect], columns: Sequence[Sequence[Canonical]]
+    ) -> Sequence[Prospect | Literal[False] | None]:
+        """What comes next for each event, given its prospect and its values, field by field; False: nothing does."""
         known = self._known
         if len(known) > _REMEMBERED:
             known.clear()
         numbers = [signatures.of(values) for signatures, values in zip(self._signatures, columns, strict=True)]
         keys = list(zip(prospects, *numbers, strict=True))
-        try:
-            return list(map(known.__getitem__, keys))
-        except KeyError:
-            return [
-                known[key] if key in known else self._answer(key, [values[place] for values in columns])
-                for place, key in enumerate(keys)
-            ]
+        found = list(map(known.get, keys))
+        if None in found:
+            for place, answer in enumerate(found):
+                if answer is None:
+                    found[place] = self._answer(keys[place], [values[place] for values in columns])
+        return found
 
-    def _answer(self, key: tuple[Any, ...], values: Sequence[Canonical]) -> Prospect | None:
+    def _answer(self, key: tuple[Any, ...], values: Sequence[Canonical]) -> Prospect | Literal[False]:
         """The same for one event. It is remembered if it goes by the signatures alone, none of which has a bit that
         matters but is not known yet."""
         prospect: Prospect = key[0]
@@ -82,7 +83,7 @@ class Question:
             if signatures.pending(number) & prospect.matters:
                 number, is_told = signatures.settled(value, prospect.matters), False
             bits |= signatures.bits[number]
-        answer = prospect.after(bits)
+        answer: Prospect | Literal[False] = prospect.after(bits) or False
         if is_told:
             self._known[key] = answer
         return answer

@@ -245,7 +245,7 @@ class Sieve:
             seen.at(places).note(batch, prospect.carried)
         further: dict[Prospect, list[int]] = {}
         for place, found in enumerate(question.answers(prospects, [seen.take(batch, name) for name in question.names])):
-            if found is not None:
+            if found:
                 further.setdefault(found, []).append(place)
         asked: dict[Question, tuple[list[Prospect], list[int]]] = {}
         for found, places in further.items():
