@@ -20,7 +20,7 @@ from runner.eql.predicates import Conjuncts
 from runner.eql.scope import Scope
 from runner.eql.sequence import FoundSequence
 from runner.eql.sieve import Sieve, Sieves, Wanted
-from runner.eql.watch import Watch, Watched
+from runner.eql.watch import NOWHERE, Watch, Watched
 from runner.events.batch import Columns, EventBatch, Rows
 from runner.events.schema import Field
 
@@ -142,11 +142,11 @@ class Matcher:
         The caller says that with this batch all events within the edge have come; None: nothing is known of that.
         """
         kept = np.zeros(len(batch), dtype=np.bool_)
-        if edge is None:
+        if not self._watch.sleepers():
             for number, met in self._sieve.sift(batch):
                 kept[self._taken(batch, number, met)] = True
             return np.flatnonzero(kept)
-        turn = self._watch.turn(batch.timestamps(self._field), batch.base, edge)
+        turn = self._watch.turn(batch.timestamps(self._field), batch.base, NOWHERE if edge is None else edge)
         everywhere: dict[int, Rows | ValueError] = {}  # of all rows those that meet a stage, by any of its equals
         for search in turn.searches():
             known = [] if search.rows is None else [n for n in bits_of(search.stages) if self._equals[n] in everywhere]

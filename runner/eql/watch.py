@@ -22,7 +22,8 @@ from runner.events.batch import Rows
 from runner.events.timestamps import NO_TIME
 
 _FOREVER: int = int(np.iinfo(np.int64).max)
-_NOWHERE = Edge(NO_TIME)
+NOWHERE = Edge(NO_TIME)
+"""The edge within which there is no event."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +91,7 @@ class Watch:
         first, last = int(times.min()), int(times.max())
         self._latest[number] = max(self._latest[number], last)
         for following in after:
-            skipped = self._skipped.get(following, _NOWHERE)
+            skipped = self._skipped.get(following, NOWHERE)
             if first <= skipped.time and skipped.passed(times, events).any():
                 self.late.add(self._asks[following])
         return {
@@ -102,7 +103,7 @@ class Watch:
         """Take note that these stages may have been met by events within the edge that were not looked at."""
         for number in self._before:
             if stages >> number & 1:
-                self._skipped[number] = max(self._skipped.get(number, _NOWHERE), edge, key=_edge_order)
+                self._skipped[number] = max(self._skipped.get(number, NOWHERE), edge, key=_edge_order)
 
 
 class Turn:
