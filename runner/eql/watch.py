@@ -21,7 +21,8 @@ from runner.eql.plan import Plan
 from runner.events.batch import Rows
 from runner.events.timestamps import NO_TIME
 
-_FOREVER: int = int(np.iinfo(np.int64).max)
+_FOREVER = 1 << 64
+"""Longer than from any time in 64 bits to any other."""
 NOWHERE = Edge(NO_TIME)
 """The edge within which there is no event."""
 

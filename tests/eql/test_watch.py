@@ -241,6 +241,18 @@ def test_events_without_a_time_are_of_no_account() -> None:
     assert not given.matcher.late()
 
 
+def test_times_may_lie_centuries_apart() -> None:
+    given = Pass("sequence [A where true] [B where true]")
+    columns = Columns(given.matcher.fields())
+    for number, (time, category) in enumerate((("1701-01-01T00:00:00Z", "A"), ("2249-01-01T00:00:00Z", "B"))):
+        batch = EventBatch(
+            columns, [columns.decoder.row({"@timestamp": time, "event.category": category})], base=number
+        )
+        given.matcher.feed(batch, Edge(int(batch.timestamps("@timestamp")[0]), number))
+    (found,) = given.matcher.found()
+    assert [match.events for match in found.matches] == [(0, 1)]
+
+
 # What comes later than its successor.
 
 
