@@ -65,18 +65,20 @@ def _keyed(
     several = usable & (found == SEVERAL_KEYS).any(axis=1)
     if not several.any():
         return rows[usable], found[usable]
-    places = [rows[usable & ~several]]
-    combinations = [found[usable & ~several]]
-    for at in np.flatnonzero(several).tolist():
-        row = rows[at : at + 1]
-        choices = []
-        for key, number in zip(keys, found[at].tolist(), strict=True):
-            is_several = key is not None and number == SEVERAL_KEYS
-            choices.append(numbers.several(batch, key.exact, row) if key is not None and is_several else [number])
-        expanded = list(product(*choices))
-        places.append(np.repeat(row, len(expanded)))
-        combinations.append(np.array(expanded, dtype=np.int32))
-    return np.concatenate(places), np.concatenate(combinations)
+    chosen = np.flatnonzero(several)
+    choices: list[list[list[int]]] = []
+    for key, column in zip(keys, found[chosen].T, strict=True):
+        each = [[number] for number in column.tolist()]
+        if key is not None:
+            at = np.flatnonzero(column == SEVERAL_KEYS)
+            for place, given in zip(at.tolist(), numbers.several(batch, key.exact, rows[chosen[at]]), strict=True):
+                each[place] = given
+        choices.append(each)
+    expanded = [list(product(*given)) for given in zip(*choices, strict=True)]
+    combinations = np.array([one for row in expanded for one in row], dtype=np.int32)
+    repeated = np.repeat(rows[chosen], list(map(len, expanded)))
+    plain = usable & ~several
+    return np.concatenate((rows[plain], repeated)), np.concatenate((found[plain], combinations))
 
 
 _READ_TO_ORDER = frozenset({DataType.DATE, DataType.DATE_NANOS, DataType.IP, DataType.VERSION})

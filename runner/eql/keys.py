@@ -89,16 +89,25 @@ class _Known(dict[Any, int]):
         super().__init__()
         self._number, self._read = number, key_reader(field).read
         self._is_plain, self._is_typed = field.type in _PLAIN_TEXTS, field.type is DataType.NULL
+        self.several: dict[Any, list[int]] = {}
+        """Of values with several keys the numbers of all of them, ascending by key."""
 
     def __missing__(self, key: Any) -> int:
         value: Canonical = key[1] if self._is_typed and key else key
         if self._is_plain and type(value) is str:
             found = self._number(value)
         else:
-            keys = self._read(value)
-            found = SEVERAL_KEYS if len(keys) > 1 else self._number(keys[0]) if keys else MISSING_KEY
+            numbers = [self._number(one) for one in self._read(value)]
+            found = SEVERAL_KEYS if len(numbers) > 1 else numbers[0] if numbers else MISSING_KEY
+            if found == SEVERAL_KEYS:
+                self.several[key] = numbers
         self[key] = found
         return found
+
+
+def _keys(batch: EventBatch, field: Field, rows: Rows) -> Iterable[Any]:
+    values = batch.values(field.name, rows)
+    return map(typed, values) if field.type is DataType.NULL else values
 
 
 class KeyNumbers:
@@ -121,14 +130,12 @@ class KeyNumbers:
         known = self._known.get(field.name)
         if known is None or len(known) > _REMEMBERED:
             known = self._known[field.name] = _Known(field, self._number)
-        values = batch.values(field.name, rows)
-        keys = map(typed, values) if field.type is DataType.NULL else values
-        return np.fromiter(map(known.__getitem__, keys), dtype=np.int32, count=len(rows))
+        return np.fromiter(map(known.__getitem__, _keys(batch, field, rows)), dtype=np.int32, count=len(rows))
 
-    def several(self, batch: EventBatch, field: Field, row: Rows) -> list[int]:
-        """The numbers of all values of a row's field, ascending by value."""
-        (value,) = batch.values(field.name, row)
-        return [self._number(key) for key in key_reader(field).read(value)]
+    def several(self, batch: EventBatch, field: Field, rows: Rows) -> list[list[int]]:
+        """Of each row, for which there are `SEVERAL_KEYS`, the numbers of all values of the field, ascending by
+        value."""
+        return [self._known[field.name].several[key] for key in _keys(batch, field, rows)]
 
     def values(self, numbers: Iterable[int]) -> tuple[object, ...]:
         """The values that have these numbers; None for a missing one."""

@@ -79,16 +79,17 @@ def joined(hints: Sequence[Hint | None], *, decisive: bool) -> Hint | None:
     deciding = [hint for hint in hints if hint is not None and hint.default is decisive]
     if deciding:  # where one of these has its default, it decides the whole, whatever the others say
         groups = {group for hint in deciding for group in hint.groups}
-        return Hint(tuple(sorted(groups, key=_places)[:_GROUPS]), decisive)
+        return Hint(tuple(sorted(groups, key=_frequency)[:_GROUPS]), decisive)
     given = [hint for hint in hints if hint is not None]
     if len(given) < len(hints):
         return None
-    return Hint((frozenset().union(*(min(hint.groups, key=_places) for hint in given)),), not decisive)
+    return Hint((frozenset().union(*(min(hint.groups, key=_frequency) for hint in given)),), not decisive)
 
 
-def _places(group: frozenset[Needle]) -> tuple[int, list[tuple[str, str]]]:
-    """The order of groups: those that are hit least come first."""
-    return len(group), sorted((needle.place, needle.text) for needle in group)
+def _frequency(group: frozenset[Needle]) -> tuple[float, list[tuple[str, str]]]:
+    """The order of groups: those that are hit least come first, by the lengths of their needles."""
+    hits = sum(0.25 ** (min(len(needle.text), 8) + (needle.place == "whole")) for needle in group)
+    return hits, sorted((needle.place, needle.text) for needle in group)
 
 
 def _hint(ref: ast.FieldRef, needles: Sequence[Needle | None]) -> Hint | None:
@@ -128,8 +129,8 @@ def _of_regex(ref: ast.FieldRef, choices: Sequence[Sequence[str]]) -> Hint | Non
         return None
     if len(choices) > 1:
         return Hint((frozenset(Needle("within", max(pieces, key=len)) for pieces in choices),), False)
-    longest = sorted(set(choices[0]), key=lambda piece: (-len(piece), piece))[:_GROUPS]
-    return Hint(tuple(frozenset([Needle("within", piece)]) for piece in longest), False)
+    groups = {frozenset([Needle("within", piece)]) for piece in choices[0]}
+    return Hint(tuple(sorted(groups, key=_frequency)[:_GROUPS]), False)
 
 
 def _of_call(name: str, text: str) -> Needle | None:

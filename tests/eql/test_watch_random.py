@@ -307,7 +307,7 @@ def run(
         outcome.kept.update((matcher.feed(batch, edge) + batch.base).tolist())
         if edge is not None and "room" in options:
             matcher.settle([edge])
-        columns.trim(len(batch))
+        columns.trim()
     matcher.close()
     needed = set(matcher.needed())
     outcome.found.extend(matcher.found())
