@@ -9,7 +9,7 @@ there are.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from itertools import islice
@@ -161,12 +161,10 @@ class Sieve:
             self._told = self._told_by(batch, looked_for)
         told = self._told
         met: _Met = {}
-        following: dict[Prospect, list[Rows]] = {}
-        for number, members in _grouped(told.prospects.outlooks.of(batch.kinds(told.kinds)[rows])):
-            prospect = told.prospects.of(number, looked_for)
-            if prospect is not None:
-                following.setdefault(prospect, []).append(rows[members])
-        self._follow(batch, {prospect: _united(parts) for prospect, parts in following.items()}, met)
+        numbers = told.prospects.outlooks.of(batch.kinds(told.kinds)[rows])
+        present = np.flatnonzero(np.bincount(numbers)).tolist()
+        found = {number: told.prospects.of(number, looked_for) for number in present}
+        self._follow(batch, {number: one for number, one in found.items() if one is not None}, rows, numbers, met=met)
         for number in sorted(met):
             yield from self._checked(batch, number, _united(met[number]))
         if told.remembered() > self._most_values:
@@ -195,30 +193,39 @@ class Sieve:
         parts = [part for stage in self._stages for part in (*stage.conditions, *stage.scripts)]
         return FieldSignatures(parts, lambda name: columns.fields[name].type is DataType.NULL)
 
-    def _follow(self, batch: EventBatch, following: Mapping[Prospect, Rows], met: _Met) -> None:
-        """Add the stages that these rows meet, by their prospects.
+    def _follow(
+        self,
+        batch: EventBatch,
+        prospects: Mapping[int, Prospect],
+        rows: Rows,
+        numbers: NDArray[np.int32],
+        *,
+        met: _Met,
+    ) -> None:
+        """Add the stages that these rows meet, which have the prospects of these numbers.
 
         Events of which the same is asked are looked at together.
         """
-        asked: dict[Question, tuple[list[Prospect], list[Rows]]] = {}
-        for prospect, rows in following.items():
-            for stage in prospect.met:
-                met.setdefault(stage, []).append(rows)
-            if prospect.question is None:
-                for seen in self._seen(batch, prospect.carried, prospect.carried, rows.tolist()):
-                    seen.note(batch, prospect.carried)
-            else:
-                prospects, parts = asked.setdefault(prospect.question, ([], []))
-                prospects.extend([prospect] * len(rows))
-                parts.append(rows)
-        for question, (prospects, parts) in asked.items():
-            wanted = frozenset().union(*(prospect.carried for prospect in set(prospects)), question.names)
-            read = frozenset().union(*(prospect.read for prospect in set(prospects)))
-            rows = np.concatenate(parts)
-            order = np.argsort(rows, kind="stable")
-            owners = map(prospects.__getitem__, order.tolist())
-            for seen in self._seen(batch, wanted, read, rows[order].tolist()):
-                self._ask(batch, question, list(islice(owners, len(seen.rows))), seen, met)
+        marks: dict[Question, int] = {}
+        asked = np.zeros(int(numbers.max()) + 1, dtype=np.int32)
+        for number, prospect in prospects.items():
+            if prospect.question is not None:
+                asked[number] = marks.setdefault(prospect.question, len(marks) + 1)
+            if prospect.met:
+                here = rows[numbers == number]
+                for stage in prospect.met:
+                    met.setdefault(stage, []).append(here)
+                if prospect.question is None:
+                    for seen in self._seen(batch, prospect.carried, prospect.carried, here.tolist()):
+                        seen.note(batch, prospect.carried)
+        mark_of = asked[numbers]
+        for question, mark in marks.items():
+            places = np.flatnonzero(mark_of == mark)
+            owners = list(map(prospects.__getitem__, numbers[places].tolist()))
+            wanted, read = _fields_of(set(owners))
+            rest = iter(owners)
+            for seen in self._seen(batch, wanted.union(question.names), read, rows[places].tolist()):
+                self._ask(batch, question, list(islice(rest, len(seen.rows))), seen, met)
 
     def _seen(
         self, batch: EventBatch, wanted: frozenset[str], read: frozenset[str], rows: list[int]
@@ -237,12 +244,9 @@ class Sieve:
         self, batch: EventBatch, question: Question, prospects: Sequence[Prospect], seen: _Seen, met: _Met
     ) -> None:
         """Note what the stages that are met carry, and go on to what is open."""
-        carrying: dict[Prospect, list[int]] = {}
-        for place, prospect in enumerate(prospects):
-            if prospect.carried:
-                carrying.setdefault(prospect, []).append(place)
-        for prospect, places in carrying.items():
-            seen.at(places).note(batch, prospect.carried)
+        for carrying in {prospect for prospect in set(prospects) if prospect.carried}:
+            places = [place for place, prospect in enumerate(prospects) if prospect is carrying]
+            seen.at(places).note(batch, carrying.carried)
         further: dict[Prospect, list[int]] = {}
         for place, found in enumerate(question.answers(prospects, [seen.take(batch, name) for name in question.names])):
             if found:
@@ -259,9 +263,9 @@ class Sieve:
                 for part in self._seen_again(batch, found.carried, seen.at(places)):
                     part.note(batch, found.carried)
         for following, (owners, members) in asked.items():
-            wanted = frozenset().union(*(owner.carried for owner in set(owners)), following.names)
+            wanted, _ = _fields_of(set(owners))
             rest = iter(owners)
-            for part in self._seen_again(batch, wanted, seen.at(members)):
+            for part in self._seen_again(batch, wanted.union(following.names), seen.at(members)):
                 self._ask(batch, following, list(islice(rest, len(part.rows))), part, met)
 
     def _seen_again(self, batch: EventBatch, wanted: frozenset[str], seen: _Seen) -> Iterator[_Seen]:
@@ -336,10 +340,7 @@ def _united(parts: Sequence[Rows]) -> Rows:
     return parts[0] if len(parts) == 1 else np.sort(np.concatenate(parts))
 
 
-def _grouped(numbers: NDArray[np.int32]) -> Iterable[tuple[int, NDArray[np.intp]]]:
-    """Each number that occurs, with the places at which it does, ascending."""
-    order = np.argsort(numbers, kind="stable")
-    ordered = numbers[order]
-    starts = np.flatnonzero(np.diff(ordered, prepend=-1))
-    for start, end in zip(starts.tolist(), [*starts[1:].tolist(), len(ordered)], strict=True):
-        yield int(ordered[start]), order[start:end]
+def _fields_of(prospects: Collection[Prospect]) -> tuple[frozenset[str], frozenset[str]]:
+    """The fields that any of the prospects carries, and those that any of them may come to read."""
+    carried: frozenset[str] = frozenset().union(*(prospect.carried for prospect in prospects))
+    return carried, frozenset().union(*(prospect.read for prospect in prospects))

@@ -138,7 +138,9 @@ class EventBatch:
 
     @staticmethod
     def _positions(positions: Sequence[int] | None, count: int) -> Rows:
-        return np.arange(count, dtype=np.intp) if positions is None else np.asarray(positions, dtype=np.intp)
+        if positions is None or isinstance(positions, range):
+            return np.arange(count, dtype=np.intp)
+        return np.asarray(positions, dtype=np.intp)
 
     def __len__(self) -> int:
         return len(self._rows)

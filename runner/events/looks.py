@@ -98,7 +98,7 @@ class Looks:
 class Sight:
     """What the first look saw: the events' lines, their kinds, and the values of some fields."""
 
-    positions: list[int]
+    positions: list[int] | range
     origins: Origins | None
     kinds: NDArray[np.int32] | None
     values: Mapping[str, list[Canonical]]
@@ -121,7 +121,7 @@ class FirstLook:
 
         Rows are not kept: to make them again and again in the same memory is what makes a look cheap.
         """
-        positions: list[int] = []
+        positions: list[int] | range = range(0)
         origins: list[tuple[int, Origins]] = []
         kinds: list[NDArray[np.int32]] = []
         values: dict[str, list[Canonical]] = {name: [] for name in self.names}
@@ -132,7 +132,10 @@ class FirstLook:
             self._rows += len(rows)
             if named is not None:
                 origins.append((len(positions), named))
-            positions.extend(range(start, start + len(part)) if places is None else (start + place for place in places))
+            if isinstance(positions, range):  # no line was left out so far
+                positions = range(start + len(part)) if places is None else list(positions)
+            if isinstance(positions, list):
+                positions.extend(start + place for place in (range(len(part)) if places is None else places))
             if read_kinds is not None:
                 kinds.append(read_kinds(rows, None if named is None else named.indices))
             for name, column in values.items():
