@@ -13,8 +13,12 @@ from runner.events.text import OpenText
 
 _FIRST_CHUNK = 1 << 20
 """The first batch of a file is small: it shows which fields are worth reading at once."""
-_CHUNK = 32 << 20
-"""Of every later one: large enough that what a batch costs, however many rules there are, is little for each event."""
+CHUNK = (32 << 20) - (1 << 16)
+"""Of every later one: large enough that what a batch costs, however many rules there are, is little for each event.
+
+A little less than 32 MiB: from there on glibc asks the system for a buffer each time, which has to clear all of it
+(https://man7.org/linux/man-pages/man3/mallopt.3.html, M_MMAP_THRESHOLD).
+"""
 _BATCH = 32_768
 _BREAK = b"\n"
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
@@ -46,7 +50,7 @@ def blocks_of(
     *,
     first_line: int = 1,
     offset: int = 0,
-    chunk: Callable[[], int] = lambda: _CHUNK,
+    chunk: Callable[[], int] = lambda: CHUNK,
     progress: Progress | None = None,
 ) -> Iterator[Block]:
     """All lines of the text, block by block; a block is good until the next.

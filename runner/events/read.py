@@ -11,7 +11,7 @@ from typing import Any
 
 from runner.errors import EventsError
 from runner.events.batch import Columns, EventBatch, Rows
-from runner.events.blocks import Block, Progress
+from runner.events.blocks import CHUNK, Block, Progress
 from runner.events.decode import read_document
 from runner.events.folder import EVENT_FILES, files_in, near_file
 from runner.events.kept import KeptLines
@@ -33,7 +33,6 @@ __all__ = [
     "newest_timestamp",
 ]
 
-_CHUNK = 32 << 20
 _ROOM = 96 << 20
 """Bytes that all files that are read at a time have for their buffers."""
 _MOST_OPEN = 48
@@ -244,7 +243,7 @@ class EventFiles:
 
     def _chunk(self) -> int:
         """How large the buffer of a file may be, with so many of them open."""
-        return min(_CHUNK, _ROOM // max(1, len(self._open)))
+        return min(CHUNK, _ROOM // max(1, len(self._open)))
 
     def _files_of(self, path: str, modified_after: float | None) -> list[str]:
         if path == "-":
