@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from runner.events.batch import EventBatch, Rows
-from runner.events.origin import index_selector
+from runner.events.kinds import NAMESPACE, STREAM_FIELDS
+from runner.events.origin import depends_on_namespace, index_selector
 from runner.events.timestamps import NO_TIME
 
 Mask: TypeAlias = NDArray[np.bool_]
@@ -45,10 +46,12 @@ class ScopeMasks:
         self._selectors = {indices: cache(index_selector(indices)) for indices in {scope.indices for scope in known}}
         self.turn_to(known)
 
-    @property
-    def any_indices(self) -> bool:
-        """Whether it matters from which index an event is."""
-        return any(self._selectors)
+    def stream_fields(self) -> list[str]:
+        """The fields of a plain document that say whether its data stream is among those of the scopes."""
+        if not any(self._selectors):
+            return []
+        is_whole = any(map(depends_on_namespace, self._selectors))
+        return [field.name for field in STREAM_FIELDS if is_whole or field is not NAMESPACE]
 
     def selects(self, indices: tuple[str, ...], stream: str | None) -> bool:
         """Whether the index or data stream is among those that the patterns of a scope name."""

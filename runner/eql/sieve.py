@@ -26,7 +26,7 @@ from runner.eql.predicates import Junction, Negation, Predicate, fields_of
 from runner.eql.prospects import Prospect, Prospects, Question
 from runner.eql.scope import Scope, ScopeMasks
 from runner.eql.signatures import FieldSignatures
-from runner.events.batch import STREAM_FIELDS, Columns, EventBatch, Rows
+from runner.events.batch import Columns, EventBatch, Rows
 from runner.events.decode import Canonical, Row
 from runner.events.kinds import Kinds
 from runner.events.looks import SLICE, Look
@@ -111,7 +111,7 @@ class Sieve:
         self._stages = [_stage(number, one, same) for number, one in enumerate(wanted)]
         self._evaluator = Evaluator()
         self._scopes = ScopeMasks(one.scope for one in wanted)
-        streams = [field.name for field in STREAM_FIELDS] if self._scopes.any_indices else []
+        streams = self._scopes.stream_fields()
         selected = cache(partial(selected_by, self._stages, self._scopes))
         self._guard = Guard([stage.conditions for stage in self._stages], streams, selected)
         self._telling: _Telling | None = None

@@ -18,6 +18,7 @@ from runner.events.schema import DataType, Field
 
 STREAM_FIELDS = tuple(Field(f"data_stream.{part}", DataType.KEYWORD) for part in ("type", "dataset", "namespace"))
 """The fields that say which data stream a plain document belongs to."""
+NAMESPACE = STREAM_FIELDS[-1]
 
 KindReader: TypeAlias = Callable[[Sequence[Row], Sequence[str | None] | None], NDArray[np.int32]]
 """Gives the kind of each row, given the index of each where the rows are hits."""

@@ -68,6 +68,25 @@ def index_selector(patterns: Sequence[str]) -> Callable[[str | None], bool]:
     return selected
 
 
+def depends_on_namespace(patterns: Sequence[str]) -> bool:
+    """Whether the namespace of a data stream may decide if one of the patterns names it.
+
+    It does not for `logs-endpoint.events.*` and the like: what stands before the `*` ends within the type and the
+    dataset, whatever these are.
+
+    >>> depends_on_namespace(["logs-endpoint.events.*", "auditbeat-*", "logs-system.auth-*"])
+    False
+    >>> depends_on_namespace(["logs-*-default"]), depends_on_namespace(["logs-endpoint.events.process-prod*"])
+    (True, True)
+    """
+    for pattern in (part.strip().removeprefix("-") for given in patterns for part in given.split(",")):
+        start, star, rest = ("*" if pattern == "_all" else pattern).partition("*")
+        ends_early = start.count("-") < 2 or (start.count("-") == 2 and start.endswith("-"))
+        if pattern and not (star and not rest and ends_early):
+            return True
+    return False
+
+
 def _glob(pattern: str) -> Callable[[str], bool]:
     """A matcher of whole names, `*` being any run of characters; each piece is searched for once, so none can hang."""
     first, *rest = pattern.split("*")

@@ -6,10 +6,10 @@ import fnmatch
 import re
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from runner.events.origin import data_stream_of, index_selector, stream_name
+from runner.events.origin import data_stream_of, depends_on_namespace, index_selector, stream_name
 
 
 @pytest.mark.parametrize(
@@ -77,3 +77,37 @@ def test_a_star_is_any_run_of_characters(pattern: str, name: str) -> None:
 
 def test_no_pattern_can_hang() -> None:
     assert not index_selector(["*a" * 5000 + "b"])("a" * 20_000)
+
+
+PARTS = st.text(alphabet="ab-.", min_size=1, max_size=4)
+PATTERNS = st.lists(st.text(alphabet="ab-.", max_size=9).map(lambda text: f"{text}*"), min_size=1, max_size=3)
+
+
+@settings(max_examples=500)
+@given(PATTERNS, PARTS, PARTS, PARTS, PARTS)
+def test_namespaces_decide_nothing_where_they_need_not_be_known(
+    patterns: list[str], kind: str, dataset: str, one: str, other: str
+) -> None:
+    assume(not depends_on_namespace(patterns))
+    selected = index_selector(patterns)
+    assert selected(stream_name(kind, dataset, one)) == selected(stream_name(kind, dataset, other))
+
+
+@pytest.mark.parametrize(
+    ("pattern", "depends"),
+    [
+        ("logs-endpoint.events.*", False),
+        ("logs-*", False),
+        ("*", False),
+        ("_all", False),
+        ("auditbeat-*", False),
+        ("logs-system.auth-*", False),
+        ("logs-system.auth-prod*", True),
+        ("logs-*-default", True),
+        ("logs-endpoint.events.process-default", True),
+        ("logs-*,-*-test", True),
+    ],
+)
+def test_patterns_that_depend_on_the_namespace(pattern: str, depends: bool) -> None:
+    assert depends_on_namespace([pattern]) is depends
+    assert depends_on_namespace(["logs-*", pattern]) is depends
