@@ -37,7 +37,7 @@ class Columns:
         self.whole = Look(named.values())
         self.decoder = self.whole.decoder
         self._first_look = FirstLook((), None)
-        self.looks = Looks(named)
+        self.looks = Looks(named, self.whole)
         self._limit = dictionary_limit
         self._dictionaries = {name: FieldDictionary(field) for name, field in named.items()}
         self._timed: set[str] = set()

@@ -69,7 +69,7 @@ class Kinds:
         """The texts that are known of each field; fields that have many are left out."""
         found: dict[str, set[str]] = {}
         for name, values in self._values.items():
-            texts = {text for value in values for text in (value if isinstance(value, tuple) else (value,))}
+            texts = {text for value in set(values) for text in (value if isinstance(value, tuple) else (value,))}
             known = {text for text in texts if isinstance(text, str)}
             if len(known) <= _FAMILIAR:
                 found[name] = known

@@ -21,7 +21,7 @@ SLICE = 256
 """Lines that are decoded before they are turned into columns: what the cache holds."""
 _SPARE = 3
 """So many fields more than are asked for may be read by a look that is there already."""
-_WORTH_A_LOOK = 20_000
+_WORTH_A_LOOK = 40_000
 """So many values more may be asked for in vain before it is worth while to make a look for just the right ones."""
 _UNFAMILIAR = 0.005
 """The part of the events that may have unfamiliar values before it is worth while to make the first look anew."""
@@ -50,9 +50,10 @@ class Look:
 class Looks:
     """The looks of one run, found by what is asked for. Each has to be generated, so there are not too many."""
 
-    def __init__(self, fields: Mapping[str, Field]) -> None:
+    def __init__(self, fields: Mapping[str, Field], whole: Look) -> None:
+        """`whole` reads all of the fields: it serves what is asked of few lines."""
         self._fields = fields
-        self._made: list[Look] = []
+        self._made = [whole]
         self._large: dict[frozenset[str], Look] = {}
         self._chosen: dict[frozenset[str], Look] = {}
         self._vain: dict[frozenset[str], int] = {}

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from runner.events.batch import MISSING, STREAM_FIELDS, Columns, EventBatch, FieldDictionary
 from runner.events.kinds import Kinds
-from runner.events.looks import Looks
+from runner.events.looks import Look, Looks
 from runner.events.schema import DataType, Field
 from runner.events.timestamps import NO_TIME
 
@@ -234,7 +234,7 @@ def test_timestamps_that_are_asked_for_are_read_first_from_the_next_batch_on() -
 @pytest.mark.parametrize("fields", [3, 90])
 def test_looks_read_what_is_asked_for_however_much_was_asked(fields: int) -> None:
     named = {f"o{number % 7}.f{number}": Field(f"o{number % 7}.f{number}", DataType.LONG) for number in range(fields)}
-    looks = Looks(named)
+    looks = Looks(named, Look(named.values()))
     names = sorted(named)
     for start in range(fields):
         for size in (1, 2, 5):
