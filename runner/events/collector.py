@@ -3,30 +3,31 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 _OBJECTS = 200_000
 
 
 @contextmanager
-def rarely_collecting() -> Iterator[None]:
+def rarely_collecting() -> Iterator[Callable[[], None]]:
     """Have the collector look for cycles less often: a pass makes objects by the million, and hardly any cycle.
 
-    What it was set to before comes back afterwards.
+    What is given has it pass over all objects that there are at that moment: what a pass has learnt stays, and need not
+    be gone through again and again. What the collector was set to before comes back afterwards.
     """
     before = gc.get_threshold()
-    if gc.isenabled() and before[0]:
+    is_on = gc.isenabled() and bool(before[0])
+    is_free = gc.get_freeze_count() == 0  # else somebody has objects passed over for good, which has to stay so
+    if is_on:
         gc.set_threshold(max(before[0], _OBJECTS), *before[1:])
     try:
-        yield
+        yield gc.freeze if is_on and is_free else _nothing
     finally:
         gc.set_threshold(*before)
-        gc.unfreeze()
+        if is_on and is_free:
+            gc.unfreeze()
 
 
-def pass_over() -> None:
-    """Have the collector pass over all objects that there are now, until the pass has ended: what a pass has learnt
-    stays, and need not be gone through again and again."""
-    if gc.isenabled():
-        gc.freeze()
+def _nothing() -> None:
+    """What is done where the collector is not to be changed."""

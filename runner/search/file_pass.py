@@ -8,7 +8,7 @@ from runner import eql
 from runner.eql.match import CROWD, Edge
 from runner.eql.predicates import Conjuncts
 from runner.eql.sieve import Sieves
-from runner.events.collector import pass_over
+from runner.events.collector import rarely_collecting
 from runner.events.parts import PART
 from runner.events.read import EventFiles, Progress, TimeWanted
 from runner.events.schema import Field
@@ -44,9 +44,6 @@ def matched(
             asks, conjuncts=conjuncts, sieves=sieves, room=room, field=wanted.names[0], patient=waiting
         )
 
-        def settle(matcher: eql.Matcher = matcher) -> None:
-            matcher.settle(Edge(*files.horizon(tight=tight)) for tight in (False, True))
-
         if workers > 1 and files.can_be_shared():
             times = {field.name: field for field in (*matcher.fields(), *fields)}
             parts = files.parts(times[wanted.names[0]], size=part_size)
@@ -55,16 +52,33 @@ def matched(
                 for part, finding in pool.findings(parts):
                     files.take_over(part, finding.read, is_last=finding.is_last)
                     matcher.take_over(finding.handover)
-                    settle()
+                    _settle(files, matcher)
                     if finding.is_last and progress is not None:
                         progress(part.size)
         else:
-            for batch in files.batches(matcher.columns(fields), wanted=wanted, progress=progress):
-                files.keep(batch, matcher.feed(batch, Edge(*files.horizon(tight=True))))
-                settle()
-                pass_over()
+            _feed(files, matcher, fields, wanted=wanted, progress=progress)
         matcher.close()
         if not (late := matcher.late()):
             return list(matcher.found()), waiting
         waiting |= late
         progress = None  # it has told everything once
+
+
+def _feed(
+    files: EventFiles,
+    matcher: eql.Matcher,
+    fields: Sequence[Field],
+    *,
+    wanted: TimeWanted,
+    progress: Progress | None,
+) -> None:
+    """Give all events to the matcher, and keep the lines of those that may become part of a match."""
+    with rarely_collecting() as pass_over:
+        for batch in files.batches(matcher.columns(fields), wanted=wanted, progress=progress):
+            files.keep(batch, matcher.feed(batch, Edge(*files.horizon(tight=True))))
+            _settle(files, matcher)
+            pass_over()
+
+
+def _settle(files: EventFiles, matcher: eql.Matcher) -> None:
+    matcher.settle(Edge(*files.horizon(tight=tight)) for tight in (False, True))

@@ -61,6 +61,10 @@ class FileSearch:
 
     async def prepare(self, rules: Sequence[Rule]) -> Sequence[Problem]:
         """Compile all rules; returns every problem with its place in the rule's file."""
+        with rarely_collecting():
+            return self._prepared(rules)
+
+    def _prepared(self, rules: Sequence[Rule]) -> Sequence[Problem]:
         problems: list[Problem] = []
         programs: dict[str, eql.Program] = {}
         compiled: dict[str, tuple[str, list[Problem]]] = {}
@@ -119,10 +123,6 @@ class FileSearch:
             yield SearchResult(request, matches, True, warnings, answer.error, took_ms=took_ms, complete=whole)
 
     def _pass(self, requests: Sequence[SearchRequest]) -> list[eql.Found]:
-        with rarely_collecting():
-            return self._found(requests)
-
-    def _found(self, requests: Sequence[SearchRequest]) -> list[eql.Found]:
         if self._live:
             self._close_files()
             after = min(request.window.start for request in requests).timestamp() - _MODIFIED_MARGIN_S
