@@ -81,7 +81,7 @@ class _Sample:
         events: dict[int, int] = {}
         values = self.values[name]
         for place, number in enumerate(signatures.of(values)):
-            if signatures.pending(number):
+            if signatures.pending[number]:
                 number = signatures.settled(values[place], -1)
             events[number] = events.get(number, 0) | 1 << place
         told = [(signatures.bits[number], having) for number, having in events.items()]

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, Literal
 
 from runner.eql.outlooks import Open, Outlooks, settled_stage
@@ -80,7 +81,7 @@ class Question:
         prospect: Prospect = key[0]
         bits, is_told = 0, True
         for signatures, number, value in zip(self._signatures, key[1:], values, strict=True):
-            if signatures.pending(number) & prospect.matters:
+            if signatures.pending[number] & prospect.matters:
                 number, is_told = signatures.settled(value, prospect.matters), False
             bits |= signatures.bits[number]
         answer: Prospect | Literal[False] = prospect.after(bits) or False
@@ -134,6 +135,7 @@ class Prospects:
         self._shared: dict[tuple[int, ...], Prospect] = {}
         self._reads: dict[int, _Reads] = {}
         self._waiting: dict[tuple[int, tuple[str, ...]], _Waiting] = {}
+        self._pivots = lru_cache(_REMEMBERED)(_pivots)
         self._followed = 0
 
     def of(self, outlook: int, looked_for: int) -> Prospect | None:
@@ -178,7 +180,7 @@ class Prospects:
         if not left:
             return Prospect(met, own, read=own)
         reads = [self._reads_of(stage) for stage in left]
-        pivots = _pivots(Counter(one.telling for one in reads))
+        pivots = self._pivots(frozenset(one.telling for one in reads))
         waiting = [self._waiting_for(stage, pivots) for stage in left]
 
         def following(bits: int) -> Prospect | None:
@@ -219,23 +221,16 @@ class Prospects:
         return self._questions[names]
 
 
-def _pivots(waiting: Counter[frozenset[frozenset[str]]]) -> tuple[str, ...]:
-    """Fields, as few as may be, that decide a condition of each of the stages: most events fail them all.
+def _pivots(waiting: frozenset[frozenset[frozenset[str]]]) -> tuple[str, ...]:
+    """Fields, as few as may be, that decide a condition of each stage: most events fail them all.
 
-    Given for how many stages, the fields that each of some conditions reads.
+    Given, for each kind of stage, the fields that each of some of its conditions reads.
     """
     chosen: frozenset[str] = frozenset()
     while waiting:
-        wanted: Counter[frozenset[str]] = Counter()
-        for reads, count in waiting.items():
-            for names in reads:
-                wanted[names] += count
+        wanted = Counter(names for reads in waiting for names in reads)
         best: frozenset[str] = min(wanted, key=lambda names: (len(names), -wanted[names], sorted(names)))
         chosen |= best
-        left: Counter[frozenset[frozenset[str]]] = Counter()
-        for reads, count in waiting.items():
-            rest = frozenset(names.difference(chosen) for names in reads)
-            if frozenset() not in rest:
-                left[rest] += count
-        waiting = left
+        rests = (frozenset(names - chosen for names in reads) for reads in waiting)
+        waiting = frozenset(rest for rest in rests if frozenset() not in rest)
     return tuple(sorted(chosen))

@@ -36,7 +36,7 @@ class Signatures(dict[Any, int]):
         """The place of each lookup's bit, by the `id` of the lookup."""
         self.bits: list[int] = []
         """The signatures by their numbers."""
-        self._pending: list[int] = []
+        self.pending: list[int] = []
         """By the same numbers, the bits that are not known yet."""
         self._numbers: dict[tuple[int, int], int] = {}
         self._by_candidates: dict[int, int] = {}
@@ -54,21 +54,17 @@ class Signatures(dict[Any, int]):
         """The number of each value's signature."""
         return list(map(self.__getitem__, map(typed, values) if self._untyped else values))
 
-    def pending(self, number: int) -> int:
-        """The bits of a signature that are not known yet."""
-        return self._pending[number]
-
     def settled(self, value: Canonical, matters: int) -> int:
         """The number of a value's signature in which the bits that matter are known."""
         key = typed(value) if self._untyped else value
         before = self[key]
-        asked = rest = self._pending[before] & matters
+        asked = rest = self.pending[before] & matters
         bits = self.bits[before]
         while rest:
             bit = rest & -rest
             rest ^= bit
             bits = bits | bit if self._tests[bit.bit_length() - 1 - self._first](value) else bits & ~bit
-        return self._noted(key, bits, self._pending[before] & ~asked)
+        return self._noted(key, bits, self.pending[before] & ~asked)
 
     def __missing__(self, key: Any) -> int:
         value: Canonical = key[1] if self._untyped and key else key
@@ -88,7 +84,7 @@ class Signatures(dict[Any, int]):
         if number is None:
             number = self._numbers[bits, pending] = len(self.bits)
             self.bits.append(bits)
-            self._pending.append(pending)
+            self.pending.append(pending)
         self[key] = number
         return number
 

@@ -184,9 +184,8 @@ class EventBatch:
         if not self._lines:
             return self.columns.whole, list(map(self._rows.__getitem__, rows))
         look = self.columns.looks.reading(names, len(rows))
-        lines, positions = self._lines, self.positions
-        wanted = [lines[position] for position in positions[rows].tolist()]
-        return look, look.decoder.read_known(wanted, hits=self._origins is not None)
+        lines = list(map(self._lines.__getitem__, self.positions[rows].tolist()))
+        return look, look.decoder.read_known(lines, hits=self._origins is not None)
 
     def note(self, name: str, rows: Sequence[int], values: Sequence[Canonical]) -> None:
         """Remember what a look has found in some rows."""

@@ -360,6 +360,21 @@ def _nothing(row: Row) -> Canonical:
 
 def _gather(row: Row, attributes: Sequence[str]) -> Canonical:
     """The value at a path of attributes; from arrays of objects the values of all of them, in order."""
+    value: Any = row
+    for attribute in attributes:
+        if type(value) is tuple:
+            if len(value) != 1:  # an array of one object is not unusual
+                return _gather_all(row, attributes)
+            (value,) = value
+        if value is None:
+            return None
+        value = getattr(value, attribute)
+    if type(value) is tuple and len(value) < 2:
+        return value[0] if value else None
+    return value  # type: ignore[no-any-return]
+
+
+def _gather_all(row: Row, attributes: Sequence[str]) -> Canonical:
     levels = [row]
     for attribute in attributes:
         found: list[Any] = []
