@@ -65,6 +65,7 @@ class Watch:
                 before = self._before[number] = numbers[one.ask, place]
                 self._after.setdefault(before, []).append(number)
         self._sleepers = sum(1 << number for number in self._before)
+        self._depths = {number: self._depth(number) for number in self._before}
         self._latest = dict.fromkeys(self._after, NO_TIME)
         self._skipped: dict[int, Edge] = {}
 
@@ -72,33 +73,43 @@ class Watch:
         """What to look for in the next batch; all events within the edge have come then."""
         return Turn(self, times, base, edge)
 
-    def open_since(self, start: int) -> int:
-        """The sleepers, as bits, before which an event stands that is still within `maxspan` at that time."""
-        return sum(
-            1 << number
+    def open_since(self, start: int) -> dict[int, int]:
+        """The sleepers before which an event stands that is still within `maxspan` at that time, each with the time
+        until when one is."""
+        return {
+            number: latest + self._spans[number]
             for number, before in self._before.items()
-            if self._latest[before] != NO_TIME and start - self._latest[before] <= self._spans[number]
-        )
+            if (latest := self._latest[before]) != NO_TIME and start - latest <= self._spans[number]
+        }
+
+    def by_depth(self, numbers: Iterable[int]) -> list[list[int]]:
+        """The sleepers in groups, such that the stage before any of them is in a group before its own or in none."""
+        groups: dict[int, list[int]] = {}
+        for number in numbers:
+            groups.setdefault(self._depths[number], []).append(number)
+        return [groups[depth] for depth in sorted(groups)]
+
+    def _depth(self, number: int) -> int:
+        before = self._before.get(number)
+        return 0 if before is None else 1 + self._depth(before)
 
     def sleepers(self) -> int:
         """All stages that may sleep, as bits."""
         return self._sleepers
 
-    def follow(self, number: int, times: NDArray[np.int64], events: NDArray[np.int64]) -> dict[int, tuple[int, int]]:
-        """Take note that a stage was met by these events; returns from when to when those after it matter now."""
+    def follow(self, number: int, times: NDArray[np.int64], events: NDArray[np.int64]) -> dict[int, int]:
+        """Take note that a stage was met by these events; returns the stages after it, which matter now, each with how
+        long after any of the events it does."""
         after = self._after.get(number, ())
         if not len(times) or not after:
             return {}
-        first, last = int(times.min()), int(times.max())
-        self._latest[number] = max(self._latest[number], last)
+        first = int(times.min())
+        self._latest[number] = max(self._latest[number], int(times.max()))
         for following in after:
             skipped = self._skipped.get(following, NOWHERE)
             if first <= skipped.time and skipped.passed(times, events).any():
                 self.late.add(self._asks[following])
-        return {
-            following: (first, _FOREVER if self._spans[following] == _FOREVER else last + self._spans[following])
-            for following in after
-        }
+        return {following: self._spans[following] for following in after}
 
     def skip(self, stages: int, edge: Edge) -> None:
         """Take note that these stages may have been met by events within the edge that were not looked at."""
@@ -111,13 +122,20 @@ class Turn:
     """The searches of one batch: what is met in one says what the next ones are about."""
 
     def __init__(self, watch: Watch, times: NDArray[np.int64], base: int, edge: Edge) -> None:
-        self._watch, self._times, self._base, self._edge = watch, times, base, edge
+        self._watch, self._times = watch, times
         self._events = np.arange(base, base + len(times), dtype=np.int64)
         self._passed = edge.passed(times, self._events) & (times != NO_TIME)
-        timed = times[times != NO_TIME]
-        awake = watch.open_since(int(timed.min())) if len(timed) else 0
-        self._asleep = watch.sleepers() & ~awake if self._passed.any() else 0
-        self._woken: dict[int, tuple[int, int]] = {}
+        self._asleep = 0
+        self._woken: dict[int, NDArray[np.bool_]] = {}
+        """The rows that matter to stages that sleep otherwise."""
+        if self._passed.any():
+            awake = 0
+            for number, until in watch.open_since(int(times[times != NO_TIME].min())).items():
+                if until >= _FOREVER >> 1:
+                    awake |= 1 << number
+                else:
+                    self._woken[number] = times <= until
+            self._asleep = watch.sleepers() & ~awake
 
     def searches(self) -> Iterable[Search]:
         """One search after the other; what each has met must have been noted before the next one is asked for."""
@@ -127,17 +145,16 @@ class Turn:
             return
         # Before these a stage may yet be met, by events that are still to come.
         ahead = np.flatnonzero(~self._passed & (self._times != NO_TIME))
-        woken, self._woken = self._woken, {}
+        woken = self._woken.copy()
         if len(ahead):
             yield Search(asleep, ahead)
         self._woken = woken  # what is met after the edge wakes nothing before it
-        while self._woken:
-            woken, self._woken = self._woken, {}
-            start = min(start for start, _ in woken.values())
-            end = max(end for _, end in woken.values())
-            rows = np.flatnonzero(self._passed & (self._times >= start) & (self._times <= end))
-            if len(rows):
-                yield Search(sum(1 << number for number in woken), rows)
+        for numbers in self._watch.by_depth(number for number in range(asleep.bit_length()) if asleep >> number & 1):
+            here = [number for number in numbers if number in self._woken]
+            if here:
+                rows = np.flatnonzero(np.logical_or.reduce([self._woken[number] for number in here]) & self._passed)
+                if len(rows):
+                    yield Search(sum(1 << number for number in here), rows)
         passed = self._times[self._passed]
         newest = int(passed.max())
         last = int(self._events[self._passed & (self._times == newest)][-1])
@@ -145,9 +162,19 @@ class Turn:
 
     def note(self, number: int, rows: Rows) -> None:
         """Take note that a stage was met in these rows."""
-        for following, span in self._watch.follow(number, self._times[rows], self._events[rows]).items():
+        times = self._times[rows]
+        for following, span in self._watch.follow(number, times, self._events[rows]).items():
             if self._asleep >> following & 1:
-                self._woken[following] = span
+                near = self._near(np.sort(times), span)
+                self._woken[following] = self._woken[following] | near if following in self._woken else near
+
+    def _near(self, times: NDArray[np.int64], span: int) -> NDArray[np.bool_]:
+        """Of each row whether one of these times, which ascend, is at its own or before it by no more than the span."""
+        place = np.searchsorted(times, self._times, side="right") - 1
+        since = self._times - times[np.maximum(place, 0)]
+        # A difference that is too large for 64 bits comes out below 0: the row is looked at, and found not to matter.
+        near: NDArray[np.bool_] = (place >= 0) & (since <= span)
+        return near
 
 
 def _place_before(one: Watched) -> int | None:
