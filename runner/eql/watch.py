@@ -23,6 +23,7 @@ from runner.events.timestamps import NO_TIME
 
 _FOREVER = 1 << 64
 """Longer than from any time in 64 bits to any other."""
+_LAST: int = int(np.iinfo(np.int64).max)
 NOWHERE = Edge(NO_TIME)
 """The edge within which there is no event."""
 
@@ -126,15 +127,16 @@ class Turn:
         self._events = np.arange(base, base + len(times), dtype=np.int64)
         self._passed = edge.passed(times, self._events) & (times != NO_TIME)
         self._asleep = 0
-        self._woken: dict[int, NDArray[np.bool_]] = {}
-        """The rows that matter to stages that sleep otherwise."""
+        self._order: NDArray[np.intp] | None = None
+        self._woken: dict[int, list[_Spans]] = {}
+        """When events matter to stages that sleep otherwise."""
         if self._passed.any():
-            awake = 0
-            for number, until in watch.open_since(int(times[times != NO_TIME].min())).items():
-                if until >= _FOREVER >> 1:
+            awake, start = 0, int(times[times != NO_TIME].min())
+            for number, until in watch.open_since(start).items():
+                if until > _LAST:
                     awake |= 1 << number
                 else:
-                    self._woken[number] = times <= until
+                    self._woken[number] = [_Spans(np.array([start]), np.array([until]))]
             self._asleep = watch.sleepers() & ~awake
 
     def searches(self) -> Iterable[Search]:
@@ -145,14 +147,14 @@ class Turn:
             return
         # Before these a stage may yet be met, by events that are still to come.
         ahead = np.flatnonzero(~self._passed & (self._times != NO_TIME))
-        woken = self._woken.copy()
+        woken = {number: spans.copy() for number, spans in self._woken.items()}
         if len(ahead):
             yield Search(asleep, ahead)
         self._woken = woken  # what is met after the edge wakes nothing before it
         for numbers in self._watch.by_depth(number for number in range(asleep.bit_length()) if asleep >> number & 1):
             here = [number for number in numbers if number in self._woken]
             if here:
-                rows = np.flatnonzero(np.logical_or.reduce([self._woken[number] for number in here]) & self._passed)
+                rows = self._within([spans for number in here for spans in self._woken[number]])
                 if len(rows):
                     yield Search(sum(1 << number for number in here), rows)
         passed = self._times[self._passed]
@@ -165,16 +167,27 @@ class Turn:
         times = self._times[rows]
         for following, span in self._watch.follow(number, times, self._events[rows]).items():
             if self._asleep >> following & 1:
-                near = self._near(np.sort(times), span)
-                self._woken[following] = self._woken[following] | near if following in self._woken else near
+                ends = np.minimum(times, _LAST - span) + span if span < _FOREVER else np.full(len(times), _LAST)
+                self._woken.setdefault(following, []).append(_Spans(times, ends))
 
-    def _near(self, times: NDArray[np.int64], span: int) -> NDArray[np.bool_]:
-        """Of each row whether one of these times, which ascend, is at its own or before it by no more than the span."""
-        place = np.searchsorted(times, self._times, side="right") - 1
-        since = self._times - times[np.maximum(place, 0)]
-        # A difference that is too large for 64 bits comes out below 0: the row is looked at, and found not to matter.
-        near: NDArray[np.bool_] = (place >= 0) & (since <= span)
-        return near
+    def _within(self, spans: Sequence[_Spans]) -> Rows:
+        """The rows within the edge that are in any of the spans, ascending."""
+        if self._order is None:
+            self._order = np.argsort(self._times, kind="stable")
+        ascending, count = self._times[self._order], len(self._times)
+        first = np.searchsorted(ascending, np.concatenate([one.starts for one in spans]), side="left")
+        last = np.searchsorted(ascending, np.concatenate([one.ends for one in spans]), side="right")
+        begun = np.bincount(first, minlength=count + 1) - np.bincount(last, minlength=count + 1)
+        rows = self._order[np.cumsum(begun)[:count] > 0]
+        return np.sort(rows[self._passed[rows]])
+
+
+@dataclass(frozen=True, slots=True)
+class _Spans:
+    """Spans of time, each from its start to its end, both inclusive."""
+
+    starts: NDArray[np.int64]
+    ends: NDArray[np.int64]
 
 
 def _place_before(one: Watched) -> int | None:
