@@ -36,6 +36,8 @@ _KINDS = 50_000
 """More kinds than this are too many to remember."""
 _VALUES = 200_000
 """So many values are remembered with their signatures."""
+_SIGNATURES = 50_000
+"""More signatures than this are too many to have numbers: then all is learnt anew."""
 _KEPT, _LARGE = 4, 100_000
 """So many sieves are kept for later passes, none that has learnt more than so many kinds and values."""
 
@@ -103,9 +105,16 @@ class _Seen:
 class Sieve:
     """Finds the events of all wanted stages, batch by batch; what it learns serves the batches to come."""
 
-    def __init__(self, wanted: Sequence[Wanted], *, most_kinds: int = _KINDS, most_values: int = _VALUES) -> None:
-        """`most_kinds` and `most_values` are how many of each are remembered."""
-        self._most_kinds, self._most_values = most_kinds, most_values
+    def __init__(
+        self,
+        wanted: Sequence[Wanted],
+        *,
+        most_kinds: int = _KINDS,
+        most_values: int = _VALUES,
+        most_signatures: int = _SIGNATURES,
+    ) -> None:
+        """`most_kinds`, `most_values` and `most_signatures` are how many of each are remembered."""
+        self._most_kinds, self._most_values, self._most_signatures = most_kinds, most_values, most_signatures
         same: dict[Identity, Predicate] = {}
         self._wanted = wanted
         self._stages = [_stage(number, one, same) for number, one in enumerate(wanted)]
@@ -157,7 +166,7 @@ class Sieve:
         rows = np.flatnonzero(within) if rows is None else rows[within[rows]]
         if not len(rows) or not self._stages:
             return
-        if is_whole or self._told is None:
+        if is_whole or self._told is None or self._telling is None:
             self._told = self._told_by(batch, looked_for)
         told = self._told
         met: _Met = {}
@@ -169,6 +178,8 @@ class Sieve:
             yield from self._checked(batch, number, _united(met[number]))
         if told.remembered() > self._most_values:
             told.forget()
+        if told.signatures.numbered() > self._most_signatures:
+            self._telling = None
 
     def _told_by(self, batch: EventBatch, looked_for: int) -> _Telling:
         """What tells the kinds of the batch. What is chosen anew serves from the next batch on, if it can wait."""

@@ -110,6 +110,10 @@ class FieldSignatures:
         """How many values are remembered."""
         return sum(map(len, self.by_field.values()))
 
+    def numbered(self) -> int:
+        """How many signatures have a number; they keep it when values are forgotten."""
+        return sum(len(signatures.bits) for signatures in self.by_field.values())
+
     def forget(self) -> None:
         """Forget all values."""
         for signatures in self.by_field.values():

@@ -92,6 +92,7 @@ def test_forgetting_changes_no_answer(names: int, kinds: int, values: int) -> No
     }
     assert set(expected) == set(range(len(CONDITIONS))) - {5}
     assert found_by(Sieve(wanted(), most_kinds=kinds, most_values=values), given, 40) == expected
+    assert found_by(Sieve(wanted(), most_signatures=kinds // 2), given, 40) == expected
 
 
 def test_fields_that_are_all_different_tell_no_kinds() -> None:
