@@ -215,7 +215,8 @@ class Matcher:
         return Handover(entries, keys, dict(self._errors))
 
     def take_over(self, handover: Handover) -> None:
-        """Go on with what another matcher has gathered."""
+        """Go on with what another matcher has gathered. No batch may be fed any more: what was met elsewhere wakes
+        nothing here."""
         numbers = self._key_numbers.numbered(handover.keys)
         for number, entries in handover.entries:
             self._gathered[number].add(replace(entries, keys=numbers[entries.keys]))

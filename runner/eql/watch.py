@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from runner.eql.gathered import Edge
+from runner.eql.needles import bits_of
 from runner.eql.plan import Plan
 from runner.events.batch import Rows
 from runner.events.timestamps import NO_TIME
@@ -114,9 +115,8 @@ class Watch:
 
     def skip(self, stages: int, edge: Edge) -> None:
         """Take note that these stages may have been met by events within the edge that were not looked at."""
-        for number in self._before:
-            if stages >> number & 1:
-                self._skipped[number] = max(self._skipped.get(number, NOWHERE), edge, key=_edge_order)
+        for number in bits_of(stages):
+            self._skipped[number] = max(self._skipped.get(number, NOWHERE), edge, key=_edge_order)
 
 
 class Turn:
@@ -125,13 +125,14 @@ class Turn:
     def __init__(self, watch: Watch, times: NDArray[np.int64], base: int, edge: Edge) -> None:
         self._watch, self._times = watch, times
         self._events = np.arange(base, base + len(times), dtype=np.int64)
-        self._passed = edge.passed(times, self._events) & (times != NO_TIME)
+        self._timed = times != NO_TIME
+        self._passed = edge.passed(times, self._events) & self._timed
         self._asleep = 0
         self._order: NDArray[np.intp] | None = None
         self._woken: dict[int, list[_Spans]] = {}
         """When events matter to stages that sleep otherwise."""
         if self._passed.any():
-            awake, start = 0, int(times[times != NO_TIME].min())
+            awake, start = 0, int(times[self._timed].min())
             for number, until in watch.open_since(start).items():
                 if until > _LAST:
                     awake |= 1 << number
@@ -146,12 +147,12 @@ class Turn:
         if not asleep:
             return
         # Before these a stage may yet be met, by events that are still to come.
-        ahead = np.flatnonzero(~self._passed & (self._times != NO_TIME))
+        ahead = np.flatnonzero(~self._passed & self._timed)
         woken = {number: spans.copy() for number, spans in self._woken.items()}
         if len(ahead):
             yield Search(asleep, ahead)
         self._woken = woken  # what is met after the edge wakes nothing before it
-        for numbers in self._watch.by_depth(number for number in range(asleep.bit_length()) if asleep >> number & 1):
+        for numbers in self._watch.by_depth(bits_of(asleep)):
             here = [number for number in numbers if number in self._woken]
             if here:
                 rows = self._within([spans for number in here for spans in self._woken[number]])

@@ -227,8 +227,8 @@ class EventBatch:
 
     def streams(self, rows: Rows) -> list[str | None]:
         """The index or data stream of each of the rows; None where an event names none."""
-        parts = zip(*(self.sample([field.name], rows)[field.name] for field in STREAM_FIELDS), strict=True)
-        named = [stream_name(*values) for values in parts]
+        parts = self.sample([field.name for field in STREAM_FIELDS], rows)
+        named = [stream_name(*values) for values in zip(*parts.values(), strict=True)]
         if self._origins is None:
             return named
         return [self._origins.indices[row] or name for row, name in zip(rows.tolist(), named, strict=True)]
