@@ -217,21 +217,22 @@ class Sieve:
 
         Events of which the same is asked are looked at together.
         """
-        marks: dict[Question, int] = {}
-        asked = np.zeros(int(numbers.max()) + 1, dtype=np.int32)
-        for number, prospect in prospects.items():
+        asked: dict[Question, list[NDArray[np.intp]]] = {}
+        for number, places in _grouped(numbers):
+            prospect = prospects.get(number)
+            if prospect is None:
+                continue
             if prospect.question is not None:
-                asked[number] = marks.setdefault(prospect.question, len(marks) + 1)
+                asked.setdefault(prospect.question, []).append(places)
             if prospect.met:
-                here = rows[numbers == number]
+                here = rows[places]
                 for stage in prospect.met:
                     met.setdefault(stage, []).append(here)
                 if prospect.question is None:
                     for seen in self._seen(batch, prospect.carried, prospect.carried, here.tolist()):
                         seen.note(batch, prospect.carried)
-        mark_of = asked[numbers]
-        for question, mark in marks.items():
-            places = np.flatnonzero(mark_of == mark)
+        for question, parts in asked.items():
+            places = _united(parts)
             owners = list(map(prospects.__getitem__, numbers[places].tolist()))
             wanted, read = _fields_of(set(owners))
             rest = iter(owners)
@@ -345,6 +346,15 @@ def _shared(predicate: Predicate, same: dict[Identity, Predicate]) -> Predicate:
                 known = predicate
         same[predicate.identity] = known
     return known
+
+
+def _grouped(numbers: NDArray[np.int32]) -> Iterator[tuple[int, NDArray[np.intp]]]:
+    """Each of the numbers with the places where it stands, ascending; they are counted from zero on."""
+    counts = np.bincount(numbers)
+    order = np.argsort(numbers.astype(np.uint16) if len(counts) < 1 << 16 else numbers, kind="stable")
+    ends = counts.cumsum().tolist()
+    for number in np.flatnonzero(counts).tolist():
+        yield number, order[ends[number] - counts[number] : ends[number]]
 
 
 def _united(parts: Sequence[Rows]) -> Rows:

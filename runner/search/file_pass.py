@@ -39,45 +39,33 @@ def matched(
     of them comes to a bad end.
     """
     waiting = frozenset(patient)
-    while True:
-        matcher = eql.Matcher(
-            asks, conjuncts=conjuncts, sieves=sieves, room=room, field=wanted.names[0], patient=waiting
-        )
-
-        if workers > 1 and files.can_be_shared():
-            times = {field.name: field for field in (*matcher.fields(), *fields)}
-            parts = files.parts(times[wanted.names[0]], size=part_size)
-            job = Job(tuple(asks), tuple(fields), wanted, files.folder / "lines")
-            with Workers(min(workers, len(parts)), job) as pool:
-                for part, finding in pool.findings(parts):
-                    files.take_over(part, finding.read, is_last=finding.is_last)
-                    matcher.take_over(finding.handover)
-                    _settle(files, matcher)
-                    if finding.is_last and progress is not None:
-                        progress(part.size)
-        else:
-            _feed(files, matcher, fields, wanted=wanted, progress=progress)
-        matcher.close()
-        if not (late := matcher.late()):
-            return list(matcher.found()), waiting
-        waiting |= late
-        progress = None  # it has told everything once
-
-
-def _feed(
-    files: EventFiles,
-    matcher: eql.Matcher,
-    fields: Sequence[Field],
-    *,
-    wanted: TimeWanted,
-    progress: Progress | None,
-) -> None:
-    """Give all events to the matcher, and keep the lines of those that may become part of a match."""
     with rarely_collecting() as pass_over:
-        for batch in files.batches(matcher.columns(fields), wanted=wanted, progress=progress):
-            files.keep(batch, matcher.feed(batch, Edge(*files.horizon(tight=True))))
-            _settle(files, matcher)
+        while True:
             pass_over()
+            matcher = eql.Matcher(
+                asks, conjuncts=conjuncts, sieves=sieves, room=room, field=wanted.names[0], patient=waiting
+            )
+            if workers > 1 and files.can_be_shared():
+                times = {field.name: field for field in (*matcher.fields(), *fields)}
+                parts = files.parts(times[wanted.names[0]], size=part_size)
+                job = Job(tuple(asks), tuple(fields), wanted, files.folder / "lines")
+                with Workers(min(workers, len(parts)), job) as pool:
+                    for part, finding in pool.findings(parts):
+                        files.take_over(part, finding.read, is_last=finding.is_last)
+                        matcher.take_over(finding.handover)
+                        _settle(files, matcher)
+                        if finding.is_last and progress is not None:
+                            progress(part.size)
+            else:
+                for batch in files.batches(matcher.columns(fields), wanted=wanted, progress=progress):
+                    files.keep(batch, matcher.feed(batch, Edge(*files.horizon(tight=True))))
+                    _settle(files, matcher)
+                    pass_over()
+            matcher.close()
+            if not (late := matcher.late()):
+                return list(matcher.found()), waiting
+            waiting |= late
+            progress = None  # it has told everything once
 
 
 def _settle(files: EventFiles, matcher: eql.Matcher) -> None:
