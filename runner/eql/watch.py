@@ -4,6 +4,7 @@ An event of a later stage matters only where one of the stage before it came ear
 So every stage but the first sleeps: it is looked for where the stage before it has been met, and in those events
 before which another one may yet come, as they are not read in the order of time. Most sequences begin rarely, and
 their later stages, which are often met by every other event, cost nothing until then.
+A stage that is awake for long is looked for everywhere: events are not looked at a second time for its sake.
 
 Elasticsearch, too, asks for the stages of a sequence one after the other, and stops where one is not met.
 """
@@ -24,6 +25,8 @@ from runner.events.timestamps import NO_TIME
 
 _FOREVER = 1 << 64
 """Longer than from any time in 64 bits to any other."""
+_LONG = 0.25
+"""The part of a batch's time for which a stage has to be awake to be so for all of the next batch."""
 _LAST: int = int(np.iinfo(np.int64).max)
 NOWHERE = Edge(NO_TIME)
 """The edge within which there is no event."""
@@ -68,6 +71,7 @@ class Watch:
                 self._after.setdefault(before, []).append(number)
         self._sleepers = sum(1 << number for number in self._before)
         self._depths = {number: self._depth(number) for number in self._before}
+        self._restless: frozenset[int] = frozenset()
         self._latest = dict.fromkeys(self._after, NO_TIME)
         self._skipped: dict[int, Edge] = {}
 
@@ -113,6 +117,15 @@ class Watch:
                 self.late.add(self._asks[following])
         return {following: self._spans[following] for following in after}
 
+    def restless(self) -> frozenset[int]:
+        """The sleepers that were awake for long in the last batch. In the next one they do not sleep at all: to look at
+        events a second time, for their sake, costs more than to look for them in all events at once."""
+        return self._restless
+
+    def rest(self, restless: Iterable[int]) -> None:
+        """Take note of the sleepers that were awake for long in a batch."""
+        self._restless = frozenset(restless)
+
     def skip(self, stages: int, edge: Edge) -> None:
         """Take note that these stages may have been met by events within the edge that were not looked at."""
         for number in bits_of(stages):
@@ -128,11 +141,13 @@ class Turn:
         self._timed = times != NO_TIME
         self._passed = edge.passed(times, self._events) & self._timed
         self._asleep = 0
+        self._start = 0
         self._order: NDArray[np.intp] | None = None
         self._woken: dict[int, list[_Spans]] = {}
-        """When events matter to stages that sleep otherwise."""
+        """When events matter to stages that sleep otherwise, or would if they were not restless."""
         if self._passed.any():
-            awake, start = 0, int(times[self._timed].min())
+            self._start = start = int(times[self._timed].min())
+            awake = sum(1 << number for number in watch.restless())
             for number, until in watch.open_since(start).items():
                 if until > _LAST:
                     awake |= 1 << number
@@ -144,8 +159,17 @@ class Turn:
         """One search after the other; what each has met must have been noted before the next one is asked for."""
         asleep = self._asleep
         yield Search(~asleep)
-        if not asleep:
+        if not self._passed.any():
             return
+        newest = int(self._times[self._passed].max())
+        if asleep:
+            yield from self._searches_of_sleepers(asleep)
+            last = int(self._events[self._passed & (self._times == newest)][-1])
+            self._watch.skip(asleep, Edge(newest, last))
+        if newest > self._start:
+            self._watch.rest(number for number, spans in self._woken.items() if self._is_long(spans, newest))
+
+    def _searches_of_sleepers(self, asleep: int) -> Iterable[Search]:
         # Before these a stage may yet be met, by events that are still to come.
         ahead = np.flatnonzero(~self._passed & self._timed)
         woken = {number: spans.copy() for number, spans in self._woken.items()}
@@ -158,18 +182,23 @@ class Turn:
                 rows = self._within([spans for number in here for spans in self._woken[number]])
                 if len(rows):
                     yield Search(sum(1 << number for number in here), rows)
-        passed = self._times[self._passed]
-        newest = int(passed.max())
-        last = int(self._events[self._passed & (self._times == newest)][-1])
-        self._watch.skip(asleep, Edge(newest, last))
 
     def note(self, number: int, rows: Rows) -> None:
         """Take note that a stage was met in these rows."""
-        times = self._times[rows]
+        times, restless = self._times[rows], self._watch.restless()
         for following, span in self._watch.follow(number, times, self._events[rows]).items():
-            if self._asleep >> following & 1:
+            if self._asleep >> following & 1 or following in restless:
                 ends = np.minimum(times, _LAST - span) + span if span < _FOREVER else np.full(len(times), _LAST)
                 self._woken.setdefault(following, []).append(_Spans(times, ends))
+
+    def _is_long(self, spans: Sequence[_Spans], newest: int) -> bool:
+        """Whether the spans make up much of the time of the batch, up to its newest event within the edge."""
+        starts = np.concatenate([one.starts for one in spans])
+        order = np.argsort(starts, kind="stable")
+        starts = np.minimum(starts[order], newest)
+        ends = np.maximum.accumulate(np.minimum(np.concatenate([one.ends for one in spans])[order], newest))
+        covered = np.minimum(ends, np.append(starts[1:], newest)) - starts
+        return int(covered.sum()) > (newest - self._start) * _LONG
 
     def _within(self, spans: Sequence[_Spans]) -> Rows:
         """The rows within the edge that are in any of the spans, ascending."""

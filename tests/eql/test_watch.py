@@ -212,6 +212,22 @@ def test_a_chain_wakes_within_one_batch_in_whatever_order_it_is_read() -> None:
     assert not given.matcher.late()
 
 
+def test_a_stage_that_was_awake_for_long_does_not_sleep_in_the_next_batch() -> None:
+    given = Pass("sequence with maxspan=10s [A where true] [B where true]")
+    assert given.feed("A0 B5 A10 B15 A20", until=21) == ["A0", "B5", "A10", "B15", "A20"]
+    assert given.feed("B33 B40 B50", until=51) == ["B33", "B40", "B50"]  # not one of them matters
+    assert given.feed("B53 A54 B55 B66 C99", until=100) == ["A54", "B55"]  # for a short time
+    assert given.feed("B100 B101", until=102) == []
+    assert given.found() == [["A0 B5", "A10 B15", "A54 B55"]]
+
+
+def test_a_stage_that_does_not_sleep_wakes_those_after_it() -> None:
+    given = Pass("sequence with maxspan=10s [A where true] [B where true] [C where true]")
+    given.feed("A0 A10 B19 A20", until=21)
+    assert given.feed("C22 B25 C26 C40", until=41) == ["C22", "B25", "C26"]
+    assert given.found() == [["A20 B25 C26"]]
+
+
 def test_the_newest_event_of_a_stage_counts_wherever_it_was_read() -> None:
     given = Pass("sequence with maxspan=3s [A where true] [B where true]")
     given.feed("A10", until=4)
