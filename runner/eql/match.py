@@ -20,7 +20,7 @@ from runner.eql.predicates import Conjuncts
 from runner.eql.scope import Scope
 from runner.eql.sequence import FoundSequence
 from runner.eql.sieve import Sieve, Sieves, Wanted
-from runner.eql.watch import NOWHERE, Watch, Watched
+from runner.eql.watch import NOWHERE, Search, Watch, Watched
 from runner.events.batch import Columns, EventBatch, Rows
 from runner.events.schema import Field
 
@@ -149,18 +149,30 @@ class Matcher:
         turn = self._watch.turn(batch.timestamps(self._field), batch.base, NOWHERE if edge is None else edge)
         everywhere: dict[int, Rows | ValueError] = {}  # of all rows those that meet a stage, by any of its equals
         for search in turn.searches():
-            known = [] if search.rows is None else [n for n in bits_of(search.stages) if self._equals[n] in everywhere]
-            found = [(number, everywhere[self._equals[number]]) for number in known]
-            rest = search.stages & ~sum(1 << number for number in known)
-            for number, met in (*found, *(self._sieve.sift(batch, rest, search.rows) if rest else ())):
-                if search.rows is None:
-                    everywhere[self._equals[number]] = met
-                elif not isinstance(met, ValueError):
-                    met = np.intersect1d(met, search.rows, assume_unique=True)
+            for number, met in self._met(batch, search, everywhere):
                 rows = self._taken(batch, number, met)
                 kept[rows] = True
                 turn.note(number, rows)
         return np.flatnonzero(kept)
+
+    def _met(
+        self, batch: EventBatch, search: Search, everywhere: dict[int, Rows | ValueError]
+    ) -> Iterator[tuple[int, Rows | ValueError]]:
+        """What a search finds. Stages whose equals have been looked for `everywhere` are not looked for again."""
+        if search.rows is None:
+            for number, met in self._sieve.sift(batch, search.stages):
+                everywhere[self._equals[number]] = met
+                yield number, met
+            return
+        known = [number for number in bits_of(search.stages) if self._equals[number] in everywhere]
+        inside = np.zeros(len(batch), dtype=np.bool_)
+        inside[search.rows] = True
+        for number in known:
+            met = everywhere[self._equals[number]]
+            yield number, met if isinstance(met, ValueError) else met[inside[met]]
+        rest = search.stages & ~sum(1 << number for number in known)
+        if rest:
+            yield from self._sieve.sift(batch, rest, search.rows)
 
     def _taken(self, batch: EventBatch, number: int, met: Rows | ValueError) -> Rows:
         """Take in what meets a stage; returns the rows that may become part of a match."""

@@ -16,7 +16,7 @@ from ahocorasick_rs import AhoCorasick
 
 from runner.eql import ast, functions, regexp
 from runner.eql.wildcard import fold
-from runner.events.decode import Canonical, Scalar
+from runner.events.decode import Canonical
 from runner.events.schema import DataType
 
 Place: TypeAlias = Literal["whole", "start", "end", "within"]
@@ -170,27 +170,31 @@ class NeedleIndex:
             for mark, needles in zip(marks, hint.groups, strict=True):
                 for needle in needles:
                     wanted[needle] = wanted.get(needle, 0) | mark
+        # A single character may stand in a value many times: it is looked for by itself, up to the first one.
+        self._characters = {needle.text: wanted.pop(needle) for needle in list(wanted) if _is_character(needle)}
         self._bits = list(wanted.values())
         self._find = AhoCorasick([_marked(needle) for needle in wanted]).find_matches_as_indexes
-        self._known: dict[Scalar, int] = {}
+        self._known: dict[str, int] = {}
 
-    def candidates(self, value: Canonical) -> int:
-        """The conditions, as bits, that have a needle of each of their groups in the value; of all others it leaves
-        the default."""
-        if value is None:
-            return 0
-        if not isinstance(value, tuple):
-            return self._conditions(self._of_text(value))
+    def candidates(self, values: Sequence[Canonical]) -> list[int]:
+        """For each value the conditions, as bits, that have a needle of each of their groups in it; of all others it
+        leaves the default."""
+        texts = [value for value in values if isinstance(value, str)]
+        if len(texts) == len(values):
+            return [self._conditions(bits) if bits else 0 for bits in self._of_texts(texts)]
         known = self._known
         if len(known) > _CACHED:
             known.clear()
-        found = 0
-        for item in value:
-            bits = known.get(item)
-            if bits is None:
-                bits = known[item] = self._of_text(item)
-            found |= bits
-        return self._conditions(found)
+        several = [value if isinstance(value, tuple) else () if value is None else (value,) for value in values]
+        new = list({item: None for items in several for item in items if isinstance(item, str) and item not in known})
+        known.update(zip(new, self._of_texts(new), strict=True))
+        found = []
+        for items in several:
+            bits = 0
+            for item in items:
+                bits |= known[item] if isinstance(item, str) else self._of_text(functions.text_of(item))
+            found.append(self._conditions(bits))
+        return found
 
     def _conditions(self, bits: int) -> int:
         """The conditions whose groups all are among these."""
@@ -203,12 +207,42 @@ class NeedleIndex:
                     found |= bit
         return found
 
-    def _of_text(self, value: Scalar) -> int:
-        text = value if isinstance(value, str) else functions.text_of(value)
+    def _of_texts(self, texts: Sequence[str]) -> list[int]:
+        """For each text the bits of the needles in it.
+
+        Texts are looked through in one go, one behind the other. A needle that goes from one into the next, if there
+        is such a one, is taken for one of the latter: at the worst a condition is worked out that could be left out.
+        """
+        if not texts:
+            return []
+        joined = f"{_START}{f'{_END}{_START}'.join(texts)}{_END}"
+        if not joined.isascii():
+            return list(map(self._of_text, texts))
+        joined = joined.lower()
+        found, bits = [0] * len(texts), self._bits
+        place, end = -1, 0
+        lengths = map(len, texts)
+        for number, _, stop in self._find(joined, overlapping=True):  # in the order in which they end
+            while stop > end:
+                place += 1
+                end += next(lengths) + len(_START) + len(_END)
+            found[place] |= bits[number]
+        for character, bit in self._characters.items():
+            if character in joined:
+                either = (character, character.upper())
+                for place in [place for place, text in enumerate(texts) if either[0] in text or either[1] in text]:
+                    found[place] |= bit
+        return found
+
+    def _of_text(self, text: str) -> int:
+        """The same for one text, of whatever characters."""
         text = text.lower() if text.isascii() else _without_surrogates(fold(text))
         found, bits = 0, self._bits
         for number, _, _ in self._find(f"{_START}{text}{_END}", overlapping=True):
             found |= bits[number]
+        for character, bit in self._characters.items():
+            if character in text:
+                found |= bit
         return found
 
 
@@ -218,6 +252,10 @@ _START, _END = "\x02", "\x03"
 def _marked(needle: Needle) -> str:
     start = _START if needle.place in ("whole", "start") else ""
     return f"{start}{_without_surrogates(needle.text)}{_END if needle.place in ('whole', 'end') else ''}"
+
+
+def _is_character(needle: Needle) -> bool:
+    return needle.place == "within" and len(needle.text) == 1 and needle.text.isascii()
 
 
 def _without_surrogates(text: str) -> str:

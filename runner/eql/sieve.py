@@ -259,14 +259,16 @@ class Sieve:
         for carrying in {prospect for prospect in set(prospects) if prospect.carried}:
             places = [place for place, prospect in enumerate(prospects) if prospect is carrying]
             seen.at(places).note(batch, carrying.carried)
+        answers = question.answers(prospects, [seen.take(batch, name) for name in question.names])
         further: dict[Prospect, list[int]] = {}
-        for place, found in enumerate(question.answers(prospects, [seen.take(batch, name) for name in question.names])):
-            if found:
-                further.setdefault(found, []).append(place)
+        for place, found in [(place, found) for place, found in enumerate(answers) if found]:
+            further.setdefault(found, []).append(place)
         asked: dict[Question, tuple[list[Prospect], list[int]]] = {}
         for found, places in further.items():
-            for stage in found.met:
-                met.setdefault(stage, []).append(np.array([seen.rows[place] for place in places], dtype=np.intp))
+            if found.met:
+                rows = np.array([seen.rows[place] for place in places], dtype=np.intp)
+                for stage in found.met:
+                    met.setdefault(stage, []).append(rows)
             if found.question is not None:
                 owners, members = asked.setdefault(found.question, ([], []))
                 owners.extend([found] * len(places))

@@ -52,40 +52,48 @@ class Signatures(dict[Any, int]):
 
     def of(self, values: Sequence[Canonical]) -> list[int]:
         """The number of each value's signature."""
-        return list(map(self.__getitem__, map(typed, values) if self._untyped else values))
+        keys: Sequence[Any] = list(map(typed, values)) if self._untyped else values
+        numbers = list(map(self.get, keys))
+        if None in numbers:
+            places = [place for place, number in enumerate(numbers) if number is None]
+            self._learn({keys[place]: values[place] for place in places})
+            for place in places:
+                numbers[place] = self[keys[place]]
+        return numbers  # type: ignore[return-value]
 
     def settled(self, value: Canonical, matters: int) -> int:
         """The number of a value's signature in which the bits that matter are known."""
         key = typed(value) if self._untyped else value
-        before = self[key]
+        before = self.get(key)
+        if before is None:
+            (before,) = self.of([value])
         asked = rest = self.pending[before] & matters
         bits = self.bits[before]
         while rest:
             bit = rest & -rest
             rest ^= bit
             bits = bits | bit if self._tests[bit.bit_length() - 1 - self._first](value) else bits & ~bit
-        return self._noted(key, bits, self.pending[before] & ~asked)
-
-    def __missing__(self, key: Any) -> int:
-        value: Canonical = key[1] if self._untyped and key else key
-        if value is None or value == ():
-            bits = sum(1 << number for number, test in enumerate(self._tests) if test(None))
-            return self._noted(key, bits << self._first, 0)
-        candidates = 0 if self._index is None else self._index.candidates(value)
-        number = self._by_candidates.get(candidates)
-        if number is None:
-            pending = (candidates | self._always) << self._first
-            number = self._by_candidates[candidates] = self._noted(key, self._defaults << self._first, pending)
-        self[key] = number
+        number = self[key] = self._number(bits, self.pending[before] & ~asked)
         return number
 
-    def _noted(self, key: Any, bits: int, pending: int) -> int:
+    def _learn(self, new: dict[Any, Canonical]) -> None:
+        """Note the signatures of new values, given by their keys."""
+        for key in [key for key, value in new.items() if value is None or value == ()]:
+            del new[key]
+            bits = sum(1 << number for number, test in enumerate(self._tests) if test(None))
+            self[key] = self._number(bits << self._first, 0)
+        candidates = [0] * len(new) if self._index is None else self._index.candidates(list(new.values()))
+        for one in set(candidates) - self._by_candidates.keys():
+            pending = (one | self._always) << self._first
+            self._by_candidates[one] = self._number(self._defaults << self._first, pending)
+        self.update(zip(new, map(self._by_candidates.__getitem__, candidates), strict=True))
+
+    def _number(self, bits: int, pending: int) -> int:
         number = self._numbers.get((bits, pending))
         if number is None:
             number = self._numbers[bits, pending] = len(self.bits)
             self.bits.append(bits)
             self.pending.append(pending)
-        self[key] = number
         return number
 
 

@@ -98,7 +98,8 @@ class EventBatch:
         out."""
         self.columns = columns
         self.base = base
-        self.positions = self._positions(positions, len(rows))
+        self._is_plain = positions is None or isinstance(positions, range)  # each row is the line of its number
+        self.positions = np.arange(len(rows), dtype=np.intp) if self._is_plain else np.asarray(positions, dtype=np.intp)
         self.unreadable_times = 0
         self._rows = rows
         self._lines: Sequence[Line] = ()
@@ -135,12 +136,6 @@ class EventBatch:
         batch = cls(columns, [None] * count, base=0)
         batch._values = values
         return batch
-
-    @staticmethod
-    def _positions(positions: Sequence[int] | None, count: int) -> Rows:
-        if positions is None or isinstance(positions, range):
-            return np.arange(count, dtype=np.intp)
-        return np.asarray(positions, dtype=np.intp)
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -184,7 +179,8 @@ class EventBatch:
         if not self._lines:
             return self.columns.whole, list(map(self._rows.__getitem__, rows))
         look = self.columns.looks.reading(names, len(rows))
-        lines = list(map(self._lines.__getitem__, self.positions[rows].tolist()))
+        places = rows if self._is_plain else self.positions[rows].tolist()
+        lines = list(map(self._lines.__getitem__, places))
         return look, look.decoder.read_known(lines, hits=self._origins is not None)
 
     def note(self, name: str, rows: Sequence[int], values: Sequence[Canonical]) -> None:

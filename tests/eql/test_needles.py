@@ -68,9 +68,8 @@ def test_a_condition_that_is_left_out_has_its_default(queries: list[str], given_
         (stage,) = eql.compile(f"any where {query}", SCHEMA).plan.stages
         lookups += [part for part in join_conjuncts(stage.conjuncts, 0) if isinstance(part, Lookup)]
     index = NeedleIndex((number, lookup.hint) for number, lookup in enumerate(lookups) if lookup.hint is not None)
-    for given_value in given_values:
-        value = tuple(given_value) if isinstance(given_value, list) else given_value
-        candidates = index.candidates(value)
+    values = [tuple(value) if isinstance(value, list) else value for value in given_values]
+    for value, candidates in zip(values, index.candidates(values), strict=True):
         for number, lookup in enumerate(lookups):
             if lookup.hint is not None and not candidates >> number & 1:
                 assert lookup.test(value) is lookup.hint.default
@@ -83,10 +82,10 @@ def test_most_conditions_are_left_out_for_a_value() -> None:
     hints = [part.hint for part in parts if isinstance(part, Lookup) and part.hint is not None]
     assert len(hints) == 50
     index = NeedleIndex(enumerate(hints))
-    assert bits_of(index.candidates("/opt/7/tool")) == [7]
-    assert bits_of(index.candidates("/usr/bin/python3.11")) == [11]
-    assert bits_of(index.candidates(("-c", "/OPT/9/a"))) == [9]
-    assert bits_of(index.candidates("/usr/bin/bash")) == []
+    values = ["/opt/7/tool", "/usr/bin/python3.11", ("-c", "/OPT/9/a"), "/usr/bin/bash"]
+    assert list(map(bits_of, index.candidates(values))) == [[7], [11], [9], []]
+    texts = [value for value in values if isinstance(value, str)]
+    assert list(map(bits_of, index.candidates(texts))) == [[7], [11], []]
 
 
 def test_fields_of_the_first_and_of_the_second_look_agree(tmp_path: Path) -> None:
