@@ -13,6 +13,7 @@ from runner.eql.predicates import Predicate, fields_of
 from runner.eql.signatures import FieldSignatures
 from runner.events.batch import Columns, EventBatch
 from runner.events.decode import Canonical
+from runner.events.kinds import Kinds
 from runner.events.schema import DataType
 
 _SAMPLE = 256
@@ -127,10 +128,13 @@ class Guard:
                 for name in reader.fields:
                     self._readers.setdefault(name, []).append(reader)
 
-    def look(self, batch: EventBatch, signatures: FieldSignatures, looked_for: int = -1) -> bool:
+    def look(
+        self, batch: EventBatch, signatures: FieldSignatures, looked_for: int = -1, told: Kinds | None = None
+    ) -> bool:
         """Learn from a batch if it is one to look at; returns whether the telling fields are others now.
 
-        Only the stages that are looked for count, by their numbers as bits.
+        Only the stages that are looked for count, by their numbers as bits. `told` are the kinds by the telling fields
+        so far: they show how many values those have in all events, and not only in a sample.
         """
         self._batches += 1
         if self._batches < self._next:
@@ -140,7 +144,7 @@ class Guard:
         rows = rows[:: -(-len(rows) // _SAMPLE)]
         names = self._candidates(batch.columns)
         sample = _Sample(batch.sample((*self._always, *names), rows), len(rows), signatures)
-        few = [name for name in names if _has_few(sample.values[name])]
+        few = [name for name in names if _has_few(name, sample.values[name], told)]
         nothing = self._nothing(sample, [looked_for & self._selected(name) for name in batch.streams(rows)])
         left = self._chosen(few, sample, nothing)
         before = self.fields
@@ -218,6 +222,11 @@ class Guard:
         return sorted(names, key=lambda name: (-self._users[name], name))
 
 
-def _has_few(values: Sequence[Canonical]) -> bool:
-    present = [value for value in values if value is not None]
-    return len(set(present)) <= max(_ALWAYS_FEW, _FEW * sqrt(len(present)))
+def _has_few(name: str, values: Sequence[Canonical], told: Kinds | None) -> bool:
+    """Whether a field has few distinct values, by those of a sample and by the kinds that it tells already."""
+    if told is not None and name in told.fields and told.events > len(values):
+        distinct, count = len(set(told.values(name))), told.events
+    else:
+        present = [value for value in values if value is not None]
+        distinct, count = len(set(present)), len(present)
+    return distinct <= max(_ALWAYS_FEW, _FEW * sqrt(count))

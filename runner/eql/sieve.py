@@ -189,7 +189,8 @@ class Sieve:
             self._guard.be_stricter()
         is_known = before is not None and columns is before.columns
         signatures = before.signatures if before is not None and is_known else self._signatures(columns)
-        if self._guard.look(batch, signatures, looked_for) or full or not is_known:
+        told = None if before is None else before.kinds
+        if self._guard.look(batch, signatures, looked_for, told) or full or not is_known:
             kinds = Kinds(columns.fields[name] for name in self._guard.fields)
             outlooks = Outlooks(self._stages, kinds, signatures, self._scopes)
             prospects = Prospects(outlooks, signatures, kinds.fields.keys())

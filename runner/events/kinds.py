@@ -44,6 +44,8 @@ class Kinds:
 
     def __init__(self, fields: Iterable[Field]) -> None:
         self.fields = {field.name: field for field in fields}
+        self.events = 0
+        """How many events have been told apart."""
         self._numbers = _Numbering()
         self._values: dict[str, list[Canonical]] = {name: [] for name in self.fields}
         self._indices: list[str | None] = []
@@ -84,6 +86,7 @@ class Kinds:
             if indices is not None:
                 keys = zip(repeat(_HIT), keys, indices, strict=False)
             known = len(self._numbers)
+            self.events += len(rows)
             numbers = np.fromiter(map(self._numbers.__getitem__, keys), dtype=np.int32, count=len(rows))
             if len(self._numbers) > known:
                 firsts = np.unique(numbers, return_index=True)[1][known - len(self._numbers) :].tolist()

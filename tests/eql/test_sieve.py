@@ -17,6 +17,7 @@ from runner.eql.scope import Scope
 from runner.eql.sieve import Sieve, Sieves, Wanted
 from runner.eql.signatures import FieldSignatures
 from runner.events.batch import Columns, EventBatch
+from runner.events.kinds import Kinds
 from runner.events.schema import DataType, Field, Schema
 
 FIELDS = {
@@ -113,6 +114,29 @@ def test_fields_that_are_all_different_tell_no_kinds() -> None:
     guard.be_stricter()
     assert guard.look(EventBatch(columns, many, base=4000), signatures)
     assert "name" not in guard.fields
+
+
+def test_one_sample_of_unusual_events_is_no_reason_to_give_up_a_telling_field() -> None:
+    predicates = [one.predicates for one in wanted()]
+    columns = Columns(FIELDS.values())
+    signatures = FieldSignatures([part for parts in predicates for part in parts], lambda name: False)
+    guard = Guard(predicates, [])
+    few = [columns.decoder.row({"name": ("sh", "ls", "top")[number % 3]}) for number in range(2000)]
+    many = [columns.decoder.row({"name": f"n{number % 200}"}) for number in range(0, 600)]
+    assert guard.look(EventBatch(columns, few, base=0), signatures)
+    assert "name" in guard.fields
+    told = Kinds(columns.fields[name] for name in guard.fields)
+    for base in range(0, 40_000, 2000):
+        batch = EventBatch(columns, few, base=base)
+        batch.kinds(told)
+        guard.look(batch, signatures, told=told)
+    for number in range(100):
+        batch = EventBatch(columns, many, base=40_000 + 600 * number)
+        batch.kinds(told)
+        assert not guard.look(batch, signatures, told=told)  # which has been a batch to look at
+    other = Guard(predicates, [])
+    other.look(EventBatch(columns, many, base=0), signatures)
+    assert "name" not in other.fields
 
 
 def test_a_sieve_that_serves_again_finds_what_a_new_one_finds() -> None:
