@@ -21,6 +21,8 @@ from runner.events.decode import Canonical
 
 _REMEMBERED = 100_000
 """So many answers are remembered to the same question."""
+_FEW_VALUES = 10
+"""A field that has no more values than this is asked for as soon as another one is."""
 _COSTLY = 5
 """A prospect that was arrived at by values takes the room of so many values."""
 
@@ -180,7 +182,10 @@ class Prospects:
         if not left:
             return Prospect(met, own, read=own)
         reads = [self._reads_of(stage) for stage in left]
-        pivots = self._pivots(frozenset(one.telling for one in reads))
+        fields: frozenset[str] = frozenset().union(*(one.fields for one in reads))
+        few = frozenset(filter(self._has_few_values, fields))
+        hard = frozenset(found for one in reads if (found := _beside(one.telling, few)))
+        pivots = tuple(sorted(few.union(self._pivots(hard))))
         waiting = [self._waiting_for(stage, pivots) for stage in left]
 
         def following(bits: int) -> Prospect | None:
@@ -191,8 +196,14 @@ class Prospects:
         matters = 0
         for one in waiting:
             matters |= one.matters
-        read = own.union(*(one.fields for one in reads)).difference(self._telling)
+        read = own.union(fields).difference(self._telling)
         return Prospect(met, own, self._question(pivots), matters, following, read)
+
+    def _has_few_values(self, name: str) -> bool:
+        """Whether a field has few values by what was seen of it: most events meet a condition on such a one, if they
+        may meet the others, and it takes less to ask for it at once than to ask once more."""
+        signatures = self._signatures.by_field.get(name)
+        return signatures is not None and name not in self._telling and 0 < len(signatures) <= _FEW_VALUES
 
     def _reads_of(self, stage: Open) -> _Reads:
         known = self._reads.get(id(stage))
@@ -219,6 +230,11 @@ class Prospects:
         if names not in self._questions:
             self._questions[names] = Question({name: self._signatures.by_field[name] for name in names})
         return self._questions[names]
+
+
+def _beside(telling: frozenset[frozenset[str]], few: frozenset[str]) -> frozenset[frozenset[str]]:
+    """What else each of some conditions reads; none if one of them reads nothing else and no other does."""
+    return frozenset(names - few for names in telling if not names <= few)
 
 
 def _pivots(waiting: frozenset[frozenset[frozenset[str]]]) -> tuple[str, ...]:
