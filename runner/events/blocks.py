@@ -13,6 +13,8 @@ from runner.events.text import OpenText
 
 _FIRST_CHUNK = 1 << 20
 """The first batch of a file is small: it shows which fields are worth reading at once."""
+_GROWTH = 8
+"""Each batch may be so many times as large as the one before."""
 CHUNK = (32 << 20) - (1 << 16)
 """Of every later one: large enough that what a batch costs, however many rules there are, is little for each event.
 
@@ -141,7 +143,7 @@ def _lines_of(buffer: bytearray, start: int, end: int) -> tuple[list[memoryview]
 def _emptied(buffer: bytearray, start: int, held: int, chunk: int) -> bytearray:
     """A buffer that begins with the `held` bytes from `start` and has room behind them; the same one if its size is
     right."""
-    size = min(len(buffer) * 4, chunk)
+    size = min(len(buffer) * _GROWTH, chunk)
     while size < 2 * held:
         size *= 2
     if size == len(buffer):
