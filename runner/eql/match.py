@@ -26,8 +26,8 @@ from runner.events.schema import Field
 
 __all__ = ["Ask", "Edge", "Found", "Matcher", "Scope"]
 
-CROWD = 1 << 18
-"""So many entries are held before it is worth while to settle them: about 8 MB."""
+CROWD = 1 << 15
+"""So many entries are held before it is worth while to settle them: about 1 MB, and the join keys take 8 MB more."""
 
 
 @dataclass(frozen=True, slots=True)
