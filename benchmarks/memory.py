@@ -11,25 +11,26 @@ from pathlib import Path
 
 from searches import rule_set, searched
 
+_ROOT = Path(__file__).resolve().parent.parent
+_END = "2026-03-01T12:00:00Z"
 
-def peak_megabytes(events: Path, rules: Path, *, times: int = 1) -> float:
-    """The peak of a fresh process that searches the events, given `times` over on its standard input if more than
-    once."""
-    name = str(events) if times == 1 else "-"
-    command = [sys.executable, __file__, name, str(rules)]
-    if times == 1:
-        return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
-        assert process.stdin is not None and process.stdout is not None
-        for _ in range(times):
-            with events.open("rb") as file:
-                while part := file.read(1 << 20):
-                    process.stdin.write(part)
-        process.stdin.close()
-        answer = process.stdout.read()
-    if process.returncode:
-        raise subprocess.CalledProcessError(process.returncode, command)
-    return float(answer)
+
+def peak_megabytes(events: Path, rules: Path) -> float:
+    """The peak of a fresh process that searches the events of a file."""
+    command = [sys.executable, __file__, str(events), str(rules)]
+    return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+
+
+def peak_megabytes_of_stream(events: int, rules: Path) -> float:
+    """The peak of a fresh process that searches so many made-up events on its standard input, in the order of time and
+    with ever new processes, as live ones have."""
+    source = [sys.executable, "-m", "runner", "sample", "--events", str(events), "--end", _END, "--out", "-"]
+    with subprocess.Popen(source, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, cwd=_ROOT) as made:
+        command = [sys.executable, __file__, "-", str(rules)]
+        found = subprocess.run(command, check=True, stdin=made.stdout, stdout=subprocess.PIPE, text=True).stdout
+    if made.returncode:
+        raise subprocess.CalledProcessError(made.returncode, source)
+    return float(found)
 
 
 def main() -> None:
