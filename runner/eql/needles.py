@@ -24,6 +24,8 @@ Place: TypeAlias = Literal["whole", "start", "end", "within"]
 _FIELDS = frozenset({DataType.KEYWORD, DataType.CONSTANT_KEYWORD, DataType.WILDCARD, DataType.FLATTENED, DataType.NULL})
 _WILD = re.compile(r"[*?]")
 _CACHED = 50_000
+_LARGE = 1 << 18
+"""So many characters are looked through at a time, which bounds how many needles are found at once."""
 _GROUPS = 3
 """So many groups of needles are looked for of one condition."""
 
@@ -173,7 +175,9 @@ class NeedleIndex:
         # A single character may stand in a value many times: it is looked for by itself, up to the first one.
         self._characters = {needle.text: wanted.pop(needle) for needle in list(wanted) if _is_character(needle)}
         self._bits = list(wanted.values())
-        self._find = AhoCorasick([_marked(needle) for needle in wanted]).find_matches_as_indexes
+        marked = [_marked(needle) for needle in wanted]
+        self._longest = max(map(len, marked), default=0)
+        self._find = AhoCorasick(marked).find_matches_as_indexes
         self._known: dict[str, int] = {}
 
     def candidates(self, values: Sequence[Canonical]) -> list[int]:
@@ -216,7 +220,7 @@ class NeedleIndex:
         if not texts:
             return []
         joined = f"{_START}{f'{_END}{_START}'.join(texts)}{_END}"
-        if not joined.isascii():
+        if not joined.isascii() or len(joined) > _LARGE:
             return list(map(self._of_text, texts))
         joined = joined.lower()
         found, bits = [0] * len(texts), self._bits
@@ -238,8 +242,10 @@ class NeedleIndex:
         """The same for one text, of whatever characters."""
         text = text.lower() if text.isascii() else _without_surrogates(fold(text))
         found, bits = 0, self._bits
-        for number, _, _ in self._find(f"{_START}{text}{_END}", overlapping=True):
-            found |= bits[number]
+        marked = f"{_START}{text}{_END}"
+        for start in range(0, len(marked), _LARGE):  # a needle may stand in a text a million times
+            for number, _, _ in self._find(marked[start : start + _LARGE + self._longest], overlapping=True):
+                found |= bits[number]
         for character, bit in self._characters.items():
             if character in text:
                 found |= bit

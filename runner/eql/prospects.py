@@ -233,7 +233,8 @@ class Prospects:
 
 
 def _beside(telling: frozenset[frozenset[str]], few: frozenset[str]) -> frozenset[frozenset[str]]:
-    """What else each of some conditions reads; none if one of them reads nothing else and no other does."""
+    """What each of some conditions reads beside the fields with few values; those that read nothing else are left
+    out."""
     return frozenset(names - few for names in telling if not names <= few)
 
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from runner import eql
-from runner.eql.needles import NeedleIndex, bits_of
+from runner.eql.needles import Hint, Needle, NeedleIndex, bits_of
 from runner.eql.predicates import Lookup, join_conjuncts
 from runner.events.batch import Columns
 from runner.events.read import EventFiles
@@ -86,6 +86,31 @@ def test_most_conditions_are_left_out_for_a_value() -> None:
     assert list(map(bits_of, index.candidates(values))) == [[7], [11], [9], []]
     texts = [value for value in values if isinstance(value, str)]
     assert list(map(bits_of, index.candidates(texts))) == [[7], [11], []]
+
+
+def test_needles_are_found_wherever_they_stand_in_a_long_text() -> None:
+    hints = [
+        Hint((frozenset([Needle("within", "needle")]),), False),
+        Hint((frozenset([Needle("start", "xx")]),), False),
+        Hint((frozenset([Needle("end", "lex")]),), False),
+        Hint((frozenset([Needle("within", "+")]),), False),
+    ]
+    index = NeedleIndex(enumerate(hints))
+    for boundary in (1 << 18, 1 << 19):
+        for place in range(boundary - 9, boundary + 3):
+            text = f"{'x' * place}Needle{'x' * 9}"
+            assert bits_of(index.candidates([text])[0]) == [0, 1]
+    texts = ["needle", "x" * (1 << 19), "lex", "nee", "dle+"]
+    assert list(map(bits_of, index.candidates(texts))) == [[0], [1], [2], [], [3]]
+    assert list(map(bits_of, index.candidates(["ne", "edle", "xx", "Lex"]))) == [[], [], [1], [2]]
+
+
+def test_characters_alone_are_needles() -> None:
+    hints = [Hint((frozenset([Needle("within", character)]),), False) for character in "ab/é"]
+    index = NeedleIndex(enumerate(hints))
+    values = ["a", "B/", "xé", "", ("a", "x/"), None, 5, True]
+    assert list(map(bits_of, index.candidates(values))) == [[0], [1, 2], [3], [], [0, 2], [], [], []]
+    assert list(map(bits_of, NeedleIndex(enumerate(hints[:3])).candidates(["Ab", "/"]))) == [[0, 1], [2]]
 
 
 def test_fields_of_the_first_and_of_the_second_look_agree(tmp_path: Path) -> None:
