@@ -8,6 +8,7 @@ import subprocess
 import sys
 from contextlib import suppress
 from pathlib import Path
+from typing import IO
 
 from searches import rule_set, searched
 
@@ -17,8 +18,7 @@ _END = "2026-03-01T12:00:00Z"
 
 def peak_megabytes(events: Path, rules: Path) -> float:
     """The peak of a fresh process that searches the events of a file."""
-    command = [sys.executable, __file__, str(events), str(rules)]
-    return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    return _peak(str(events), rules)
 
 
 def peak_megabytes_of_stream(events: int, rules: Path) -> float:
@@ -26,11 +26,15 @@ def peak_megabytes_of_stream(events: int, rules: Path) -> float:
     with ever new processes, as live ones have."""
     source = [sys.executable, "-m", "runner", "sample", "--events", str(events), "--end", _END, "--out", "-"]
     with subprocess.Popen(source, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, cwd=_ROOT) as made:
-        command = [sys.executable, __file__, "-", str(rules)]
-        found = subprocess.run(command, check=True, stdin=made.stdout, stdout=subprocess.PIPE, text=True).stdout
+        found = _peak("-", rules, made.stdout)
     if made.returncode:
         raise subprocess.CalledProcessError(made.returncode, source)
-    return float(found)
+    return found
+
+
+def _peak(name: str, rules: Path, stdin: IO[bytes] | None = None) -> float:
+    command = [sys.executable, __file__, name, str(rules)]
+    return float(subprocess.run(command, check=True, stdin=stdin, stdout=subprocess.PIPE).stdout)
 
 
 def main() -> None:

@@ -9,7 +9,7 @@ there are.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from itertools import islice
@@ -170,10 +170,7 @@ class Sieve:
             self._told = self._told_by(batch, looked_for)
         told = self._told
         met: _Met = {}
-        numbers = told.prospects.outlooks.of(batch.kinds(told.kinds)[rows])
-        present = np.flatnonzero(np.bincount(numbers)).tolist()
-        found = {number: told.prospects.of(number, looked_for) for number in present}
-        self._follow(batch, {number: one for number, one in found.items() if one is not None}, rows, numbers, met=met)
+        self._follow(batch, told, looked_for, rows, met)
         for number in sorted(met):
             yield from self._checked(batch, number, _united(met[number]))
         if told.remembered() > self._most_values:
@@ -205,24 +202,19 @@ class Sieve:
         parts = [part for stage in self._stages for part in (*stage.conditions, *stage.scripts)]
         return FieldSignatures(parts, lambda name: columns.fields[name].type is DataType.NULL)
 
-    def _follow(
-        self,
-        batch: EventBatch,
-        prospects: Mapping[int, Prospect],
-        rows: Rows,
-        numbers: NDArray[np.int32],
-        *,
-        met: _Met,
-    ) -> None:
-        """Add the stages that these rows meet, which have the prospects of these numbers.
+    def _follow(self, batch: EventBatch, told: _Telling, looked_for: int, rows: Rows, met: _Met) -> None:
+        """Add the stages that these rows meet, of those that are looked for.
 
         Events of which the same is asked are looked at together.
         """
+        numbers = told.prospects.outlooks.of(batch.kinds(told.kinds)[rows])
+        prospects: dict[int, Prospect] = {}
         asked: dict[Question, list[NDArray[np.intp]]] = {}
         for number, places in _grouped(numbers):
-            prospect = prospects.get(number)
+            prospect = told.prospects.of(number, looked_for)
             if prospect is None:
                 continue
+            prospects[number] = prospect
             if prospect.question is not None:
                 asked.setdefault(prospect.question, []).append(places)
             if prospect.met:

@@ -172,10 +172,10 @@ class Turn:
     def _searches_of_sleepers(self, asleep: int) -> Iterable[Search]:
         # Before these a stage may yet be met, by events that are still to come.
         ahead = np.flatnonzero(~self._passed & self._timed)
-        woken = {number: spans.copy() for number, spans in self._woken.items()}
         if len(ahead):
+            woken = {number: spans.copy() for number, spans in self._woken.items()}
             yield Search(asleep, ahead)
-        self._woken = woken  # what is met after the edge wakes nothing before it
+            self._woken = woken  # what is met after the edge wakes nothing before it
         for numbers in self._watch.by_depth(bits_of(asleep)):
             here = [number for number in numbers if number in self._woken]
             if here:

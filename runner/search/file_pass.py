@@ -9,7 +9,7 @@ from runner.eql.match import CROWD, Edge
 from runner.eql.predicates import Conjuncts
 from runner.eql.sieve import Sieves
 from runner.events.collector import rarely_collecting
-from runner.events.parts import PART
+from runner.events.parts import PART, Part
 from runner.events.read import EventFiles, Progress, TimeWanted
 from runner.events.schema import Field
 from runner.search.worker import Job
@@ -46,16 +46,9 @@ def matched(
                 asks, conjuncts=conjuncts, sieves=sieves, room=room, field=wanted.names[0], patient=waiting
             )
             if workers > 1 and files.can_be_shared():
-                times = {field.name: field for field in (*matcher.fields(), *fields)}
-                parts = files.parts(times[wanted.names[0]], size=part_size)
+                parts = files.parts(_time_field(matcher, fields, wanted), size=part_size)
                 job = Job(tuple(asks), tuple(fields), wanted, files.folder / "lines")
-                with Workers(min(workers, len(parts)), job) as pool:
-                    for part, finding in pool.findings(parts):
-                        files.take_over(part, finding.read, is_last=finding.is_last)
-                        matcher.take_over(finding.handover)
-                        _settle(files, matcher)
-                        if finding.is_last and progress is not None:
-                            progress(part.size)
+                _share(files, matcher, parts, job, workers=workers, progress=progress)
             else:
                 for batch in files.batches(matcher.columns(fields), wanted=wanted, progress=progress):
                     files.keep(batch, matcher.feed(batch, Edge(*files.horizon(tight=True))))
@@ -66,6 +59,30 @@ def matched(
                 return list(matcher.found()), waiting
             waiting |= late
             progress = None  # it has told everything once
+
+
+def _time_field(matcher: eql.Matcher, fields: Sequence[Field], wanted: TimeWanted) -> Field:
+    """The field by which the files are ordered."""
+    return {field.name: field for field in (*matcher.fields(), *fields)}[wanted.names[0]]
+
+
+def _share(
+    files: EventFiles,
+    matcher: eql.Matcher,
+    parts: Sequence[Part],
+    job: Job,
+    *,
+    workers: int,
+    progress: Progress | None,
+) -> None:
+    """Have the parts of the files searched by other processes, and go on with what these find."""
+    with Workers(min(workers, len(parts)), job) as pool:
+        for part, finding in pool.findings(parts):
+            files.take_over(part, finding.read, is_last=finding.is_last)
+            matcher.take_over(finding.handover)
+            _settle(files, matcher)
+            if finding.is_last and progress is not None:
+                progress(part.size)
 
 
 def _settle(files: EventFiles, matcher: eql.Matcher) -> None:
