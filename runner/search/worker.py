@@ -16,6 +16,7 @@ from typing import IO
 from runner import eql
 from runner.eql.match import Handover
 from runner.events.batch import Columns
+from runner.events.collector import rarely_collecting
 from runner.events.kept import KeptLines
 from runner.events.parts import Part, PartRead
 from runner.events.report import Counts
@@ -84,10 +85,12 @@ def serve(told: IO[bytes], answers: IO[bytes]) -> None:
     """Search what comes on `told` until that ends."""
     try:
         worker = Worker(pickle.load(told))
-        while True:
-            for finding in worker.findings(pickle.load(told)):
-                pickle.dump(finding, answers, protocol=pickle.HIGHEST_PROTOCOL)
-                answers.flush()
+        with rarely_collecting() as pass_over:
+            while True:
+                pass_over()
+                for finding in worker.findings(pickle.load(told)):
+                    pickle.dump(finding, answers, protocol=pickle.HIGHEST_PROTOCOL)
+                    answers.flush()
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), answers.fileno())  # nobody is there for what is left to be flushed
     except EOFError:
