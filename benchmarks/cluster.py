@@ -33,15 +33,15 @@ sys.path.insert(0, str(ROOT))
 import orjson  # noqa: E402
 from elasticsearch import Elasticsearch  # noqa: E402
 
-from runner.elastic import Connection, Elastic, open_client  # noqa: E402
-from runner.events.schema import DataType, shipped_schema  # noqa: E402
+from runner.cluster.elasticsearch import Connection, Elastic, open_client  # noqa: E402
+from runner.events.fields.schema import DataType, shipped_schema  # noqa: E402
 from runner.rules.load import load_rules  # noqa: E402
 from runner.rules.rule import Rule  # noqa: E402
-from runner.sample.generate import generate  # noqa: E402
-from runner.search.edges import reach_of  # noqa: E402
-from runner.search.eql_api import EqlApiSearch  # noqa: E402
-from runner.search.fetch import FetchSearch  # noqa: E402
-from runner.search.search import Search, SearchRequest, SearchResult  # noqa: E402
+from runner.sample_data.generate import generate  # noqa: E402
+from runner.schedule.window_edges import reach_of  # noqa: E402
+from runner.search.cluster.eql_api import EqlApiSearch  # noqa: E402
+from runner.search.cluster.fetch_and_match import FetchSearch  # noqa: E402
+from runner.search.protocol import Search, SearchRequest, SearchResult  # noqa: E402
 from runner.windows import Window  # noqa: E402
 from tests.elasticsearch.fixture import remove_all  # noqa: E402
 from tests.elasticsearch.node import Node, NodeUnavailableError  # noqa: E402

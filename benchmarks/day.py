@@ -31,20 +31,20 @@ import orjson
 from memory import peak_kilobytes, reset_peak
 
 from runner.alerts.build import AlertContext
-from runner.cli.serving import Heap
 from runner.errors import Problem
-from runner.execution import Execution
-from runner.report import RuleRun
+from runner.garbage_collection import Heap
+from runner.rule_run import RuleRun
 from runner.rules.load import load_rules
 from runner.rules.rule import Rule
-from runner.sample.generate import Sample, generate
-from runner.schedule import Schedule
-from runner.search.files import FileSearch
-from runner.search.search import SearchRequest, SearchResult
-from runner.service import Service
-from runner.standing import standing_of
-from runner.store.sqlite import SqliteStore
-from runner.store.store import AlertFilter, RuleState
+from runner.sample_data.generate import Sample, generate
+from runner.schedule.rule_status import standing_of
+from runner.schedule.schedule import Schedule
+from runner.search.files.file_search import FileSearch
+from runner.search.protocol import SearchRequest, SearchResult
+from runner.service.execution import Execution
+from runner.service.service import Service
+from runner.store.protocol import AlertFilter, RuleState
+from runner.store.sqlite.sqlite_store import SqliteStore
 from runner.windows import nanoseconds
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -19,7 +19,7 @@ from sequences import sequence_costs
 from startup import startup_seconds
 from timing import Case, Report, measure, rows_of
 
-from runner.sample.write import write_sample
+from runner.sample_data.write import write_sample
 
 ROOT = Path(__file__).resolve().parent.parent
 SEED_RULES = ROOT / "rules"

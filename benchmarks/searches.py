@@ -12,8 +12,8 @@ from timing import Case
 
 from runner.rules.load import load_rules
 from runner.rules.rule import Rule
-from runner.search.files import FileSearch
-from runner.search.search import SearchRequest
+from runner.search.files.file_search import FileSearch
+from runner.search.protocol import SearchRequest
 from runner.windows import Window
 
 ALWAYS = Window(datetime(1990, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC))

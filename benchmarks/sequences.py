@@ -19,8 +19,8 @@ from memory import peak_kilobytes
 from searches import ALWAYS
 
 from runner.rules.rule import Rule
-from runner.search.files import FileSearch
-from runner.search.search import SearchRequest
+from runner.search.files.file_search import FileSearch
+from runner.search.protocol import SearchRequest
 
 _FIRST_NS = 1_700_000_000_000
 _ANY_TWO = "sequence by host.id [any where true] [any where true]"

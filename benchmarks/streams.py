@@ -18,7 +18,7 @@ from pathlib import Path
 
 import zstandard
 
-from runner.sample.write import write_sample
+from runner.sample_data.write import write_sample
 
 ROOT = Path(__file__).resolve().parent.parent
 _MEMORY = Path(__file__).with_name("memory.py")

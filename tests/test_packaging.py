@@ -16,7 +16,7 @@ import pytest
 from dotenv import dotenv_values
 
 import runner
-from runner.settings import SECRETS, Settings, load_settings, variables_for
+from runner.settings.settings import SECRETS, Settings, load_settings, variables_for
 
 ROOT = Path(__file__).resolve().parents[1]
 PYPROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())

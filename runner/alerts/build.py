@@ -14,15 +14,15 @@ from typing import Any, Literal
 from urllib.parse import quote
 
 from runner.alerts.alert import Alert, AlertGroup
-from runner.alerts.external import PREFIX, alert_document, is_external
+from runner.alerts.ecs_alert import PREFIX, alert_document, is_external
+from runner.alerts.event_fields import EventFields, FieldTypes, event_fields, value_at, values_at
 from runner.alerts.identity import alert_ids, content_hash, rule_uuid
-from runner.alerts.intersection import intersection
 from runner.alerts.reason import build_reason
 from runner.alerts.rule_fields import Overrides, overridden, own_values, rule_fields
-from runner.alerts.source_fields import EventFields, FieldTypes, event_fields, value_at, values_at
-from runner.events.dates import date_text, read_date
+from runner.alerts.shared_fields import intersection
+from runner.events.fields.dates import date_text, read_date
 from runner.rules.rule import Rule
-from runner.search.search import Hit, Match
+from runner.search.protocol import Hit, Match
 from runner.windows import iso
 
 KIBANA_VERSION = "8.19.0"

@@ -17,10 +17,10 @@ import uuid
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from runner.alerts.source_fields import flat_values, value_at
-from runner.events.origin import data_stream_of
+from runner.alerts.event_fields import flat_values, value_at
+from runner.events.fields.index_patterns import data_stream_of
 from runner.rules.rule import Rule
-from runner.search.search import Hit, Match
+from runner.search.protocol import Hit, Match
 
 _NAMESPACE = uuid.UUID("5b0f1c52-7d0e-5a63-9d4c-5f0e9b6f2a17")
 """The uuid5 name space of rule uuids; part of every alert id, never to be changed."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from runner.alerts.source_fields import texts_at
+from runner.alerts.event_fields import texts_at
 
 
 def build_reason(document: Mapping[str, Any], *, severity: str, name: str) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from runner.alerts.source_fields import flat_values, value_at, values_at
+from runner.alerts.event_fields import flat_values, value_at, values_at
 from runner.rules.rule import Rule
 
 _COPIED: Final = (

@@ -10,8 +10,8 @@ import typer
 from typer.core import TyperGroup
 
 from runner import __version__
-from runner.cli import commands
-from runner.cli.exits import ExitCode, exit_code_for
+from runner.cli import arguments
+from runner.cli.exit_codes import ExitCode, exit_code_for
 from runner.errors import RunnerError
 
 
@@ -39,17 +39,17 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command("run")(commands.run)
-app.command("once")(commands.once)
-app.command("check")(commands.check)
-app.command("test")(commands.test)
-app.command("search")(commands.search)
-app.command("replay")(commands.replay)
-app.add_typer(commands.alerts, name="alerts")
-app.command("status")(commands.status)
-app.command("doctor")(commands.doctor)
-app.command("setup")(commands.setup)
-app.command("sample")(commands.sample)
+app.command("run")(arguments.run)
+app.command("once")(arguments.once)
+app.command("check")(arguments.check)
+app.command("test")(arguments.test)
+app.command("search")(arguments.search)
+app.command("replay")(arguments.replay)
+app.add_typer(arguments.alerts, name="alerts")
+app.command("status")(arguments.status)
+app.command("doctor")(arguments.doctor)
+app.command("setup")(arguments.setup)
+app.command("sample")(arguments.sample)
 
 
 def _print_version(wanted: bool) -> None:
@@ -90,7 +90,7 @@ def _code_of(error: Exception) -> ExitCode:
     their shape.
     """
     from runner.cli.console import say, show_query_error
-    from runner.eql.errors import EqlError
+    from runner.eql.syntax.errors import EqlError
 
     if isinstance(error, EqlError):
         show_query_error(error)

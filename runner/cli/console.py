@@ -15,7 +15,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 from rich.table import Table
 from rich.text import Text
 
-from runner.eql.errors import EqlError
+from runner.eql.syntax.errors import EqlError
 from runner.errors import Problem
 from runner.windows import Window
 

@@ -12,7 +12,7 @@ import typer
 from runner.errors import SettingsError
 
 if TYPE_CHECKING:
-    from runner.settings import Settings
+    from runner.settings.settings import Settings
 
 Events = Annotated[
     list[str] | None,
@@ -58,7 +58,7 @@ Until = Annotated[str | None, typer.Option("--until", metavar="TIME", help="Dete
 
 def read_settings(**flags: Any) -> Settings:
     """The settings of a command. Raises SettingsError."""
-    from runner.settings import load_settings
+    from runner.settings.settings import load_settings
 
     settings = load_settings(flags, environ=os.environ, env_file=Path(".env"))
     if found := settings.warnings():
@@ -73,7 +73,7 @@ def read_moment(text: str | None) -> datetime | None:
     """A time given as ISO or date math; None if it was not given. Raises SettingsError."""
     if text is None:
         return None
-    from runner.rules.duration import resolve
+    from runner.rules.date_math import resolve
 
     try:
         return resolve(text, datetime.now(UTC))

@@ -8,22 +8,22 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from runner.alerts.build import AlertContext
-from runner.alerts.source_fields import FieldTypes
-from runner.cli.places import NO_SOURCE, has_cluster, kibana_names
+from runner.alerts.event_fields import FieldTypes
+from runner.cli.locations import NO_SOURCE, has_cluster, kibana_names
 from runner.clock import Clock
 from runner.errors import SettingsError
-from runner.events.read import Progress
-from runner.events.schema import shipped_schema
-from runner.execution import Execution
-from runner.schedule import Schedule
-from runner.search.files import FileSearch
-from runner.search.search import Search
-from runner.settings import Settings
+from runner.events.fields.schema import shipped_schema
+from runner.events.files.event_files import Progress
+from runner.schedule.schedule import Schedule
+from runner.search.files.file_search import FileSearch
+from runner.search.protocol import Search
+from runner.service.execution import Execution
+from runner.settings.settings import Settings
 from runner.store.file_lock import FileLock
 from runner.store.leases import EveryRule, Leases
 from runner.store.memory import MemoryStore
-from runner.store.sqlite import SqliteStore
-from runner.store.store import AlertStore, Ledger, RunLog
+from runner.store.protocol import AlertStore, Ledger, RunLog
+from runner.store.sqlite.sqlite_store import SqliteStore
 
 PATIENCE_S = 60.0
 """How long `run` and `once` wait for a `once` that works with the same state file."""
@@ -67,7 +67,7 @@ class Opened:
             return EveryRule()
         if not self.is_shared:
             return self.lock("run")
-        from runner.cli.cluster import elasticsearch_leases
+        from runner.cli.cluster_wiring import elasticsearch_leases
 
         return elasticsearch_leases(self.settings, self.store, clock)
 
@@ -112,7 +112,7 @@ async def opened(
         if files is not None:
             closing.push_async_callback(files.close)
         if has_cluster(settings):
-            from runner.cli.cluster import client_of, connection_of, elasticsearch_search, elasticsearch_store
+            from runner.cli.cluster_wiring import client_of, connection_of, elasticsearch_search, elasticsearch_store
 
             client = await closing.enter_async_context(client_of(connection_of(settings)))
             search: Search = files or elasticsearch_search(settings, client)
@@ -147,7 +147,7 @@ async def opened_store(settings: Settings) -> AsyncIterator[Store]:
     """The stores alone, for commands that only look; a SQLite file that is not there is an error, not made."""
     async with AsyncExitStack() as closing:
         if has_cluster(settings):
-            from runner.cli.cluster import client_of, connection_of, elasticsearch_store
+            from runner.cli.cluster_wiring import client_of, connection_of, elasticsearch_store
 
             client = await closing.enter_async_context(client_of(connection_of(settings)))
             yield elasticsearch_store(settings, client)

@@ -7,14 +7,14 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from runner.cluster.elasticsearch import Elastic
+from runner.cluster.transport import Call
 from runner.doctor.checks import SETUP_SHOWN, Check, counted, names_of, ok, spoken
-from runner.doctor.reach import Now
-from runner.elastic import Elastic
+from runner.doctor.hosts import Now
 from runner.errors import AccessError, ClusterError
 from runner.rules.rule import Rule
-from runner.search.findings import local_patterns
-from runner.store.elasticsearch_objects.objects import StoreNames, role_bodies
-from runner.transport import Call
+from runner.search.cluster.search_failures import local_patterns
+from runner.setup.index_objects import StoreNames, role_bodies
 
 _ENDS_SOON = timedelta(days=14)
 

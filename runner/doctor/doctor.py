@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from runner.cluster.elasticsearch import Elastic
 from runner.doctor.access import Access, look_at_identity, look_at_privileges
-from runner.doctor.checks import Check, guarded
-from runner.doctor.indices import look_at_events, look_at_fields, look_at_indices
-from runner.doctor.limit import Limit
-from runner.doctor.reach import (
+from runner.doctor.checks import Check, RuleName, guarded
+from runner.doctor.concurrency import Limit
+from runner.doctor.hosts import (
     Now,
     compare_hosts,
     look_at_clock,
@@ -19,12 +19,13 @@ from runner.doctor.reach import (
     look_at_version,
     look_for_eql,
 )
+from runner.doctor.indices import look_at_events, look_at_fields, look_at_indices
 from runner.doctor.setup import look_at_setup
-from runner.elastic import Elastic
 from runner.errors import AccessError, RunnerError
+from runner.rules.load import LoadedRules
 from runner.rules.rule import Rule
-from runner.search.findings import local_patterns
-from runner.store.elasticsearch_objects.objects import StoreNames
+from runner.search.cluster.search_failures import local_patterns
+from runner.setup.index_objects import StoreNames
 
 _AT_A_TIME = 8
 
@@ -105,3 +106,30 @@ async def _events(client: Elastic, rules: Sequence[Rule], *, now: Now, limit: Li
     except RunnerError as error:
         return [Check("index", "indices", "problem", str(error))]
     return checks + await guarded("events", "events", look_at_events(client, rules, there, now=now, limit=limit))
+
+
+def look_at_rules(loaded: LoadedRules) -> list[Check]:
+    """Every error of the rules' files and queries, and how many rules there are to run."""
+    names = {rule.rule_id: rule.name for rule in (*loaded.rules, *loaded.unsupported)}
+    remedy = "correct the file; `rule-runner check` shows the line"
+    checks = [
+        Check(
+            "rule",
+            str(problem.file),
+            "problem",
+            str(problem),
+            remedy,
+            (RuleName(problem.rule_id, names[problem.rule_id]),) if problem.rule_id in names else (),
+        )
+        for problem in loaded.errors
+    ]
+    enabled = sum(rule.enabled for rule in loaded.rules)
+    found = f"{enabled} EQL {'rule is' if enabled == 1 else 'rules are'} turned on"
+    if off := len(loaded.rules) - enabled:
+        found += f", {off} off"
+    if loaded.unsupported:
+        found += f", {len(loaded.unsupported)} are of other types and not run"
+    if not enabled:
+        remedy = "name rule files or folders with --rules (RUNNER_RULES)"
+        return [*checks, Check("rule", "all", "problem", found, remedy)]
+    return [*checks, Check("rule", "all", "ok", found)]

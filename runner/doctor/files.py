@@ -7,15 +7,15 @@ from datetime import timedelta
 from pathlib import Path
 
 from runner.doctor.checks import Check, Outcome, counted, names_of, ok, spoken
-from runner.doctor.reach import Now
+from runner.doctor.hosts import Now
 from runner.errors import EventsError
-from runner.events.batch import STREAM_FIELDS, Columns
-from runner.events.kinds import Kinds
-from runner.events.origin import index_selector
-from runner.events.read import EventFiles, Progress, ReadReport
-from runner.events.schema import Field, Schema, shipped_schema
+from runner.events.columns.batch import STREAM_FIELDS, Columns
+from runner.events.columns.event_groups import Kinds
+from runner.events.fields.index_patterns import index_selector
+from runner.events.fields.schema import Field, Schema, shipped_schema
+from runner.events.files.event_files import EventFiles, Progress, ReadReport
 from runner.rules.rule import Rule
-from runner.search.files import compile_rule, date_field, scope_times
+from runner.search.files.file_search import compile_rule, date_field, scope_times
 from runner.windows import from_nanoseconds
 
 _BROKEN_NOTED = 0.01

@@ -9,17 +9,17 @@ from fnmatch import fnmatchcase
 from statistics import median
 from typing import Any
 
+from runner.cluster.elasticsearch import Elastic
+from runner.cluster.transport import Call, targets_part
 from runner.doctor.checks import Check, Outcome, counted, guarded, names_of, ok, spoken
-from runner.doctor.limit import Limit
-from runner.doctor.reach import Now
-from runner.elastic import Elastic
+from runner.doctor.concurrency import Limit
+from runner.doctor.hosts import Now
 from runner.errors import AccessError, ClusterError, RunnerError
-from runner.events.schema import Schema
+from runner.events.fields.schema import Schema
 from runner.rules.rule import Rule
-from runner.search.field_types import FieldTypeCache
-from runner.search.files import compile_rule
-from runner.search.findings import is_remote, left_out, local_patterns
-from runner.transport import Call, targets_part
+from runner.search.cluster.field_caps import FieldTypeCache
+from runner.search.cluster.search_failures import is_remote, left_out, local_patterns
+from runner.search.files.file_search import compile_rule
 
 _UNKNOWN = re.compile(r"Unknown column \[([^\]]+)\]")
 _NOTHING = "nothing there"

@@ -5,19 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from runner.cluster.elasticsearch import Elastic, ObjectKind
 from runner.doctor.access import Access
 from runner.doctor.checks import Check, counted, guarded, ok
-from runner.elastic import Elastic, ObjectKind
 from runner.errors import AccessError, ClusterError
-from runner.store.elasticsearch_objects.objects import (
-    PRODUCT,
-    VERSION,
-    AliasObjects,
-    StoreNames,
-    alert_objects,
-    run_objects,
-)
-from runner.store.elasticsearch_objects.target import mapping_version, read_target
+from runner.setup.index_objects import PRODUCT, VERSION, AliasObjects, StoreNames, alert_objects, run_objects
+from runner.setup.write_target import mapping_version, read_target
 
 _RUN_SETUP = "run `rule-runner setup`"
 

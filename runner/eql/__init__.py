@@ -4,11 +4,18 @@
 the `_eql/search` answer. Every error is an `EqlError` with line, column and what was expected.
 """
 
-from runner.eql.answer import SearchOptions, answer, search
-from runner.eql.errors import DataError, EqlError, ParsingError, RequestError, UnsupportedError, VerificationError
-from runner.eql.match import Ask, Found, Matcher, Scope
+from runner.engine.matcher import Ask, Found, Matcher, Scope
 from runner.eql.program import Program
 from runner.eql.program import compile_query as compile  # noqa: A004 - the name that re and the built-in have
+from runner.eql.search_api import SearchOptions, answer, search
+from runner.eql.syntax.errors import (
+    DataError,
+    EqlError,
+    ParsingError,
+    RequestError,
+    UnsupportedError,
+    VerificationError,
+)
 
 __all__ = [
     "Ask",

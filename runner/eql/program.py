@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
-from runner.eql import ast
-from runner.eql.check import check
-from runner.eql.errors import Finding
-from runner.eql.parser import parse
-from runner.eql.plan import Plan, build_plan
-from runner.eql.simplify import simplify
-from runner.eql.source import Source
-from runner.events.schema import DataType, Field, Schema
+from runner.engine.plan import Limit, Plan, Stage
+from runner.eql.analysis.check import check
+from runner.eql.analysis.simplify import simplify
+from runner.eql.syntax import ast
+from runner.eql.syntax.errors import Finding
+from runner.eql.syntax.parser import parse
+from runner.events.fields.schema import DataType, Field, Schema
+from runner.expressions import nodes
+from runner.messages.text_positions import Source
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +37,7 @@ def compile_query(
     """The program of a query over events of the schema. Raises EqlError with every finding of the stage that refused
     it.
 
-    >>> from runner.events.schema import shipped_schema
+    >>> from runner.events.fields.schema import shipped_schema
     >>> compile_query('process where process.name : "bash"', shipped_schema()).plan.kind
     'event'
     """
@@ -56,3 +58,46 @@ def compile_query(
         tiebreaker=schema.find(tiebreaker_field) if tiebreaker_field else None,
     )
     return Program(source, statement, plan, checked.warnings)
+
+
+def build_plan(statement: ast.Statement, *, category: Field | None, timestamp: Field, tiebreaker: Field | None) -> Plan:
+    """The plan of a checked, simplified statement; `category` is the event category field (None if only `any` is
+    used)."""
+    body = statement.body
+    limits = tuple(Limit(pipe.name, pipe.count) for pipe in statement.pipes)
+    until: Stage | None = None
+    maxspan: int | None = None
+    kind: Literal["event", "sequence", "sample"]
+    if isinstance(body, ast.EventQuery):
+        kind = "event"
+        stages: tuple[Stage, ...] = (_stage(body, category),)
+    else:
+        kind = "sequence" if isinstance(body, ast.Sequence) else "sample"
+        stages = tuple(_term(term, body.keys, category) for term in body.terms for _ in range(term.runs))
+        if isinstance(body, ast.Sequence):
+            until = _term(body.until, body.keys, category) if body.until is not None else None
+            maxspan = body.maxspan * 1_000_000 if body.maxspan is not None else None
+    return Plan(kind, stages, until, maxspan, limits, timestamp, tiebreaker)
+
+
+def _term(term: ast.Term, shared: tuple[ast.Key, ...], category: Field | None) -> Stage:
+    keys = tuple(key if isinstance(key, nodes.FieldRef) else None for key in (*shared, *term.keys))
+    return _stage(term.query, category, keys=keys, missing=term.missing)
+
+
+def _stage(
+    query: ast.EventQuery,
+    category: Field | None,
+    *,
+    keys: tuple[nodes.FieldRef | None, ...] = (),
+    missing: bool = False,
+) -> Stage:
+    conjuncts: list[nodes.Expression] = []
+    if query.category is not None:
+        assert category is not None
+        ref = nodes.FieldRef(query.span, category, category)
+        conjuncts.append(nodes.Comparison(query.span, "==", ref, nodes.Literal(query.span, query.category)))
+    conjuncts.extend(query.condition.operands if isinstance(query.condition, nodes.And) else (query.condition,))
+    truths = [conjunct.value for conjunct in conjuncts if isinstance(conjunct, nodes.Literal)]
+    kept = tuple(conjunct for conjunct in conjuncts if not isinstance(conjunct, nodes.Literal))
+    return Stage(kept, keys, missing, empty=any(truth is not True for truth in truths))

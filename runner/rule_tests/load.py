@@ -11,11 +11,12 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from runner.errors import Problem
+from runner.messages import text_positions
+from runner.messages.suggestions import did_you_mean
 from runner.rule_tests.case import SUFFIX, CaseFile, ExpectedAlert, RuleCase, RuleTest
-from runner.rules import positions
-from runner.rules.finding import kind_of, shortened
-from runner.rules.folder import reason
-from runner.rules.near import did_you_mean
+from runner.rules import toml_positions
+from runner.rules.discovery import reason
+from runner.rules.model_errors import kind_of, shortened
 from runner.rules.rule_file import LARGEST_FILE
 
 _TABLES: Mapping[int, type[BaseModel]] = {0: CaseFile, 1: RuleTest, 2: ExpectedAlert}
@@ -64,7 +65,7 @@ def read_test_file(path: Path) -> tuple[tuple[RuleCase, ...], tuple[Problem, ...
             raise ValueError(f"is larger than {LARGEST_FILE >> 20} MiB: put the events into a file of their own")
         text = data.decode("utf-8-sig").replace("\r\n", "\n")
         document = tomllib.loads(text)
-        lines, places = positions.Lines(text), positions.find_places(text)
+        lines, places = text_positions.Lines(text), toml_positions.find_places(text)
     except UnicodeDecodeError:
         return (), (Problem(path, 0, 0, "error", "is not UTF-8"),)
     except tomllib.TOMLDecodeError as error:
@@ -91,7 +92,11 @@ def read_test_file(path: Path) -> tuple[tuple[RuleCase, ...], tuple[Problem, ...
 
 
 def _problem(
-    path: Path, detail: ErrorDetails, lines: positions.Lines, *, places: Mapping[positions.Path, positions.Place]
+    path: Path,
+    detail: ErrorDetails,
+    lines: text_positions.Lines,
+    *,
+    places: Mapping[toml_positions.Path, toml_positions.Place],
 ) -> Problem:
     """What the model refused, in the words of a test file."""
     steps = detail["loc"]

@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from runner.alerts.source_fields import value_at
+from runner.alerts.event_fields import value_at
 from runner.rule_tests.case import ExpectedAlert, RuleCase, RuleTest
-from runner.rules.finding import shortened
+from runner.rules.model_errors import shortened
 
 _SHOWN = 10
 

@@ -13,22 +13,22 @@ from typing import Literal
 import orjson
 
 from runner.alerts.build import AlertContext
-from runner.alerts.source_fields import FieldTypes, value_at
+from runner.alerts.event_fields import FieldTypes, value_at
 from runner.errors import Problem, RunnerError
-from runner.events.schema import Schema, shipped_schema
-from runner.execution import Execution, size_for
-from runner.report import RuleRun
+from runner.events.fields.schema import Schema, shipped_schema
+from runner.rule_run import RuleRun
 from runner.rule_tests.case import ExpectedAlert, RuleCase
+from runner.rule_tests.missing_alert import reasons
 from runner.rule_tests.outcome import MadeAlert, Outcome, differences
-from runner.rule_tests.why import reasons
 from runner.rules.load import load_rules
 from runner.rules.rule import Rule
-from runner.schedule import Schedule
-from runner.search.edges import reach_of
-from runner.search.files import FileSearch, compile_rule
-from runner.search.search import Reach, SearchRequest
+from runner.schedule.schedule import Schedule
+from runner.schedule.window_edges import reach_of
+from runner.search.files.file_search import FileSearch, compile_rule
+from runner.search.protocol import Reach, SearchRequest
+from runner.service.execution import Execution, size_for
 from runner.store.memory import MemoryStore
-from runner.store.store import AlertFilter, StoredAlert
+from runner.store.protocol import AlertFilter, StoredAlert
 from runner.windows import Window, from_nanoseconds
 
 _INLINE = "events.ndjson"

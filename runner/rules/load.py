@@ -7,8 +7,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from runner.errors import Problem
-from runner.rules.finding import shortened
-from runner.rules.folder import FoundFile, find_rule_files
+from runner.rules.discovery import FoundFile, find_rule_files
+from runner.rules.model_errors import shortened
 from runner.rules.rule import Rule
 from runner.rules.rule_file import RuleFile, read_rule_file
 

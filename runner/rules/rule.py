@@ -17,9 +17,9 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, StrictBool, StrictInt, field_validator
 
 from runner.errors import Problem
-from runner.rules.duration import check_date_math, read_duration, resolve
-from runner.rules.positions import Lines, picture, spelled_offset
-from runner.rules.tables import (
+from runner.messages.text_positions import Lines, picture
+from runner.rules.date_math import check_date_math, read_duration, resolve
+from runner.rules.rule_tables import (
     AlertSuppression,
     Count,
     ExceptionListReference,
@@ -41,6 +41,7 @@ from runner.rules.tables import (
     Threshold,
     Transform,
 )
+from runner.rules.toml_positions import spelled_offset
 from runner.windows import Window
 
 RuleType = Literal["eql", "esql", "machine_learning", "new_terms", "query", "saved_query", "threat_match", "threshold"]

@@ -16,13 +16,14 @@ from typing import Any
 from pydantic import ValidationError
 
 from runner.errors import Problem
-from runner.rules import positions
-from runner.rules.check import OWN_NAMES, check_document
-from runner.rules.finding import RULE_KEYS, Finding, findings_of, kind_of, shortened
-from runner.rules.folder import Stamp, reason, stamp_of
-from runner.rules.near import near_name
-from runner.rules.positions import Lines, Place
+from runner.messages.suggestions import near_name
+from runner.messages.text_positions import Lines
+from runner.rules import toml_positions
+from runner.rules.discovery import Stamp, reason, stamp_of
+from runner.rules.model_errors import RULE_KEYS, Finding, findings_of, kind_of, shortened
 from runner.rules.rule import Rule
+from runner.rules.rule_checks import OWN_NAMES, check_document
+from runner.rules.toml_positions import Place
 
 LARGEST_FILE = 1 << 20
 """In bytes; the largest of Elastic's own rule files have 60 KB."""
@@ -133,8 +134,8 @@ _TOML_WORDS = {
 def _unfinished(text: str, message: str) -> tuple[int, str]:
     """Where the string or bracket begins that has no end; else the end of the text and the message as it is."""
     try:
-        positions.find_places(text)
-    except positions.Unfinished as unfinished:
+        toml_positions.find_places(text)
+    except toml_positions.Unfinished as unfinished:
         if unfinished.offset < len(text):
             return unfinished.offset, "what begins here has no end"
     except RecursionError:
@@ -175,9 +176,9 @@ def _no_rule(path: Path, document: Mapping[str, Any], lines: Lines, *, named: bo
     return Problem(path, 0, 0, "warning", "no [rule] table: this is no rule file, passed over")
 
 
-def _places(text: str) -> Mapping[positions.Path, Place]:
+def _places(text: str) -> Mapping[toml_positions.Path, Place]:
     try:
-        return positions.find_places(text)
+        return toml_positions.find_places(text)
     except RecursionError:
         return {}  # nested almost too deep: problems are shown without a line
 
@@ -205,20 +206,20 @@ def _read_document(path: Path, stamp: Stamp, *, document: Mapping[str, Any], tex
     return RuleFile(path, stamp, rule, tuple(problems), marks)
 
 
-def _query_place(table: Mapping[str, Any], lines: Lines, places: Mapping[positions.Path, Place]) -> dict[str, Any]:
+def _query_place(table: Mapping[str, Any], lines: Lines, places: Mapping[toml_positions.Path, Place]) -> dict[str, Any]:
     """The attributes of the rule that say where its query stands in the file."""
     place = places.get(("rule", "query"))
     query = table.get("query")
     if place is None or not isinstance(query, str):
         return {}
-    start = positions.string_start(lines.text, place.value)
-    spelled = lines.text[start : positions.string_end(lines.text, place)]
+    start = toml_positions.string_start(lines.text, place.value)
+    spelled = lines.text[start : toml_positions.string_end(lines.text, place)]
     line, column = lines.place(start)
     return {"query_line": line, "query_column": column, "query_escaped": spelled if spelled != query else ""}
 
 
 def _problem(
-    finding: Finding, path: Path, *, lines: Lines, places: Mapping[positions.Path, Place], rule_id: str | None
+    finding: Finding, path: Path, *, lines: Lines, places: Mapping[toml_positions.Path, Place], rule_id: str | None
 ) -> Problem:
     """The finding with its line, column and picture."""
     steps, at = finding.path, finding.at

@@ -9,9 +9,9 @@ from datetime import datetime
 import orjson
 
 from runner.alerts.alert import Alert
-from runner.report import RuleRun
-from runner.store.row import AlertRow, alert_row
-from runner.store.store import (
+from runner.rule_run import RuleRun
+from runner.store.alert_row import AlertRow, alert_row
+from runner.store.protocol import (
     MOST_UNFINISHED,
     AlertFilter,
     Mark,

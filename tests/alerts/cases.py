@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 from runner.alerts.build import AlertContext
 from runner.rules.rule import Rule
-from runner.search.search import Hit, Match
+from runner.search.protocol import Hit, Match
+from tests.paths import SPECS
 
-SPECS = Path(__file__).parents[1] / "specs" / "alerts"
+FOLDER = SPECS / "alerts"
 NOW = datetime(2026, 3, 2, 10, 5, 1, 204000, tzinfo=UTC)
 CONTEXT = AlertContext(now=NOW, execution_id="run-1")
 RULE: Mapping[str, Any] = {
@@ -54,7 +54,7 @@ def sequence(*hits: Hit) -> Match:
 
 
 def read_spec(name: str) -> Any:
-    return json.loads((SPECS / name).read_text())
+    return json.loads((FOLDER / name).read_text())
 
 
 def spec_match(spec: Mapping[str, Any]) -> Match:

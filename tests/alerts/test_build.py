@@ -11,11 +11,11 @@ import pytest
 
 from runner.alerts.alert import AlertGroup
 from runner.alerts.build import AlertContext, build_alerts
+from runner.alerts.event_fields import FieldTypes
 from runner.alerts.identity import alert_ids, rule_uuid
-from runner.alerts.source_fields import FieldTypes
-from runner.events.schema import DataType, Field, Schema
+from runner.events.fields.schema import DataType, Field, Schema
 from runner.rules.rule import Rule
-from runner.search.search import Hit, Match
+from runner.search.protocol import Hit, Match
 from tests.alerts.cases import CONTEXT, event, hit, indexed, read_spec, rule, sequence, spec_context, spec_match
 
 

@@ -18,7 +18,7 @@ from runner.alerts.identity import (
     group_id,
     rule_uuid,
 )
-from runner.search.search import Hit, Match
+from runner.search.protocol import Hit, Match
 from tests.alerts.cases import event, hit, indexed, rule, sequence
 
 STREAM = "logs-endpoint.events.process-default"

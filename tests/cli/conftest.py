@@ -16,10 +16,10 @@ import pytest
 import structlog
 
 from runner.cli import main
-from runner.sample.write import write_sample
+from runner.sample_data.write import write_sample
+from tests.paths import ROOT
 
 END = datetime(2026, 3, 2, 10, 5, tzinfo=UTC)
-ROOT = Path(__file__).parents[2]
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from runner import __version__
-from runner.heartbeat import Heartbeat, write_heartbeat
+from runner.telemetry.heartbeat import Heartbeat, write_heartbeat
 from tests.cli.conftest import ROOT, Command
 from tests.cli.test_once import NOW, ONE, write_events, write_rule
 from tests.scenarios.timeline import ndjson

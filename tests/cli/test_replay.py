@@ -10,16 +10,16 @@ from pathlib import Path
 import pytest
 from elasticsearch import Elasticsearch
 
-from runner.report import RuleRun
-from runner.sample.write import write_sample
-from runner.store.sqlite import SqliteStore
+from runner.rule_run import RuleRun
+from runner.sample_data.write import write_sample
+from runner.store.sqlite.sqlite_store import SqliteStore
 from runner.windows import Window
 from tests.cli.conftest import END, Command
 from tests.cli.test_once import write_rule
 from tests.elasticsearch.events import make_stream
 from tests.elasticsearch.proxy import Proxy
 from tests.scenarios.test_processes import process
-from tests.test_journal import rule_run, written
+from tests.service.test_replay_journal import rule_run, written
 
 PLANTED = 12
 

@@ -14,8 +14,8 @@ import pytest
 import zstandard
 
 from tests.cli.conftest import Command
+from tests.paths import ROOT
 
-ROOT = Path(__file__).parents[2]
 SPEC = tomllib.loads((ROOT / "tests/specs/eql/explain.toml").read_text())
 SOURCE = (
     '{{"@timestamp":"2026-03-01T10:00:0{0}Z","event":{{"id":"id-{0}","category":"process"}},"process":{{"pid":{0}}}}}'

@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-from runner.connection import Connection
-from runner.elastic import open_client
-from runner.report import RuleRun, Status
-from runner.store.elasticsearch import ElasticsearchStore
-from runner.store.sqlite import SqliteStore
-from runner.store.store import Ledger
+from runner.cluster.connection import Connection
+from runner.cluster.elasticsearch import open_client
+from runner.rule_run import RuleRun, Status
+from runner.store.elasticsearch.elasticsearch_store import ElasticsearchStore
+from runner.store.protocol import Ledger
+from runner.store.sqlite.sqlite_store import SqliteStore
 from runner.windows import Window
 from tests.cli.conftest import Command
 from tests.cli.test_once import write_rule

@@ -6,12 +6,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from runner.connection import Connection
+from runner.cluster.connection import Connection
+from runner.cluster.elasticsearch import Retry, open_client
 from runner.doctor.checks import Check
 from runner.doctor.doctor import examine_cluster
-from runner.elastic import Retry, open_client
 from runner.rules.rule import Rule
-from runner.store.elasticsearch_objects.objects import StoreNames
+from runner.setup.index_objects import StoreNames
 
 ONCE = Retry(attempts=1, first_wait=0.0, longest_wait=0.0)
 

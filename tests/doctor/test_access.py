@@ -10,8 +10,8 @@ from urllib.parse import urlsplit
 import pytest
 from elasticsearch import Elasticsearch
 
-from runner.connection import Connection
-from runner.store.elasticsearch_objects.objects import role_bodies
+from runner.cluster.connection import Connection
+from runner.setup.index_objects import role_bodies
 from tests.doctor.examination import examined, names_in, the, told
 from tests.search.lab import NOON, rule
 

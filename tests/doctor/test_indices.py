@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from elasticsearch import Elasticsearch
 
-from runner.connection import Connection
+from runner.cluster.connection import Connection
 from tests.doctor.examination import examined, the, told
 from tests.elasticsearch.proxy import EVERY, Proxy
 from tests.search.lab import NOON, PROPERTIES, fill, process, rule

@@ -10,11 +10,11 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from runner.connection import Connection
-from runner.network.tls import valid_until
+from runner.cluster.connection import Connection
+from runner.cluster.tls import valid_until
+from tests.cluster.forward_proxy import forward_proxy
+from tests.cluster.tls import Authority, tls_before
 from tests.doctor.examination import examined, the, told
-from tests.elastic.forward_proxy import forward_proxy
-from tests.elastic.tls import Authority, tls_before
 from tests.elasticsearch.proxy import EVERY, Proxy
 from tests.search.lab import rule
 

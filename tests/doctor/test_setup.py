@@ -7,11 +7,11 @@ from collections.abc import Sequence
 import pytest
 from elasticsearch import Elasticsearch
 
-from runner.connection import Connection
+from runner.cluster.connection import Connection
+from runner.cluster.elasticsearch import open_client
 from runner.doctor.checks import Check
-from runner.elastic import open_client
-from runner.store.elasticsearch_objects.install import install
-from runner.store.elasticsearch_objects.objects import PRODUCT, VERSION, AlertsAs, StoreNames
+from runner.setup.index_objects import PRODUCT, VERSION, AlertsAs, StoreNames
+from runner.setup.install_indices import install
 from tests.doctor.examination import examined, names_in, the
 
 

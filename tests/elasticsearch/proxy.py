@@ -46,7 +46,7 @@ def _local_search() -> Callable[..., Mapping[str, Any]]:
 
 def _search(query: str, events: Any, **options: Any) -> Mapping[str, Any]:
     """`runner.eql.search`, with the engine's errors turned into the API's."""
-    from runner.eql.errors import EqlError
+    from runner.eql.syntax.errors import EqlError
 
     try:
         return _local_search()(query, events, **options)

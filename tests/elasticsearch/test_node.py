@@ -23,8 +23,7 @@ from elasticsearch import ConnectionError as Unreachable
 from tests.elasticsearch.events import EVENTS, make_stream
 from tests.elasticsearch.fixture import remove_all
 from tests.elasticsearch.node import SECURE_PASSWORD, Node, NodeFailedError
-
-ROOT = Path(__file__).parents[2]
+from tests.paths import ROOT
 
 
 @pytest.fixture

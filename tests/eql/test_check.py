@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import tomllib
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from runner.eql import ast
-from runner.eql.check import Checked, check, type_of
-from runner.eql.errors import Finding, VerificationError
-from runner.eql.parser import parse
-from runner.eql.source import Source
-from runner.events.schema import DataType, Field, Schema
+from runner.eql.analysis.check import Checked, check, type_of
+from runner.eql.syntax import ast
+from runner.eql.syntax.errors import Finding, VerificationError
+from runner.eql.syntax.parser import parse
+from runner.events.fields.schema import DataType, Field, Schema
+from runner.expressions import nodes
+from runner.messages.text_positions import Source
+from tests.paths import SPECS
 
-SPEC = tomllib.loads((Path(__file__).parents[1] / "specs" / "eql" / "check.toml").read_text())
+SPEC = tomllib.loads((SPECS / "eql" / "check.toml").read_text())
 
 
 def read_field(name: str, written: str | dict[str, Any]) -> Field:
@@ -79,44 +80,44 @@ def test_all_findings_are_in_the_reason() -> None:
     )
 
 
-def condition_of(checked: Checked) -> ast.Expression:
+def condition_of(checked: Checked) -> nodes.Expression:
     assert isinstance(checked.statement.body, ast.EventQuery)
     return checked.statement.body.condition
 
 
 def test_names_become_fields() -> None:
     condition = condition_of(check_text('any where title == "x"'))
-    assert isinstance(condition, ast.Comparison)
-    assert isinstance(condition.left, ast.FieldRef)
+    assert isinstance(condition, nodes.Comparison)
+    assert isinstance(condition.left, nodes.FieldRef)
     assert (condition.left.field, condition.left.exact) == (FIELDS["title"], FIELDS["title.keyword"])
 
 
 def test_exact_field_that_the_schema_does_not_list() -> None:
     title = Field("title", DataType.TEXT, exact="title.raw")
     condition = condition_of(check_text('any where title : "x"', {"title": title, "@timestamp": FIELDS["@timestamp"]}))
-    assert isinstance(condition, ast.Pattern)
-    assert isinstance(condition.value, ast.FieldRef)
+    assert isinstance(condition, nodes.Pattern)
+    assert isinstance(condition.value, nodes.FieldRef)
     assert condition.value.exact == Field("title.raw", DataType.KEYWORD, path="title")
 
 
 def test_unknown_field_of_a_lenient_schema_is_missing_and_no_null() -> None:
     condition = condition_of(check_text('any where not nothing == "a"', lenient=True))
-    assert isinstance(condition, ast.Not)
-    assert isinstance(condition.operand, ast.Comparison)
-    assert condition.operand.left == ast.FieldRef(
+    assert isinstance(condition, nodes.Not)
+    assert isinstance(condition.operand, nodes.Comparison)
+    assert condition.operand.left == nodes.FieldRef(
         condition.operand.left.span, Field("nothing", DataType.NULL), Field("nothing", DataType.NULL)
     )
 
 
 def test_optional_fields() -> None:
     condition = condition_of(check_text("any where ?nothing == ?pid or ?pid == 1"))
-    assert isinstance(condition, ast.Or)
+    assert isinstance(condition, nodes.Or)
     first, second = condition.operands
-    assert isinstance(first, ast.Comparison)
-    assert isinstance(second, ast.Comparison)
-    assert isinstance(first.left, ast.Literal)
+    assert isinstance(first, nodes.Comparison)
+    assert isinstance(second, nodes.Comparison)
+    assert isinstance(first.left, nodes.Literal)
     assert first.left.value is None
-    assert isinstance(second.left, ast.FieldRef)
+    assert isinstance(second.left, nodes.FieldRef)
     assert second.left.optional
 
 
@@ -137,7 +138,7 @@ def test_a_warning_comes_once_for_a_name() -> None:
 )  # fmt: skip
 def test_types(query: str, data_type: DataType) -> None:
     condition = condition_of(check_text(f"any where {query} == null"))
-    assert isinstance(condition, ast.Comparison)
+    assert isinstance(condition, nodes.Comparison)
     assert type_of(condition.left) is data_type
 
 

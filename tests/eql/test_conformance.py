@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
-SUITE = Path(__file__).parents[3] / "shared" / "conformance" / "run.py"
+from tests.paths import ROOT, SHARED
+
+SUITE = SHARED / "conformance" / "run.py"
 
 
 @pytest.mark.skipif(not SUITE.exists(), reason="the conformance cases are not here")
@@ -18,7 +19,7 @@ def test_every_case_passes() -> None:
         capture_output=True,
         text=True,
         timeout=300,
-        cwd=Path(__file__).parents[2],
+        cwd=ROOT,
     )
     assert "conformance: 306/306 cases" in done.stdout, done.stdout + done.stderr
     assert done.returncode == 0

@@ -18,13 +18,13 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from runner import eql
-from runner.eql.errors import DataError, EqlError
-from runner.events.batch import Columns, EventBatch
-from runner.events.read import EventFiles
-from tests.eql.reference import FailedSearchError, answer_of
-from tests.eql.reference.engine import Answer, Options
-from tests.eql.reference.queries import QueryMaker
-from tests.eql.reference.worlds import World, random_world
+from runner.eql.syntax.errors import DataError, EqlError
+from runner.events.columns.batch import Columns, EventBatch
+from runner.events.files.event_files import EventFiles
+from tests.reference import FailedSearchError, answer_of
+from tests.reference.engine import Answer, Options
+from tests.reference.queries import QueryMaker
+from tests.reference.worlds import World, random_world
 
 QUERIES = 6
 """Per world."""

@@ -11,13 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from runner import eql
-from runner.eql.chain import Given, link, prefixes
-from runner.eql.explain import explain, origin_in, unmapped_names
-from runner.eql.fates import Trace, trace
-from runner.eql.funnel import Funnel
-from runner.eql.verdict import EventVerdict, Judge, Verdict
-from runner.events.batch import Columns, EventBatch
-from runner.events.schema import Schema, schema_from_mapping, shipped_schema
+from runner.eql.explain.event_chain import Given, link, prefixes
+from runner.eql.explain.event_verdict import EventVerdict, Judge, Verdict
+from runner.eql.explain.funnel import Funnel
+from runner.eql.explain.partial_trace import Trace, trace
+from runner.eql.explain.query_reading import explain, origin_in, unmapped_names
+from runner.events.columns.batch import Columns, EventBatch
+from runner.events.fields.schema import Schema, schema_from_mapping, shipped_schema
 
 MAPPING = {
     "properties": {

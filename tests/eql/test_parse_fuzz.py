@@ -12,13 +12,14 @@ from collections.abc import Iterator
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runner.eql import ast, tokens
-from runner.eql.check import check
-from runner.eql.errors import EqlError, ParsingError, VerificationError
-from runner.eql.parser import parse
-from runner.eql.simplify import simplify
-from runner.eql.source import Source
-from runner.events.schema import Schema
+from runner.eql.analysis.check import check
+from runner.eql.analysis.simplify import simplify
+from runner.eql.syntax import ast, tokens
+from runner.eql.syntax.errors import EqlError, ParsingError, VerificationError
+from runner.eql.syntax.parser import parse
+from runner.events.fields.schema import Schema
+from runner.expressions import nodes
+from runner.messages.text_positions import Source
 from tests.eql.test_check import FIELDS
 
 INPUTS = int(os.environ.get("RUNNER_FUZZ", "3000"))
@@ -53,7 +54,7 @@ def run(text: str) -> str:
             assert simplify(simplified) == simplified
             assert hash(simplified) == hash(simplify(checked.statement))
             for query in ast.event_queries(simplified):
-                assert not any(isinstance(node, ast.Name) for node, _ in ast.walk(query.condition))
+                assert not any(isinstance(node, nodes.Name) for node, _ in nodes.walk(query.condition))
     except EqlError as error:
         assert isinstance(error, (ParsingError, VerificationError))
         assert error.findings

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import tomllib
-from pathlib import Path
 
 import pytest
 
-from runner.eql import ast
-from runner.eql.errors import ParsingError
-from runner.eql.parser import MAX_DEPTH, MAX_NESTING, parse
+from runner.eql.syntax import ast
+from runner.eql.syntax.errors import ParsingError
+from runner.eql.syntax.parser import MAX_DEPTH, MAX_NESTING, parse
+from runner.expressions import nodes
+from tests.paths import SHARED, SPECS
 
-SPECS = Path(__file__).parents[1] / "specs" / "eql"
-CORPUS = Path(__file__).parents[3] / "shared" / "corpus" / "detection-rules"
+FOLDER = SPECS / "eql"
+CORPUS = SHARED / "corpus" / "detection-rules"
 TOO_LARGE = "line 1:1: EQL statement is too large, causing stack overflow when generating the parsing tree: ["
 
 
 def cases(name: str) -> list[dict[str, str]]:
-    found: list[dict[str, str]] = tomllib.loads((SPECS / f"{name}.toml").read_text())["case"]
+    found: list[dict[str, str]] = tomllib.loads((FOLDER / f"{name}.toml").read_text())["case"]
     return found
 
 
@@ -52,7 +53,7 @@ def spans(text: str) -> list[str]:
     """The source text of each node of the condition, parents first."""
     body = parse(text).body
     assert isinstance(body, ast.EventQuery)
-    found = [node.span for node, _ in ast.walk(body.condition)]
+    found = [node.span for node, _ in nodes.walk(body.condition)]
     return [text[span.start : span.end] for span in found]
 
 
@@ -127,11 +128,11 @@ def test_deepest_tree_can_be_compared_and_hashed() -> None:
 def test_long_is_not_deep() -> None:
     body = parse("any where " + " or ".join(f"a == {number}" for number in range(5_000))).body
     assert isinstance(body, ast.EventQuery)
-    assert isinstance(body.condition, ast.Or)
+    assert isinstance(body.condition, nodes.Or)
     assert len(body.condition.operands) == 5_000
     body = parse("any where a in (" + ", ".join(map(str, range(100_000))) + ")").body
     assert isinstance(body, ast.EventQuery)
-    assert isinstance(body.condition, ast.Membership)
+    assert isinstance(body.condition, nodes.Membership)
     assert len(body.condition.items) == 100_000
 
 

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import json
 import tomllib
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from runner import eql
-from runner.eql.errors import EqlError
+from runner.eql.syntax.errors import EqlError
+from tests.paths import SPECS
 
-SPEC = tomllib.loads((Path(__file__).parents[1] / "specs" / "eql" / "search.toml").read_text())
+SPEC = tomllib.loads((SPECS / "eql" / "search.toml").read_text())
 MAPPING = SPEC["mapping"]
 
 

@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 import tomllib
-from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runner.eql import ast
-from runner.eql.check import check
-from runner.eql.constants import evaluate
-from runner.eql.parser import parse
-from runner.eql.simplify import PASSES, simplify
-from runner.eql.source import Source
-from runner.events.schema import DataType, Field, Schema
+from runner.eql.analysis.check import check
+from runner.eql.analysis.simplify import PASSES, simplify
+from runner.eql.syntax import ast
+from runner.eql.syntax.parser import parse
+from runner.events.fields.schema import DataType, Field, Schema
+from runner.expressions import nodes
+from runner.expressions.constants import evaluate
+from runner.messages.text_positions import Source
 from tests.eql.test_check import FIELDS
+from tests.paths import SPECS
 
-CASES = tomllib.loads((Path(__file__).parents[1] / "specs" / "eql" / "simplify.toml").read_text())["case"]
+CASES = tomllib.loads((SPECS / "eql" / "simplify.toml").read_text())["case"]
 SCHEMA = Schema(FIELDS)
-VALUES: dict[str, ast.Value] = {"n": 3, "m": -1, "s": "abc", "t": "x", "b": True, "c": False}
+VALUES: dict[str, nodes.Value] = {"n": 3, "m": -1, "s": "abc", "t": "x", "b": True, "c": False}
 SMALL = Schema(
     {name: Field(name, {int: DataType.LONG, str: DataType.KEYWORD, bool: DataType.BOOLEAN}[type(value)])
      for name, value in VALUES.items()} | {"@timestamp": Field("@timestamp", DataType.DATE)}
@@ -34,7 +35,7 @@ def checked(text: str, schema: Schema = SCHEMA) -> ast.Statement:
     ).statement  # fmt: skip
 
 
-def condition(statement: ast.Statement) -> ast.Expression:
+def condition(statement: ast.Statement) -> nodes.Expression:
     assert isinstance(statement.body, ast.EventQuery)
     return statement.body.condition
 
@@ -61,7 +62,7 @@ def test_every_condition_of_a_statement_is_simplified() -> None:
 def test_untouched_conditions_are_the_same_object() -> None:
     before = condition(checked('any where pid == 1 and name : ("a", "b") or not elevated'))
     for one_pass in PASSES:
-        assert ast.rewrite(before, one_pass) is before
+        assert nodes.rewrite(before, one_pass) is before
 
 
 def numbers() -> st.SearchStrategy[str]:
@@ -105,16 +106,16 @@ def conditions() -> st.SearchStrategy[str]:
     )
 
 
-def value_of(expression: ast.Expression) -> ast.Value:
+def value_of(expression: nodes.Expression) -> nodes.Value:
     """What an expression comes to for the one event `VALUES`."""
 
-    def rule(node: ast.Expression) -> ast.Expression:
-        if isinstance(node, ast.FieldRef):
-            return ast.Literal(node.span, VALUES[node.field.name])
-        return ast.Literal(node.span, evaluate(node)) if ast.children(node) else node
+    def rule(node: nodes.Expression) -> nodes.Expression:
+        if isinstance(node, nodes.FieldRef):
+            return nodes.Literal(node.span, VALUES[node.field.name])
+        return nodes.Literal(node.span, evaluate(node)) if nodes.children(node) else node
 
-    result = ast.rewrite(expression, rule)
-    assert isinstance(result, ast.Literal)
+    result = nodes.rewrite(expression, rule)
+    assert isinstance(result, nodes.Literal)
     return result.value
 
 
@@ -125,14 +126,14 @@ def test_meaning_stays_and_the_result_has_the_promised_form(text: str) -> None:
     assert simplify(simplified) == simplified
     after = condition(simplified)
     assert value_of(after) is value_of(condition(statement))
-    for node, _ in ast.walk(after):
-        parts = ast.children(node)
-        assert not parts or not all(isinstance(part, ast.Literal) for part in parts)
-        if isinstance(node, ast.Comparison):
+    for node, _ in nodes.walk(after):
+        parts = nodes.children(node)
+        assert not parts or not all(isinstance(part, nodes.Literal) for part in parts)
+        if isinstance(node, nodes.Comparison):
             assert node.operator != "!="
-            assert not isinstance(node.left, ast.Literal)
-        if isinstance(node, (ast.And, ast.Or)):
+            assert not isinstance(node.left, nodes.Literal)
+        if isinstance(node, (nodes.And, nodes.Or)):
             assert len(parts) >= 2
-            assert not any(isinstance(part, (ast.Literal, type(node))) for part in parts)
-        if isinstance(node, ast.Not):
-            assert not isinstance(node.operand, ast.Not)
+            assert not any(isinstance(part, (nodes.Literal, type(node))) for part in parts)
+        if isinstance(node, nodes.Not):
+            assert not isinstance(node.operand, nodes.Not)

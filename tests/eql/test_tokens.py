@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runner.eql import tokens
-from runner.eql.tokens import END, UNKNOWN, Token, read_number, read_string, tokenize
+from runner.eql.syntax import tokens
+from runner.eql.syntax.tokens import END, UNKNOWN, Token, read_number, read_string, tokenize
 
 
 def kinds(text: str) -> list[str]:

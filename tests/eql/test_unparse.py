@@ -5,20 +5,21 @@ from __future__ import annotations
 import random
 import tomllib
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runner.eql import ast
-from runner.eql.errors import EqlError
-from runner.eql.parser import parse
-from runner.eql.simplify import not_equal
-from runner.eql.unparse import duration, field_name, unparse
+from runner.eql.analysis.simplify import not_equal
+from runner.eql.explain.unparse import duration, field_name, unparse
+from runner.eql.syntax import ast
+from runner.eql.syntax.errors import EqlError
+from runner.eql.syntax.parser import parse
+from runner.expressions import nodes
 from tests.eql.test_parse_fuzz import query as random_query
+from tests.paths import SHARED
 
-CORPUS = Path(__file__).parents[3] / "shared" / "corpus" / "detection-rules"
+CORPUS = SHARED / "corpus" / "detection-rules"
 SPAN = parse("any where true").span
 
 
@@ -26,7 +27,7 @@ def same(statement: ast.Statement) -> str:
     """The tree as text, with `a != b` and `not a == b`, which mean the same, made one."""
 
     def query(one: ast.EventQuery) -> ast.EventQuery:
-        return replace(one, condition=ast.rewrite(one.condition, not_equal))
+        return replace(one, condition=nodes.rewrite(one.condition, not_equal))
 
     body = statement.body
     if isinstance(body, ast.EventQuery):
@@ -81,7 +82,7 @@ def test_parsing_what_was_written_gives_the_same_tree() -> None:
 
 @given(st.text(st.characters(exclude_categories=["Cs"]), max_size=20))
 def test_every_text_can_be_a_constant_and_a_name(text: str) -> None:
-    tree = ast.Comparison(SPAN, "==", ast.Name(SPAN, text), ast.Literal(SPAN, text))
+    tree = nodes.Comparison(SPAN, "==", nodes.Name(SPAN, text), nodes.Literal(SPAN, text))
     read = parse(f"any where {unparse(tree)}").body
     assert isinstance(read, ast.EventQuery)
     assert ast.show(read.condition) == ast.show(tree)

@@ -8,11 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from runner.rules.folder import default_rules_path
+from runner.rules.discovery import default_rules_path
 from runner.rules.load import load_rules
 from runner.rules.rule_file import LARGEST_FILE, read_rule_file
+from tests.paths import ROOT
 
-PROJECT = Path(__file__).parents[2]
+PROJECT = ROOT
 CORPUS = PROJECT.parent / "shared" / "corpus" / "detection-rules"
 
 

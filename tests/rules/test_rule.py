@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import pytest
 from hypothesis import example, given, settings
@@ -10,9 +9,10 @@ from pydantic import ValidationError
 
 from runner.rules.load import load_rules
 from runner.rules.rule import DEFAULT_INDEX, Rule, place_in_file, problem_in_query
-from runner.rules.tables import Technique
+from runner.rules.rule_tables import Technique
+from tests.paths import SPECS
 
-GOOD = Path(__file__).parent.parent / "specs" / "rules" / "good"
+GOOD = SPECS / "rules" / "good"
 LEAST = {
     "rule_id": "r",
     "name": "A rule",

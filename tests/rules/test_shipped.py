@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from pathlib import Path
 
 import pytest
 
 from runner.rules.load import load_rules
+from tests.paths import ROOT
 
-RULES = Path(__file__).parents[2] / "rules"
+RULES = ROOT / "rules"
 SHELL = "48b3d2e3-f4e8-41e6-95e6-9b2091228db3"
 CHILD = "76e4d92b-61c1-4a95-ab61-5fd94179a1ee"
 LOADED = {rule.rule_id: rule for rule in load_rules([RULES]).rules}

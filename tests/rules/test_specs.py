@@ -8,10 +8,11 @@ import pytest
 
 from runner.errors import Problem
 from runner.rules.load import LoadedRules, load_rules
+from tests.paths import SPECS
 
-SPECS = Path(__file__).parent.parent / "specs" / "rules"
-GOOD = sorted((SPECS / "good").glob("*.toml"))
-BAD = sorted((SPECS / "bad").glob("*.toml"))
+FOLDER = SPECS / "rules"
+GOOD = sorted((FOLDER / "good").glob("*.toml"))
+BAD = sorted((FOLDER / "bad").glob("*.toml"))
 
 
 def expected_problems(file: Path) -> str:
@@ -41,12 +42,12 @@ def test_a_good_file_gives_its_rule(file: Path) -> None:
 
 
 def test_bad_files_stop_no_good_ones_and_are_all_reported() -> None:
-    loaded = load_rules([SPECS])
+    loaded = load_rules([FOLDER])
     assert loaded.files == len(GOOD) + len(BAD)
     assert {rule.path for rule in loaded.rules + loaded.unsupported} == set(GOOD) - _same_id(loaded)
     # in a folder, an exception list is passed over with a warning
     assert {problem.file for problem in loaded.errors} - _same_id(loaded) == set(BAD) - {
-        SPECS / "bad" / "exception_list.toml"
+        FOLDER / "bad" / "exception_list.toml"
     }
 
 

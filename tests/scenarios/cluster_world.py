@@ -18,15 +18,15 @@ from elasticsearch import Elasticsearch
 
 from runner.alerts.build import AlertContext
 from runner.clock import FakeClock
-from runner.elastic import Connection, Retry, open_client
-from runner.execution import Execution
-from runner.monitoring.health import Pulse, readiness
-from runner.report import RuleRun
-from runner.schedule import Schedule
-from runner.search.cluster import ClusterSearch
-from runner.service import Service
-from runner.store.elasticsearch import ElasticsearchStore
-from runner.telemetry import log_run
+from runner.cluster.elasticsearch import Connection, Retry, open_client
+from runner.rule_run import RuleRun
+from runner.schedule.schedule import Schedule
+from runner.search.cluster.cluster_search import ClusterSearch
+from runner.service.execution import Execution
+from runner.service.service import Service
+from runner.store.elasticsearch.elasticsearch_store import ElasticsearchStore
+from runner.telemetry.health import Pulse, readiness
+from runner.telemetry.logs import log_run
 from tests.scenarios.incidents import Incident
 from tests.scenarios.places import MAPPINGS
 from tests.scenarios.snapshot import Snapshot, read_cluster

@@ -17,11 +17,12 @@ from typing import Any
 
 import orjson
 
-from runner.sample.generate import generate
+from runner.sample_data.generate import generate
 from runner.windows import from_nanoseconds, iso, nanoseconds
+from tests.paths import ROOT
 from tests.scenarios.timeline import document_of, rule_text
 
-SHIPPED = Path(__file__).parents[2] / "rules" / "linux"
+SHIPPED = ROOT / "rules" / "linux"
 LOOK_BACK, INTERVAL = timedelta(seconds=14), timedelta(seconds=2)
 LONGEST_DELAY = timedelta(seconds=3)
 ABSENCE = timedelta(seconds=2)

@@ -13,9 +13,9 @@ from pathlib import Path
 
 from runner.alerts.alert import Alert
 from runner.clock import FakeClock
-from runner.report import RuleRun
-from runner.store.sqlite import SqliteStore
-from runner.store.store import WriteResult
+from runner.rule_run import RuleRun
+from runner.store.protocol import WriteResult
+from runner.store.sqlite.sqlite_store import SqliteStore
 from tests.scenarios.timeline import at
 from tests.scenarios.world import SHIPPED_RULES, World
 

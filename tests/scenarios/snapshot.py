@@ -16,11 +16,11 @@ from typing import Any
 
 from elasticsearch import Elasticsearch
 
-from runner.connection import Connection
-from runner.elastic import open_client
-from runner.store.elasticsearch import ElasticsearchStore
-from runner.store.sqlite import SqliteStore
-from runner.store.store import AlertFilter
+from runner.cluster.connection import Connection
+from runner.cluster.elasticsearch import open_client
+from runner.store.elasticsearch.elasticsearch_store import ElasticsearchStore
+from runner.store.protocol import AlertFilter
+from runner.store.sqlite.sqlite_store import SqliteStore
 from runner.windows import Window
 from tests.scenarios.incidents import Incident
 

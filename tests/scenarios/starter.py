@@ -20,7 +20,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-ROOT = Path(__file__).parents[2]
+from tests.paths import ROOT
+
 STOPPED_WITHIN = 60.0
 ENVIRONMENT = {"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin", "OPENBLAS_NUM_THREADS": "1", "NO_COLOR": "1"}
 
@@ -153,8 +154,8 @@ def load() -> None:
     """Load what the commands load by the time they work."""
     import elasticsearch  # noqa: F401
 
-    from runner.cli import app, cluster, replaying, running, serving, standing  # noqa: F401
-    from runner.sample import generate  # noqa: F401
+    from runner.cli.commands import once, replay, run, status  # noqa: F401
+    from runner.sample_data import generate  # noqa: F401
 
 
 def serve() -> None:

@@ -21,7 +21,7 @@ import orjson
 import pytest
 
 from runner.clock import FakeClock
-from runner.store.sqlite import SqliteStore
+from runner.store.sqlite.sqlite_store import SqliteStore
 from tests.elasticsearch.proxy import Proxy
 from tests.scenarios.campaign import Report, live_round, past_round
 from tests.scenarios.incidents import Incident, past_plan, write_past_rules

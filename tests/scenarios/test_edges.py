@@ -21,16 +21,16 @@ from hypothesis import strategies as st
 from runner.alerts.alert import Alert
 from runner.alerts.build import AlertContext
 from runner.clock import FakeClock
-from runner.execution import Execution
-from runner.replay import replay, replay_requests
-from runner.report import RuleRun
+from runner.rule_run import RuleRun
 from runner.rules.rule import Rule
-from runner.schedule import Schedule
-from runner.search.edges import is_settled, margin, reach_of, widened
-from runner.search.files import FileSearch
-from runner.search.search import Reach, SearchRequest
+from runner.schedule.schedule import Schedule
+from runner.schedule.window_edges import is_settled, margin, reach_of, widened
+from runner.search.files.file_search import FileSearch
+from runner.search.protocol import Reach, SearchRequest
+from runner.service.execution import Execution
+from runner.service.replay import replay, replay_requests
 from runner.store.memory import MemoryStore
-from runner.store.store import AlertFilter, WriteResult
+from runner.store.protocol import AlertFilter, WriteResult
 from runner.windows import Window, iso
 from tests.scenarios.timeline import rule_text
 from tests.scenarios.world import World

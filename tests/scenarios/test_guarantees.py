@@ -16,15 +16,15 @@ import pytest
 from runner.alerts.alert import Alert
 from runner.clock import FakeClock
 from runner.errors import Problem, StoreError, UnreachableError
-from runner.report import RuleRun
+from runner.rule_run import RuleRun
 from runner.rules.rule import Rule
-from runner.sample import RuleId
-from runner.sample.write import write_sample
-from runner.search.files import FileSearch
-from runner.search.search import SearchRequest, SearchResult
+from runner.sample_data import RuleId
+from runner.sample_data.write import write_sample
+from runner.search.files.file_search import FileSearch
+from runner.search.protocol import SearchRequest, SearchResult
 from runner.store.memory import MemoryStore
-from runner.store.sqlite import SqliteStore
-from runner.store.store import Mark, RuleState, WriteResult
+from runner.store.protocol import Mark, RuleState, WriteResult
+from runner.store.sqlite.sqlite_store import SqliteStore
 from tests.scenarios.timeline import at, ndjson, rule_text
 from tests.scenarios.world import SHIPPED_RULES, World, told
 

@@ -15,14 +15,13 @@ from typing import Any
 import pytest
 
 from runner.clock import FakeClock
-from runner.sample import RuleId
-from runner.sample.write import write_sample
+from runner.sample_data import RuleId
+from runner.sample_data.write import write_sample
 from runner.store.memory import MemoryStore
-from runner.store.sqlite import SqliteStore
+from runner.store.sqlite.sqlite_store import SqliteStore
+from tests.paths import ROOT
 from tests.scenarios.timeline import at, rule_text
 from tests.scenarios.world import SHIPPED_RULES, World
-
-ROOT = Path(__file__).parents[2]
 
 
 @contextmanager

@@ -18,7 +18,7 @@ import pytest
 from elasticsearch import Elasticsearch
 
 from runner.clock import FakeClock
-from runner.search.files import FileSearch
+from runner.search.files.file_search import FileSearch
 from runner.store.leases import EveryRule, Leases, MemoryBoard, SharedLeases
 from runner.store.memory import MemoryStore
 from tests.scenarios.test_guarantees import Gate

@@ -17,15 +17,16 @@ import pytest
 
 from runner.clock import FakeClock
 from runner.store.memory import MemoryStore
-from runner.store.sqlite import SqliteStore
+from runner.store.sqlite.sqlite_store import SqliteStore
+from tests.paths import SPECS
 from tests.scenarios.timeline import at, ndjson, rule_text
 from tests.scenarios.world import SHIPPED_RULES, World, told
 
-SPECS = Path(__file__).parents[1] / "specs" / "scenarios"
+FOLDER = SPECS / "scenarios"
 
 
 def scenarios() -> Iterator[Any]:
-    for file in sorted(SPECS.glob("*.toml")):
+    for file in sorted(FOLDER.glob("*.toml")):
         for scenario in tomllib.loads(file.read_text(encoding="utf-8"))["scenario"]:
             yield pytest.param(scenario, id=f"{file.stem}: {scenario['name']}")
 

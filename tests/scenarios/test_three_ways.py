@@ -18,21 +18,23 @@ import pytest
 from elasticsearch import Elasticsearch
 
 from runner.clock import FakeClock
-from runner.elastic import Connection, Retry, open_client
-from runner.events.schema import DataType, shipped_schema
-from runner.report import RuleRun
-from runner.schedule import Schedule
-from runner.search.cluster import ClusterSearch
-from runner.search.files import FileSearch
-from runner.search.search import Search
-from runner.service import Service, load_active, requests_at
+from runner.cluster.elasticsearch import Connection, Retry, open_client
+from runner.events.fields.schema import DataType, shipped_schema
+from runner.rule_run import RuleRun
+from runner.schedule.schedule import Schedule
+from runner.search.cluster.cluster_search import ClusterSearch
+from runner.search.files.file_search import FileSearch
+from runner.search.protocol import Search
+from runner.service.due_requests import requests_at
+from runner.service.rules_in_use import load_active
+from runner.service.service import Service
 from runner.store.memory import MemoryStore
 from tests.elasticsearch.proxy import Proxy
+from tests.paths import SPECS
 from tests.scenarios.timeline import at, document_of, rule_text
 from tests.scenarios.world import SHIPPED_RULES, World, told
 from tests.search.lab import MAPPINGS, write
 
-SPECS = Path(__file__).parents[1] / "specs"
 FILES = (
     *(SPECS / "scenarios" / f"{name}.toml" for name in ("cap", "sequences", "windows", "backlog_edges")),
     SPECS / "search" / "three_ways.toml",

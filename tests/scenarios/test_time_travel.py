@@ -19,16 +19,18 @@ from hypothesis import strategies as st
 
 from runner.clock import FakeClock, SetBack, StepWatch, SystemClock
 from runner.errors import Problem
-from runner.report import RuleRun
+from runner.rule_run import RuleRun
 from runner.rules.rule import Rule
-from runner.schedule import LONGEST_PAUSE, Schedule, owed, pause_after
-from runner.search.files import FileSearch
-from runner.search.search import Search, SearchRequest, SearchResult
-from runner.service import OWED_AT_A_TIME, known_states, load_active
+from runner.schedule.schedule import LONGEST_PAUSE, Schedule, owed, pause_after
+from runner.search.files.file_search import FileSearch
+from runner.search.protocol import Search, SearchRequest, SearchResult
+from runner.service.due_requests import known_states
+from runner.service.rules_in_use import load_active
+from runner.service.service import OWED_AT_A_TIME
+from runner.service.ticker import Ticker
 from runner.store.memory import MemoryStore
-from runner.store.sqlite import SqliteStore
-from runner.store.store import Mark, RuleState
-from runner.ticker import Ticker
+from runner.store.protocol import Mark, RuleState
+from runner.store.sqlite.sqlite_store import SqliteStore
 from runner.windows import Window
 from tests.scenarios.test_edges import rule_of
 from tests.scenarios.test_guarantees import Diary

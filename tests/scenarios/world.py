@@ -11,16 +11,19 @@ from typing import Any, Literal
 from runner.alerts.build import AlertContext
 from runner.cli.wiring import Store
 from runner.clock import FakeClock
-from runner.execution import Execution
-from runner.report import RuleRun
-from runner.schedule import Schedule
-from runner.search.files import FileSearch
-from runner.search.search import Search
-from runner.service import ActiveRules, Service, load_active, requests_at
+from runner.rule_run import RuleRun
+from runner.schedule.schedule import Schedule
+from runner.search.files.file_search import FileSearch
+from runner.search.protocol import Search
+from runner.service.due_requests import requests_at
+from runner.service.execution import Execution
+from runner.service.rules_in_use import ActiveRules, load_active
+from runner.service.service import Service
 from runner.store.leases import Leases
-from runner.store.store import AlertFilter, StoredAlert
+from runner.store.protocol import AlertFilter, StoredAlert
+from tests.paths import ROOT
 
-SHIPPED_RULES = Path(__file__).parents[2] / "rules"
+SHIPPED_RULES = ROOT / "rules"
 
 
 @dataclass

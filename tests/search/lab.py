@@ -11,7 +11,7 @@ import orjson
 from elasticsearch import Elasticsearch
 
 from runner.rules.rule import Rule
-from runner.search.search import Search, SearchRequest, SearchResult
+from runner.search.protocol import Search, SearchRequest, SearchResult
 from runner.windows import Window, iso
 
 NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)

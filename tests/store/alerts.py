@@ -9,8 +9,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Literal, Protocol
 
 from runner.alerts.alert import Alert
-from runner.report import RuleRun
-from runner.store.store import AlertFilter, AlertStore, Ledger, StoredAlert
+from runner.rule_run import RuleRun
+from runner.store.protocol import AlertFilter, AlertStore, Ledger, StoredAlert
 from runner.windows import Window, iso
 
 START = datetime(2026, 3, 2, 10, 0, tzinfo=UTC)

@@ -6,10 +6,10 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from runner.connection import Connection
-from runner.elastic import Elastic, open_client
-from runner.store.elasticsearch import ElasticsearchStore
-from runner.transport import Retry
+from runner.cluster.connection import Connection
+from runner.cluster.elasticsearch import Elastic, open_client
+from runner.cluster.transport import Retry
+from runner.store.elasticsearch.elasticsearch_store import ElasticsearchStore
 from tests.elasticsearch.proxy import Proxy
 
 

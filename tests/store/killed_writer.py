@@ -6,7 +6,7 @@ import asyncio
 import itertools
 import sys
 
-from runner.store.sqlite import SqliteStore
+from runner.store.sqlite.sqlite_store import SqliteStore
 from tests.store.alerts import Made
 
 GROUP_SIZE = 20

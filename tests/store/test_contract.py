@@ -11,13 +11,13 @@ import orjson
 import pytest
 
 from runner.alerts.alert import Alert
-from runner.connection import Connection
-from runner.elastic import open_client
-from runner.report import RuleRun
-from runner.store.elasticsearch import ElasticsearchStore
+from runner.cluster.connection import Connection
+from runner.cluster.elasticsearch import open_client
+from runner.rule_run import RuleRun
+from runner.store.elasticsearch.elasticsearch_store import ElasticsearchStore
 from runner.store.memory import MemoryStore
-from runner.store.sqlite import SqliteStore
-from runner.store.store import KEPT_SPANS, AlertFilter, Mark, RuleState
+from runner.store.protocol import KEPT_SPANS, AlertFilter, Mark, RuleState
+from runner.store.sqlite.sqlite_store import SqliteStore
 from runner.windows import Window
 from tests.store.alerts import Made, Store, alert_id, at, found, found_ids, run
 

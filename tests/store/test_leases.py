@@ -21,10 +21,10 @@ from elasticsearch import Elasticsearch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runner.connection import Connection
-from runner.elastic import Elastic, open_client
+from runner.cluster.connection import Connection
+from runner.cluster.elasticsearch import Elastic, open_client
 from runner.errors import StoreError
-from runner.store.elasticsearch import ElasticsearchStore
+from runner.store.elasticsearch.elasticsearch_store import ElasticsearchStore
 from runner.store.file_lock import FileLock, HeldError, Holder
 from runner.store.leases import (
     GROUPS,
@@ -39,9 +39,9 @@ from runner.store.leases import (
     share_out,
 )
 from tests.elasticsearch.proxy import Proxy
+from tests.paths import ROOT
 from tests.store.alerts import run
 
-ROOT = Path(__file__).parents[2]
 RULES = [f"rule-{number}" for number in range(200)]
 LEASE = timedelta(seconds=30)
 

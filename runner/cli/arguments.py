@@ -1,0 +1,369 @@
+"""Every command with its arguments and its help: the command line on one page.
+
+What a command does stands in the module of its group, imported when the command is called and not before: so
+`--version`, `--help` and a wrong option are answered at once, and no command waits for what only another one needs.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from runner.cli import options
+from runner.cli.options import read_settings
+
+alerts = typer.Typer(help="Look at alerts.", no_args_is_help=True)
+
+
+def run(
+    events: options.Events = None,
+    rules: options.Rules = None,
+    state: options.State = None,
+    tick: Annotated[
+        str | None, typer.Option("--tick", metavar="TIME", help="How often to look for what is due, e.g. 10s.")
+    ] = None,
+    listen: options.Listen = None,
+) -> int:
+    """The service: every rule on its schedule, until it is stopped (SIGTERM or Ctrl-C finish the window in hand)."""
+    settings = read_settings(events=events, rules=rules, state=state, tick=tick, listen=listen)
+    from runner.cli.commands import run
+
+    return run.run(settings)
+
+
+def once(
+    events: options.Events = None,
+    rules: options.Rules = None,
+    state: options.State = None,
+    now: options.Now = None,
+    workers: options.Workers = None,
+    listen: options.Listen = None,
+    output: options.Output = None,
+) -> int:
+    """One run of every due rule, then exit: for cron, for CI and for a first look."""
+    settings = read_settings(
+        events=events, rules=rules, state=state, now=now, workers=workers, listen=listen, output=output
+    )
+    if listen is not None:  # and not for RUNNER_LISTEN, which is for the service beside it
+        from runner.cli.commands import once_metrics
+
+        return once_metrics.once(settings)
+    from runner.cli.commands import once
+
+    return once.once(settings)
+
+
+def replay(
+    events: options.Events = None,
+    rules: options.Rules = None,
+    state: options.State = None,
+    start: Annotated[
+        str | None, typer.Option("--from", metavar="TIME", help="Where the span begins: ISO or date math.")
+    ] = None,
+    end: Annotated[str | None, typer.Option("--to", metavar="TIME", help="Where it ends.")] = None,
+    rule: Annotated[
+        list[str] | None, typer.Option("--rule", metavar="RULE_ID", help="Only this rule. May be repeated.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Write nothing; show what would be found.")] = False,
+    restart: Annotated[
+        bool, typer.Option("--restart", help="Begin anew where an interrupted replay would go on.")
+    ] = False,
+    workers: options.Workers = None,
+    output: options.Output = None,
+) -> int:
+    """Search a past span, window by window, as a service would have; of files all of their time, if none is named.
+
+    One that was interrupted goes on where it was when it is called with the same events, rules and span again. What is
+    searched counts as searched: it closes gaps that are older than RUNNER_CATCH_UP.
+    """
+    settings = read_settings(events=events, rules=rules, state=state, workers=workers, output=output)
+    from runner.cli.commands import replay
+    from runner.cli.options import read_moment
+
+    wanted = replay.Wanted(read_moment(start), read_moment(end), tuple(rule or ()), dry_run, restart)
+    return replay.replay_span(settings, wanted)
+
+
+def check(
+    paths: Annotated[
+        list[str] | None, typer.Argument(metavar="[PATH]...", help="Rule files or folders; default: `--rules`.")
+    ] = None,
+    rules: options.Rules = None,
+    output: options.Output = None,
+) -> int:
+    """Load and compile rules; print every problem with its place. Exit code 1 if a rule has an error."""
+    settings = read_settings(rules=[*(paths or ()), *(rules or ())] or None, output=output)
+    from runner.cli.commands import check
+
+    return check.check(settings)
+
+
+def test(
+    paths: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[PATH]...", help="Test files, rule files or folders; default: --rules."),
+    ] = None,
+    rules: options.Rules = None,
+    junit: Annotated[
+        Path | None, typer.Option("--junit", metavar="FILE", help="Write the outcomes as JUnit XML, too.")
+    ] = None,
+    require_tests: Annotated[
+        bool, typer.Option("--require-tests", help="A rule without a test counts as a failure.")
+    ] = False,
+    output: options.Output = None,
+) -> int:
+    """Run the tests of rules: events and the alerts expected of them, in NAME.test.toml beside NAME.toml."""
+    settings = read_settings(rules=[*(paths or ()), *(rules or ())] or None, output=output)
+    from runner.cli.commands import test
+
+    return test.test(settings, junit=junit, require_tests=require_tests)
+
+
+def search(
+    query: Annotated[str, typer.Argument(metavar="QUERY", help="The EQL query, or @FILE to read it from a file.")],
+    events: options.Events = None,
+    index: Annotated[
+        str, typer.Option("--index", help="Index pattern to search in a cluster.")
+    ] = "logs-endpoint.events.*",
+    size: Annotated[int, typer.Option("--size", help="How many matches to return at most.")] = 10,
+    result_position: Annotated[
+        str, typer.Option("--result-position", metavar="head|tail", help="The first or the last matches.")
+    ] = "tail",
+    event_category_field: Annotated[
+        str, typer.Option("--event-category-field", help="The field that `process where` asks.")
+    ] = "event.category",
+    timestamp_field: Annotated[
+        str, typer.Option("--timestamp-field", help="The field that orders events.")
+    ] = "@timestamp",
+    tiebreaker_field: Annotated[
+        str | None, typer.Option("--tiebreaker-field", help="The field that orders events of the same time.")
+    ] = None,
+    mapping: Annotated[
+        Path | None, typer.Option("--mapping", metavar="FILE", help="An Elasticsearch mapping (JSON) for the events.")
+    ] = None,
+    max_samples_per_key: Annotated[
+        int, typer.Option("--max-samples-per-key", help="How many samples of the same keys to return at most.")
+    ] = 1,
+    fetch_size: Annotated[int, typer.Option("--fetch-size", help="Page size in a cluster; changes no answer.")] = 1000,
+    allow_partial_search_results: Annotated[
+        bool, typer.Option("--allow-partial-search-results", help="In a cluster: answer although shards failed.")
+    ] = False,
+    allow_partial_sequence_results: Annotated[
+        bool, typer.Option("--allow-partial-sequence-results", help="The same for sequences.")
+    ] = False,
+    explain: Annotated[
+        bool,
+        typer.Option("--explain", help="On files: print how the query was read and how far the events got, instead."),
+    ] = False,
+    event: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--event",
+            metavar="ID_OR_LINE",
+            help="With --explain: why this event (event.id, _id, line or FILE:LINE) matches or not. "
+            "May be repeated: the events of a sequence in stage order.",
+        ),
+    ] = None,
+    explain_format: Annotated[
+        str, typer.Option("--explain-format", metavar="text|json", help="How to print the explanation.")
+    ] = "text",
+) -> int:
+    """Run one EQL query over files, or in a cluster; prints the JSON that `_eql/search` answers."""
+    settings = read_settings(events=events)
+    from runner.cli.commands import search
+
+    partial = {
+        "allow_partial_search_results": allow_partial_search_results,
+        "allow_partial_sequence_results": allow_partial_sequence_results,
+    }
+    wanted = {
+        "size": size,
+        "fetch_size": fetch_size,
+        "result_position": result_position,
+        "event_category_field": event_category_field,
+        "timestamp_field": timestamp_field,
+        "tiebreaker_field": tiebreaker_field,
+        "max_samples_per_key": max_samples_per_key,
+    }
+    if explain or event:
+        from runner.cli.commands.explain import explain_search
+
+        return explain_search(
+            settings, query, wanted=wanted, mapping=mapping, references=event or (), form=explain_format
+        )
+    return search.search(settings, query, wanted=wanted, mapping=mapping, index=index, partial=partial)
+
+
+@alerts.command("list")
+def list_alerts(
+    state: options.State = None,
+    rule: options.OfRule = None,
+    host: options.OfHost = None,
+    since: options.Since = None,
+    until: options.Until = None,
+    limit: Annotated[int, typer.Option("--limit", min=1, help="How many to show at most, newest first.")] = 50,
+    building_blocks: Annotated[
+        bool, typer.Option("--building-blocks", help="Also the single events of sequences.")
+    ] = False,
+    output: options.Output = None,
+) -> int:
+    """List alerts, newest detection first."""
+    settings = read_settings(state=state, output=output)
+    from runner.cli.commands import alerts
+
+    wanted = alerts.filter_of(rule, host, since=since, until=until, building_blocks=building_blocks, limit=limit)
+    return alerts.list_alerts(settings, wanted)
+
+
+@alerts.command("show")
+def show_alert(
+    id_: Annotated[str, typer.Argument(metavar="ID", help="The alert's id, or how it begins.")],
+    state: options.State = None,
+    output: options.Output = None,
+) -> int:
+    """Show one alert for triage: its events in order, process chain, network, host, user, guide, next searches."""
+    settings = read_settings(state=state, output=output)
+    from runner.cli.commands import alerts
+
+    return alerts.show(settings, id_)
+
+
+@alerts.command("export")
+def export_alerts(
+    state: options.State = None,
+    rule: options.OfRule = None,
+    host: options.OfHost = None,
+    since: options.Since = None,
+    until: options.Until = None,
+    out_file: Annotated[
+        Path | None, typer.Option("--out", metavar="FILE", help="Where to write; default: standard output.")
+    ] = None,
+    building_blocks: Annotated[
+        bool, typer.Option("--building-blocks/--no-building-blocks", help="With the single events of sequences.")
+    ] = True,
+) -> int:
+    """Write alerts as NDJSON, one stored document a line, newest detection first."""
+    settings = read_settings(state=state)
+    from runner.cli.commands import alerts
+
+    wanted = alerts.filter_of(rule, host, since=since, until=until, building_blocks=building_blocks, limit=None)
+    return alerts.export(settings, wanted, out_file)
+
+
+def status(
+    rules: options.Rules = None,
+    state: options.State = None,
+    output: options.Output = None,
+    check: Annotated[
+        bool,
+        typer.Option(
+            "--check",
+            help="For health checks: print nothing and exit 0 if `run` works with these settings on this machine, "
+            "else say why and exit 1.",
+        ),
+    ] = False,
+    gaps: Annotated[
+        bool, typer.Option("--gaps", help="Instead: every span that was not searched to the end, and why.")
+    ] = False,
+) -> int:
+    """Per rule: the last window, its outcome and counts, how far it was searched, and what is owed."""
+    settings = read_settings(rules=rules, state=state, output=output)
+    if check:
+        from runner.cli.commands import health_check
+
+        return health_check.check(settings)
+    from runner.cli.commands import status
+
+    return status.gaps(settings) if gaps else status.status(settings)
+
+
+def doctor(
+    events: options.Events = None,
+    rules: options.Rules = None,
+    output: options.Output = None,
+) -> int:
+    """Look at everything and change nothing: hosts, privileges, indices, fields; what is missing for which rule."""
+    settings = read_settings(events=events, rules=rules, output=output)
+    from runner.cli.commands import doctor
+
+    return doctor.doctor(settings)
+
+
+def setup(
+    print_only: Annotated[
+        bool, typer.Option("--print", help="Print what would be created, as JSON, and change nothing.")
+    ] = False,
+    roles: Annotated[bool, typer.Option("--roles/--no-roles", help="Create the runner's roles, too.")] = False,
+    kibana: Annotated[
+        bool,
+        typer.Option("--kibana/--no-kibana", help="Where Kibana is set, install data views, search and dashboard."),
+    ] = True,
+    replace_kibana_objects: Annotated[
+        bool, typer.Option("--replace-kibana-objects", help="Put ours in the place of those that were edited there.")
+    ] = False,
+    kibana_objects: Annotated[
+        str | None,
+        typer.Option(
+            "--kibana-objects",
+            metavar="FILE",
+            help="Instead: write the objects for Kibana as NDJSON, or to - , to import them by hand.",
+        ),
+    ] = None,
+    alerts_as: options.AlertsAs = None,
+    rules: options.Rules = None,
+) -> int:
+    """Create index templates, the alerts index with its alias, state indices, Kibana objects; safe to repeat."""
+    settings = read_settings(rules=rules, alerts_as=alerts_as)
+    from runner.cli.commands import setup
+
+    if print_only:
+        return setup.print_objects(settings)
+    if kibana_objects is not None:
+        return setup.write_kibana_objects(settings, kibana_objects)
+    return setup.install(settings, roles=roles, kibana=kibana, replace=replace_kibana_objects)
+
+
+def sample(
+    out: Annotated[
+        str,
+        typer.Option("--out", metavar="FILE", help="Where to write the events (.gz and .zst are compressed), or -."),
+    ],
+    events: Annotated[int, typer.Option("--events", metavar="N", help="How many events.")] = 20_000,
+    attacks: Annotated[int, typer.Option("--attacks", metavar="K", help="How many attacks to plant in all.")] = 6,
+    seed: Annotated[int, typer.Option("--seed", help="The same seed, numbers and --end give the same bytes.")] = 1,
+    truth: Annotated[
+        Path | None, typer.Option("--truth", metavar="FILE", help="Where to list what was planted.")
+    ] = None,
+    end: Annotated[
+        str, typer.Option("--end", metavar="TIME", help="The time of the newest event (date math).")
+    ] = "now",
+    span: Annotated[
+        str | None, typer.Option("--span", metavar="TIME", help="The time from the first event to the last, e.g. 8m.")
+    ] = None,
+    near_misses: Annotated[
+        int | None,
+        typer.Option("--near-misses", metavar="N", help="How many near misses; default: as many as attacks."),
+    ] = None,
+    rule: Annotated[
+        str | None, typer.Option("--rule", metavar="RULE_ID", help="Plant attacks for this shipped rule only.")
+    ] = None,
+    hits: Annotated[
+        bool, typer.Option("--hits", help="Write search hits (_index, _id, _source) instead of documents.")
+    ] = False,
+) -> int:
+    """Write realistic Elastic Defend events with planted attacks and near misses."""
+    from runner.cli.commands import sample
+
+    plan = sample.Plan(
+        out=out,
+        events=events,
+        attacks=attacks,
+        seed=seed,
+        truth=truth,
+        near_misses=near_misses,
+        rule=rule,
+        hits=hits,
+    )
+    return sample.sample(plan, end, span=span)

@@ -1,0 +1,130 @@
+"""The cluster that the settings name: how to reach it, and the store and the search in it.
+
+A module of its own, imported where a cluster is set: the client takes longer to import than many a run on files takes.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import secrets
+import socket
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from runner.cli.locations import has_cluster
+from runner.clock import Clock
+from runner.cluster.connection import Connection
+from runner.cluster.elasticsearch import Elastic, open_client
+from runner.cluster.proxies import environment_proxies
+from runner.errors import SettingsError
+from runner.search.cluster.cluster_search import ClusterSearch
+from runner.settings.settings import Settings
+from runner.store.elasticsearch.elasticsearch_store import ElasticsearchStore
+from runner.store.leases import SharedLeases
+from runner.store.protocol import AlertStore
+
+
+def connection_of(settings: Settings) -> Connection:
+    """How the settings say to reach the cluster."""
+
+    def secret(name: str) -> str:
+        value = getattr(settings, f"elasticsearch_{name}")
+        return value.get_secret_value() if value is not None else ""
+
+    return Connection(
+        hosts=settings.elasticsearch_hosts,
+        cloud_id=settings.elasticsearch_cloud_id or "",
+        api_key=secret("api_key"),
+        username=settings.elasticsearch_username or "",
+        password=secret("password"),
+        bearer_token=secret("bearer_token"),
+        ca_certs=settings.elasticsearch_ca_certs,
+        fingerprint=settings.elasticsearch_fingerprint or "",
+        client_cert=settings.elasticsearch_client_cert,
+        client_key=settings.elasticsearch_client_key,
+        verify_certs=settings.elasticsearch_verify_certs,
+        request_timeout=settings.elasticsearch_request_timeout.total_seconds(),
+        compress=settings.elasticsearch_compress,
+        proxy=secret("proxy"),
+        environment_proxies=environment_proxies(os.environ),
+    )
+
+
+def kibana_connection(settings: Settings, address: str) -> Connection:
+    """How to reach Kibana at that address: as whom Elasticsearch is reached, and trusting the same CA."""
+    return dataclasses.replace(
+        connection_of(settings),
+        hosts=(address,),
+        cloud_id="",
+        ca_certs=settings.kibana_ca_certs or settings.elasticsearch_ca_certs,
+        fingerprint="",  # Kibana's certificate is another one.
+    )
+
+
+@asynccontextmanager
+async def opened_client(settings: Settings) -> AsyncIterator[Elastic]:
+    """The client alone. Raises SettingsError if no cluster is set."""
+    if not has_cluster(settings):
+        raise SettingsError("no cluster is set: set ELASTICSEARCH_HOSTS (or ELASTICSEARCH_CLOUD_ID)")
+    async with client_of(connection_of(settings)) as client:
+        yield client
+
+
+@asynccontextmanager
+async def client_of(connection: Connection) -> AsyncIterator[Elastic]:
+    """A client, closed at the end; it connects when it is first used."""
+    client = open_client(connection)
+    try:
+        yield client
+    finally:
+        await client.close()
+
+
+def elasticsearch_search(settings: Settings, client: Elastic) -> ClusterSearch:
+    """The search in the cluster: through its EQL API, or by fetching candidates where it has none."""
+    return ClusterSearch(
+        client,
+        concurrency=settings.concurrency,
+        timeout=settings.search_timeout.total_seconds(),
+        runtime_mappings=read_runtime_fields(settings.runtime_fields),
+    )
+
+
+def read_runtime_fields(path: Path | None) -> Mapping[str, Any]:
+    """The runtime fields of a file, as `runtime_mappings` of a search takes them. Raises SettingsError."""
+    if path is None:
+        return {}
+    try:
+        given = orjson.loads(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise SettingsError(f"runtime fields {path}: {error}") from None
+    if not isinstance(given, dict) or not given:
+        raise SettingsError(f'runtime fields {path}: expected a JSON object such as {{"zone": {{"type": "keyword"}}}}')
+    for name, field in given.items():
+        if not isinstance(field, dict) or not isinstance(field.get("type"), str):
+            raise SettingsError(f"runtime fields {path}: the field `{name}` has no `type`")
+    return given
+
+
+def elasticsearch_store(settings: Settings, client: Elastic) -> ElasticsearchStore:
+    """The alerts and the state in the cluster."""
+    return ElasticsearchStore(
+        client,
+        alias=settings.alerts_alias,
+        state=settings.state_index,
+        runs=settings.runs_index,
+        alerts_as=settings.alerts_as,
+    )
+
+
+def elasticsearch_leases(settings: Settings, store: AlertStore, clock: Clock) -> SharedLeases:
+    """The leases that runners with the same state index share the rules by."""
+    assert isinstance(store, ElasticsearchStore)
+    # The name alone may be that of another runner, as in containers that are copies of each other.
+    owner = f"{settings.instance or socket.gethostname()}/{os.getpid()}/{secrets.token_hex(4)}"
+    return SharedLeases(store.board(), owner, duration=settings.lease, elapsed=clock.elapsed)

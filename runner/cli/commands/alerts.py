@@ -1,0 +1,119 @@
+"""`rule-runner alerts`: look at the alerts that were found."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import BinaryIO
+
+import orjson
+
+from runner.cli.console import out, print_json, print_table, say
+from runner.cli.exit_codes import ExitCode
+from runner.cli.options import read_moment
+from runner.cli.pages.alert_table import SHORT_ID, alert_table, summary
+from runner.cli.pages.triage_page import print_triage, triage_as_json
+from runner.cli.wiring import Store, opened_store
+from runner.errors import AccessError, RunnerError
+from runner.settings.settings import Settings
+from runner.store.protocol import AlertFilter, StoredAlert
+from runner.triage.triage import triage
+
+
+def filter_of(
+    rule: str | None,
+    host: str | None,
+    *,
+    since: str | None,
+    until: str | None,
+    building_blocks: bool,
+    limit: int | None,
+) -> AlertFilter:
+    """The filter that the options ask for. Raises SettingsError for a time that is none."""
+    return AlertFilter(rule, read_moment(since), read_moment(until), host, building_blocks, limit)
+
+
+def list_alerts(settings: Settings, wanted: AlertFilter) -> ExitCode:
+    """Print the wanted alerts, newest detection first."""
+    one_more = replace(wanted, limit=wanted.limit + 1) if wanted.limit is not None else wanted
+    found = asyncio.run(_find(settings, one_more))
+    has_more = wanted.limit is not None and len(found) > wanted.limit
+    found = found[: wanted.limit]
+    if settings.output == "json":
+        print_json({"alerts": [summary(alert) for alert in found], "has_more": has_more})
+    elif found:
+        print_table(alert_table(found))
+        if has_more:
+            say(f"only the newest {wanted.limit} are shown; --limit shows more")
+    else:
+        out().print("No alerts.")
+    return ExitCode.FINE
+
+
+def show(settings: Settings, id_: str) -> ExitCode:
+    """Print one alert for triage."""
+    head, blocks = asyncio.run(_one(settings, id_))
+    view = triage(head, blocks)
+    if settings.output == "json":
+        documents = [block.document for block in blocks]
+        print_json({"alert": head.document, "building_blocks": documents, "triage": triage_as_json(view)})
+    else:
+        print_triage(view, out())
+    return ExitCode.FINE
+
+
+def export(settings: Settings, wanted: AlertFilter, to: Path | None) -> ExitCode:
+    """Write the wanted alerts as NDJSON."""
+    if to is None:
+        count = asyncio.run(_export(settings, wanted, sys.stdout.buffer))
+    else:
+        try:
+            with to.open("wb") as file:
+                count = asyncio.run(_export(settings, wanted, file))
+        except OSError as error:
+            raise AccessError(f"{to}: cannot be written: {error.strerror or error}") from None
+    say(f"{count:,} document{'s' * (count != 1)}")
+    return ExitCode.FINE
+
+
+async def _find(settings: Settings, wanted: AlertFilter) -> list[StoredAlert]:
+    async with opened_store(settings) as store:
+        return [alert async for alert in store.find(wanted)]
+
+
+async def _export(settings: Settings, wanted: AlertFilter, file: BinaryIO) -> int:
+    count = 0
+    async with opened_store(settings) as store:
+        async for alert in store.find(wanted):
+            file.write(orjson.dumps(alert.document) + b"\n")
+            count += 1
+    file.flush()
+    return count
+
+
+async def _one(settings: Settings, id_: str) -> tuple[StoredAlert, Sequence[StoredAlert]]:
+    """The alert and, for a sequence, its building blocks; a building block leads to its sequence."""
+    async with opened_store(settings) as store:
+        found = await _only(store, id_)
+        group = found.document.get("kibana.alert.group.id")
+        if group is None:
+            return found, ()
+        if found.document.get("kibana.alert.group.index") is not None:
+            shells = await store.get(str(group))
+            found = shells[0] if shells else found
+        return found, await store.group(str(group))
+
+
+async def _only(store: Store, id_: str) -> StoredAlert:
+    if not id_:
+        raise RunnerError("an empty id names no alert; `rule-runner alerts list` shows what there is")
+    found = await store.get(id_)
+    if not found:
+        raise RunnerError(f"no alert has an id that begins with {id_!r}; `rule-runner alerts list` shows what there is")
+    if len(found) > 1:
+        shown = ", ".join(alert.id[: max(SHORT_ID, len(id_) + 4)] for alert in found[:5])
+        raise RunnerError(f"{id_!r} is the beginning of {len(found)} ids ({shown}, ...): give more of it")
+    return found[0]

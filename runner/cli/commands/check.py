@@ -1,0 +1,54 @@
+"""`rule-runner check`: load and compile rules, and show everything that is wrong with them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+
+from runner.cli.console import counted, out, print_json, show_problem
+from runner.cli.exit_codes import ExitCode
+from runner.cli.locations import require_rule_paths
+from runner.errors import Problem
+from runner.rules.load import LoadedRules, load_rules
+from runner.search.files.file_search import FileSearch
+from runner.settings.settings import Settings
+
+
+def check(settings: Settings) -> ExitCode:
+    """Print every problem of the rules; FINDINGS if one of them is an error."""
+    require_rule_paths(settings)
+    loaded = load_rules(settings.rules)
+    problems = [*loaded.problems, *asyncio.run(FileSearch(()).prepare(loaded.rules))]
+    problems.sort(key=lambda problem: (str(problem.file), problem.line, problem.column))
+    if settings.output == "json":
+        rules = len(loaded.rules) + len(loaded.unsupported)
+        print_json({"files": loaded.files, "rules": rules, "problems": [_as_json(problem) for problem in problems]})
+    else:
+        _print(loaded, problems)
+    return ExitCode.FINDINGS if any(problem.severity == "error" for problem in problems) else ExitCode.FINE
+
+
+def _as_json(problem: Problem) -> dict[str, object]:
+    return {
+        "file": str(problem.file),
+        "line": problem.line,
+        "column": problem.column,
+        "rule_id": problem.rule_id,
+        "severity": problem.severity,
+        "message": problem.message,
+    }
+
+
+def _print(loaded: LoadedRules, problems: list[Problem]) -> None:
+    console = out()
+    for problem in problems:
+        show_problem(problem, console)
+    counts = Counter(problem.severity for problem in problems)
+    parts = (counted(counts["error"], "error"), counted(counts["warning"], "warning"))
+    console.print(f"{counted(loaded.files, 'file')}, {counted(len(loaded.rules), 'EQL rule')}: {', '.join(parts)}")
+    if loaded.unsupported:
+        kinds = Counter(rule.type for rule in loaded.unsupported)
+        listed = ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()))
+        console.print(
+            f"{counted(len(loaded.unsupported), 'rule')} of other types, which are not supported yet: {listed}"
+        )

@@ -1,0 +1,166 @@
+"""`rule-runner doctor`: look at everything, change nothing, and say what to do."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.text import Text
+
+from runner.cli.cluster_wiring import kibana_connection, opened_client, read_runtime_fields
+from runner.cli.console import counted, out, print_json, printable, progress_bar
+from runner.cli.exit_codes import ExitCode
+from runner.cli.locations import NO_SOURCE, has_cluster, require_rule_paths
+from runner.clock import SystemClock
+from runner.cluster.elasticsearch import Retry
+from runner.cluster.kibana import Kibana
+from runner.doctor.checks import Check, Outcome, RuleName
+from runner.doctor.doctor import Examination, examine_cluster, look_at_rules
+from runner.doctor.files import look_at_files
+from runner.doctor.hosts import look_at_kibana
+from runner.errors import SettingsError
+from runner.rules.load import LoadedRules, load_rules
+from runner.rules.rule import Rule
+from runner.search.files.file_search import FileSearch
+from runner.settings.settings import Settings
+from runner.setup.index_objects import StoreNames
+
+_STYLES: dict[Outcome, str] = {"problem": "bold red", "warning": "yellow", "ok": "green"}
+_NAMED = 4
+"""How many rules are named before the rest is only counted."""
+_SHOWN = 4
+"""How many checks of one kind that found nothing wrong are shown."""
+
+
+def doctor(settings: Settings) -> ExitCode:
+    """Print what works and what does not; FINDINGS if there is a problem, UNREACHABLE if no host answers."""
+    if not settings.events and not has_cluster(settings):
+        raise SettingsError(NO_SOURCE)
+    require_rule_paths(settings)
+    loaded = _loaded(settings)
+    broken = {problem.rule_id for problem in loaded.errors}
+    rules = [rule for rule in loaded.rules if rule.enabled and rule.rule_id not in broken]
+    checks = look_at_rules(loaded)
+    reachable = True
+    if has_cluster(settings):
+        found = asyncio.run(_examined(settings, [] if settings.events else rules))
+        checks += found.checks
+        reachable = found.is_reachable
+    if settings.events:
+        checks += _files(settings, rules)
+    if settings.output == "json":
+        print_json(_as_json(checks, rules))
+    else:
+        _print(checks, rules)
+    if not reachable:
+        return ExitCode.UNREACHABLE
+    return ExitCode.FINDINGS if any(check.outcome == "problem" for check in checks) else ExitCode.FINE
+
+
+def _loaded(settings: Settings) -> LoadedRules:
+    """The rules, with every problem of their queries as well."""
+    loaded = load_rules(settings.rules)
+    search = FileSearch(settings.events)
+    problems = asyncio.run(search.prepare([rule for rule in loaded.rules if rule.enabled]))
+    return dataclasses.replace(loaded, problems=(*loaded.problems, *problems))
+
+
+async def _examined(settings: Settings, rules: Sequence[Rule]) -> Examination:
+    """Every check of the cluster, and of Kibana where one is set."""
+    clock = SystemClock()
+    names = StoreNames(settings.alerts_alias, settings.runs_index, settings.state_index, settings.alerts_as)
+    mappings = read_runtime_fields(settings.runtime_fields)
+    async with opened_client(settings) as client:
+        found = await examine_cluster(client, rules, names, now=clock.now, runtime_mappings=mappings)
+    if settings.kibana_api is None:
+        return found
+    kibana = Kibana(kibana_connection(settings, settings.kibana_api), space=settings.space, retry=Retry(attempts=1))
+    try:
+        checks = await look_at_kibana(kibana, settings.kibana_api)
+    finally:
+        await kibana.close()
+    return dataclasses.replace(found, checks=(*found.checks, *checks))
+
+
+def _files(settings: Settings, rules: Sequence[Rule]) -> list[Check]:
+    size = FileSearch(settings.events).bytes_to_read
+    with progress_bar("reading events", size) as advance:
+        return look_at_files(settings.events, rules, now=SystemClock().now, progress=advance)
+
+
+def _as_json(checks: Sequence[Check], rules: Sequence[Rule]) -> dict[str, Any]:
+    counts = Counter(check.outcome for check in checks)
+    return {
+        "outcome": _worst(counts),
+        "problems": counts["problem"],
+        "warnings": counts["warning"],
+        "rules": len(rules),
+        "rules_without_problems": len(rules) - len(_hindered(checks, rules)),
+        "checks": [dataclasses.asdict(check) for check in checks],
+    }
+
+
+def _worst(counts: Mapping[Outcome, int]) -> Outcome:
+    return next((outcome for outcome in _STYLES if counts[outcome]), "ok")
+
+
+def _hindered(checks: Sequence[Check], rules: Sequence[Rule]) -> set[str]:
+    """The rules that a problem of their own keeps from finding anything, or something."""
+    named = {rule.rule_id for check in checks if check.outcome == "problem" for rule in check.rules}
+    return named.intersection(rule.rule_id for rule in rules)
+
+
+def _print(checks: Sequence[Check], rules: Sequence[Rule]) -> None:
+    console = out()
+    counts = Counter(check.outcome for check in checks)
+    summary = f"{counted(counts['problem'], 'problem')}, {counted(counts['warning'], 'warning')}, {counts['ok']} fine"
+    console.print(Text(f"{counted(len(checks), 'check')}: {summary}", style=_STYLES[_worst(counts)]))
+    if hindered := _hindered(checks, rules):
+        console.print(f"{counted(len(rules), 'rule')} turned on, {len(hindered):,} of them with a problem of their own")
+    for alike in _alike(checks):
+        _print_finding(alike, console)
+    _print_fine([check for check in checks if check.outcome == "ok"], console)
+
+
+def _alike(checks: Sequence[Check]) -> list[list[Check]]:
+    """What is wrong, problems first; what differs in the subject alone is one entry."""
+    groups: dict[Check, list[Check]] = {}
+    for check in sorted(checks, key=lambda check: check.outcome):
+        if check.outcome != "ok":
+            groups.setdefault(dataclasses.replace(check, subject=""), []).append(check)
+    return list(groups.values())
+
+
+def _print_finding(alike: Sequence[Check], console: Console) -> None:
+    check, subject = alike[0], ", ".join(printable(check.subject) for check in alike)
+    head = Text.assemble((check.outcome, _STYLES[check.outcome]), f" {check.name} ", (subject, "bold"))
+    console.print(Text("\n") + head, soft_wrap=True)
+    console.print(Text(f"  {printable(check.found)}"), soft_wrap=True)
+    if check.rules:
+        console.print(Text(f"  {counted(len(check.rules), 'rule')}: {_named(check.rules)}"), soft_wrap=True)
+    if check.remedy:
+        console.print(Text(f"  -> {check.remedy}", style="dim"), soft_wrap=True)
+
+
+def _named(rules: Sequence[RuleName]) -> str:
+    """The first few names, and how many more there are."""
+    more = len(rules) - _NAMED
+    names = ", ".join(printable(rule.name) for rule in rules[:_NAMED])
+    return f"{names} and {more} more" if more > 0 else names
+
+
+def _print_fine(checks: Sequence[Check], console: Console) -> None:
+    kinds: dict[str, list[Check]] = {}
+    for check in checks:
+        kinds.setdefault(check.name, []).append(check)
+    console.print()
+    for name, found in kinds.items():
+        for check in found[:_SHOWN]:
+            line = Text.assemble(("ok", "green"), f" {name} {printable(check.subject)}: {printable(check.found)}")
+            console.print(line, soft_wrap=True)
+        if len(found) > _SHOWN:
+            console.print(Text(f"   {name}: {len(found) - _SHOWN} more are fine (all with --output json)", style="dim"))

@@ -1,0 +1,203 @@
+"""`rule-runner search --explain`: how a query was read, how far the events got, why given events match or do not."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from runner import eql
+from runner.cli.commands.search import compiled, query_text, read_mapping
+from runner.cli.console import out, print_json, progress_bar, warn
+from runner.cli.event_references import EventLine, find_events, places_of
+from runner.cli.exit_codes import ExitCode
+from runner.cli.pages.explain_page import ExplainedEvent, Explanation, page
+from runner.engine.plan import Plan
+from runner.eql.explain.event_chain import Chain, Given, link, prefixes
+from runner.eql.explain.event_verdict import Judge
+from runner.eql.explain.funnel import Funnel
+from runner.eql.explain.partial_trace import Trace, trace
+from runner.eql.explain.query_reading import explain, origin_in, unmapped_names
+from runner.errors import SettingsError
+from runner.events.columns.batch import Columns
+from runner.events.fields.schema import Schema, shipped_schema
+from runner.events.files.event_files import EventFiles
+from runner.search.files.file_search import date_field
+from runner.settings.settings import Settings
+
+_NO_FILES = (
+    "--explain works on files, with the local engine: name files or folders with --events; "
+    "a cluster does not say why an event does not match"
+)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Searched:
+    """One pass over the files: what was found, and how far each event got."""
+
+    program: eql.Program
+    unmapped: tuple[str, ...]
+    known: Schema
+    funnel: Funnel
+    all_matches: int
+    returned: tuple[tuple[int | None, ...], ...]
+    error: str
+    now_ns: int
+
+
+def explain_search(
+    settings: Settings,
+    query: str,
+    *,
+    wanted: Mapping[str, Any],
+    mapping: Path | None,
+    references: Sequence[str],
+    form: str,
+) -> ExitCode:
+    """Print how a query was read and what came of it over the files, or why the referenced events match or do not.
+
+    `wanted` are the options of the API by name, `references` as `find_events` takes them, `form` is text or json.
+    Raises SettingsError, EventsError and EqlError.
+    """
+    if form not in ("text", "json"):
+        raise SettingsError(f"--explain-format {form}: expected text or json")
+    if not settings.events:
+        raise SettingsError(_NO_FILES)
+    chosen = eql.SearchOptions(**wanted).validated()
+    text, mapped = query_text(query), read_mapping(mapping)
+    with _files_on_disk(settings.events) as (paths, names):
+        known = mapped if mapped is not None else shipped_schema()
+        with EventFiles(paths) as files:
+            searched = _search(files, text, chosen, known)
+            listed = files.paths
+        lines = find_events(listed, references) if references else []
+        explanation = _explanation(searched, lines, chosen, has_mapping=mapped is not None)
+        explanation = _with_places(explanation, listed, names)
+    if form == "json":
+        print_json(dataclasses.asdict(explanation) | {"places": {str(n): at for n, at in explanation.places.items()}})
+    else:
+        console = out()
+        for line in page(explanation):
+            console.print(line, soft_wrap=True)
+    return ExitCode.FINE
+
+
+@contextmanager
+def _files_on_disk(paths: Sequence[str | Path]) -> Iterator[tuple[list[str], dict[str, str]]]:
+    """The paths with standard input as a file, because it is read more than once; and what such a file is called."""
+    if "-" not in map(str, paths):
+        yield [str(path) for path in paths], {}
+        return
+    with tempfile.NamedTemporaryFile(prefix="rule-runner-", suffix=".ndjson") as copy:
+        shutil.copyfileobj(sys.stdin.buffer, copy)
+        copy.flush()
+        yield [copy.name if str(path) == "-" else str(path) for path in paths], {copy.name: "standard input"}
+
+
+def _search(files: EventFiles, query: str, chosen: eql.SearchOptions, known: Schema) -> _Searched:
+    now_ns = time.time_ns()
+    with progress_bar("reading events", files.size) as advance:
+        program, schema = compiled(files, query, chosen, known, advance)
+        plan = program.plan
+        limited = chosen.ask(program, now_ns=now_ns)
+        matcher = eql.Matcher([limited, dataclasses.replace(limited, limits=())])
+        funnel = Funnel(plan, now_ns=now_ns)
+        columns = Columns([*matcher.fields(), date_field(Schema(), "@timestamp")])
+        for batch in files.batches(columns, time_field=plan.timestamp.name, progress=advance):
+            matcher.feed(batch)
+            funnel.feed(batch)
+    found, everything = matcher.found()
+    for text in files.report().warnings():
+        warn(text)
+    return _Searched(
+        program=program,
+        unmapped=unmapped_names(query, schema),
+        known=known,
+        funnel=funnel,
+        all_matches=len(everything.matches),
+        returned=tuple(match.events for match in found.matches),
+        error=found.error or "",
+        now_ns=now_ns,
+    )
+
+
+def _explanation(
+    searched: _Searched, lines: Sequence[EventLine], chosen: eql.SearchOptions, *, has_mapping: bool
+) -> Explanation:
+    program, funnel = searched.program, searched.funnel
+    plan = program.plan
+    judge = Judge(plan, now_ns=searched.now_ns)
+    given = [Given(line.number, judge.judge(line.source())) for line in lines]
+    positive = [place for place, stage in enumerate(plan.stages) if not stage.missing]
+    as_chain = len(given) > 1
+    if as_chain:
+        _check_chain(plan, len(given), len(positive))
+    traced: Trace | None = None
+    if plan.kind == "sequence" and not searched.error:
+        watch = prefixes([one.number for one in given]) if as_chain else ()
+        traced = trace(plan, funnel.groups(), watch=watch)
+    limits = chosen.ask(program, now_ns=searched.now_ns).limits
+    events = tuple(
+        ExplainedEvent(one.number, line.event_id, one.verdict, positive[place] if as_chain else None)
+        for place, (one, line) in enumerate(zip(given, lines, strict=True))
+    )
+    return Explanation(
+        reading=explain(
+            program,
+            origin_in(searched.known, "the mapping" if has_mapping else "shipped table"),
+            unmapped=searched.unmapped,
+            limits=limits,
+        ),
+        stages=funnel.stages(),
+        steps=traced.steps if traced is not None else (),
+        keys=funnel.key_steps() if plan.kind == "sample" else (),
+        complete=searched.all_matches,
+        refused=traced.refused if traced is not None else (),
+        returned=len(searched.returned),
+        error=searched.error,
+        events=events,
+        chain=_chain(searched, given, traced) if as_chain else None,
+        maxspan_ns=plan.maxspan,
+        places={},
+    )
+
+
+def _check_chain(plan: Plan, count: int, most: int) -> None:
+    if plan.kind == "event":
+        raise SettingsError(
+            "several --event name the events of a sequence in stage order: an event query has no stages"
+        )
+    if count > most:
+        raise SettingsError(f"--event was given {count} times, but the {plan.kind} has {most} stages with an event")
+
+
+def _chain(searched: _Searched, given: Sequence[Given], traced: Trace | None) -> Chain:
+    groups = searched.funnel.groups() if searched.program.plan.kind == "sequence" else []
+    return link(searched.program.plan, given, groups, traced, returned=searched.returned)
+
+
+def _with_places(explanation: Explanation, paths: Sequence[str], names: dict[str, str]) -> Explanation:
+    """The explanation with `file:line` for every event that it names."""
+    numbers = {event.number for event in explanation.events}
+    chain = explanation.chain
+    if chain is not None:
+        numbers.update(link.until for link in chain.links if link.until is not None)
+        numbers.update(
+            number for ending in chain.endings for number in (*ending.events, ending.by) if number is not None
+        )
+    for step in explanation.steps:
+        endings = [*step.examples, *([step.nearest] if step.nearest is not None else [])]
+        numbers.update(number for ending in endings for number in (*ending.events, ending.by) if number is not None)
+        if step.near_key is not None:
+            numbers.update((step.near_key.last, step.near_key.next))
+    for ending in explanation.refused[:1]:
+        numbers.update(number for number in (*ending.events, ending.by) if number is not None)
+    found = places_of(paths, numbers)
+    places = {number: f"{names.get(line.path, line.path)}:{line.line}" for number, line in found.items()}
+    return dataclasses.replace(explanation, places=places)

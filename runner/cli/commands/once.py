@@ -1,0 +1,270 @@
+"""`rule-runner once`: the main job, once."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import aclosing
+from dataclasses import replace
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from rich.text import Text
+
+from runner.cli.console import (
+    STATUS_STYLES,
+    counted,
+    may_color,
+    moment,
+    out,
+    print_json,
+    print_table,
+    progress_bar,
+    say,
+    show_problem,
+    table,
+    told_window,
+    warn,
+)
+from runner.cli.console import err as stderr
+from runner.cli.exit_codes import ExitCode
+from runner.cli.locations import require_rule_paths
+from runner.cli.pages.alert_table import SHORT_ID, alert_table
+from runner.cli.signals import on_signals
+from runner.cli.wiring import Opened, alone, opened
+from runner.clock import Clock, FakeClock, SystemClock
+from runner.errors import SettingsError
+from runner.events.files.event_files import EVENT_FILES, Progress
+from runner.rule_run import RuleRun
+from runner.rules.load import LoadedRules
+from runner.rules.rule import Rule
+from runner.schedule.schedule import Schedule
+from runner.search.protocol import SearchRequest
+from runner.service.due_requests import known_states, requests_at, requests_before, requests_due
+from runner.service.execution import Execution
+from runner.service.rules_in_use import ActiveRules, load_active
+from runner.settings.settings import Settings
+from runner.store.protocol import AlertFilter, StoredAlert
+from runner.telemetry.logs import configure_logging
+from runner.windows import from_nanoseconds
+
+_SHOWN_ALERTS = 20
+
+
+class Watch:
+    """Is told what a single run does. This one passes on nothing; another may show it."""
+
+    def reading(self, advance: Progress) -> Progress:
+        """The progress of reading, as it is to be reported."""
+        return advance
+
+    def begin(self, active: ActiveRules, schedule: Schedule) -> None:
+        """The rules are loaded, and the store has answered."""
+
+    def observed(self, execution: Execution) -> Execution:
+        """The execution, as it is to be run."""
+        return execution
+
+    def note(self, run: RuleRun) -> None:
+        """A run is done."""
+
+
+def once(settings: Settings, watch: Watch | None = None) -> ExitCode:
+    """Run every due rule once and print what was done; the `watch` is told of it meanwhile."""
+    configure_logging(settings, stream=sys.stderr, color=may_color())
+    require_rule_paths(settings)
+    return asyncio.run(_once(settings, watch or Watch()))
+
+
+async def _once(settings: Settings, watch: Watch) -> ExitCode:
+    stopping = asyncio.Event()
+    on_signals(stopping.set)
+    total: list[int] = []
+    with progress_bar("reading events", lambda: total[0], shown=bool(settings.events)) as advance:
+        progress = watch.reading(advance)
+        async with opened(settings, progress=progress) as tools, alone(tools, enough=stopping.is_set):
+            if tools.files is not None:
+                total.append(tools.files.bytes_to_read())  # says at once what cannot be read at all
+            clock = await _clock(tools)
+            active = await load_active(settings.rules, tools.search)
+            _require_rules(active, settings)
+            requests = await _requests(tools, active, clock.now())
+            watch.begin(active, replace(tools.schedule, reaches=active.reaches))
+            execution = watch.observed(tools.execution(clock))
+            runs = []
+            async for run in _until(execution.run(requests), stopping, len(requests)):
+                runs.append(run)
+                watch.note(run)
+            alerts = await _created(tools, runs)
+    return _report(settings, tools, active, runs=runs, alerts=alerts, now=clock.now(), asked=len(requests))
+
+
+async def _clock(tools: Opened) -> Clock:
+    """The clock of a single run: the machine's, or one that stands at `--now`."""
+    now = tools.settings.now
+    if isinstance(now, datetime):
+        return FakeClock(now)
+    if now != "latest":
+        return SystemClock()
+    if tools.files is None:
+        raise SettingsError("--now latest needs --events: in a cluster the newest event is of this moment")
+    newest = await tools.files.newest()
+    if newest is None:
+        for text in tools.files.report.warnings():
+            warn(text)
+        raise SettingsError("--now latest: no event with a readable @timestamp was found in the events")
+    return FakeClock(newest)
+
+
+async def _requests(tools: Opened, active: ActiveRules, now: datetime) -> list[SearchRequest]:
+    schedule = replace(tools.schedule, reaches=active.reaches)
+    if tools.files is not None:
+        # Named files are a finite input: their window is searched, whatever the ledger says. A folder without a named
+        # time is where something writes to: there the ledger says what earlier runs have left.
+        current = requests_at(active.rules, now, schedule)
+        if tools.settings.now is not None or not all(Path(path).is_dir() for path in tools.settings.events):
+            return current
+        states = await known_states(tools.store, active, now, schedule=schedule)
+        return [*current, *requests_before(current, states, schedule)]
+    if tools.settings.now is not None:
+        states = await tools.store.read()
+    else:
+        states = await known_states(tools.store, active, now, schedule=schedule)
+    return requests_due(active.rules, states, now, schedule=schedule)
+
+
+async def _until(runs: AsyncGenerator[RuleRun, None], stopping: asyncio.Event, asked: int) -> AsyncIterator[RuleRun]:
+    """The runs, up to the one after which a signal was seen; none if there was one before the first."""
+    done = 0
+    if stopping.is_set():
+        say("stopped by a signal before anything was searched", "yellow")
+        return
+    async with aclosing(runs) as source:
+        async for item in source:
+            yield item
+            done += 1
+            if stopping.is_set() and done < asked:
+                say(
+                    f"stopped by a signal: {done} of {counted(asked, 'window')} searched, the others stay due", "yellow"
+                )
+                return
+
+
+async def _created(tools: Opened, runs: Sequence[RuleRun]) -> list[StoredAlert]:
+    """The alerts that the runs created, earliest first."""
+    executions = {run.execution_id for run in runs if run.created}
+    if not executions:
+        return []
+    # Detection times are stored in whole milliseconds: those of these runs may lie just before the runs' own start.
+    wanted = AlertFilter(since=min(run.started for run in runs) - timedelta(seconds=1))
+    found = [
+        alert
+        async for alert in tools.store.find(wanted)
+        if alert.document.get("kibana.alert.rule.execution.uuid") in executions
+    ]
+    return sorted(found, key=lambda alert: str(alert.document.get("kibana.alert.original_time")))
+
+
+def _require_rules(active: ActiveRules, settings: Settings) -> None:
+    if active.rules or active.problems or active.loaded.unsupported:
+        return
+    places = ", ".join(map(str, settings.rules))
+    if active.loaded.rules:
+        raise SettingsError(f"every rule in {places} is disabled ({counted(len(active.loaded.rules), 'rule')})")
+    raise SettingsError(f"no rules in {places}: name rule files or folders with --rules (or RUNNER_RULES)")
+
+
+def _report(
+    settings: Settings,
+    tools: Opened,
+    active: ActiveRules,
+    *,
+    runs: Sequence[RuleRun],
+    alerts: Sequence[StoredAlert],
+    now: datetime,
+    asked: int,
+) -> ExitCode:
+    show_problems(active)
+    created = sum(run.created for run in runs)
+    if settings.output == "json":
+        print_json({"runs": [run.as_json() for run in runs], "created": created})
+    else:
+        _print_runs(runs, alerts, settings)
+        idle = len(active.rules) - len({run.rule_id for run in runs})
+        if idle and asked < len(active.rules):
+            say(f"{counted(idle, 'rule')} not due yet: the interval has not passed since the last run")
+    if tools.files is not None:
+        _remark_on_input(tools, active.rules, now)
+    failed = any(run.status == "failed" for run in runs)
+    broken = any(problem.severity == "error" for problem in active.problems)
+    return ExitCode.RULE_FAILED if failed or broken else ExitCode.FINE
+
+
+def show_problems(active: ActiveRules) -> None:
+    """What is wrong with the rules, on stderr; rules of other types in one line."""
+    for problem in active.problems:
+        show_problem(problem, stderr())
+    _say_unsupported(active.loaded)
+
+
+def _say_unsupported(loaded: LoadedRules) -> None:
+    if loaded.unsupported:
+        types = sorted({rule.type for rule in loaded.unsupported})
+        count = len(loaded.unsupported)
+        warn(f"{counted(count, 'rule')} of other types ({', '.join(types)}) not run: only EQL rules are supported yet")
+
+
+def _remark_on_input(tools: Opened, rules: Sequence[Rule], now: datetime) -> None:
+    assert tools.files is not None
+    report = tools.files.report
+    if not rules:
+        warn("nothing was searched: there is no rule to run")
+    elif report.files == 0:
+        warn(f"no event files in {', '.join(tools.settings.events)}: {EVENT_FILES}")
+    elif report.events == 0:
+        warn(f"no events in {', '.join(tools.settings.events)}")
+    elif report.newest_ns is not None and rules:
+        newest = from_nanoseconds(report.newest_ns)
+        if newest < min(rule.window_at(now).start for rule in rules):
+            say(
+                f"the newest event is of {moment(newest)} UTC, before the look-back of every rule: nothing could "
+                "match. Use `--now latest` to run as of the newest event, or `rule-runner replay` for all their time.",
+                "yellow",
+            )
+
+
+def _print_runs(runs: Sequence[RuleRun], alerts: Sequence[StoredAlert], settings: Settings) -> None:
+    console = out()
+    counts = ("matches", "created", "known", "over cap", "ms")
+    windows = {run.window for run in runs}
+    if len(windows) == 1:
+        console.print(f"Window {told_window(*windows)} UTC")
+    shown = table("rule", "outcome", *(("window (UTC)",) if len(windows) > 1 else ()), *counts, right=counts)
+    for run in runs:
+        numbers = (run.matches, run.created, run.duplicates, run.capped, run.took_ms)
+        window = (told_window(run.window),) if len(windows) > 1 else ()
+        outcome = Text(run.status, style=STATUS_STYLES[run.status])
+        shown.add_row(Text(run.name), outcome, *window, *map(str, numbers))
+    if runs:
+        print_table(shown)
+    for text in dict.fromkeys(text for run in runs for text in run.messages):
+        names = list({run.rule_id: run.name for run in runs if text in run.messages}.values())
+        subject = names[0] if len(names) == 1 else f"{len(names)} rules"
+        told = text if text.startswith(f'rule "{subject}"') else f"{subject}: {text}"
+        console.print(Text(told, style="yellow"), soft_wrap=True)
+    console.print()
+    if not alerts:
+        console.print("No new alerts.")
+        return
+    console.print(f"{counted(len(alerts), 'new alert')}:")
+    print_table(alert_table(alerts[:_SHOWN_ALERTS]))
+    if len(alerts) > _SHOWN_ALERTS:
+        console.print(f"... and {len(alerts) - _SHOWN_ALERTS} more: rule-runner alerts list{_state_flag(settings)}")
+    follow = f"rule-runner alerts show {alerts[0].id[:SHORT_ID]}{_state_flag(settings)}"
+    console.print(f"\nLook at one: {follow}", soft_wrap=True)
+
+
+def _state_flag(settings: Settings) -> str:
+    """The `--state` that a following command needs to find the same alerts."""
+    return "" if settings.is_default("state") else f" --state {settings.state}"

@@ -1,0 +1,77 @@
+"""What a single run shows of itself at a port while it lasts, if it is asked to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import timedelta
+
+from runner.cli.commands.once import Watch
+from runner.cli.commands.once import once as run_once
+from runner.cli.exit_codes import ExitCode
+from runner.cli.metrics_port import listening
+from runner.clock import SystemClock
+from runner.events.files.event_files import Progress
+from runner.rule_run import RuleRun
+from runner.schedule.schedule import Schedule
+from runner.service.execution import Execution
+from runner.service.rules_in_use import ActiveRules
+from runner.settings.settings import Settings
+from runner.store.protocol import RuleState, state_after
+from runner.telemetry.health import Pulse
+from runner.telemetry.metrics import Metrics, ObservedAlerts, View
+
+_PATIENCE = timedelta(minutes=5)
+"""How long nothing may have been read and no window searched for the run to count as alive, beside a search's time."""
+
+
+class ShownRun(Watch):
+    """Collects what a single run does, for whoever asks at the port meanwhile."""
+
+    def __init__(self) -> None:
+        self.clock = SystemClock()
+        self.pulse = Pulse(self.clock.now())
+        self.metrics = Metrics(lambda: View(self._active, self._states, self._schedule), self.clock.now)
+        self._active = ActiveRules()
+        self._schedule = Schedule()
+        self._states: Mapping[str, RuleState] = {}
+
+    def reading(self, advance: Progress) -> Progress:
+        """The same progress, each step of which is a sign of life."""
+
+        def advanced(count: int) -> None:
+            self.pulse.beat(self.clock.now())
+            advance(count)
+
+        return advanced
+
+    def begin(self, active: ActiveRules, schedule: Schedule) -> None:
+        """The rules are loaded, and the store has answered."""
+        self._active, self._schedule = active, schedule
+        self.metrics.note_rules(active)
+        self.pulse.note_rules(active)
+        self.pulse.note_tick(self.clock.now(), None)
+
+    def observed(self, execution: Execution) -> Execution:
+        """The same execution, whose new alerts are counted."""
+        return replace(execution, alerts=ObservedAlerts(execution.alerts, self.metrics))
+
+    def note(self, run: RuleRun) -> None:
+        """A run is done."""
+        self.metrics.note_run(run)
+        self.pulse.note_run(run)
+        self.pulse.beat(self.clock.now())
+        fingerprints = {rule.rule_id: rule.fingerprint for rule in self._active.rules}
+        state = state_after(self._states.get(run.rule_id), run, fingerprints.get(run.rule_id, ""))
+        self._states = {**self._states, run.rule_id: state}
+
+
+def once(settings: Settings) -> ExitCode:
+    """As `once`, with metrics and health served meanwhile.
+
+    Raises SettingsError if nothing can listen at the address.
+    """
+    shown = ShownRun()
+    patience = settings.search_timeout + _PATIENCE
+    with listening(settings, shown.metrics, shown.pulse, patience=patience, now=shown.clock.now):
+        return run_once(settings, shown)

@@ -1,0 +1,191 @@
+"""`rule-runner replay`: the live code path over a past span, window by window."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+
+from runner.cli.commands.once import show_problems
+from runner.cli.console import may_color, say, warn
+from runner.cli.exit_codes import ExitCode
+from runner.cli.locations import has_cluster, require_rule_paths
+from runner.cli.pages.replay_progress import ReplayBar, replay_bar
+from runner.cli.pages.replay_report import Outcome, print_outcome
+from runner.cli.signals import on_signals
+from runner.cli.wiring import Opened, opened
+from runner.clock import SystemClock
+from runner.errors import SettingsError, StoreError
+from runner.events.files.event_files import ReadReport
+from runner.messages.suggestions import did_you_mean
+from runner.rules.rule import Rule
+from runner.search.protocol import SearchRequest
+from runner.service.execution import Execution
+from runner.service.replay import KnownTime, Rehearsal, replay, replay_requests, requests_left
+from runner.service.replay_journal import Done, Journal, identity_of
+from runner.service.rules_in_use import ActiveRules, load_active
+from runner.settings.settings import Settings
+from runner.telemetry.logs import configure_logging
+from runner.windows import Window, from_nanoseconds, iso
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What a replay was asked for. Without `start` and `end` it is all of the time that the files cover."""
+
+    start: datetime | None = None
+    end: datetime | None = None
+    rule_ids: tuple[str, ...] = ()
+    dry_run: bool = False
+    anew: bool = False
+    """Begin at the beginning, also if an interrupted one could go on."""
+
+
+def replay_span(settings: Settings, wanted: Wanted) -> ExitCode:
+    """Search every window of a past span and print what was found."""
+    configure_logging(settings, stream=sys.stderr, color=may_color())
+    require_rule_paths(settings)
+    return asyncio.run(_replay(settings, wanted))
+
+
+async def _replay(settings: Settings, wanted: Wanted) -> ExitCode:
+    stopping = asyncio.Event()
+    on_signals(stopping.set)
+    with replay_bar() as bar:
+        async with opened(settings, dry_run=wanted.dry_run, progress=bar.advance) as tools:
+            if tools.files is not None:
+                bar.expect_bytes(tools.files.bytes_to_read())
+            active = await load_active(settings.rules, tools.search)
+            rules = _chosen(active, wanted.rule_ids)
+            span = await _span(tools, wanted)
+            schedule = replace(tools.schedule, reaches=active.reaches)
+            requests = replay_requests(schedule, rules, span)
+            journal = None if wanted.dry_run or "-" in settings.events else Journal(_journal_path(settings))
+            done = _begun(journal, _identity(settings, rules, span), requests, anew=wanted.anew)
+            outcome = Outcome(span, tuple(rules), dry_run=wanted.dry_run, windows=len(requests))
+            for run in done.runs:
+                outcome.tally(run.rule_id).add(run)
+            left = requests_left(requests, done)
+            bar.expect_windows(len(requests), done=len(requests) - len(left))
+            try:
+                await _run(await _execution(tools, wanted), left, outcome, journal=journal, bar=bar, stopping=stopping)
+            finally:
+                if journal is not None:
+                    journal.close(finished=outcome.left == 0 and not outcome.failed)
+            report = tools.files.report if tools.files is not None else ReadReport()
+    show_problems(active)
+    for text in report.warnings():
+        warn(text)
+    print_outcome(outcome, settings.output)
+    _say_how_to_go_on(outcome, journal)
+    broken = any(problem.severity == "error" for problem in active.problems)
+    return ExitCode.RULE_FAILED if broken or outcome.failed else ExitCode.FINE
+
+
+async def _execution(tools: Opened, wanted: Wanted) -> Execution:
+    """The execution of live runs, marked as manual; for a dry run one that writes nothing."""
+    execution = tools.execution(SystemClock())
+    execution = replace(execution, context=replace(execution.context, manual=True))
+    if wanted.dry_run:
+        rehearsal = Rehearsal()
+        return replace(execution, alerts=rehearsal, ledger=rehearsal)
+    return replace(execution, ledger=KnownTime(execution.ledger, await tools.store.read()))
+
+
+async def _run(
+    execution: Execution,
+    requests: Sequence[SearchRequest],
+    outcome: Outcome,
+    *,
+    journal: Journal | None,
+    bar: ReplayBar,
+    stopping: asyncio.Event,
+) -> None:
+    """Run the requests until they are done or a signal has come."""
+    outcome.left = len(requests)
+    waiting = {(request.rule.rule_id, request.window.end) for request in requests}
+    if not requests:
+        return
+    async with aclosing(replay(execution, requests)) as runs:
+        async for run in runs:
+            outcome.tally(run.rule_id).add(run)
+            if journal is not None:
+                journal.note(run)
+            waiting.discard((run.rule_id, run.window.end))
+            outcome.left = len(waiting)
+            bar.reached(run.window.end, left=len(waiting))
+            if stopping.is_set():
+                outcome.stopped = True
+                return
+    outcome.left = 0
+
+
+def _chosen(active: ActiveRules, rule_ids: Sequence[str]) -> list[Rule]:
+    """The rules in use, or those of them that were named; raises SettingsError for one that is not among them."""
+    by_id = {rule.rule_id: rule for rule in active.rules}
+    for id_ in rule_ids:
+        if id_ not in by_id:
+            raise SettingsError(f"--rule {id_}: no rule in use has this id{did_you_mean(id_, by_id)}")
+    return [by_id[id_] for id_ in dict.fromkeys(rule_ids)] if rule_ids else list(active.rules)
+
+
+async def _span(tools: Opened, wanted: Wanted) -> Window:
+    start, end = wanted.start, wanted.end
+    if start is None or end is None:
+        if tools.files is None:
+            raise SettingsError("replay of a cluster needs --from and --to")
+        newest = await tools.files.newest()
+        oldest = tools.files.report.oldest_ns
+        if newest is None or oldest is None:
+            raise SettingsError("no event with a readable @timestamp was found in the events: name --from and --to")
+        start, end = start or from_nanoseconds(oldest), end or newest
+    if start >= end:
+        raise SettingsError(f"--from {iso(start)} is not before --to {iso(end)}: nothing lies between them")
+    return Window(start, end)
+
+
+def _journal_path(settings: Settings) -> Path:
+    return settings.state.with_name(settings.state.name + ".replay")
+
+
+def _identity(settings: Settings, rules: Sequence[Rule], span: Window) -> str:
+    """All that decides what a replay finds: where the events are, of files their state, the rules, the span."""
+    places: list[object] = [*settings.elasticsearch_hosts, settings.elasticsearch_cloud_id, settings.alerts_alias]
+    for name in settings.events:
+        path = Path(name)
+        for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
+            status = file.stat()
+            places += [file.absolute(), status.st_size, status.st_mtime_ns]
+    searched = [f"{rule.rule_id} {rule.fingerprint} {rule.max_signals}" for rule in rules]
+    return identity_of([*places, has_cluster(settings), settings.on_cap, settings.space, span, *searched])
+
+
+def _begun(journal: Journal | None, identity: str, requests: Sequence[SearchRequest], *, anew: bool) -> Done:
+    """What an earlier start of the same replay has done. Without a journal it cannot be gone on with, no more."""
+    if journal is None:
+        return Done()
+    try:
+        done = journal.begin(identity, anew=anew)
+    except StoreError as error:
+        warn(f"{error}; if it is interrupted, this replay will begin anew")
+        return Done()
+    known = {(request.rule.rule_id, request.window.end) for request in requests}
+    if count := len(known & done.windows):
+        say(f"going on: {count:,} of {len(requests):,} windows were searched before (--restart begins anew)")
+    return done
+
+
+def _say_how_to_go_on(outcome: Outcome, journal: Journal | None) -> None:
+    if not outcome.stopped and not outcome.failed:
+        return
+    span = f"--from {iso(outcome.span.start)} --to {iso(outcome.span.end)}"
+    if outcome.stopped:
+        searched = f"stopped by a signal: {outcome.left:,} of {outcome.windows:,} windows are not searched"
+        again = "run it again" if outcome.dry_run or journal is None else f"run it again with {span} to go on"
+        say(f"{searched}; {again}", "yellow")
+    elif journal is not None:
+        say(f"windows failed; run it again with {span} to search those alone", "yellow")

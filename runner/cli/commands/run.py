@@ -1,0 +1,155 @@
+"""`rule-runner run`: the main job as a service."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sys
+from dataclasses import dataclass, replace
+
+import structlog
+
+from runner.cli.console import counted, may_color
+from runner.cli.exit_codes import ExitCode
+from runner.cli.locations import heartbeat_path, require_rule_paths
+from runner.cli.metrics_port import listening
+from runner.cli.signals import on_signals
+from runner.cli.wiring import PATIENCE_S, opened
+from runner.clock import SystemClock
+from runner.errors import RunnerError, SettingsError
+from runner.garbage_collection import Heap
+from runner.rule_run import RuleRun
+from runner.service.rules_in_use import ActiveRules
+from runner.service.service import Service
+from runner.settings.settings import Settings
+from runner.store.file_lock import FileLock
+from runner.telemetry.health import Pulse
+from runner.telemetry.heartbeat import HeartbeatFile
+from runner.telemetry.logs import configure_logging, log_run
+from runner.telemetry.metrics import Metrics, ObservedAlerts, View
+from runner.windows import from_nanoseconds
+
+_PATIENCE_TICKS = 3
+_LOG = structlog.get_logger("runner.service")
+
+
+def run(settings: Settings) -> ExitCode:
+    """Run every rule on its schedule until the process is told to stop."""
+    configure_logging(settings, stream=sys.stderr, color=may_color())
+    # It warns of every tick that is skipped because one before it takes longer; nothing is lost by that.
+    logging.getLogger("apscheduler").setLevel(logging.ERROR)
+    if settings.now is not None:
+        raise SettingsError("RUNNER_NOW is for `once`: a service runs by the clock")
+    if "-" in settings.events:
+        raise SettingsError("--events -: a service reads files and folders; standard input can be read by `once`")
+    require_rule_paths(settings)
+    return asyncio.run(_run(settings))
+
+
+async def _run(settings: Settings) -> ExitCode:
+    clock = SystemClock()
+    patience = _PATIENCE_TICKS * settings.tick + settings.search_timeout
+    heart = HeartbeatFile(heartbeat_path(settings), patience, on_failure=_LOG.warning)
+    pulse = Pulse(clock.now())
+
+    def beat() -> None:
+        heart.beat(clock.now())
+        pulse.beat(clock.now())
+
+    async with opened(settings, live=True, progress=lambda count: beat()) as tools:
+        if tools.files is not None:
+            tools.files.bytes_to_read()  # a wrong path ends the service at its start, not every rule at every run
+        leases = tools.leases(clock)
+        if isinstance(leases, FileLock):
+            await leases.wait_for("once", seconds=PATIENCE_S, enough=lambda: False)
+
+        def view() -> View:
+            newest = tools.files.report.newest_ns if tools.files is not None else None
+            event = None if newest is None else from_nanoseconds(newest)
+            return View(service.active, service.states, service.schedule, service.held, event)
+
+        metrics = Metrics(view, clock.now)
+        watch = _Watch(clock, heart, pulse, metrics, Heap())
+        execution = tools.execution(clock)
+        service = Service(
+            settings.rules,
+            replace(execution, alerts=ObservedAlerts(execution.alerts, metrics)),
+            clock=clock,
+            schedule=tools.schedule,
+            on_run=watch.on_run,
+            on_rules=watch.on_rules,
+            on_trouble=_log_trouble,
+            on_tick=watch.on_tick,
+            on_held=_log_held if tools.is_shared else lambda held, rules: None,
+            on_remark=_LOG.warning,
+            leases=leases,
+            tick=settings.tick,
+            renewal=settings.lease / 3 if tools.is_shared else None,
+            at_once=settings.concurrency,
+        )
+        on_signals(service.stop)
+        source = ", ".join(settings.events) or ", ".join(settings.elasticsearch_hosts) or "Elastic Cloud"
+        _LOG.info(f"rule-runner starts: events from {source}")
+        with listening(settings, metrics, pulse, patience=patience, now=clock.now):
+            heart.beat(clock.now(), "")
+            try:
+                await service.run()
+            finally:
+                heart.end()
+        _LOG.info("rule-runner stopped: the window in hand is finished")
+    return ExitCode.FINE
+
+
+@dataclass(frozen=True, slots=True)
+class _Watch:
+    """Passes on what the service does, to everything that shows it."""
+
+    clock: SystemClock
+    heart: HeartbeatFile
+    pulse: Pulse
+    metrics: Metrics
+    heap: Heap
+
+    def on_run(self, done: RuleRun) -> None:
+        log_run(done)
+        self.metrics.note_run(done)
+        self.pulse.note_run(done)
+        self.heart.beat(self.clock.now())
+        self.pulse.beat(self.clock.now())
+
+    def on_rules(self, active: ActiveRules) -> None:
+        _log_rules(active)
+        self.metrics.note_rules(active)
+        self.pulse.note_rules(active)
+        self.heap.note_rules()
+
+    def on_tick(self, trouble: Exception | None) -> None:
+        now = self.clock.now()
+        self.heart.beat(now, "" if trouble is None else str(trouble) or type(trouble).__name__)
+        self.metrics.note_tick(trouble)
+        self.pulse.note_tick(now, trouble)
+        self.heap.note_tick()
+
+
+def _log_held(held: int, rules: int) -> None:
+    """Log how many of the rules this runner leads."""
+    _LOG.info(f"this runner leads {held} of {counted(rules, 'rule')}")
+
+
+def _log_trouble(error: Exception) -> None:
+    """Log why a tick came to nothing; with the traceback if nobody raised the error on purpose."""
+    unexpected = None if isinstance(error, RunnerError) else error
+    _LOG.error(f"the search stopped: {error}; what was not searched stays due", exc_info=unexpected)
+
+
+def _log_rules(active: ActiveRules) -> None:
+    """Log every problem of the rules, and how many are in use."""
+    for problem in active.problems:
+        log = _LOG.error if problem.severity == "error" else _LOG.warning
+        place = f"{problem.file}:{problem.line}:{problem.column}" if problem.line else str(problem.file)
+        log(f"{place}: {problem.message}", rule_id=problem.rule_id, file=str(problem.file))
+    others = len(active.loaded.unsupported)
+    _LOG.info(
+        f"{counted(len(active.rules), 'rule')} in use from {counted(active.loaded.files, 'file')}"
+        + (f"; {others} of other types than EQL are not supported yet" if others else "")
+    )

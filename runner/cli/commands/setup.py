@@ -1,0 +1,102 @@
+"""`rule-runner setup`: create what the runner needs in the cluster, and what shows its work in Kibana."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from pathlib import Path
+
+from runner.cli.cluster_wiring import client_of, connection_of, elasticsearch_store, kibana_connection, opened_client
+from runner.cli.console import print_json, say, warn
+from runner.cli.exit_codes import ExitCode
+from runner.cli.locations import has_cluster, kibana_names, require_rule_paths
+from runner.cluster.connection import Connection
+from runner.cluster.kibana import Kibana
+from runner.errors import AccessError
+from runner.rules.load import load_rules
+from runner.settings.settings import Settings
+from runner.setup.install_indices import SetupReport
+from runner.setup.install_saved_objects import install_objects
+from runner.setup.saved_objects import ndjson, saved_objects
+
+_BY_HAND = (
+    "no Kibana is set (KIBANA_HOST): `rule-runner setup --kibana-objects FILE` writes data views, search and dashboard "
+    "to a file to import there"
+)
+
+
+def print_objects(settings: Settings) -> ExitCode:
+    """Print what `install` would create, as JSON, without asking the cluster."""
+    asyncio.run(_print(settings))
+    return ExitCode.FINE
+
+
+def write_kibana_objects(settings: Settings, to: str) -> ExitCode:
+    """Write the objects for Kibana as NDJSON, for an import by hand."""
+    objects = saved_objects(kibana_names(settings))
+    if to == "-":
+        sys.stdout.buffer.write(ndjson(objects))
+        sys.stdout.buffer.flush()
+        return ExitCode.FINE
+    try:
+        Path(to).write_bytes(ndjson(objects))
+    except OSError as error:
+        raise AccessError(f"{to}: cannot be written: {error.strerror or error}") from None
+    say(
+        f"{len(objects)} objects written to {to}: in Kibana's space `{settings.space}`, open Stack Management > "
+        "Saved Objects and import them"
+    )
+    return ExitCode.FINE
+
+
+def install(settings: Settings, *, roles: bool, kibana: bool, replace: bool) -> ExitCode:
+    """Create what is not there yet, in the cluster and in Kibana, and say what was done."""
+    asyncio.run(_install(settings, roles=roles))
+    if kibana:
+        asyncio.run(_install_in_kibana(settings, replace=replace))
+    return ExitCode.FINE
+
+
+def _patterns(settings: Settings) -> tuple[str, ...]:
+    """The index patterns that the rules search."""
+    require_rule_paths(settings)
+    return tuple(sorted({pattern for rule in load_rules(settings.rules).rules for pattern in rule.index})) or (
+        "logs-*",
+    )
+
+
+async def _print(settings: Settings) -> None:
+    connection = connection_of(settings) if has_cluster(settings) else Connection(hosts=("http://localhost:9200",))
+    async with client_of(connection) as client:
+        objects = elasticsearch_store(settings, client).setup_objects(events=_patterns(settings))
+    print_json(objects | {"kibana_objects": list(saved_objects(kibana_names(settings)))}, indented=True)
+
+
+async def _install(settings: Settings, *, roles: bool) -> None:
+    async with opened_client(settings) as client:
+        store = elasticsearch_store(settings, client)
+        _tell(await store.install())
+        if roles:
+            _tell(await store.install_roles(events=_patterns(settings)))
+
+
+async def _install_in_kibana(settings: Settings, *, replace: bool) -> None:
+    if settings.kibana_api is None:
+        say(_BY_HAND)
+        return
+    kibana = Kibana(kibana_connection(settings, settings.kibana_api), space=settings.space)
+    try:
+        _tell(await install_objects(kibana, saved_objects(kibana_names(settings)), replace=replace))
+    finally:
+        await kibana.close()
+
+
+def _tell(report: SetupReport) -> None:
+    for name in report.created:
+        say(f"created {name}", "green")
+    for name in report.updated:
+        say(f"updated {name}", "green")
+    for name in report.unchanged:
+        say(f"there already: {name}")
+    for text in report.warnings:
+        warn(text)

@@ -1,0 +1,203 @@
+"""`rule-runner status`: where every rule stands, and with `--gaps` every span that was not searched."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from rich.text import Text
+
+from runner.cli.console import (
+    STATUS_STYLES,
+    counted,
+    is_narrow,
+    moment,
+    out,
+    print_json,
+    print_table,
+    table,
+    told_window,
+)
+from runner.cli.exit_codes import ExitCode
+from runner.cli.locations import has_cluster, require_rule_paths
+from runner.cli.wiring import opened_store
+from runner.clock import SystemClock
+from runner.rules.load import LoadedRules, load_rules
+from runner.rules.model_errors import shortened
+from runner.schedule.rule_status import Gap, Standing, gaps_of, standings_of
+from runner.schedule.schedule import Schedule
+from runner.settings.settings import Settings
+from runner.windows import Window, iso
+
+_LONGEST_REASON = 200
+"""Characters of a reason in a table; `--output json` has all of it."""
+_NOTES = {
+    "enabled": "",
+    "disabled": " (disabled)",
+    "broken": " (its file has an error)",
+    "gone": " (not in the rule files)",
+}
+_GAP_STYLES = {"failed": "bold red", "given up": "red", "left over": "yellow", "never searched": "yellow"}
+_NOTHING = timedelta(0)
+
+
+def status(settings: Settings) -> ExitCode:
+    """Print where every rule stands."""
+    require_rule_paths(settings)
+    now = SystemClock().now()
+    standings, _ = asyncio.run(_look(settings, now, with_gaps=False))
+    if settings.output == "json":
+        print_json({"rules": [_standing_json(standing, now) for standing in standings]})
+    else:
+        _print_standings(standings, now)
+    return ExitCode.FINE
+
+
+def gaps(settings: Settings) -> ExitCode:
+    """Print every span of every rule that was not searched to the end; none at all is exit code 0, too."""
+    require_rule_paths(settings)
+    now = SystemClock().now()
+    standings, found = asyncio.run(_look(settings, now, with_gaps=True))
+    owed = sum((gap.span.length for gap in found if gap.kind != "given up"), _NOTHING)
+    given_up = sum((gap.span.length for gap in found if gap.kind == "given up"), _NOTHING)
+    if settings.output == "json":
+        totals = {"rules": len(standings), "owed_s": _seconds(owed), "given_up_s": _seconds(given_up)}
+        print_json({"gaps": [_gap_json(gap) for gap in found], **totals})
+    else:
+        _print_gaps(found, owed, given_up, rules=len(standings))
+    return ExitCode.FINE
+
+
+async def _look(settings: Settings, now: datetime, *, with_gaps: bool) -> tuple[tuple[Standing, ...], tuple[Gap, ...]]:
+    schedule = Schedule(together=bool(settings.events) or not has_cluster(settings), horizon=settings.catch_up)
+    loaded: LoadedRules = await asyncio.to_thread(load_rules, settings.rules)
+    async with opened_store(settings) as store:
+        standings = standings_of(loaded, await store.read(), schedule, now=now)
+        lacking = [standing for standing in standings if standing.owed or standing.given_up]
+        if not with_gaps or not lacking:
+            return standings, ()
+        oldest = min(span.start for standing in lacking for span in (*standing.given_up, *standing.owed))
+        unfinished = await store.unfinished([standing.rule_id for standing in lacking], oldest)
+    rules = {rule.rule_id: rule for rule in loaded.rules}
+    return standings, gaps_of(lacking, rules, schedule, unfinished=unfinished)
+
+
+def _standing_json(standing: Standing, now: datetime) -> dict[str, Any]:
+    lag, last = standing.lag(now), standing.last
+    return {
+        "rule_id": standing.rule_id,
+        "name": standing.name,
+        "enabled": standing.presence == "enabled",
+        "presence": standing.presence,
+        "last_run": last.as_json() | {"started": iso(last.started)} if last is not None else None,
+        "searched_to": iso(standing.searched_to) if standing.searched_to is not None else None,
+        "lag_s": _seconds(lag) if lag is not None else None,
+        "next_due": iso(standing.next_due) if standing.next_due is not None else None,
+        "owed": [_span_json(span) for span in standing.owed],
+        "owed_s": _seconds(standing.owed_length),
+        "given_up": [_span_json(span) for span in standing.given_up],
+        "given_up_s": _seconds(standing.given_up_length),
+    }
+
+
+def _gap_json(gap: Gap) -> dict[str, Any]:
+    return {
+        "rule_id": gap.rule_id,
+        "name": gap.name,
+        **_span_json(gap.span),
+        "length_s": _seconds(gap.span.length),
+        "due_since": iso(gap.due_since) if gap.due_since is not None else None,
+        "kind": gap.kind,
+        "reason": gap.reason,
+    }
+
+
+def _span_json(span: Window) -> dict[str, str]:
+    return {"from": iso(span.start), "to": iso(span.end)}
+
+
+def _seconds(length: timedelta) -> float:
+    return round(length.total_seconds(), 3)
+
+
+def _print_standings(standings: Sequence[Standing], now: datetime) -> None:
+    console = out()
+    if not standings:
+        console.print("No rules.")
+        return
+    columns = ["rule", "last run (UTC)", "outcome", "lag", "owed", "created"]
+    columns += [] if is_narrow() else ["known", "over cap", "took", "window (UTC)", "next due (UTC)"]
+    shown = table(*columns, right=("lag", "owed", "created", "known", "over cap", "took"))
+    for standing in standings:
+        shown.add_row(*_cells(standing, now)[: len(columns)])
+    print_table(shown)
+    for standing in standings:
+        if standing.last is not None and standing.last.messages:
+            text = f"{standing.name}: {'; '.join(standing.last.messages)}"
+            console.print(Text(text, style=STATUS_STYLES[standing.last.status]), soft_wrap=True)
+    if any(standing.owed or standing.given_up for standing in standings):
+        owed = sum((standing.owed_length for standing in standings), _NOTHING)
+        given_up = sum((standing.given_up_length for standing in standings), _NOTHING)
+        told = [f"{told_length(owed)} owed"] if owed else []
+        told += [f"{told_length(given_up)} given up"] if given_up else []
+        console.print(f"{' and '.join(told)} over all rules; `rule-runner status --gaps` lists it.", soft_wrap=True)
+
+
+def _cells(standing: Standing, now: datetime) -> list[Text | str]:
+    """The row of a rule, the most telling cells first."""
+    last, lag = standing.last, standing.lag(now)
+    name = Text(standing.name + _NOTES[standing.presence])
+    next_due = moment(standing.next_due)
+    if last is None:
+        return [name, "never", *["-"] * 8, next_due]
+    gap = standing.owed_length
+    return [
+        name,
+        moment(last.started),
+        Text(last.status, style=STATUS_STYLES[last.status]),
+        told_length(lag) if lag is not None else "-",
+        told_length(gap) if gap else "none",
+        *map(str, (last.created, last.duplicates, last.capped)),
+        f"{last.took_ms / 1000:.1f}s" if last.took_ms >= 1000 else f"{last.took_ms}ms",
+        told_window(last.window),
+        next_due,
+    ]
+
+
+def _print_gaps(found: Sequence[Gap], owed: timedelta, given_up: timedelta, *, rules: int) -> None:
+    console = out()
+    if not found:
+        console.print(f"No gaps: all due time of {counted(rules, 'rule')} was searched to the end.")
+        return
+    columns = ["rule", "from (UTC)", "to (UTC)", "length", "kind", "due since (UTC)", "reason"]
+    shown = table(*columns, right=("length",), wrapped=("rule", "reason"))
+    for gap in found:
+        shown.add_row(
+            Text(gap.name),
+            moment(gap.span.start),
+            moment(gap.span.end),
+            told_length(gap.span.length),
+            Text(gap.kind, style=_GAP_STYLES[gap.kind]),
+            moment(gap.due_since),
+            Text(shortened(gap.reason, _LONGEST_REASON)),
+        )
+    print_table(shown)
+    of = len({gap.rule_id for gap in found})
+    told = f"{counted(len(found), 'gap')} in {of} of {counted(rules, 'rule')}: {told_length(owed)} owed"
+    console.print(told + (f", {told_length(given_up)} given up." if given_up else "."))
+
+
+def told_length(length: timedelta) -> str:
+    """A length of time in its largest fitting unit.
+
+    >>> told_length(timedelta(minutes=90))
+    '90m'
+    """
+    seconds = max(0, int(length.total_seconds()))
+    if seconds < 120:
+        return f"{seconds}s"
+    if seconds < 7_200:
+        return f"{seconds // 60}m"
+    return f"{seconds / 3600:.1f}h" if seconds < 172_800 else f"{seconds // 86_400}d"

@@ -1,0 +1,106 @@
+"""`rule-runner test`: run the tests that stand beside the rules."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Sequence
+from itertools import groupby
+from pathlib import Path
+
+from rich.text import Text
+
+from runner.cli.console import counted, err, out, print_json, say, show_problem
+from runner.cli.exit_codes import ExitCode
+from runner.cli.locations import require_rule_paths
+from runner.cli.pages.junit import junit_report
+from runner.errors import SettingsError
+from runner.rule_tests.load import LoadedTests, load_tests
+from runner.rule_tests.outcome import Outcome
+from runner.rule_tests.run import run_tests
+from runner.rules.load import load_rules
+from runner.rules.rule import Rule
+from runner.settings.settings import Settings
+
+_MARKS = {"passed": ("passed", "green"), "failed": ("FAILED", "bold red"), "error": ("ERROR", "bold red")}
+
+
+def test(settings: Settings, *, junit: Path | None, require_tests: bool) -> ExitCode:
+    """Run every test of the paths and print what came of it; FINDINGS if one did not pass, or a test file is broken."""
+    require_rule_paths(settings)
+    loaded = load_tests(settings.rules)
+    outcomes = asyncio.run(_run(loaded))
+    untested = _untested(settings, loaded)
+    if junit is not None:
+        try:
+            junit.write_bytes(junit_report(outcomes, loaded.problems))
+        except OSError as error:
+            raise SettingsError(f"--junit {junit}: cannot be written: {error.strerror}") from None
+    if settings.output == "json":
+        print_json(_as_json(outcomes, loaded, untested))
+    else:
+        _print(outcomes, loaded)
+    if untested and require_tests:
+        say(f"{counted(len(untested), 'rule')} without a test: {', '.join(rule.name for rule in untested)}", "red")
+    elif untested and settings.output != "json":
+        say(f"{counted(len(untested), 'rule')} without a test")
+    failed = any(outcome.status != "passed" for outcome in outcomes)
+    return ExitCode.FINDINGS if failed or loaded.problems or (untested and require_tests) else ExitCode.FINE
+
+
+async def _run(loaded: LoadedTests) -> list[Outcome]:
+    return [outcome async for outcome in run_tests(loaded.cases)]
+
+
+def _untested(settings: Settings, loaded: LoadedTests) -> list[Rule]:
+    """The rules of the paths that no test is for."""
+    tested = {case.rule_path.resolve() for case in loaded.cases}
+    paths = [path for path in settings.rules if not path.name.endswith(".test.toml")]
+    return [rule for rule in load_rules(paths).rules if rule.path.resolve() not in tested] if paths else []
+
+
+def _as_json(outcomes: Sequence[Outcome], loaded: LoadedTests, untested: Sequence[Rule]) -> dict[str, object]:
+    counts = Counter(outcome.status for outcome in outcomes)
+    return {
+        "tests": [
+            {
+                "file": str(outcome.case.path),
+                "line": outcome.case.line,
+                "name": outcome.case.test.name,
+                "rule_id": outcome.rule_id,
+                "rule": outcome.rule_name,
+                "status": outcome.status,
+                "messages": list(outcome.messages),
+                "took_ms": outcome.took_ms,
+            }
+            for outcome in outcomes
+        ],
+        "problems": [
+            {"file": str(found.file), "line": found.line, "column": found.column, "message": found.message}
+            for found in loaded.problems
+        ],
+        "passed": counts["passed"],
+        "failed": counts["failed"],
+        "errors": counts["error"],
+        "rules_without_tests": [rule.rule_id for rule in untested],
+    }
+
+
+def _print(outcomes: Sequence[Outcome], loaded: LoadedTests) -> None:
+    console = out()
+    for problem in loaded.problems:
+        show_problem(problem, err())
+    for path, group in groupby(outcomes, key=lambda outcome: outcome.case.path):
+        console.print(Text(str(path), style="bold"), soft_wrap=True)
+        for outcome in group:
+            word, style = _MARKS[outcome.status]
+            place = "" if outcome.status == "passed" else f" (line {outcome.case.line})"
+            console.print(Text.assemble("  ", (word, style), f"  {outcome.case.test.name}{place}"), soft_wrap=True)
+            for message in outcome.messages:
+                console.print(Text(f"          {message}"), soft_wrap=True)
+    counts = Counter(outcome.status for outcome in outcomes)
+    if not outcomes and not loaded.problems:
+        console.print("No tests: a test of `RULE.toml` stands beside it in `RULE.test.toml`.")
+        return
+    told = [f"{counts['passed']} passed", *(f"{counts[name]} {name}" for name in ("failed", "error") if counts[name])]
+    console.print(f"{counted(len(outcomes), 'test')} in {counted(loaded.files, 'file')}: {', '.join(told)}")

@@ -1,0 +1,65 @@
+"""Where things are, by the settings: a cluster or not, the rules, the service's heartbeat."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from difflib import get_close_matches
+from pathlib import Path
+
+from runner.errors import SettingsError
+from runner.settings.settings import Settings
+from runner.setup.saved_objects import KibanaNames
+
+NO_SOURCE = (
+    "no events to search: name files or folders with --events (or RUNNER_EVENTS), or a cluster with "
+    "ELASTICSEARCH_HOSTS; `rule-runner sample --out events.ndjson` makes some events to try"
+)
+
+
+def has_cluster(settings: Settings) -> bool:
+    """Whether a cluster is set: then alerts and state are in it."""
+    return bool(settings.elasticsearch_hosts or settings.elasticsearch_cloud_id)
+
+
+def kibana_names(settings: Settings) -> KibanaNames:
+    """What the objects in Kibana are about, and what they are called there."""
+    return KibanaNames(
+        space=settings.space, alerts=settings.alerts_alias, runs=settings.runs_index, alerts_as=settings.alerts_as
+    )
+
+
+def require_rule_paths(settings: Settings) -> None:
+    """Raise SettingsError for rule paths that do not exist, all of them at once, each with a near name."""
+    missing = [path for path in settings.rules if not path.exists() and not path.is_symlink()]
+    if not missing:
+        return
+    if settings.is_default("rules"):
+        raise SettingsError(f"no rules: there is no folder {missing[0]}; name rule files or folders with --rules")
+    raise SettingsError("; ".join(f"{path}: no such file or folder{_near(path)}" for path in missing))
+
+
+def _near(path: Path) -> str:
+    try:
+        names = [entry.name for entry in path.parent.iterdir()]
+    except OSError:
+        return ""
+    near = get_close_matches(path.name, names, n=1)
+    return f"; did you mean {path.parent / near[0]}?" if near else ""
+
+
+def heartbeat_path(settings: Settings) -> Path:
+    """The file that the service of these settings touches while it works.
+
+    Beside the state file where that is where the state is; else, since a container's root may be read-only, in the
+    folder for temporary files, with a name of its own for each user, cluster and state index.
+    """
+    if not has_cluster(settings):
+        return settings.state.with_name(settings.state.name + ".heartbeat")
+    place = "\n".join((*settings.elasticsearch_hosts, settings.elasticsearch_cloud_id or "", settings.state_index))
+    name = f"rule-runner-{os.getuid()}-{hashlib.sha256(place.encode()).hexdigest()[:12]}.heartbeat"
+    try:
+        return Path(tempfile.gettempdir()) / name
+    except FileNotFoundError:  # none can be written: `run` will say so
+        return Path("/tmp") / name

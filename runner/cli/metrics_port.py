@@ -1,0 +1,66 @@
+"""The port at which a running service shows its metrics and its health."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from http import HTTPStatus
+
+import orjson
+import structlog
+
+from runner.errors import SettingsError
+from runner.settings.settings import Settings
+from runner.telemetry.health import Pulse, Verdict, liveness, readiness
+from runner.telemetry.http_server import Answer, Route, Server, split_address
+from runner.telemetry.logs import Redactor
+from runner.telemetry.metrics import Metrics, registry_of, rendered
+
+_LOG = structlog.get_logger("runner.monitoring")
+
+
+@contextmanager
+def listening(
+    settings: Settings, metrics: Metrics, pulse: Pulse, *, patience: timedelta, now: Callable[[], datetime]
+) -> Iterator[None]:
+    """Serve `/metrics`, `/healthz` and `/readyz` at RUNNER_LISTEN meanwhile.
+
+    Raises SettingsError if nothing can listen there, unless nobody asked for that address: then the service goes on
+    without, and the log says so.
+    """
+    address = split_address(settings.listen)
+    if address is None:
+        yield
+        return
+    server = Server(_routes(settings, metrics, pulse, patience=patience, now=now))
+    host, port = address
+    try:
+        try:
+            port = server.start(host, port)
+        except SettingsError as error:
+            if not settings.is_default("listen"):
+                raise SettingsError(f"{error}; set RUNNER_LISTEN to another address, or to off") from None
+            _LOG.warning(f"metrics and health are not served: {error}; RUNNER_LISTEN sets another address")
+        else:
+            _LOG.info(f"metrics and health at http://{f'[{host}]' if ':' in host else host}:{port}/metrics")
+        yield
+    finally:
+        server.stop()
+
+
+def _routes(
+    settings: Settings, metrics: Metrics, pulse: Pulse, *, patience: timedelta, now: Callable[[], datetime]
+) -> dict[str, Route]:
+    registry = registry_of(metrics)
+    cleaned = Redactor(settings.secrets()).text
+
+    def told(verdict: Verdict) -> Answer:
+        status = HTTPStatus.OK if verdict.ok else HTTPStatus.SERVICE_UNAVAILABLE
+        return Answer(orjson.dumps(verdict.as_json(cleaned)) + b"\n", "application/json", status)
+
+    return {
+        "/metrics": lambda accept: Answer(*rendered(registry, accept)),
+        "/healthz": lambda accept: told(liveness(pulse.vitals, now(), patience)),
+        "/readyz": lambda accept: told(readiness(pulse.vitals, now(), patience)),
+    }

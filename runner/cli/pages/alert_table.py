@@ -1,0 +1,54 @@
+"""Alerts in short: a row of a table, or an object of a JSON list."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from rich.table import Table
+from rich.text import Text
+
+from runner.alerts.event_fields import text_at
+from runner.cli.console import SEVERITY_STYLES, is_narrow, moment, printable, table
+from runner.store.protocol import StoredAlert
+
+SHORT_ID = 12
+"""How much of an id a table shows; `alerts show` takes any beginning of an id."""
+
+
+def alert_table(alerts: Sequence[StoredAlert]) -> Table:
+    """Alerts as a table, a line each; on a narrow terminal without the risk score."""
+    narrow = is_narrow()
+    columns = ["id", "event time (UTC)", "severity", "rule", "host", "user"]
+    if not narrow:
+        columns.insert(3, "risk")
+    shown = table(*columns, right=("risk",))
+    for alert in alerts:
+        row = summary(alert)
+        severity = Text(row["severity"], style=SEVERITY_STYLES.get(row["severity"], ""))
+        cells: list[str | Text] = [alert.id[: 8 if narrow else SHORT_ID], moment(row["event_time"]), severity]
+        cells += [] if narrow else [_number(row["risk_score"])]
+        shown.add_row(*cells, *(Text(printable(row[name])) for name in ("rule", "host", "user")))
+    return shown
+
+
+def summary(alert: StoredAlert) -> dict[str, Any]:
+    """What a list shows of an alert."""
+    document = alert.document
+    return {
+        "id": alert.id,
+        "detected": document.get("@timestamp"),
+        "event_time": document.get("kibana.alert.original_time"),
+        "severity": str(document.get("kibana.alert.severity", "")),
+        "risk_score": document.get("kibana.alert.risk_score"),
+        "rule_id": document.get("kibana.alert.rule.rule_id"),
+        "rule": str(document.get("kibana.alert.rule.name", "")),
+        "host": text_at(document, "host.name") or text_at(document, "host.id"),
+        "user": text_at(document, "user.name"),
+        "reason": document.get("kibana.alert.reason"),
+        "status": document.get("kibana.alert.workflow_status"),
+    }
+
+
+def _number(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, (int, float)) else "-"

@@ -1,0 +1,186 @@
+"""One alert on a terminal, in the order in which an analyst asks: what, where, who, how, and what to look at next."""
+
+from __future__ import annotations
+
+import dataclasses
+from datetime import datetime, timedelta
+from typing import Any
+
+from rich.console import Console, Group
+from rich.markdown import Markdown
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from runner.cli.console import SEVERITY_STYLES, printable
+from runner.triage.network import Connection
+from runner.triage.process_chain import ProcessStep
+from runner.triage.triage import EventView, TriageView
+from runner.windows import iso
+
+_CHAIN_INDENT = "  "
+
+
+def print_triage(view: TriageView, console: Console) -> None:
+    """Print the alert; parts that its documents say nothing of are left out."""
+    view = dataclasses.replace(view, **{name: _printable(getattr(view, name)) for name in _FROM_EVENTS})
+    console.print(Panel(_head(view), title=Text(view.rule_name, style="bold"), title_align="left", expand=False))
+    if view.missing_blocks:
+        console.print(
+            Text("The building blocks of this sequence are not stored; only what its events share is shown.", "yellow")
+        )
+    _section(console, "Events", *map(_event, view.events))
+    for number, chain in enumerate(view.processes):
+        name = "Process chain" if len(view.processes) == 1 else f"Process chain {number + 1}"
+        _section(console, name, *(_process(step, depth) for depth, step in enumerate(chain)))
+    _section(console, "Network", *map(_connection, view.connections))
+    _section(console, "Host and user", _where(view))
+    if view.hashes:
+        _section(
+            console, "Hashes", *(Text(f"{item.of} {item.algorithm} {item.value}  {item.file}") for item in view.hashes)
+        )
+    _section(console, "MITRE ATT&CK", *_threats(view))
+    _section(console, "Search next", *_follow_ups(view))
+    if view.guide:
+        _section(console, "Guide", Markdown(view.guide))
+    if view.false_positives:
+        _section(console, "Known false positives", *(Text(f"- {text.strip()}") for text in view.false_positives))
+    if view.references:
+        _section(console, "References", *map(Text, view.references))
+
+
+_FROM_EVENTS = ("reason", "events", "processes", "connections", "users", "hosts", "hashes", "follow_ups")
+"""The parts of a view that hold values of events, which an attacker may have chosen."""
+
+
+def _printable(value: Any) -> Any:
+    """The value with every text in it made fit for a terminal."""
+    if isinstance(value, str):
+        return printable(value)
+    if isinstance(value, tuple):
+        return tuple(map(_printable, value))
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return dataclasses.replace(
+            value, **{field.name: _printable(getattr(value, field.name)) for field in dataclasses.fields(value)}
+        )
+    return value
+
+
+def triage_as_json(view: TriageView) -> dict[str, Any]:
+    """The view as JSON values: times as ISO text, lengths of time as seconds."""
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, datetime):
+            return iso(value)
+        if isinstance(value, timedelta):
+            return value.total_seconds()
+        if isinstance(value, dict):
+            return {key: plain(item) for key, item in value.items()}
+        return [plain(item) for item in value] if isinstance(value, (list, tuple)) else value
+
+    made = plain(dataclasses.asdict(view))
+    assert isinstance(made, dict)
+    return made
+
+
+def _section(console: Console, title: str, *parts: Any) -> None:
+    if parts:
+        console.print()
+        console.print(Text(title, style="bold underline"))
+        for part in parts:
+            console.print(part, soft_wrap=not isinstance(part, (Markdown, Table, Group)))
+
+
+def _head(view: TriageView) -> Text:
+    risk = "" if view.risk_score is None else f"   risk {view.risk_score:g}"
+    lines = Text.assemble(
+        (view.severity, SEVERITY_STYLES.get(view.severity, "")), f"{risk}   {view.status}\n", view.reason
+    )
+    lines.append(f"\ndetected {iso(view.detected) if view.detected else '-'}\nid {view.id}", style="dim")
+    if view.url:
+        lines.append(f"\n{view.url}", style="dim")
+    return lines
+
+
+def _event(event: EventView) -> Text:
+    gap = "" if event.gap is None else f"  +{event.gap.total_seconds():.3f}s"
+    line = Text.assemble(
+        (f"{event.position}. ", "bold"),
+        f"{iso(event.time) if event.time else '-'}{gap}  ",
+        (f"{event.category} {event.action}", "bold cyan"),
+    )
+    if event.process:
+        line.append(f"  {event.process}" + (f" (pid {event.pid})" if event.pid is not None else ""))
+    who = " on ".join(part for part in (event.user, event.host) if part)
+    line.append(f"  {who}" if who else "")
+    for name, value in event.details:
+        line.append(f"\n     {name}: ", style="dim")
+        line.append(value)
+    line.append(f"\n     {event.index or event.dataset} {event.id}", style="dim")
+    return line
+
+
+def _process(step: ProcessStep, depth: int) -> Text:
+    line = Text(_CHAIN_INDENT * depth + ("└ " if depth else ""))
+    named = step.name or step.executable
+    line.append(named or "(unknown)", style="bold red" if step.in_match else "bold" if named else "dim")
+    if not named:
+        line.append(f" entity {step.entity_id}", style="dim")
+    if step.pid is not None:
+        line.append(f" (pid {step.pid})")
+    command = step.command_line or " ".join(step.args)
+    if command:
+        line.append(f"  {command}")
+    rest = [
+        step.executable,
+        f"in {step.working_directory}" if step.working_directory else "",
+        f"as {step.user}" if step.user else "",
+    ]
+    rest.append(f"[{', '.join(step.roles)}]" if step.roles else "")
+    told = "  ".join(part for part in rest if part)
+    if told:
+        line.append(f"\n{_CHAIN_INDENT * depth}    {told}", style="dim")
+    return line
+
+
+def _connection(connection: Connection) -> Text:
+    def end(address: str, port: int | None, scope: str) -> str:
+        place = f"{address}:{port}" if port is not None and ":" not in address else address
+        if port is not None and ":" in address:
+            place = f"[{address}]:{port}"
+        return f"{place} ({scope})" if address else "?"
+
+    line = Text(end(connection.source_ip, connection.source_port, connection.source_scope) + " -> ")
+    line.append(end(connection.destination_ip, connection.destination_port, connection.destination_scope), style="bold")
+    rest = (connection.destination_domain, connection.transport, connection.direction, connection.process)
+    line.append("".join(f"  {part}" for part in rest if part))
+    return line
+
+
+def _where(view: TriageView) -> Text:
+    lines = [
+        f"host {host.name}  id {host.id}  {host.os}  {', '.join(host.addresses)}  agent {host.agent_id}"
+        for host in view.hosts
+    ]
+    for user in view.users:
+        name = f"{user.domain}\\{user.name}" if user.domain else user.name
+        lines.append(f"user {name}  id {user.id}")
+    return Text("\n".join(lines))
+
+
+def _threats(view: TriageView) -> list[Text]:
+    lines = []
+    for threat in view.threats:
+        line = Text.assemble((f"{threat.tactic[0]} {threat.tactic[1]}", "bold"))
+        for technique in threat.techniques:
+            line.append(f"\n  {technique[0]} {technique[1]}  ")
+            line.append(technique[2], style="dim")
+        lines.append(line)
+    return lines
+
+
+def _follow_ups(view: TriageView) -> list[Text]:
+    return [
+        Text.assemble((search.title, "bold"), "\n  EQL  ", (search.eql, "green"), "\n  KQL  ", (search.kql, "green"))
+        for search in view.follow_ups
+    ]

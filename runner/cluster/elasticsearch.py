@@ -1,0 +1,297 @@
+"""`Elastic`: the few requests that the runner sends to Elasticsearch."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+from urllib.parse import urlsplit
+
+from runner.cluster.connection import Connection as Connection
+from runner.cluster.transport import Answer, Call, Transport, open_transport, path_part, targets_part
+from runner.cluster.transport import Retry as Retry
+from runner.cluster.transport import reason_of as reason_of
+from runner.errors import ClusterError, RunnerError, UnreachableError
+
+CLEAN_UP = 5.0
+"""Seconds that giving something up may take: the server drops it by itself later, and whoever waits should not."""
+ObjectKind = Literal["component_template", "index_template", "lifecycle_policy", "role"]
+
+_OBJECT_PATHS: Mapping[ObjectKind, str] = {
+    "component_template": "/_component_template/",
+    "index_template": "/_index_template/",
+    "lifecycle_policy": "/_ilm/policy/",
+    "role": "/_security/role/",
+}
+_LEFT_OUT = "-hits.hits.ignored_field_values,-hits.hits._ignored,-hits.hits._score"
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterInfo:
+    """What the cluster says of itself."""
+
+    name: str
+    uuid: str
+    version: str
+    distribution: str
+    """`default` or `serverless` for Elasticsearch; another product's own name else."""
+
+
+class Elastic:
+    """A cluster. Its methods raise UnreachableError, AccessError, or ClusterError for other errors that it answers."""
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+        self.retry = transport.retry
+        self.connection = transport.connection
+
+    async def info(self, *, retry: bool = True) -> ClusterInfo:
+        """What the cluster says of itself; with `retry=False` after a single attempt."""
+        answer = await self._root(attempts=None if retry else 1)
+        version = answer["version"]
+        distribution = version.get("distribution") or version.get("build_flavor", "default")
+        return ClusterInfo(
+            str(answer.get("cluster_name", "")),
+            str(answer.get("cluster_uuid", "")),
+            version.get("number", ""),
+            distribution,
+        )
+
+    async def answers(self) -> bool:
+        """True if the cluster answers at all: then a failed connection says something of one request only."""
+        try:
+            await self.info(retry=False)
+        except UnreachableError:
+            return False
+        except RunnerError:
+            return True
+        return True
+
+    async def eql_submit(
+        self,
+        indices: Sequence[str],
+        body: Mapping[str, Any],
+        *,
+        params: Mapping[str, Any],
+        deadline: float,
+        opaque_id: str,
+    ) -> dict[str, Any]:
+        """The answer of the EQL search API; one that is still running has an `id` and `is_running`."""
+        path = f"/{targets_part(indices)}/_eql/search"
+        action = f"search with EQL in {', '.join(indices)}"
+        return await self._transport.send_for_object(
+            Call("POST", path, action, params=params, body=body, deadline=deadline, opaque_id=opaque_id)
+        )
+
+    async def eql_get(self, search_id: str, *, params: Mapping[str, Any], deadline: float) -> dict[str, Any]:
+        """The state or the answer of a running EQL search."""
+        path = f"/_eql/search/{path_part(search_id)}"
+        return await self._transport.send_for_object(
+            Call("GET", path, "read a running EQL search", params=params, deadline=deadline)
+        )
+
+    async def eql_delete(self, search_id: str) -> None:
+        """Stop and forget a running EQL search; one that is not there any more is fine."""
+        path = f"/_eql/search/{path_part(search_id)}"
+        await self._transport.send(Call("DELETE", path, "stop an EQL search", deadline=_soon(), ignore=(404,)))
+
+    async def search(
+        self, indices: Sequence[str], body: Mapping[str, Any], *, params: Mapping[str, Any] | None = None
+    ) -> dict[str, Any]:
+        """The answer of the search API."""
+        action = f"search in {', '.join(indices)}"
+        return await self._transport.send_for_object(
+            Call("POST", f"/{targets_part(indices)}/_search", action, params=params or {}, body=body)
+        )
+
+    async def open_point(self, indices: Sequence[str], *, keep_alive: str, deadline: float) -> str:
+        """The id of a point in time of the indices that are there; it is kept that long after each use."""
+        action = f"search in {', '.join(indices)}"
+        params = {"keep_alive": keep_alive, "ignore_unavailable": True, "allow_no_indices": True}
+        call = Call("POST", f"/{targets_part(indices)}/_pit", action, params=params, deadline=deadline)
+        return str((await self._transport.send_for_object(call))["id"])
+
+    async def search_point(self, body: Mapping[str, Any], *, deadline: float, opaque_id: str) -> bytes:
+        """The JSON of the search API's answer in the point in time that the body names; failed shards are an error."""
+        params = {"allow_partial_search_results": False, "filter_path": _LEFT_OUT}
+        call = Call("POST", "/_search", "search", params=params, body=body, deadline=deadline, opaque_id=opaque_id)
+        return bytes(await self._transport.send(dataclasses.replace(call, as_bytes=True)))
+
+    async def close_point(self, point: str) -> None:
+        """Give up a point in time; one that is not there any more is fine."""
+        call = Call("DELETE", "/_pit", "close a point in time", body={"id": point}, deadline=_soon(), ignore=(404,))
+        await self._transport.send(call)
+
+    async def bulk(
+        self,
+        lines: Sequence[bytes],
+        *,
+        index: str,
+        refresh: Literal["true", "false", "wait_for"] = "false",
+        require_alias: bool = False,
+    ) -> dict[str, Any]:
+        """The answer of the bulk API: one item per action. `lines` are its JSON lines, without line ends.
+
+        Sent once: what the caller knows to be safe to send again, it sends again.
+        """
+        params = {"refresh": refresh, "require_alias": require_alias}
+        call = Call("POST", f"/{path_part(index)}/_bulk", f"write to {index}", params=params, body=lines, ndjson=True)
+        answer = await self._transport.send(call, attempts=1)
+        if not isinstance(answer, dict) or not isinstance(answer.get("items"), list):
+            raise ClusterError(f"could not {call.action}: the answer has no `items`", status=200)
+        return answer
+
+    async def field_caps(
+        self,
+        indices: Sequence[str],
+        fields: Sequence[str],
+        *,
+        runtime_mappings: Mapping[str, Any] | None = None,
+        deadline: float | None = None,
+    ) -> dict[str, Any]:
+        """Which of the fields the indices have and with what types; indices that are not there are left out.
+
+        `failures` of the answer names indices and remote clusters that are there and did not answer.
+        """
+        params = {"include_unmapped": True, "ignore_unavailable": True, "allow_no_indices": True}
+        action = f"read the fields of {', '.join(indices)}"
+        # In the body, as the URL must stay under 4 KB.
+        body: dict[str, Any] = {"fields": list(fields)}
+        if runtime_mappings:
+            body["runtime_mappings"] = runtime_mappings
+        return await self._transport.send_for_object(
+            Call("POST", f"/{targets_part(indices)}/_field_caps", action, params=params, body=body, deadline=deadline)
+        )
+
+    async def read_object(self, kind: ObjectKind, name: str) -> Mapping[str, Any] | None:
+        """The stored template, policy or role, as it was written; None if there is none of that name."""
+        call = Call("GET", _OBJECT_PATHS[kind] + path_part(name), f"read the {_words(kind)} {name}", ignore=(404,))
+        answer = await self._transport.send(call)
+        listed = answer.get(f"{kind}s") if isinstance(answer, dict) else None
+        if isinstance(listed, list):
+            return dict(listed[0][kind]) if listed else None
+        found = answer.get(name) if isinstance(answer, dict) else None
+        return dict(found) if isinstance(found, Mapping) else None
+
+    async def write_object(self, kind: ObjectKind, name: str, body: Mapping[str, Any]) -> None:
+        """Create or replace a template, policy or role."""
+        await self._transport.send(
+            Call("PUT", _OBJECT_PATHS[kind] + path_part(name), f"write the {_words(kind)} {name}", body=body)
+        )
+
+    async def read_alias(self, alias: str) -> Mapping[str, bool] | None:
+        """The indices behind an alias, each with whether it is the one written to; None if there is no such alias."""
+        call = Call("GET", f"/_alias/{path_part(alias)}", f"read the alias {alias}", ignore=(404,))
+        answer = await self._transport.send(call)
+        indices = {
+            index: bool(value["aliases"][alias].get("is_write_index"))
+            for index, value in answer.items()
+            if isinstance(value, Mapping) and alias in value.get("aliases", {})
+        }
+        if len(indices) == 1:  # A single index behind an alias is written to even if nothing says so.
+            return dict.fromkeys(indices, True)
+        return indices or None
+
+    async def index_exists(self, name: str) -> bool:
+        """True if there is an index, alias or data stream of that name."""
+        return bool(
+            await self._transport.send(Call("HEAD", f"/{path_part(name)}", f"look for the index {name}", ignore=(404,)))
+        )
+
+    async def create_index(self, name: str, body: Mapping[str, Any]) -> bool:
+        """True if the index was created, False if it was there already."""
+        try:
+            await self._transport.send(Call("PUT", f"/{path_part(name)}", f"create the index {name}", body=body))
+        except ClusterError as error:
+            if error.type == "resource_already_exists_exception":
+                return False
+            raise
+        return True
+
+    async def put_mapping(self, index: str, body: Mapping[str, Any]) -> None:
+        """Add fields to an index, or to the index that an alias writes to."""
+        params = {"write_index_only": True}
+        await self._transport.send(
+            Call("PUT", f"/{path_part(index)}/_mapping", f"add fields to {index}", params=params, body=body)
+        )
+
+    async def refresh(self, index: str) -> None:
+        """Make everything that was written visible to searches; an index that is not there is fine."""
+        await self._transport.send(Call("POST", f"/{path_part(index)}/_refresh", f"refresh {index}", ignore=(404,)))
+
+    async def read_document(self, index: str, document_id: str) -> Mapping[str, Any] | None:
+        """The document with `_source`, `_seq_no` and `_primary_term`; None if it or its index is not there."""
+        path = f"/{path_part(index)}/_doc/{path_part(document_id)}"
+        answer = await self._transport.send_for_object(Call("GET", path, f"read from {index}", ignore=(404,)))
+        return answer if answer.get("found") else None
+
+    async def write_document(
+        self, index: str, document_id: str, body: Mapping[str, Any], *, after: Mapping[str, Any] | None = None
+    ) -> bool:
+        """True if the document was written; False if it changed since it was read as `after`."""
+        if after is None:
+            params: dict[str, Any] = {"op_type": "create"}
+        else:
+            params = {"if_seq_no": after["_seq_no"], "if_primary_term": after["_primary_term"]}
+        path = f"/{path_part(index)}/_doc/{path_part(document_id)}"
+        answer = await self._transport.send_for_object(
+            Call("PUT", path, f"write to {index}", params=params, body=body, ignore=(409,))
+        )
+        return "result" in answer
+
+    async def request(self, call: Call) -> Any:
+        """The body of the answer to a request that has no method of its own here."""
+        return await self._transport.send(call)
+
+    async def request_object(self, call: Call) -> dict[str, Any]:
+        """The same, where an answer that is no JSON object is an error."""
+        return await self._transport.send_for_object(call)
+
+    async def answer_to(self, call: Call) -> Answer:
+        """The answer to such a request with its headers and its duration."""
+        return await self._transport.send_for_answer(call)
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self._transport.close()
+
+    async def _root(self, *, attempts: int | None) -> Mapping[str, Any]:
+        """What `GET /` answers. Raises UnreachableError if something else than a cluster's root does."""
+        hosts = self.connection.shown_hosts
+        place = f"Elasticsearch at {', '.join(hosts)}"
+        try:
+            answer = await self._transport.send(Call("GET", "/", "read the cluster's version"), attempts=attempts)
+        except ClusterError as error:
+            prefixes = _prefixes(self.connection)
+            if error.status not in (400, 404, 405) or not prefixes:
+                raise
+            raise UnreachableError(
+                f"{place} answers, but not under the path {' or '.join(prefixes)}: "
+                f"leave it away or correct it ({error.reason or error.status})",
+                hosts=hosts,
+            ) from None
+        if not isinstance(answer, Mapping) or not isinstance(answer.get("version"), Mapping):
+            raise UnreachableError(
+                f"{place}: what answers there says nothing of a version; expected Elasticsearch 8 or 9", hosts=hosts
+            )
+        return answer
+
+
+def _prefixes(connection: Connection) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(path for host in connection.hosts if (path := urlsplit(host).path.rstrip("/"))))
+
+
+def open_client(connection: Connection, *, retry: Retry | None = None) -> Elastic:
+    """The cluster behind the connection; nothing is sent yet. Raises SettingsError for one that cannot work."""
+    return Elastic(open_transport(connection, retry=retry))
+
+
+def _words(kind: ObjectKind) -> str:
+    return kind.replace("_", " ")
+
+
+def _soon() -> float:
+    """By when something must be given up, in the time of the running event loop."""
+    return asyncio.get_running_loop().time() + CLEAN_UP

@@ -1,0 +1,253 @@
+"""`Kibana`: the few requests that setting up sends to Kibana, with retries and the runner's own errors.
+
+APIs, all of them public in 8.x, 9.x and serverless: status, and import and export of saved objects.
+https://www.elastic.co/docs/api/doc/kibana/group/endpoint-saved-objects
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import random
+import re
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+from elastic_transport import HttpHeaders, TlsError, TransportError
+
+from runner.cluster.connection import Connection, check_connection, credentials_for
+from runner.cluster.http_node import HttpNode, node_configs
+from runner.cluster.transport import Retry, path_part
+from runner.errors import AccessError, ClusterError, RunnerError, UnreachableError
+
+OLDEST = (8, 9)
+"""The first version that takes the objects of `kibana_objects`."""
+
+_BUSY = frozenset({429, 502, 503, 504})
+_PRIVILEGE = (
+    "it takes a role with the Kibana privilege `Saved Objects Management: All` in that space, as `editor` and "
+    "`kibana_admin` have it"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Imported:
+    """What Kibana did with the objects of one import."""
+
+    ids: Mapping[str, str]
+    """The objects that were stored, each with the id that it has got."""
+    failures: Mapping[str, str]
+    """The others with the reason. If there is one that could be overcome, Kibana stores nothing at all."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    status: int
+    headers: Mapping[str, str]
+    raw: bytes
+
+    @property
+    def json(self) -> Any:
+        """The body; None if it is not JSON."""
+        try:
+            return orjson.loads(self.raw)
+        except orjson.JSONDecodeError:
+            return None
+
+    @property
+    def message(self) -> str:
+        """What the body says went wrong."""
+        body = self.json
+        found = body.get("message") if isinstance(body, Mapping) else self.raw.decode(errors="replace")
+        return re.sub(r"\s+", " ", str(found or f"HTTP {self.status}"))[:500]
+
+
+class Kibana:
+    """One space of a Kibana. Its methods raise UnreachableError, AccessError, or ClusterError for other failures."""
+
+    def __init__(self, connection: Connection, *, space: str = "default", retry: Retry | None = None) -> None:
+        """`connection` has Kibana's address as its one host; whoever may log in to Elasticsearch may do so here.
+
+        Raises SettingsError for one that cannot work.
+        """
+        check_connection(connection)
+        self._connection = connection
+        self._space = space
+        self._retry = retry or Retry()
+        self._node = HttpNode(node_configs(connection)[0])
+        self._place = f"Kibana at {connection.shown_hosts[0]}"
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self._node.close()
+
+    async def check_version(self) -> str:
+        """Kibana's version; "" if it does not tell. Raises ClusterError for an old one, and for another server."""
+        answer = await self._send("GET", "/api/status", "read its status")
+        body = answer.json
+        if answer.headers.get("x-elastic-product") == "Elasticsearch":
+            raise ClusterError(f"{self._place}: there is Elasticsearch; write Kibana's address", status=answer.status)
+        if answer.status == 404:
+            raise ClusterError(
+                f"{self._place}: what answers there has no API of Kibana (HTTP 404): check the address; a base path "
+                "(server.basePath) belongs to it, as in https://host:5601/base",
+                status=404,
+            )
+        # One that is not well yet answers 503, with a status or with a plain text.
+        if answer.status != 200 and not (answer.status == 503 and isinstance(body, Mapping)):
+            raise self._failure(answer, "read its status")
+        if not isinstance(body, Mapping) or "status" not in body:
+            raise ClusterError(f"{self._place}: what answers there is not Kibana", status=answer.status)
+        # Whoever is not logged in gets less of an answer.
+        version = str((body.get("version") or {}).get("number") or "")
+        parts = re.match(r"(\d+)\.(\d+)", version)
+        if parts and (int(parts[1]), int(parts[2])) < OLDEST:
+            oldest = ".".join(map(str, OLDEST))
+            raise ClusterError(f"{self._place} is of version {version}; {oldest} or newer is needed", status=200)
+        return version
+
+    async def read(self, kind: str, id_: str) -> dict[str, Any] | None:
+        """A saved object as it is stored; None if there is none."""
+        body = {"objects": [{"type": kind, "id": id_}], "excludeExportDetails": True}
+        action = f"read the {kind} {id_}"
+        answer = await self._send(
+            "POST", "/api/saved_objects/_export", action, body=orjson.dumps(body), kind="application/json", spaced=True
+        )
+        if answer.status == 200:
+            found = next((line for line in answer.raw.splitlines() if line.strip()), None)
+            if found is not None:
+                item: dict[str, Any] = orjson.loads(found)
+                return item
+        if answer.status == 400:
+            errors = [error for error in _errors_of(answer.json) if error]
+            if any(error.get("statusCode") == 404 for error in errors):
+                return None
+            if any(error.get("statusCode") == 403 for error in errors):
+                raise self._refused(action, str(errors[0].get("message", "")))
+        raise self._failure(answer, action)
+
+    async def store(self, objects: Sequence[Mapping[str, Any]], *, overwrite: bool) -> Imported:
+        """Import the objects with their ids; with `overwrite` in the place of those that have them."""
+        lines = b"\r\n".join(orjson.dumps(item) for item in objects)
+        boundary = uuid.uuid4().hex
+        head = (
+            f'--{boundary}\r\nContent-Disposition: form-data; name="file"; filename="rule-runner.ndjson"\r\n'
+            "Content-Type: application/ndjson\r\n\r\n"
+        )
+        path = f"/api/saved_objects/_import?overwrite={'true' if overwrite else 'false'}"
+        kind = f"multipart/form-data; boundary={boundary}"
+        body = head.encode() + lines + f"\r\n--{boundary}--\r\n".encode()
+        answer = await self._send("POST", path, "import saved objects", body=body, kind=kind, spaced=True)
+        found = answer.json
+        if answer.status != 200 or not isinstance(found, Mapping) or "success" not in found:
+            raise self._failure(answer, "import saved objects")
+        stored = {
+            str(item["id"]): str(item.get("destinationId") or item["id"]) for item in found.get("successResults") or ()
+        }
+        failures = {str(error["id"]): _reason_of(error.get("error") or {}) for error in found.get("errors") or ()}
+        return Imported({} if failures else stored, failures)
+
+    async def _send(
+        self,
+        method: str,
+        path: str,
+        action: str,
+        *,
+        body: bytes | None = None,
+        kind: str = "",
+        spaced: bool = False,
+    ) -> _Answer:
+        """The answer; sent again after failures that pass: all that is sent here may be sent twice."""
+        space = f"/s/{path_part(self._space)}" if spaced and self._space != "default" else ""
+        headers = {"kbn-xsrf": "rule-runner", "accept": "application/json", "user-agent": "rule-runner"}
+        headers |= {"content-type": kind} if kind else {}
+        if authorization := _authorization(self._connection):
+            headers["authorization"] = authorization
+        for attempt in range(1, self._retry.attempts + 1):
+            last = attempt == self._retry.attempts
+            try:
+                answer = await self._once(method, space + path, body, headers=headers)
+            except TransportError as error:
+                if last or isinstance(error, TlsError):
+                    raise self._unreachable(error, attempt) from None
+            else:
+                if answer.status not in _BUSY or last:
+                    return answer
+            longest = min(self._retry.longest_wait, self._retry.first_wait * 2**attempt)
+            await asyncio.sleep(random.uniform(longest / 2, longest))
+        raise AssertionError(f"no attempt to {action}")
+
+    async def _once(self, method: str, target: str, body: bytes | None, *, headers: Mapping[str, str]) -> _Answer:
+        timeout = self._connection.request_timeout
+        answer = await self._node.perform_request(
+            method, target, body=body, headers=HttpHeaders(headers), request_timeout=timeout
+        )
+        return _Answer(answer.meta.status, answer.meta.headers, answer.body)
+
+    def _unreachable(self, error: TransportError, attempts: int) -> UnreachableError:
+        why = str(error.message).replace("ELASTICSEARCH_CA_CERTS", "KIBANA_CA_CERTS")
+        why = re.sub(r" or its fingerprint \(\w+\)", "", why)
+        tried = f" ({attempts} attempts)" if attempts > 1 else ""
+        return UnreachableError(
+            f"{self._place} can not be reached: {self._clean(why)}{tried}", hosts=self._connection.shown_hosts
+        )
+
+    def _refused(self, action: str, message: str) -> AccessError:
+        who = self._connection.identity
+        return AccessError(f"{who} may not {action} in Kibana's space `{self._space}`: {message}; {_PRIVILEGE}")
+
+    def _failure(self, answer: _Answer, action: str) -> RunnerError:
+        message = self._clean(answer.message)
+        if answer.status == 401:
+            return AccessError(f"{self._place} does not accept {self._connection.identity}: {message}")
+        if answer.status == 403:
+            return self._refused(action, message)
+        if answer.status == 404:
+            text = f"{self._place} has no space `{self._space}`: make it, or name another (RUNNER_SPACE)"
+            return ClusterError(text, status=404, reason=message)
+        if 300 <= answer.status < 400:
+            target = answer.headers.get("location", "elsewhere")
+            text = f"{self._place} redirects to {self._clean(target)}; write Kibana's own address, with its base path"
+            return ClusterError(text, status=answer.status)
+        text = f"{self._place} could not {action}: {message} (HTTP {answer.status})"
+        return ClusterError(text, status=answer.status, reason=message)
+
+    def _clean(self, text: str) -> str:
+        """The text without any of the connection's secrets and without control characters."""
+        for secret in self._connection.secrets:
+            text = text.replace(secret, "***")
+        return re.sub(r"[\x00-\x1f\x7f]", " ", text).strip()
+
+
+def _errors_of(body: Any) -> list[Mapping[str, Any]]:
+    """The errors of the single objects in a refused export."""
+    objects = (body.get("attributes") or {}).get("objects") or [] if isinstance(body, Mapping) else []
+    return [item.get("error") or {} for item in objects if isinstance(item, Mapping)]
+
+
+def _reason_of(error: Mapping[str, Any]) -> str:
+    """Why an object was not imported, in words."""
+    match error.get("type"):
+        case "conflict" | "ambiguous_conflict":
+            return "there is another object of that id"
+        case "missing_references":
+            missing = ", ".join(f"{item.get('type')} {item.get('id')}" for item in error.get("references") or ())
+            return f"what it refers to is not there: {missing}"
+        case "unsupported_type":
+            return "this Kibana has no objects of that type"
+    return str(error.get("message") or error.get("type") or "unknown")
+
+
+def _authorization(connection: Connection) -> str:
+    """The header `Authorization`; "" if nothing is known to log in with."""
+    options = credentials_for(connection)
+    if key := options.get("api_key"):
+        return f"ApiKey {key if isinstance(key, str) else base64.b64encode(':'.join(key).encode()).decode()}"
+    if token := options.get("bearer_auth"):
+        return f"Bearer {token}"
+    if login := options.get("basic_auth"):
+        return f"Basic {base64.b64encode(':'.join(login).encode()).decode()}"
+    return ""

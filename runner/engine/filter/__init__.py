@@ -1,0 +1,1 @@
+"""Which events of a batch meet the conditions of which stages."""

@@ -1,0 +1,288 @@
+"""Conditions on batches: which rows of a batch meet an expression.
+
+A leaf over one field is worked out once per distinct value of the field and then looked up by code. Conditions that
+read the same single field are joined into one such lookup, whatever `and`, `or` and `not` stand between them. Equal
+conditions of different rules are one predicate: they are told apart by `plan.identity` alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from runner.engine.filter.prefilter import Hint, hint_for, joined, negated
+from runner.engine.filter.value_tests import Kernel, leaf_for
+from runner.engine.plan import Identity, Plan, identity
+from runner.events.fields.schema import DataType, Field
+from runner.events.fields.values import Canonical
+from runner.expressions import nodes
+
+Mask: TypeAlias = NDArray[np.bool_]
+Predicate: TypeAlias = "Lookup | Combination | Junction | Negation"
+Part = TypeVar("Part", bound="Lookup | Combination | Junction | Negation")
+
+
+@dataclass(frozen=True, slots=True)
+class Lookup:
+    """A condition on the value of one field."""
+
+    identity: Identity
+    field: str
+    test: Callable[[Canonical], bool]
+    cost: int
+    scripted: bool = False
+    """True for everything that holds a script: it may fail on a value."""
+    hint: Hint | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Combination:
+    """A condition that needs several fields, or several occurrences of one, at once."""
+
+    identity: Identity
+    fields: tuple[str, ...]
+    kernel: Kernel
+    cost: int
+    scripted: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Junction:
+    """`and` (`decisive` False) or `or` (`decisive` True) of predicates, cheapest first."""
+
+    identity: Identity
+    parts: tuple[Predicate, ...]
+    decisive: bool
+    cost: int
+    scripted: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Negation:
+    """No combination of values meets the condition."""
+
+    identity: Identity
+    part: Predicate
+    cost: int
+    scripted: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Leaf:
+    """An indivisible condition, and all fields that its expression names."""
+
+    predicate: Lookup | Combination
+    fields: frozenset[Field]
+
+
+class ConstantPredicateError(ValueError):
+    """Raised for a constant among the conditions: `simplify` has left none."""
+
+
+class _Maker:
+    """Makes the predicates of one stage; notes what they read."""
+
+    def __init__(self, leaves: dict[Identity, _Leaf], now_ns: int) -> None:
+        """`leaves` are the indivisible conditions that are known, by identity and types; it takes in those that are
+        new."""
+        self._leaves, self._now_ns = leaves, now_ns
+        self.fields: set[Field] = set()
+        self.reads_clock = False
+        """Whether some condition means something else at another moment."""
+
+    def joined(self, expressions: Iterable[nodes.Expression], *, decisive: bool = False) -> tuple[Predicate, ...]:
+        """The predicates of the expressions, joined where they read the same field, cheapest first."""
+        return _joined([self.predicate(expression) for expression in expressions], decisive=decisive)
+
+    def predicate(self, expression: nodes.Expression) -> Predicate:
+        """The predicate of a checked, simplified boolean expression."""
+        match expression:
+            case nodes.Not(_, operand):
+                part = self.predicate(operand)
+                name: Identity = ("Not", part.identity)
+                if isinstance(part, Lookup):
+                    return Lookup(name, part.field, _negated(part.test), part.cost, part.scripted, negated(part.hint))
+                return Negation(name, part, part.cost, part.scripted)
+            case nodes.And(_, operands) | nodes.Or(_, operands):
+                decisive = isinstance(expression, nodes.Or)
+                parts = self.joined(operands, decisive=decisive)
+                if len(parts) == 1:
+                    return parts[0]
+                scripted = any(part.scripted for part in parts)
+                name = ("Or" if decisive else "And", *(part.identity for part in parts))
+                return Junction(name, parts, decisive, sum(part.cost for part in parts), scripted)
+            case nodes.Literal(value=value):
+                verdict = value is True
+                raise ConstantPredicateError(f"constant condition {verdict} was not simplified away")
+        return self._leaf(expression)
+
+    def _leaf(self, expression: nodes.Expression) -> Lookup | Combination:
+        name = identity(expression)
+        key = name, _types(expression)
+        leaf = self._leaves.get(key)
+        if leaf is None:
+            parts = [part for part, _ in nodes.walk(expression)]
+            timed = any(map(_is_of_clock, parts))
+            made = _made(expression, (*name, self._now_ns) if timed else name, self._now_ns)
+            refs = [part for part in parts if isinstance(part, nodes.FieldRef)]
+            leaf = _Leaf(made, frozenset(field for ref in refs for field in (ref.field, ref.exact)))
+            if timed:
+                self.reads_clock = True
+            else:
+                self._leaves[key] = leaf
+        self.fields |= leaf.fields
+        return leaf.predicate
+
+
+def _made(expression: nodes.Expression, name: Identity, now_ns: int) -> Lookup | Combination:
+    leaf = leaf_for(expression, now_ns)
+    names = tuple(field.name for field in leaf.fields)
+    if len(names) == 1:
+        hint = None if leaf.scripted else hint_for(expression)
+        return Lookup(name, names[0], leaf.kernel, leaf.cost, leaf.scripted, hint)
+    return Combination(name, names, leaf.kernel, leaf.cost)
+
+
+def _types(expression: nodes.Expression) -> tuple[DataType, ...]:
+    """The types of the fields: two statements may take a field that no mapping names for different things."""
+    found: list[DataType] = []
+    todo = [expression]
+    while todo:
+        part = todo.pop()
+        if isinstance(part, nodes.FieldRef):
+            found += (part.field.type, part.exact.type)
+        elif not isinstance(part, nodes.Literal):
+            todo += nodes.children(part)
+    return tuple(found)
+
+
+def _is_of_clock(part: nodes.Expression) -> bool:
+    """Whether it is a text that means something else at another moment."""
+    return isinstance(part, nodes.Literal) and isinstance(part.value, str) and part.value.startswith("now")
+
+
+def join_conjuncts(expressions: Sequence[nodes.Expression], now_ns: int) -> tuple[Predicate, ...]:
+    """Predicates that an event must all meet, cheapest first, equal for equal conditions in whatever order they
+    stand."""
+    return _Maker({}, now_ns).joined(expressions)
+
+
+class Conjuncts:
+    """The predicates of stages, kept for as long as the stages are searched for again and again.
+
+    What reads the clock is worked out anew each time. Stages are told apart by their tuple of expressions itself; an
+    indivisible condition that several stages have is one predicate.
+    """
+
+    def __init__(self) -> None:
+        self._kept: dict[int, tuple[Sequence[nodes.Expression], tuple[Predicate, ...]]] = {}
+        self._read: dict[int, tuple[Sequence[nodes.Expression], frozenset[Field]]] = {}
+        self._leaves: dict[Identity, _Leaf] = {}
+
+    def of(self, expressions: Sequence[nodes.Expression], now_ns: int) -> tuple[Predicate, ...]:
+        """What `join_conjuncts` gives."""
+        known = self._kept.get(id(expressions))
+        if known is not None and known[0] is expressions:
+            return known[1]
+        maker = _Maker(self._leaves, now_ns)
+        joined = maker.joined(expressions)
+        self._read[id(expressions)] = expressions, frozenset(maker.fields)
+        if not maker.reads_clock:
+            self._kept[id(expressions)] = expressions, joined
+        return joined
+
+    def fields(self, plan: Plan) -> frozenset[Field]:
+        """What `Plan.fields` gives."""
+        found = {plan.timestamp}
+        if plan.tiebreaker is not None:
+            found.add(plan.tiebreaker)
+        for stage in plan.all_stages():
+            known = self._read.get(id(stage.conjuncts))
+            if known is None or known[0] is not stage.conjuncts:
+                return plan.fields()
+            found |= known[1]
+            found.update(key.exact for key in stage.keys if key is not None)
+        return frozenset(found)
+
+
+def _negated(test: Callable[[Canonical], bool]) -> Callable[[Canonical], bool]:
+    return lambda value: not test(value)
+
+
+def _joined(parts: Sequence[Predicate], *, decisive: bool) -> tuple[Predicate, ...]:
+    """The parts with lookups in the same field made one, cheapest first.
+
+    This holds for several values, too: each lookup is a condition on the field's value as a whole.
+    """
+    by_field: dict[tuple[str, bool], list[Lookup]] = {}
+    rest: list[Predicate] = []
+    for part in parts:
+        if isinstance(part, Lookup):
+            by_field.setdefault((part.field, part.scripted), []).append(part)
+        else:
+            rest.append(part)
+    rest.extend(
+        lookups[0] if len(lookups) == 1 else _one_lookup(lookups, decisive=decisive) for lookups in by_field.values()
+    )
+    return tuple(_sorted(rest))
+
+
+def _sorted(parts: Sequence[Part]) -> list[Part]:
+    """The parts, cheapest first; those that cost the same in an order that is the same wherever they stand."""
+    costs = [(part.scripted, part.cost) for part in parts]
+    if len(set(costs)) == len(costs):
+        return sorted(parts, key=lambda part: (part.scripted, part.cost))
+    return sorted(parts, key=lambda part: (part.scripted, part.cost, repr(part.identity)))
+
+
+def _one_lookup(lookups: Sequence[Lookup], *, decisive: bool) -> Lookup:
+    ordered = _sorted(lookups)
+    tests = tuple(lookup.test for lookup in ordered)
+    either = any if decisive else all
+    name = ("any of" if decisive else "all of", *(lookup.identity for lookup in ordered))
+    cost, scripted = max(lookup.cost for lookup in ordered), ordered[0].scripted
+    hint = joined([lookup.hint for lookup in ordered], decisive=decisive)
+    return Lookup(name, ordered[0].field, lambda value: either(test(value) for test in tests), cost, scripted, hint)
+
+
+def is_selective(predicate: Predicate) -> bool:
+    """Whether few events can be expected to meet the predicate, by what it is made of: most meet `not name == "x"`."""
+    match predicate:
+        case Lookup(hint=hint):
+            return hint is None or not hint.default
+        case Negation():
+            return False
+        case Junction(parts=parts, decisive=decisive):
+            return (all if decisive else any)(is_selective(part) for part in parts)
+        case _:
+            return True
+
+
+def lookups_in(predicate: Predicate) -> Iterator[Lookup]:
+    """The lookups that the predicate is made of."""
+    match predicate:
+        case Lookup():
+            yield predicate
+        case Negation(part=part):
+            yield from lookups_in(part)
+        case Junction(parts=parts):
+            for part in parts:
+                yield from lookups_in(part)
+
+
+def fields_of(predicate: Predicate) -> Iterator[str]:
+    """The fields that a predicate reads."""
+    match predicate:
+        case Lookup(field=name):
+            yield name
+        case Combination(fields=names):
+            yield from names
+        case Negation(part=part):
+            yield from fields_of(part)
+        case Junction(parts=parts):
+            for part in parts:
+                yield from fields_of(part)

@@ -1,0 +1,89 @@
+"""A checked query as a plan: stages with their conditions split into conjuncts, keys, limits. The plan is what is
+run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+from runner.events.fields.schema import Field
+from runner.expressions import nodes
+
+Identity: TypeAlias = tuple[object, ...]
+"""What an expression means, without where it stands: equal for equal conditions of different queries."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """One event query of the plan: an event must meet all `conjuncts`. No conjunct: any event; `empty`: none."""
+
+    conjuncts: tuple[nodes.Expression, ...]
+    keys: tuple[nodes.FieldRef | None, ...] = ()
+    """The join keys, those of the whole query first; None is the null key of an unmapped optional field."""
+    missing: bool = False
+    empty: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """`head` or `tail` of the matches."""
+
+    side: Literal["head", "tail"]
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """One query, ready to run. `stages` holds one stage for an event query; runs are unrolled.
+
+    `maxspan` is in nanoseconds. `limits` are applied one after the other to all matches in ascending order.
+    """
+
+    kind: Literal["event", "sequence", "sample"]
+    stages: tuple[Stage, ...]
+    until: Stage | None
+    maxspan: int | None
+    limits: tuple[Limit, ...]
+    timestamp: Field
+    tiebreaker: Field | None
+
+    def all_stages(self) -> tuple[Stage, ...]:
+        """Every stage whose events are looked for, the `until` stage last."""
+        return self.stages if self.until is None else (*self.stages, self.until)
+
+    def fields(self) -> frozenset[Field]:
+        """Every field that must be read to run the plan."""
+        found = {self.timestamp}
+        if self.tiebreaker is not None:
+            found.add(self.tiebreaker)
+        for stage in self.all_stages():
+            for conjunct in stage.conjuncts:
+                found.update(field for ref in field_refs(conjunct) for field in (ref.field, ref.exact))
+            found.update(key.exact for key in stage.keys if key is not None)
+        return frozenset(found)
+
+
+def field_refs(expression: nodes.Expression) -> Iterator[nodes.FieldRef]:
+    """Every occurrence of a field in an expression, from left to right."""
+    return (node for node, _ in nodes.walk(expression) if isinstance(node, nodes.FieldRef))
+
+
+def identity(expression: nodes.Expression) -> Identity:
+    """What the expression means: equal for the same condition wherever it stands."""
+    match expression:
+        case nodes.Literal(value=value):
+            return "literal", type(value).__name__, value
+        case nodes.FieldRef(field=field, exact=exact):
+            return "field", field.name, exact.name
+        case nodes.Call(name=name, insensitive=insensitive):
+            head: Identity = ("call", name, insensitive)
+        case nodes.Membership(insensitive=insensitive):
+            head = ("in", insensitive)
+        case (
+            nodes.Arithmetic(operator=operator) | nodes.Comparison(operator=operator) | nodes.Pattern(operator=operator)
+        ):
+            head = (type(expression).__name__, operator)
+        case _:
+            head = (type(expression).__name__,)
+    return (*head, *map(identity, nodes.children(expression)))

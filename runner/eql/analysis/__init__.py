@@ -1,0 +1,1 @@
+"""What a parsed query means against a schema: fields and types checked, expressions simplified."""

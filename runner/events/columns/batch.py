@@ -1,0 +1,275 @@
+"""`EventBatch`: a run of events as columns that are filled in only where a query looks.
+
+Values of a field are numbered as they are first seen (`FieldDictionary`), and events that are alike in a few telling
+fields are of one kind (`Kinds`), so that a condition is worked out once per distinct value or kind and then looked up
+per event. The first look at a line reads what most events are asked for; further looks read what few of them are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from runner.events.columns.dictionary import MISSING, FieldDictionary
+from runner.events.columns.event_groups import STREAM_FIELDS, KindReader, Kinds
+from runner.events.columns.projections import FirstLook, Look, Looks, slices
+from runner.events.columns.row_decoder import Line, Origins, Row
+from runner.events.fields.index_patterns import stream_name
+from runner.events.fields.schema import Field
+from runner.events.fields.timestamp_column import read_timestamps
+from runner.events.fields.values import Canonical
+
+__all__ = ["MISSING", "STREAM_FIELDS", "Columns", "EventBatch", "FieldDictionary", "Rows"]
+
+Rows: TypeAlias = NDArray[np.intp]
+"""Positions in a batch, ascending."""
+
+_UNREAD = -1
+
+
+class Columns:
+    """What outlives a batch: the decoders and the dictionaries of the fields that are read in one run."""
+
+    def __init__(self, fields: Iterable[Field], *, dictionary_limit: int = 200_000) -> None:
+        self.fields = named = _named(fields)
+        self.whole = Look(named.values())
+        self.decoder = self.whole.decoder
+        self._first_look = FirstLook((), None)
+        self.looks = Looks(named, self.whole)
+        self._limit = dictionary_limit
+        self._dictionaries = {name: FieldDictionary(field) for name, field in named.items()}
+        self._timed: set[str] = set()
+        self._kinds: Kinds | None = None
+
+    def are_of(self, fields: Iterable[Field]) -> bool:
+        """Whether columns that were made of these fields would be the same."""
+        return self.fields == _named(fields)
+
+    def remembered(self) -> int:
+        """How many values the dictionaries hold."""
+        return sum(map(len, self._dictionaries.values()))
+
+    def dictionary(self, name: str) -> FieldDictionary:
+        return self._dictionaries[name]
+
+    def tell_apart(self, kinds: Kinds) -> None:
+        """Have the first look read the kinds of the events, from the next batch on."""
+        self._kinds = kinds
+
+    def note_timed(self, name: str) -> None:
+        """Take note that all events were asked for the field as a timestamp."""
+        self._timed.add(name)
+
+    def trim(self) -> None:
+        """Forget the dictionaries that have grown over the limit; call it between two batches."""
+        for dictionary in self._dictionaries.values():
+            if len(dictionary) > self._limit:
+                dictionary.forget()
+
+    def first_look(self) -> FirstLook:
+        """What reads of every line what all events of the batches so far were asked for."""
+        told = set() if self._kinds is None else self._kinds.fields.keys()
+        names = self._timed - told
+        look = self._first_look
+        if names != look.names or self._kinds is not look.kinds or look.is_outdated():
+            self._first_look = FirstLook([self.fields[name] for name in sorted(names)], self._kinds)
+        return self._first_look
+
+
+def _named(fields: Iterable[Field]) -> dict[str, Field]:
+    return {field.name: field for field in (*fields, *STREAM_FIELDS)}
+
+
+class EventBatch:
+    """Events `base`, `base + 1`, ... of a run, in the order in which they were read."""
+
+    def __init__(
+        self,
+        columns: Columns,
+        rows: Sequence[Row],
+        *,
+        base: int,
+        origins: Origins | None = None,
+        positions: Sequence[int] | None = None,
+    ) -> None:
+        """`positions` says which line of its block each row was read from, where blank or broken lines were left
+        out."""
+        self.columns = columns
+        self.base = base
+        self._is_plain = positions is None or isinstance(positions, range)  # each row is the line of its number
+        self.positions = np.arange(len(rows), dtype=np.intp) if self._is_plain else np.asarray(positions, dtype=np.intp)
+        self.unreadable_times = 0
+        self._rows = rows
+        self._lines: Sequence[Line] = ()
+        self._unread: NDArray[np.bool_] | None = None
+        self._origins = origins
+        self._codes: dict[str, NDArray[np.int32]] = {}
+        self._values: Mapping[str, Sequence[Canonical]] = {}
+        self._noted: dict[str, dict[int, Canonical]] = {}
+        self._times: dict[str, NDArray[np.int64]] = {}
+        self._kinds: tuple[Kinds, NDArray[np.int32]] | None = None
+
+    @classmethod
+    def of_lines(
+        cls, columns: Columns, lines: Sequence[Line], *, base: int, broken: Callable[[int, str], None]
+    ) -> EventBatch:
+        """The events of the lines, which must stay as they are while the batch is used.
+
+        Blank lines are left out; each line that is no JSON object is reported by `broken(position, reason)`.
+        """
+        first_look = columns.first_look()
+        sight = first_look.read(lines, broken)
+        count = len(sight.positions)
+        batch = cls(columns, [None] * count, base=base, origins=sight.origins, positions=sight.positions)
+        batch._lines = lines
+        batch._unread = np.ones(count, dtype=np.bool_)
+        batch._values = sight.values
+        if first_look.kinds is not None and sight.kinds is not None:
+            batch._kinds = first_look.kinds, sight.kinds
+        return batch
+
+    @classmethod
+    def of_values(cls, columns: Columns, values: Mapping[str, Sequence[Canonical]], count: int) -> EventBatch:
+        """So many events that have no other fields than these, given by the values of each."""
+        batch = cls(columns, [None] * count, base=0)
+        batch._values = values
+        return batch
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def all_rows(self) -> Rows:
+        return np.arange(len(self._rows), dtype=np.intp)
+
+    def _is_all(self, rows: Rows) -> bool:
+        """Whether these are all rows; as many may also be some of them more than once, as with several join keys."""
+        return len(rows) == len(self._rows) and np.array_equal(rows, self.all_rows())
+
+    def is_told_by(self, kinds: Kinds) -> bool:
+        """Whether the first look has read the kinds of the events."""
+        return self._kinds is not None and self._kinds[0] is kinds
+
+    def kinds(self, kinds: Kinds) -> NDArray[np.int32]:
+        """The kind of each event."""
+        if self._kinds is not None and self._kinds[0] is kinds:
+            return self._kinds[1]
+        readers: dict[int, KindReader] = {}
+        parts = [np.zeros(0, dtype=np.int32)]
+        for rows in slices(self.all_rows()):
+            look, decoded = self.look(frozenset(kinds.fields), rows.tolist())
+            read = readers.get(id(look))
+            if read is None:
+                read = readers[id(look)] = kinds.reader(look.decoder, look.take)
+            indices = None if self._origins is None else self._origins.indices[rows[0] : rows[-1] + 1]
+            parts.append(read(decoded, indices))
+        self._kinds = kinds, np.concatenate(parts)
+        return self._kinds[1]
+
+    def unread(self, names: frozenset[str]) -> frozenset[str]:
+        """Those of the fields that a further look has to read."""
+        return names.difference(self._values) if self._lines else frozenset()
+
+    def look(self, names: frozenset[str], rows: Sequence[int]) -> tuple[Look, list[Row]]:
+        """A look that reads these fields, and what it sees in each of the rows. A few rows at a time are best.
+
+        A line that turns out to be broken in a field that nobody has looked at before is an event without any value.
+        """
+        if not self._lines:
+            return self.columns.whole, list(map(self._rows.__getitem__, rows))
+        look = self.columns.looks.reading(names, len(rows))
+        places = rows if self._is_plain else self.positions[rows].tolist()
+        lines = list(map(self._lines.__getitem__, places))
+        return look, look.decoder.read_known(lines, hits=self._origins is not None)
+
+    def note(self, name: str, rows: Sequence[int], values: Sequence[Canonical]) -> None:
+        """Remember what a look has found in some rows."""
+        self._noted.setdefault(name, {}).update(zip(rows, values, strict=True))
+
+    def held(self, name: str, rows: Sequence[int]) -> list[Canonical]:
+        """The same as `values` for a field that no further look has to read."""
+        known = self._values.get(name)
+        if known is not None:
+            return list(map(known.__getitem__, rows))
+        return self.columns.whole.take(name, list(map(self._rows.__getitem__, rows)))
+
+    def values(self, name: str, rows: Rows) -> Sequence[Canonical]:
+        """The field's value in each of the rows."""
+        known = self._values.get(name)
+        if known is not None:
+            return known if self._is_all(rows) else [known[row] for row in rows.tolist()]
+        if self._kinds is not None and name in self._kinds[0].fields:
+            kinds, kind = self._kinds
+            return list(map(kinds.values(name).__getitem__, kind[rows].tolist()))
+        noted = self._values_noted(name, rows)
+        if noted is not None:
+            return noted
+        return self.columns.whole.take(name, self._decoded(rows))
+
+    def _values_noted(self, name: str, rows: Rows) -> list[Canonical] | None:
+        """The field's value in each of the rows as looks have noted it; None if one of them was not looked at."""
+        noted = self._noted.get(name, {})
+        try:
+            return list(map(noted.__getitem__, rows.tolist()))
+        except KeyError:
+            return None
+
+    def sample(self, names: Iterable[str], rows: Rows) -> dict[str, Sequence[Canonical]]:
+        """The values of some rows, read for themselves alone: this is no sign that the fields are asked for."""
+        whole = self.columns.whole
+        decoded = self._decoded(rows)
+        return {name: whole.take(name, decoded) for name in names}
+
+    def streams(self, rows: Rows) -> list[str | None]:
+        """The index or data stream of each of the rows; None where an event names none."""
+        parts = self.sample([field.name for field in STREAM_FIELDS], rows)
+        named = [stream_name(*values) for values in zip(*parts.values(), strict=True)]
+        if self._origins is None:
+            return named
+        return [self._origins.indices[row] or name for row, name in zip(rows.tolist(), named, strict=True)]
+
+    def _decoded(self, rows: Rows) -> Sequence[Row]:
+        """These rows with all their fields."""
+        if self._unread is not None:
+            unread = rows[self._unread[rows]]
+            if len(unread):
+                self._unread[unread] = False
+                lines = [self._lines[position] for position in self.positions[unread].tolist()]
+                found = self.columns.decoder.read_known(lines, hits=self._origins is not None)
+                assert isinstance(self._rows, list)
+                for row, decoded in zip(unread.tolist(), found, strict=True):
+                    self._rows[row] = decoded
+        return self._rows if self._is_all(rows) else [self._rows[row] for row in rows.tolist()]
+
+    def codes(self, name: str, rows: Rows) -> NDArray[np.int32]:
+        """The code of the field's value in each of the rows, by the field's dictionary."""
+        column = self._codes.get(name)
+        if column is None:
+            column = self._codes[name] = np.full(len(self._rows), _UNREAD, dtype=np.int32)
+        codes = column[rows]
+        unread = rows[codes == _UNREAD]
+        if len(unread):
+            column[unread] = self._encoded(name, unread)
+            codes = column[rows]
+        return codes
+
+    def _encoded(self, name: str, rows: Rows) -> NDArray[np.int32]:
+        dictionary = self.columns.dictionary(name)
+        if self._kinds is None or name not in self._kinds[0].fields:
+            return dictionary.encode(self.values(name, rows))
+        kinds, kind = self._kinds
+        present, places = np.unique(kind[rows], return_inverse=True)
+        values = kinds.values(name)
+        return dictionary.encode([values[number] for number in present.tolist()])[places]
+
+    def timestamps(self, name: str) -> NDArray[np.int64]:
+        """The date field's value of every row in nanoseconds since 1970; `NO_TIME` where there is none."""
+        column = self._times.get(name)
+        if column is None:
+            self.columns.note_timed(name)
+            column, unreadable = read_timestamps(self.values(name, self.all_rows()), self.columns.fields[name])
+            self._times[name] = column
+            self.unreadable_times += unreadable
+        return column

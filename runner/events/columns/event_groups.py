@@ -1,0 +1,100 @@
+"""`Kinds`: events that are alike in a few telling fields, such as category, action and process name.
+
+There are few kinds even among many events, so whatever follows from these fields alone is worked out once per kind.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from itertools import repeat
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from runner.events.columns.row_decoder import Row, RowDecoder
+from runner.events.fields.index_patterns import stream_name
+from runner.events.fields.schema import DataType, Field
+from runner.events.fields.values import Canonical
+
+STREAM_FIELDS = tuple(Field(f"data_stream.{part}", DataType.KEYWORD) for part in ("type", "dataset", "namespace"))
+"""The fields that say which data stream a plain document belongs to."""
+NAMESPACE = STREAM_FIELDS[-1]
+
+KindReader: TypeAlias = Callable[[Sequence[Row], Sequence[str | None] | None], NDArray[np.int32]]
+"""Gives the kind of each row, given the index of each where the rows are hits."""
+
+_HIT = object()
+_FAMILIAR = 1000
+"""So many texts of a field are worth knowing."""
+
+
+class _Numbering(dict[Hashable, int]):
+    """Gives each key the next number when it is first asked for."""
+
+    def __missing__(self, key: Hashable) -> int:
+        self[key] = number = len(self)
+        return number
+
+
+class Kinds:
+    """The kinds of the events of a run, numbered as they are first seen.
+
+    Events of one kind have the same values of all of the fields, and come from one index, too.
+    """
+
+    def __init__(self, fields: Iterable[Field]) -> None:
+        self.fields = {field.name: field for field in fields}
+        self.events = 0
+        """How many events have been told apart."""
+        self._numbers = _Numbering()
+        self._values: dict[str, list[Canonical]] = {name: [] for name in self.fields}
+        self._indices: list[str | None] = []
+
+    def __len__(self) -> int:
+        return len(self._numbers)
+
+    def values(self, name: str) -> Sequence[Canonical]:
+        """The field's value by number of the kind."""
+        return self._values[name]
+
+    def stream(self, kind: int) -> str | None:
+        """The index or data stream of the kind's events; None where they name none.
+
+        A plain document's is known if the stream's fields are among the telling ones.
+        """
+        if self._indices[kind] is not None:
+            return self._indices[kind]
+        parts = [self._values[field.name][kind] if field.name in self.fields else None for field in STREAM_FIELDS]
+        return stream_name(*parts)
+
+    def familiar(self) -> dict[str, set[str]]:
+        """The texts that are known of each field; fields that have many are left out."""
+        found: dict[str, set[str]] = {}
+        for name, values in self._values.items():
+            texts = {text for value in set(values) for text in (value if isinstance(value, tuple) else (value,))}
+            known = {text for text in texts if isinstance(text, str)}
+            if len(known) <= _FAMILIAR:
+                found[name] = known
+        return found
+
+    def reader(self, decoder: RowDecoder, take: Callable[[str, Sequence[Row]], list[Canonical]]) -> KindReader:
+        """A function that tells the kinds of the decoder's rows."""
+        likeness = decoder.likeness(self.fields)
+
+        def read(rows: Sequence[Row], indices: Sequence[str | None] | None) -> NDArray[np.int32]:
+            keys: Iterable[Hashable] = likeness(rows)
+            if indices is not None:
+                keys = zip(repeat(_HIT), keys, indices, strict=False)
+            known = len(self._numbers)
+            self.events += len(rows)
+            numbers = np.fromiter(map(self._numbers.__getitem__, keys), dtype=np.int32, count=len(rows))
+            if len(self._numbers) > known:
+                firsts = np.unique(numbers, return_index=True)[1][known - len(self._numbers) :].tolist()
+                examples = [rows[place] for place in firsts]
+                for name, column in self._values.items():
+                    column.extend(take(name, examples))
+                self._indices.extend([None] * len(firsts) if indices is None else [indices[place] for place in firsts])
+            return numbers
+
+        return read

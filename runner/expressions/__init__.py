@@ -1,0 +1,1 @@
+"""Typed conditions over one event, of no query language in particular."""

@@ -1,0 +1,1 @@
+"""Wildcards and regular expressions, matched as Elasticsearch matches them."""

@@ -1,0 +1,346 @@
+"""Regular expressions of EQL as functions of a text: Lucene's syntax for fields, Java's for expressions.
+
+Lucene's grammar is the one of its class `RegExp` (9.12, all optional operators on): a whole value must fit, `^` and `$`
+are ordinary characters, and `& ~ # @ "..." <n-m>` are operators.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import groupby
+
+from runner.expressions.patterns.java_regex import JavaParser
+from runner.expressions.patterns.regex_automaton import (
+    DIGITS,
+    WORDS,
+    Automaton,
+    Factory,
+    Kind,
+    Node,
+    Ranges,
+    complement_of,
+    ends_of,
+    letter_of,
+    ranges_of,
+    spine_of,
+    union_of,
+)
+from runner.expressions.patterns.wildcard import Matcher, Tokens, Wild, fold, token_matcher
+
+_SPACES = ranges_of(" \t\n\r")
+_CLASSES: dict[str, Ranges] = {
+    "d": DIGITS,
+    "D": complement_of(DIGITS),
+    "s": _SPACES,
+    "S": complement_of(_SPACES),
+    "w": WORDS,
+    "W": complement_of(WORDS),
+}
+_MAX_NESTING = 60
+_MAX_INT = 2**31 - 1
+
+
+def matcher(patterns: Sequence[str], insensitive: bool) -> Matcher:
+    """A test whether a whole text fits one of the patterns, in Lucene's syntax.
+
+    Raises ValueError, saying the position (from 0) and what is wrong there, for a pattern that is none. A test raises
+    ValueError once the expression turns out to need too many states.
+    """
+    factory = Factory()
+    return _matcher(factory, _LuceneParser("|".join(patterns), insensitive, factory).parse())
+
+
+def pieces(patterns: Sequence[str], insensitive: bool) -> list[list[str]]:
+    """For each choice that the patterns leave, texts that every fitting value has in it once A to Z are in lower case.
+
+    Raises ValueError for a pattern that is none.
+    """
+    factory = Factory()
+    node = _LuceneParser("|".join(patterns), insensitive, factory).parse()
+    found = []
+    for choice in node.parts if node.kind is Kind.ANY_OF else (node,):
+        letters = [letter_of(part) for part in spine_of(choice)]
+        runs = groupby(letters, key=lambda letter: letter is not None)
+        found.append([fold("".join(letter[0] for letter in run if letter)) for is_text, run in runs if is_text])
+    return found
+
+
+def java_matcher(patterns: Sequence[str], insensitive: bool) -> Matcher:
+    """The same in the syntax of Java, without look-around, back-references, possessive and atomic groups."""
+    factory = Factory()
+    return _matcher(factory, JavaParser("|".join(patterns), insensitive, factory).parse())
+
+
+def _matcher(factory: Factory, node: Node) -> Matcher:
+    choices = node.parts if node.kind is Kind.ANY_OF else (node,)
+    simple = [_as_wildcard(factory, choice) for choice in choices]
+    direct = [test for test in simple if test is not None]
+    if len(direct) == len(choices):
+        if len(direct) == 1:
+            return direct[0]
+        return lambda text: any(test(text) for test in direct)
+    automaton = Automaton(factory, node)
+    prefix, suffix = ends_of(node)
+    if not prefix and not suffix:
+        return automaton.matches
+
+    def match(text: str) -> bool:
+        folded = fold(text)
+        return folded.startswith(prefix) and folded.endswith(suffix) and automaton.matches(text)
+
+    return match
+
+
+def _as_wildcard(factory: Factory, node: Node) -> Matcher | None:
+    """A matcher of literals, `.` and `.*` alone; None if there is more to the expression, or letters of mixed case."""
+    if node is factory.empty:
+        return "".__eq__
+    tokens: list[str | Wild] = []
+    foldings: set[bool] = set()
+    for part in spine_of(node):
+        letter = letter_of(part)
+        if letter is not None:
+            tokens.append(letter[0])
+            if letter[0].isascii() and letter[0].isalpha():
+                foldings.add(letter[1])
+        elif part is factory.any_char:
+            tokens.append(Wild.ONE)
+        elif part is factory.anything:
+            tokens.append(Wild.MANY)
+        else:
+            return None
+    return None if len(foldings) > 1 else token_matcher(_joined(tokens), True in foldings)
+
+
+def _joined(tokens: Sequence[str | Wild]) -> Tokens:
+    joined: list[str | Wild] = []
+    for token in tokens:
+        if isinstance(token, str) and joined and not isinstance(joined[-1], Wild):
+            joined[-1] += token
+        else:
+            joined.append(token)
+    return joined
+
+
+class _LuceneParser:
+    """A recursive-descent parser of one pattern; each method reads one rule of the grammar and returns its node."""
+
+    def __init__(self, pattern: str, insensitive: bool, factory: Factory) -> None:
+        self._text = pattern
+        self._insensitive = insensitive
+        self._make = factory
+        self._place = 0
+        self._nesting = 0
+
+    def parse(self) -> Node:
+        """The node of the whole pattern. Raises ValueError."""
+        if not self._text:
+            return self._make.empty
+        node = self._union()
+        if self._place < len(self._text):
+            raise self._error("end-of-string expected")
+        return node
+
+    def _error(self, message: str, place: int | None = None) -> ValueError:
+        return ValueError(f"{message} at position {self._place if place is None else place}")
+
+    def _peek(self, chars: str) -> bool:
+        return self._place < len(self._text) and self._text[self._place] in chars
+
+    def _match(self, char: str) -> bool:
+        found = self._peek(char)
+        self._place += found
+        return found
+
+    def _next(self) -> str:
+        if self._place >= len(self._text):
+            raise self._error("unexpected end-of-string")
+        self._place += 1
+        return self._text[self._place - 1]
+
+    def _until(self, char: str) -> str:
+        """The text before the next `char`, which is read, too."""
+        end = self._text.find(char, self._place)
+        if end < 0:
+            raise self._error(f"expected '{char}'", len(self._text))
+        text = self._text[self._place : end]
+        self._place = end + 1
+        return text
+
+    def _union(self) -> Node:
+        nodes = [self._intersection()]
+        while self._match("|"):
+            nodes.append(self._intersection())
+        return self._make.any_of(nodes)
+
+    def _intersection(self) -> Node:
+        nodes = [self._concatenation()]
+        while self._match("&"):
+            nodes.append(self._concatenation())
+        return self._make.all_of(nodes)
+
+    def _concatenation(self) -> Node:
+        nodes = [self._repetition()]
+        while self._place < len(self._text) and not self._peek(")|&"):
+            nodes.append(self._repetition())
+        return self._make.chain(nodes)
+
+    def _repetition(self) -> Node:
+        node = self._complement()
+        while self._peek("?*+{"):
+            sign = self._next()
+            if sign == "{":
+                low, high = self._counts()
+                node = self._make.loop(node, low, high)
+            else:
+                node = self._make.loop(node, sign == "+", 1 if sign == "?" else None)
+        return node
+
+    def _counts(self) -> tuple[int, int | None]:
+        low = self._digits()
+        if low is None:
+            raise self._error("integer expected")
+        high: int | None = low
+        if self._match(","):
+            high = self._digits()
+        if not self._match("}"):
+            raise self._error("expected '}'")
+        if high is not None and low > high:
+            raise self._error(f"invalid repetition range (out of order): {low}..{high}", self._place - 1)
+        return low, high
+
+    def _digits(self) -> int | None:
+        start = self._place
+        while self._peek("0123456789"):
+            self._place += 1
+        if start == self._place:
+            return None
+        number = int(self._text[start : self._place][:12])
+        if number > _MAX_INT:
+            raise self._error(f"integer expected, found [{self._text[start : self._place][:20]}]", start)
+        return number
+
+    def _complement(self) -> Node:
+        negations = 0
+        while self._match("~"):
+            negations += 1
+        node = self._character_class() if self._match("[") else self._simple()
+        return self._make.complement(node) if negations % 2 else node
+
+    def _character_class(self) -> Node:
+        negated = self._match("^")
+        sets = [self._class_item()]
+        while self._place < len(self._text) and not self._peek("]"):
+            sets.append(self._class_item())
+        if not self._match("]"):
+            raise self._error("expected ']'")
+        ranges = union_of(sets)
+        return self._make.chars(complement_of(ranges) if negated else ranges)
+
+    def _class_item(self) -> Ranges:
+        if self._match("\\"):
+            ranges = self._predefined()
+            if ranges is not None:
+                return ranges
+        first = self._next()
+        if not self._match("-"):
+            return self._letter(first)
+        last = self._char()
+        if first > last:
+            raise self._error(
+                f"invalid range: from [{first}] ({ord(first)}) cannot be > to [{last}] ({ord(last)})", self._place - 1
+            )
+        return ((ord(first), ord(last)),)
+
+    def _predefined(self) -> Ranges | None:
+        """The set of `\\d` and the like, after the backslash; None before a character that stands for itself."""
+        if not self._peek("\\") and not (self._place < len(self._text) and _is_ascii_letter(self._text[self._place])):
+            return None
+        char = self._next()
+        if char == "\\":
+            return self._letter(char)
+        if char not in _CLASSES:
+            raise self._error(f"invalid character class \\{char}", self._place - 2)
+        return _CLASSES[char]
+
+    def _letter(self, char: str) -> Ranges:
+        if self._insensitive and _is_ascii_letter(char):
+            return ranges_of(char.lower() + char.upper())
+        return ((ord(char), ord(char)),)
+
+    def _char(self) -> str:
+        self._match("\\")
+        return self._next()
+
+    def _string(self, text: str) -> Node:
+        return self._make.chain(self._make.chars(self._letter(char)) for char in text)
+
+    def _simple(self) -> Node:
+        if self._match("."):
+            return self._make.any_char
+        if self._match("#"):
+            return self._make.nothing
+        if self._match("@"):
+            return self._make.anything
+        if self._match('"'):
+            return self._string(self._until('"'))
+        if self._match("("):
+            return self._group()
+        if self._match("<"):
+            return self._interval()
+        if self._match("\\"):
+            ranges = self._predefined()
+            if ranges is not None:
+                return self._make.chars(ranges)
+        return self._make.chars(self._letter(self._next()))
+
+    def _group(self) -> Node:
+        if self._match(")"):
+            return self._make.empty
+        self._nesting += 1
+        if self._nesting > _MAX_NESTING:
+            raise self._error(f"more than {_MAX_NESTING} groups in one another")
+        node = self._union()
+        self._nesting -= 1
+        if not self._match(")"):
+            raise self._error("expected ')'")
+        return node
+
+    def _interval(self) -> Node:
+        """A number between two others, `<5-120>`; with leading zeros if both bounds are written with the same width."""
+        text = self._until(">")
+        low, dash, high = text.partition("-")
+        if not dash:
+            raise ValueError(f"'{text}' not found: named automata do not exist, at position {self._place - 1}")
+        bounds = [part for part in (low, high) if part.isascii() and part.isdigit() and int(part[:12]) <= _MAX_INT]
+        if len(bounds) < 2:
+            raise self._error("interval syntax error", self._place - 1)
+        first, last = sorted((int(low), int(high)))
+        if len(low) == len(high):
+            return _fixed_width(self._make, str(first).zfill(len(low)), str(last).zfill(len(low)))
+        widths = range(len(str(first)), len(str(last)) + 1)
+        choices = []
+        for width in widths:
+            least = max(first, 10 ** (width - 1)) if width > 1 else first
+            choices.append(_fixed_width(self._make, str(least), str(min(last, 10**width - 1))))
+        zeros = self._make.loop(self._make.chars(ranges_of("0")), 0, None)
+        return self._make.cat(zeros, self._make.any_of(choices))
+
+
+def _fixed_width(make: Factory, low: str, high: str) -> Node:
+    """Numbers from `low` to `high`, which have the same number of digits."""
+    if not low:
+        return make.empty
+    first, last = low[0], high[0]
+    if first == last:
+        return make.cat(make.chars(ranges_of(first)), _fixed_width(make, low[1:], high[1:]))
+    rest = len(low) - 1
+    below = make.cat(make.chars(ranges_of(first)), _fixed_width(make, low[1:], "9" * rest))
+    above = make.cat(make.chars(ranges_of(last)), _fixed_width(make, "0" * rest, high[1:]))
+    between: Ranges = ((ord(first) + 1, ord(last) - 1),) if ord(last) - ord(first) > 1 else ()
+    free = make.loop(make.chars(DIGITS), rest, rest)
+    return make.any_of([below, make.cat(make.chars(between), free), above])
+
+
+def _is_ascii_letter(char: str) -> bool:
+    return char.isascii() and char.isalpha()

@@ -1,0 +1,211 @@
+"""What a rule file must have beyond the form of each key: keys that go together, and a schedule that leaves no gap."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from datetime import datetime, timedelta
+from typing import Any
+
+from runner.errors import Severity
+from runner.messages.suggestions import near_name
+from runner.rules.date_math import is_relative, read_duration, resolve
+from runner.rules.model_errors import METADATA_KEYS, RULE_KEYS, Finding, unknown_key
+from runner.rules.rule import REFERENCE, RuleFields
+
+Table = Mapping[str, Any]
+
+_LANGUAGES: Mapping[str, tuple[str, ...]] = {
+    "eql": ("eql",),
+    "esql": ("esql",),
+    "query": ("kuery", "lucene"),
+    "saved_query": ("kuery", "lucene"),
+    "threshold": ("kuery", "lucene"),
+    "new_terms": ("kuery", "lucene"),
+    "threat_match": ("kuery", "lucene"),
+}
+_NEEDED: Mapping[str, tuple[str, ...]] = {
+    "eql": ("language", "query"),
+    "esql": ("language", "query"),
+    "threshold": ("query", "threshold"),
+    "new_terms": ("query", "new_terms"),
+    "threat_match": ("query", "threat_index", "threat_mapping"),
+    "machine_learning": ("anomaly_threshold", "machine_learning_job_id"),
+    "saved_query": ("saved_id",),
+}
+_NEW_TERMS_OF_THE_API = ("new_terms_fields", "history_window_start")
+
+
+def check_document(document: Table) -> list[Finding]:
+    """Every finding about a parsed file that has a `[rule]` table, in no particular order.
+
+    Works on the raw tables so that a wrong value in one key hides nothing about the others.
+    """
+    rule = document["rule"]
+    return [
+        *_own_names(rule),
+        *_unknown_tables(document),
+        *_unknown_metadata(document.get("metadata")),
+        *_needed_keys(rule),
+        *_language(rule),
+        *_where_events_are(rule),
+        *_suppression(rule),
+        *_window(rule),
+        *_gaps(rule),
+        *_unapplied(rule),
+    ]
+
+
+def _own_names(rule: Table) -> Iterator[Finding]:
+    """Attributes of `Rule` that are no keys of the format, such as `path`."""
+    for name in rule:
+        if name in OWN_NAMES:
+            yield Finding(("rule", name), unknown_key(("rule", name), RULE_KEYS), at="key")
+
+
+OWN_NAMES = frozenset({"path", "query_line", "query_column", "query_escaped", "metadata", "transform", "from_"})
+"""Attributes of `Rule` that no file may set: they are taken out before the model reads the table."""
+
+
+def _unknown_tables(document: Table) -> Iterator[Finding]:
+    for name in document:
+        if name not in ("rule", "metadata", "transform"):
+            if name in RULE_KEYS:
+                message = f"`{name}` stands above the header of its table; it belongs in [rule]"
+            elif name in METADATA_KEYS:
+                message = f"`{name}` stands above the header of its table; it belongs in [metadata]"
+            else:
+                message = unknown_key((name,), ("rule", "metadata", "transform"))
+            yield Finding((name,), message, at="key")
+
+
+def _unknown_metadata(metadata: object) -> Iterator[Finding]:
+    """Unknown metadata is a warning: it cannot change what a rule finds, and teams add keys of their own."""
+    if not isinstance(metadata, dict):
+        return
+    for name in metadata:
+        if name not in METADATA_KEYS:
+            message = unknown_key(("metadata", name), METADATA_KEYS)
+            severity: Severity = "error" if name in RULE_KEYS else "warning"
+            yield Finding(("metadata", name), message, at="key", severity=severity)
+
+
+def _needed_keys(rule: Table) -> Iterator[Finding]:
+    kind = rule.get("type")
+    unknown = [name for name in rule if name not in RULE_KEYS]
+    for name in _NEEDED.get(kind, ()) if isinstance(kind, str) else ():
+        if name not in rule and not (name == "new_terms" and all(key in rule for key in _NEW_TERMS_OF_THE_API)):
+            if near_name(name, unknown) is None:  # else its misspelling is reported
+                yield Finding(("rule",), f"`{name}` is missing in [rule]: a rule of type {kind} needs it", at="key")
+        elif name == "query" and isinstance(rule[name], str) and not rule[name].strip():
+            yield Finding(("rule", "query"), "`query` is empty")
+
+
+def _language(rule: Table) -> Iterator[Finding]:
+    kind, language = rule.get("type"), rule.get("language")
+    if not isinstance(kind, str) or not isinstance(language, str):
+        return
+    fitting = _LANGUAGES.get(kind, ())
+    if fitting and language not in fitting and any(language in each for each in _LANGUAGES.values()):
+        message = f"`language` is `{language}`, but a rule of type {kind} is written in {' or '.join(fitting)}"
+        yield Finding(("rule", "language"), message)
+
+
+def _where_events_are(rule: Table) -> Iterator[Finding]:
+    """Data views are kept in Kibana: a rule that names only a data view says nothing about its indices here."""
+    if rule.get("type") == "esql" and "index" in rule:
+        message = "`index` has no effect: an ES|QL query names its indices itself"
+        yield Finding(("rule", "index"), message, at="key", severity="warning")
+    if "data_view_id" not in rule or rule.get("type") != "eql":
+        return
+    if "index" in rule:
+        message = "`data_view_id` has no effect beside `index`"
+        yield Finding(("rule", "data_view_id"), message, at="key", severity="warning")
+    else:
+        message = "data views are kept in Kibana and cannot be looked up here: name the index patterns in `index`"
+        yield Finding(("rule", "data_view_id"), message, at="key")
+
+
+def _suppression(rule: Table) -> Iterator[Finding]:
+    suppression = rule.get("alert_suppression")
+    if not isinstance(suppression, dict):
+        return
+    if rule.get("type") == "threshold":
+        if "duration" not in suppression:
+            message = "`duration` is missing in [rule.alert_suppression]: a rule of type threshold needs it"
+            yield Finding(("rule", "alert_suppression"), message, at="key")
+    elif not suppression.get("group_by"):
+        yield Finding(("rule", "alert_suppression"), "`group_by` is missing in [rule.alert_suppression]", at="key")
+
+
+def _window(rule: Table) -> Iterator[Finding]:
+    start, end = _moment(rule, "from"), _moment(rule, "to")
+    if start is None or end is None or start < end:
+        return
+    key = "from" if "from" in rule else "to"
+    relation = "the same time as" if start == end else "later than"
+    message = f"`from` ({_text(rule, 'from')}) is {relation} `to` ({_text(rule, 'to')}): no event can be in between"
+    yield Finding(("rule", key), message)
+
+
+def _gaps(rule: Table) -> Iterator[Finding]:
+    """A look-back that is shorter than the interval; date math that rounds has no fixed length and is left out."""
+    start, end = _moment(rule, "from"), _moment(rule, "to")
+    if start is None or end is None or start >= end or "/" in _text(rule, "from") + _text(rule, "to"):
+        return
+    try:
+        interval = read_duration(_text(rule, "interval"))
+    except ValueError:
+        return
+    if interval > end - start and is_relative(_text(rule, "from")):
+        missed = _words(interval - (end - start))
+        key = next((name for name in ("from", "interval", "to") if name in rule), "rule_id")
+        message = (
+            f"the look-back of {_words(end - start)} is shorter than the interval of {_words(interval)}: "
+            f"{missed} between two runs are never searched"
+        )
+        yield Finding(("rule", key), message, severity="warning")
+
+
+_UNAPPLIED = {
+    "alert_suppression": "is not applied yet: every match becomes an alert of its own",
+    "exceptions_list": "names lists that are kept in Kibana, which are not applied: what they except is found, too",
+    "actions": "are not carried out: they stand in the alert only",
+    "response_actions": "are not carried out: they stand in the alert only",
+}
+"""Keys that change what Kibana does with a match, and what becomes of them here."""
+
+
+def _unapplied(rule: Table) -> Iterator[Finding]:
+    if rule.get("type") != "eql":
+        return
+    for key, fate in _UNAPPLIED.items():
+        if rule.get(key):
+            yield Finding(("rule", key), f"`{key}` {fate}", at="key", severity="warning")
+
+
+def _text(rule: Table, key: str) -> str:
+    """The value of a key or its default, "" if it is no string."""
+    name = "from_" if key == "from" else key
+    value = rule.get(key, RuleFields.model_fields[name].default)
+    return value if isinstance(value, str) else ""
+
+
+def _moment(rule: Table, key: str) -> datetime | None:
+    """The time that `from` or `to` is at a fixed moment; None where it is not valid or cannot be compared."""
+    if is_relative(_text(rule, "from")) != is_relative(_text(rule, "to")):
+        return None
+    try:
+        return resolve(_text(rule, key), REFERENCE)
+    except ValueError:
+        return None
+
+
+def _words(length: timedelta) -> str:
+    """A length of time in its largest whole units: `1h 30m`."""
+    milliseconds = length // timedelta(milliseconds=1)
+    parts = []
+    for unit, size in (("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)):
+        count, milliseconds = divmod(milliseconds, size)
+        if count:
+            parts.append(f"{count}{unit}")
+    return " ".join(parts)

@@ -1,0 +1,47 @@
+"""What was planted: a record per attack and per near miss, as the list beside the sample has it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import Literal
+
+from runner.sample_data.machine_state import time_text
+
+
+class RuleId(Enum):
+    """The two rules that the sample plants matches of."""
+
+    REVERSE_SHELL = "48b3d2e3-f4e8-41e6-95e6-9b2091228db3"
+    """A shell connects, then starts a shell: "Potential Reverse Shell"."""
+    CHILD_PROCESS = "76e4d92b-61c1-4a95-ab61-5fd94179a1ee"
+    """A utility starts, then connects: "Potential Reverse Shell via Suspicious Child Process"."""
+
+
+@dataclass(frozen=True, slots=True)
+class Planted:
+    """One planted item: an attack, which its rule matches exactly once, or a near miss, which no rule matches."""
+
+    kind: Literal["attack", "near_miss"]
+    rule: RuleId
+    variant: str
+    """How the attack was made, or why the near miss is none."""
+    host: str
+    event_ids: tuple[str, str]
+    """The `event.id` of the two events, in the order of the rule's stages."""
+    at: int
+    """When the earlier one of them happened, in nanoseconds since 1970."""
+    gap: int
+    """How many nanoseconds the second stage is after the first; negative where it is before."""
+
+    def line(self) -> dict[str, object]:
+        """Return the record as an object of the truth file."""
+        return {
+            "kind": self.kind,
+            "rule_id": self.rule.value,
+            "variant" if self.kind == "attack" else "reason": self.variant,
+            "host": self.host,
+            "event_ids": list(self.event_ids),
+            "timestamp": time_text(self.at, 9),
+            "gap_ms": self.gap / 1_000_000,
+        }

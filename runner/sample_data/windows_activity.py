@@ -1,0 +1,202 @@
+"""What goes on at Windows hosts on an ordinary day. Both rules ask for Linux, so nothing here can match them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from runner.sample_data.addresses import client, internal_service, service_of_the_internet
+from runner.sample_data.document_sections import signature_for
+from runner.sample_data.fleet import Section
+from runner.sample_data.processes import Process, Program
+from runner.sample_data.services import SYSTEM32
+from runner.sample_data.timeline import Timeline
+
+Activity = Callable[[Timeline], None]
+
+APPS = (
+    "C:\\Program Files\\Google\\Chrome\\Application\\chrome.exe",
+    "C:\\Program Files\\Mozilla Firefox\\firefox.exe",
+    "C:\\Program Files (x86)\\Microsoft\\Edge\\Application\\msedge.exe",
+    "C:\\Program Files\\Microsoft Office\\root\\Office16\\OUTLOOK.EXE",
+    "C:\\Program Files\\Microsoft Office\\root\\Office16\\WINWORD.EXE",
+    "C:\\Program Files\\Microsoft Office\\root\\Office16\\EXCEL.EXE",
+    "C:\\Program Files\\WindowsApps\\MSTeams_25060.205\\ms-teams.exe",
+    "C:\\Program Files\\Microsoft OneDrive\\OneDrive.exe",
+    "C:\\Program Files\\Microsoft VS Code\\Code.exe",
+    "C:\\Program Files\\PuTTY\\putty.exe",
+    "C:\\Program Files\\Git\\cmd\\git.exe",
+    "C:\\Program Files\\nodejs\\node.exe",
+    "C:\\Program Files\\Python312\\python.exe",
+    "C:\\Program Files\\7-Zip\\7z.exe",
+)
+TOOLS = (
+    ("cmd.exe", "/c dir C:\\<word>"), ("cmd.exe", "/c type C:\\<word>\\<word>.log"), ("ipconfig.exe", "/all"),
+    ("whoami.exe", "/groups"), ("tasklist.exe", "/svc"), ("net.exe", "view \\\\files-0<d>"), ("sc.exe", "query <word>"),
+    ("schtasks.exe", "/query /tn <word>"), ("reg.exe", "query HKLM\\SOFTWARE\\<word>"), ("gpupdate.exe", "/force"),
+    ("WindowsPowerShell\\v1.0\\powershell.exe", "-NoProfile -File C:\\Scripts\\<word>.ps1 -Limit <n>"),
+    ("WindowsPowerShell\\v1.0\\powershell.exe", "-Command Get-Service <word>"), ("nslookup.exe", "<host>"),
+    ("wevtutil.exe", "qe System /c:<n>"), ("robocopy.exe", "C:\\<word> D:\\<word> /MIR"),
+    ("findstr.exe", "/i <word> *.log"),
+    ("systeminfo.exe", ""), ("taskhostw.exe", "<word>"), ("backgroundTaskHost.exe", "-ServerName:<word>.AppX<hex>"),
+    ("RuntimeBroker.exe", "-Embedding"), ("conhost.exe", "0xffffffff -ForceV1"), ("dllhost.exe", "/Processid:{<hex>}"),
+    ("msiexec.exe", "/i C:\\Windows\\Temp\\<word>-<n>.msi /qn"), ("cscript.exe", "//B C:\\Scripts\\<word>.vbs"),
+    ("wbem\\WMIC.exe", "os get lastbootuptime"), ("sppsvc.exe", ""), ("audiodg.exe", "0x<n>"), ("where.exe", "<word>"),
+    ("hostname.exe", ""), ("netstat.exe", "-ano"), ("ping.exe", "-n <d> <host>"), ("certutil.exe", "-store my"),
+)  # fmt: skip
+LIBRARIES = (
+    "ntdll.dll", "kernel32.dll", "advapi32.dll", "ws2_32.dll", "crypt32.dll", "amsi.dll", "clr.dll", "msxml3.dll",
+    "winhttp.dll", "dbghelp.dll", "taskschd.dll", "samlib.dll", "vaultcli.dll", "wbemcomn.dll", "bcrypt.dll",
+)  # fmt: skip
+KEYS = (
+    ("HKLM", "SOFTWARE\\Microsoft\\Windows\\CurrentVersion\\Run", "<word>"),
+    ("HKLM", "SYSTEM\\ControlSet001\\Services\\<word>\\Parameters", "Start"),
+    ("HKLM", "SOFTWARE\\Microsoft\\Windows NT\\CurrentVersion\\Schedule\\TaskCache\\Tree\\<word>", "Index"),
+    ("HKU", "S-1-5-21-3457937927-2839227994-823803824-1105\\Software\\<word>\\<word>", "LastUsed"),
+    ("HKLM", "SOFTWARE\\Policies\\Microsoft\\<word>", "Enabled"),
+)
+
+
+def tool_runs(line: Timeline) -> None:
+    """A user, a task or a service runs a small program."""
+    services = line.machine.services
+    parent = line.rng.choice((*line.machine.sessions, services["svchost"], services["schedule"]))
+    for _ in range(line.rng.randrange(1, 4)):
+        name, text = line.rng.choice(TOOLS)
+        process = line.start(parent, _program(line, SYSTEM32 + name, text=text))
+        line.wait(5_000, 400_000)
+        if line.rng.random() < 0.3:
+            line.file(process, "creation", path=line.words.text("C:\\Windows\\Temp\\<word>-<hex>.tmp"))
+        line.end(process)
+        line.wait(50_000, 900_000)
+
+
+def app_starts(line: Timeline) -> None:
+    """A user opens an application, which starts helpers of itself and goes to the network."""
+    session = line.rng.choice(line.machine.sessions)
+    path = line.rng.choice(APPS)
+    app = line.start(session, _program(line, path, text=""))
+    for kind in ("gpu-process", "utility", "renderer")[: line.rng.randrange(0, 4)]:
+        line.wait(10_000, 200_000)
+        line.start(app, _program(line, path, text=f"--type={kind} --field-trial-handle=<n> --lang=en-GB"))
+    remote = service_of_the_internet(line.rng)
+    line.look_up(app, remote)
+    line.wait(1_000, 60_000)
+    line.connect(app, remote)
+    line.file(app, "creation", path=line.words.text("C:\\Users\\Public\\AppData\\Local\\<word>\\Cache\\f_<hex>"))
+    line.wait(100_000, 3_000_000)
+    line.end(app)
+
+
+def app_connects(line: Timeline) -> None:
+    """Something that runs reaches a service."""
+    services = line.machine.services
+    process = line.rng.choice((services["svchost"], services["agent"], services["defender"], services["lsass"]))
+    for _ in range(line.rng.randrange(1, 4)):
+        remote = service_of_the_internet(line.rng) if line.rng.random() < 0.5 else internal_service(line.rng)
+        line.look_up(services["dnscache"], remote)
+        line.connect(process, remote)
+        line.wait(20_000, 900_000)
+        line.disconnect(process, remote)
+
+
+def clients_come(line: Timeline) -> None:
+    """Clients reach a service of this host."""
+    services = line.machine.services
+    process, port = services.get("sqlservr", services["svchost"]), 1433 if "sqlservr" in services else 445
+    for _ in range(line.rng.randrange(1, 4)):
+        origin = client(line.rng, port)
+        line.accept(process, origin)
+        line.wait(1_000, 300_000)
+        line.disconnect(process, origin)
+
+
+def files_change(line: Timeline) -> None:
+    """Services and applications write files."""
+    services = line.machine.services
+    patterns = (
+        "C:\\ProgramData\\<word>\\<word>.log",
+        "C:\\Windows\\Prefetch\\<word>.EXE-<hex>.pf",
+        "C:\\Users\\Public\\Documents\\<word>-<n>.docx",
+        "C:\\Windows\\SoftwareDistribution\\DataStore\\<hex>.cab",
+        "C:\\Program Files\\Elastic\\Agent\\data\\<word>-<n>.json",
+    )
+    for _ in range(line.rng.randrange(2, 6)):
+        process = services[line.rng.choice(("svchost", "search", "agent", "defender", "spooler"))]
+        path = line.words.text(line.rng.choice(patterns))
+        if line.rng.random() < 0.25:
+            line.file(process, "rename", path=path, original=f"{path}.new")
+        else:
+            line.file(process, line.rng.choice(("creation", "creation", "overwrite", "deletion")), path=path)
+        line.wait(1_000, 300_000)
+
+
+def registry_changes(line: Timeline) -> None:
+    """A service changes its settings in the registry."""
+    services = line.machine.services
+    process = services[line.rng.choice(("svchost", "installer", "schedule", "wmi"))]
+    for _ in range(line.rng.randrange(1, 4)):
+        hive, pattern, value = line.rng.choice(KEYS)
+        key, name = line.words.text(pattern), line.words.text(value)
+        number = line.rng.random() < 0.5
+        strings = (
+            [str(line.rng.randrange(9_999))] if number else [line.words.text("C:\\ProgramData\\<word>\\<word>.exe")]
+        )
+        registry: Section = {
+            "data": {"strings": strings, "type": "REG_DWORD" if number else "REG_SZ"},
+            "hive": hive,
+            "key": key,
+            "path": f"{hive}\\{key}\\{name}",
+            "value": name,
+        }
+        _other(line, process, stream="registry", action="modification", types=["change"], extra={"registry": registry})
+        line.wait(500, 90_000)
+
+
+def libraries_load(line: Timeline) -> None:
+    """A program loads libraries."""
+    process = line.rng.choice((*line.machine.sessions, line.machine.services["wmi"], line.machine.services["svchost"]))
+    for _ in range(line.rng.randrange(1, 4)):
+        name = line.rng.choice(LIBRARIES)
+        path = SYSTEM32 + name
+        hashes = line.machine.hashes_for(path)
+        library: Section = {
+            "Ext": {"code_signature": [signature_for(name)], "load_index": line.rng.randrange(1, 9)},
+            "code_signature": signature_for(name),
+            "hash": hashes,
+            "name": name,
+            "path": path,
+            "pe": {"imphash": line.machine.hashes_for(name)["md5"], "original_file_name": name},
+        }
+        _other(line, process, stream="library", action="load", types=["start"], extra={"dll": library})
+        line.wait(200, 20_000)
+
+
+def logon(line: Timeline) -> None:
+    """Someone logs on."""
+    process = line.machine.services["lsass"]
+    line.add(
+        process,
+        "security",
+        action="log_on",
+        types=["start"],
+        sections={"process": process.brief(linux=False), "source": {"ip": client(line.rng, 445).address}},
+    )
+
+
+def _program(line: Timeline, path: str, *, text: str) -> Program:
+    return Program(path, (path, *line.words.text(text).split()))
+
+
+def _other(line: Timeline, process: Process, *, stream: str, action: str, types: list[str], extra: Section) -> None:
+    section = {
+        **process.brief(linux=False),
+        "code_signature": signature_for(process.program.name),
+        "thread": {"id": line.rng.randrange(250, 4_000) * 4},
+    }
+    line.add(process, stream, action=action, types=types, sections={"process": section, **extra})
+
+
+PROCESS_ACTIVITIES: tuple[Activity, ...] = (tool_runs, tool_runs, app_starts)
+NETWORK_ACTIVITIES: tuple[Activity, ...] = (app_connects, app_connects, clients_come)
+FILE_ACTIVITIES: tuple[Activity, ...] = (files_change,)
+OTHER_ACTIVITIES: tuple[Activity, ...] = (registry_changes, registry_changes, libraries_load, libraries_load, logon)

@@ -1,0 +1,135 @@
+"""Writing the sample: NDJSON, plain or compressed by the file's name, and the list of what was planted beside it."""
+
+from __future__ import annotations
+
+import gzip
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import IO, Any, Literal, cast
+
+import orjson
+import zstandard
+
+from runner.errors import AccessError, SettingsError
+from runner.sample_data.generate import Sample, SampleEvent, generate
+
+PROGRESS_EVERY = 2_000
+Target = Path | Literal["-"]
+
+
+@dataclass(frozen=True, slots=True)
+class SampleSummary:
+    """What a written sample holds."""
+
+    events: int
+    attacks: int
+    near_misses: int
+    hosts: int
+    size: int
+    """Bytes of the lines, before compression."""
+    first: int
+    """`@timestamp` of the oldest event, in nanoseconds since 1970."""
+    last: int
+
+
+def write_sample(
+    out: Target,
+    *,
+    events: int,
+    attacks: int,
+    seed: int,
+    end: datetime,
+    truth: Path | None = None,
+    span: timedelta | None = None,
+    near_misses: int | None = None,
+    rule: str | None = None,
+    hits: bool = False,
+    progress: Callable[[int], None] | None = None,
+) -> SampleSummary:
+    """Write the sample that `generate` gives for these arguments, a line per event, and return what it holds.
+
+    `out` is a file (`.gz` and `.zst` are compressed) or `-`, the standard output. `hits` wraps each document as a
+    search hit with `_index`, `_id` and `_source`. `truth` gets a line per planted item. `progress` is called with the
+    number of events written so far. A file appears under its name when it is complete. Raises SettingsError for
+    arguments that cannot be met, AccessError for a file that cannot be written.
+    """
+    if truth is not None and truth.absolute() == Path(out).absolute():
+        raise SettingsError(f"the events and the list of what is planted cannot both go to {truth}")
+    sample = generate(events=events, attacks=attacks, seed=seed, end=end, span=span, near_misses=near_misses, rule=rule)
+    with _opened(out) as file:
+        size, first, last = _write_events(file, sample, hits=hits, progress=progress)
+    if truth is not None:
+        with _opened(truth) as file:
+            file.writelines(orjson.dumps(item.line()) + b"\n" for item in sample.truth)
+    planted = sum(item.kind == "attack" for item in sample.truth)
+    return SampleSummary(events, planted, len(sample.truth) - planted, sample.hosts, size, first, last)
+
+
+def _write_events(
+    file: IO[bytes], sample: Sample, *, hits: bool, progress: Callable[[int], None] | None
+) -> tuple[int, int, int]:
+    size = count = first = last = 0
+    for event in sample.events:
+        content = _hit(event) if hits else event.document
+        line = orjson.dumps(content, option=orjson.OPT_APPEND_NEWLINE)
+        file.write(line)
+        size += len(line)
+        count += 1
+        first, last = first or event.at, event.at
+        if progress is not None and count % PROGRESS_EVERY == 0:
+            progress(count)
+    if progress is not None and count % PROGRESS_EVERY:
+        progress(count)
+    return size, first, last
+
+
+def _hit(event: SampleEvent) -> dict[str, Any]:
+    """Return the event as a search gives it: in the backing index of its data stream, under an id made of its own."""
+    document = event.document
+    dataset = document["data_stream"]["dataset"]
+    day = datetime.fromtimestamp(event.at // 1_000_000_000, UTC).strftime("%Y.%m.%d")
+    name: str = document["event"]["id"]
+    return {
+        "_index": f".ds-logs-{dataset}-default-{day}-000001",
+        "_id": name.replace("+", "-").replace("/", "_"),
+        "_source": document,
+    }
+
+
+@contextmanager
+def _opened(target: Target) -> Iterator[IO[bytes]]:
+    """Give the file to write to; a regular file is written beside its name and moved there when it is complete."""
+    if str(target) == "-":
+        yield sys.stdout.buffer
+        sys.stdout.buffer.flush()
+        return
+    path = Path(target)
+    special = path.exists() and not path.is_file()
+    draft = path if special else path.with_name(f".{path.name}.part")
+    try:
+        with draft.open("wb") as raw, _compressed(raw, path.suffix) as file:
+            yield file
+        if not special:
+            draft.replace(path)
+    except OSError as error:
+        raise AccessError(f"cannot write {path}: {error.strerror or error}") from error
+    finally:
+        if not special:
+            draft.unlink(missing_ok=True)
+
+
+@contextmanager
+def _compressed(raw: IO[bytes], suffix: str) -> Iterator[IO[bytes]]:
+    if suffix == ".gz":
+        # Neither a name nor a time in the header: equal samples are equal files.
+        with gzip.GzipFile(filename="", mode="wb", fileobj=raw, mtime=0, compresslevel=6) as packed:
+            yield cast(IO[bytes], packed)
+    elif suffix == ".zst":
+        with zstandard.ZstdCompressor(level=3).stream_writer(raw, closefd=False) as stream:
+            yield cast(IO[bytes], stream)
+    else:
+        yield raw

@@ -1,0 +1,1 @@
+"""Which windows are due, what is owed, and where every rule stands. Pure: nothing is read, nothing waits."""

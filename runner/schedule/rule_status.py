@@ -1,0 +1,206 @@
+"""Where every rule stands: a pure function of the rules, the ledger and the time.
+
+What a rule owes is what a service started now would search: the spans since its first window that were not searched to
+the end, up to the beginning of its current window. What is older than the horizon is given up: nobody searches it
+unless a replay is asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Literal
+
+from runner.rule_run import RuleRun
+from runner.rules.load import LoadedRules
+from runner.rules.rule import Rule
+from runner.schedule.schedule import CATCH_UP_CHUNK, Schedule, owed
+from runner.store.protocol import RuleState
+from runner.windows import Window, subtract
+
+Presence = Literal["enabled", "disabled", "broken", "gone"]
+"""What the rule files say of a rule: that it runs, that it is switched off, that its file has an error; or nothing."""
+GapKind = Literal["never searched", "failed", "left over", "given up"]
+"""Why a span was not searched to the end: no run covered it; the last one that did failed, or left matches over the
+cap for the next; it is older than the horizon."""
+
+_NOTHING = timedelta(0)
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Where one rule stands: its last run, how far it was searched, what is owed and what is given up."""
+
+    rule_id: str
+    name: str
+    presence: Presence
+    last: RuleRun | None
+    searched_to: datetime | None
+    next_due: datetime | None
+    """None for a rule that is not run."""
+    owed: tuple[Window, ...] = ()
+    given_up: tuple[Window, ...] = ()
+
+    @property
+    def owed_length(self) -> timedelta:
+        return sum((span.length for span in self.owed), _NOTHING)
+
+    @property
+    def given_up_length(self) -> timedelta:
+        return sum((span.length for span in self.given_up), _NOTHING)
+
+    @property
+    def owed_windows(self) -> int:
+        """How many runs it takes to search what is owed."""
+        return sum(-(-span.length // CATCH_UP_CHUNK) for span in self.owed)
+
+    def lag(self, now: datetime) -> timedelta | None:
+        """How far the newest searched time is behind now; None if nothing was searched yet."""
+        return max(now - self.searched_to, _NOTHING) if self.searched_to is not None else None
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """One span of one rule that was not searched to the end."""
+
+    rule_id: str
+    name: str
+    span: Window
+    kind: GapKind
+    reason: str
+    """For a person: what the last run over it said, or why there was none."""
+    due_since: datetime | None
+    """When the run was due that should have searched its beginning; None for a rule that is not in the rule files."""
+
+
+def standings_of(
+    loaded: LoadedRules, states: Mapping[str, RuleState], schedule: Schedule, *, now: datetime
+) -> tuple[Standing, ...]:
+    """Where every rule of the rule files stands, in their order, then those that only the ledger knows, by name."""
+    known = [standing_of(rule, states.get(rule.rule_id), schedule, now=now) for rule in loaded.rules]
+    here = {rule.rule_id for rule in (*loaded.rules, *loaded.unsupported)}
+    broken = {problem.rule_id for problem in loaded.errors if problem.rule_id is not None}
+    others = [
+        _standing_without_rule(state, "broken" if rule_id in broken else "gone", schedule, now=now)
+        for rule_id, state in states.items()
+        if rule_id not in here
+    ]
+    return (*known, *sorted(others, key=lambda standing: (standing.name, standing.rule_id)))
+
+
+def standing_of(rule: Rule, state: RuleState | None, schedule: Schedule, *, now: datetime) -> Standing:
+    """Where a rule of the rule files stands."""
+    last = state.last if state is not None else None
+    ends = [last.window.end] if last is not None else []
+    if rule.enabled and state is not None:
+        ends.append(schedule.live(rule, now).start)
+    spans, given_up = _missing(state, max(ends, default=None), horizon_start=now - schedule.horizon)
+    return Standing(
+        rule_id=rule.rule_id,
+        name=rule.name,
+        presence="enabled" if rule.enabled else "disabled",
+        last=last,
+        searched_to=_searched_to(state),
+        next_due=schedule.next_start(rule, now) if rule.enabled else None,
+        owed=spans,
+        given_up=given_up,
+    )
+
+
+def _standing_without_rule(state: RuleState, presence: Presence, schedule: Schedule, *, now: datetime) -> Standing:
+    """Where a rule stands of which there is nothing but what the ledger remembers."""
+    last = state.last
+    until = last.window.end if last is not None else None
+    spans, given_up = _missing(state, until, horizon_start=now - schedule.horizon)
+    name = last.name if last is not None else state.rule_id
+    return Standing(state.rule_id, name, presence, last, _searched_to(state), None, spans, given_up)
+
+
+def _searched_to(state: RuleState | None) -> datetime | None:
+    """The end of the newest span that was searched. The mark of where the first window began is none."""
+    ends = [span.end for span in state.searched if span.start < span.end] if state is not None else []
+    return max(ends, default=None)
+
+
+def _missing(
+    state: RuleState | None, until: datetime | None, *, horizon_start: datetime
+) -> tuple[tuple[Window, ...], tuple[Window, ...]]:
+    """What of the time from the first window to `until` was not searched to the end: what is owed, what is given up.
+
+    The time in which the rule is disabled is neither.
+    """
+    if state is None or not state.searched or until is None:
+        return (), ()
+    until = min(until, state.paused) if state.paused is not None else until
+    first = state.searched[0].start
+    border = min(max(horizon_start, first), max(until, first))
+    given_up = subtract(Window(first, border), state.accounted)
+    return owed(state, until, horizon=max(until - horizon_start, _NOTHING)), given_up
+
+
+def gaps_of(
+    standings: Iterable[Standing],
+    rules: Mapping[str, Rule],
+    schedule: Schedule,
+    *,
+    unfinished: Sequence[RuleRun] = (),
+) -> tuple[Gap, ...]:
+    """Every span that is owed or given up, rule by rule and oldest first, each with the reason.
+
+    `unfinished` are runs that left their window unsearched, newest first; those that the standings name are known
+    without them.
+    """
+    by_rule: dict[str, list[RuleRun]] = {}
+    for run in unfinished:
+        by_rule.setdefault(run.rule_id, []).append(run)
+    gaps: list[Gap] = []
+    for standing in standings:
+        last = [standing.last] if standing.last is not None and not standing.last.complete else []
+        runs = [*last, *by_rule.get(standing.rule_id, ())]
+        rule = rules.get(standing.rule_id)
+        whys = [(span, _given_up(standing, span, runs)) for span in standing.given_up]
+        whys += [(span, _owed(standing, span, runs)) for span in standing.owed]
+        gaps += [
+            Gap(standing.rule_id, standing.name, span, kind, reason, _due(rule, span, schedule))
+            for span, (kind, reason) in whys
+        ]
+    return tuple(gaps)
+
+
+def _due(rule: Rule | None, span: Window, schedule: Schedule) -> datetime | None:
+    """When the run was due that should have searched the beginning of the span."""
+    return schedule.next_start(rule, span.start) if rule is not None else None
+
+
+def _owed(standing: Standing, span: Window, runs: Iterable[RuleRun]) -> tuple[GapKind, str]:
+    run = _run_over(span, runs)
+    if run is not None:
+        said = "; ".join(run.messages) or "the run said nothing"
+        return ("failed" if run.status == "failed" else "left over"), said
+    match standing.presence:
+        case "gone":
+            return "never searched", "the rule is no longer in the rule files"
+        case "disabled":
+            return "never searched", "the rule is disabled"
+        case "broken":
+            return "never searched", "the file of the rule has an error"
+    return "never searched", "no run has covered it yet"
+
+
+def _given_up(standing: Standing, span: Window, runs: Iterable[RuleRun]) -> tuple[GapKind, str]:
+    run = _run_over(span, runs)
+    before = f"; the last run over it: {'; '.join(run.messages)}" if run is not None and run.messages else ""
+    return "given up", f"older than RUNNER_CATCH_UP; a replay of the span searches it{before}"
+
+
+def _run_over(span: Window, runs: Iterable[RuleRun]) -> RuleRun | None:
+    """The newest of the runs that was to search the beginning of the span or lies within it.
+
+    One that only reaches into it, by the overlap of its window, was to search something else.
+    """
+    for run in runs:
+        window = run.window
+        if window.start <= span.start < window.end or (span.start <= window.start and window.end <= span.end):
+            return run
+    return None

@@ -1,0 +1,267 @@
+"""Which windows are due: a pure function of the rules, the ledger and the time.
+
+The service's tick only asks; what is due follows from what was searched to the end, so a late, doubled or lost tick can
+neither lose a span nor have one searched twice.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from types import MappingProxyType
+from typing import Literal
+
+from runner.rules.rule import Rule
+from runner.schedule.window_edges import margin, widened
+from runner.search.protocol import Reach
+from runner.store.protocol import Mark, RuleState
+from runner.windows import Window, subtract
+
+CATCH_UP_CHUNK = timedelta(hours=1)
+"""How much of a backlog one window covers at most, beyond the overlap."""
+LONGEST_PAUSE = timedelta(hours=1)
+"""How long the backlog of a failing rule waits at most, unless its interval is longer."""
+USUAL_SKEW = timedelta(minutes=5)
+"""How far the clocks of two machines may differ without a ledger being thought wrong."""
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MILLISECOND = timedelta(milliseconds=1)
+
+
+@dataclass(frozen=True, slots=True)
+class DueWindow:
+    """One rule that is to be asked about one window: its own current one (`live`) or a part of its backlog (`owed`)."""
+
+    rule: Rule
+    window: Window
+    kind: Literal["live", "owed"]
+
+
+def spread(rule_id: str, interval: timedelta) -> timedelta:
+    """How long after each whole interval the rule starts: stable, derived from the id, evenly spread over rules.
+
+    >>> spread("48b3d2e3-f4e8-41e6-95e6-9b2091228db3", timedelta(minutes=5)) < timedelta(minutes=5)
+    True
+    """
+    number = int.from_bytes(hashlib.sha256(rule_id.encode()).digest()[:8], "big")
+    return timedelta(milliseconds=number % max(1, interval // _MILLISECOND))
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """When rules start. `together`: all rules of one interval at the same time, since one pass over files serves them
+    all; else spread over the interval, so that a thousand searches do not reach a cluster in the same second."""
+
+    together: bool = False
+    horizon: timedelta = timedelta(days=7)
+    """Backlog older than this is given up."""
+    reaches: Mapping[str, Reach] = field(default_factory=dict)
+    """How far the matches of a rule reach, by rule id; one that is not here reaches nowhere beyond its events."""
+
+    def reach(self, rule: Rule) -> Reach:
+        return self.reaches.get(rule.rule_id, Reach())
+
+    def window(self, rule: Rule, at: datetime) -> Window:
+        """The rule's window of a run at that time, wide enough that its edge cuts no match.
+
+        It ends at that time at the latest, whatever the rule says: nobody can have searched what has not happened.
+        """
+        window = rule.window_at(at)
+        return widened(Window(min(window.start, at), min(window.end, at)), rule, self.reach(rule))
+
+    def live(self, rule: Rule, now: datetime) -> Window:
+        """The window of the rule's newest start time."""
+        return self.window(rule, self.last_start(rule, now))
+
+    def shown(self, rule: Rule, window: Window) -> Window:
+        """The times at which a match may end of which the window shows every one: all but as long as a match may be."""
+        return Window(min(window.start + self.reach(rule).maxspan, window.end), window.end)
+
+    def last_start(self, rule: Rule, now: datetime) -> datetime:
+        """The rule's newest start time that is not after `now`: whole intervals since 1970, plus the rule's spread."""
+        interval = rule.every
+        offset = timedelta(0) if self.together else spread(rule.rule_id, interval)
+        return now - (now - _EPOCH - offset) % interval
+
+    def next_start(self, rule: Rule, now: datetime) -> datetime:
+        """The rule's first start time after `now`."""
+        return self.last_start(rule, now) + rule.every
+
+
+def due_live(
+    schedule: Schedule,
+    rules: Iterable[Rule],
+    states: Mapping[str, RuleState],
+    *,
+    now: datetime,
+    tried: Mapping[str, datetime],
+) -> tuple[DueWindow, ...]:
+    """The current window of every rule whose newest start time has not been run yet, earliest start first.
+
+    The window is that of the start time, not of `now`: a late tick searches what a punctual one would have. `tried`
+    holds the end of the newest window that was tried of each rule: a failed window becomes backlog, not live again.
+    """
+    due: list[DueWindow] = []
+    for rule in rules:
+        start = schedule.last_start(rule, now)
+        state = states.get(rule.rule_id)
+        done = [span.end for span in state.searched[-1:]] if state is not None else []
+        if rule.rule_id in tried:
+            done.append(tried[rule.rule_id])
+        if done and max(done) >= start:
+            continue  # nearly every rule at nearly every tick; no window of this start ends after it
+        window = schedule.window(rule, start)
+        if not done or max(done) < window.end:
+            due.append(DueWindow(rule, window, "live"))
+    return tuple(sorted(due, key=lambda item: (item.window.end, item.rule.rule_id)))
+
+
+def owed(state: RuleState | None, until: datetime, *, horizon: timedelta) -> tuple[Window, ...]:
+    """The spans between a rule's first window and `until` that were not searched to the end, oldest first.
+
+    Time in which the rule was disabled is not owed. Spans older than `horizon` are given up. A rule that never ran owes
+    nothing: its first window is live.
+    """
+    if state is None or not state.searched:
+        return ()
+    start = max(state.searched[0].start, until - horizon)
+    return subtract(Window(start, until), state.accounted) if start < until else ()
+
+
+@dataclass(frozen=True, slots=True)
+class Footing:
+    """Where catching up with a rule's backlog stands."""
+
+    turn: int = -1
+    """When, by a running number, the rule last had a window of backlog searched."""
+    failures: int = 0
+    """How often in a row its window of backlog has failed: the next one is half as long."""
+    beyond: datetime | None = None
+    """The end of the shortest window that fails all the same: what comes after it goes first."""
+
+
+def oldest_owed(
+    schedule: Schedule, rule: Rule, spans: Sequence[Window], footing: Footing = Footing()
+) -> tuple[DueWindow, ...]:
+    """The window that searches the beginning of a rule's backlog, ascending as `owed` gives it; none without any.
+
+    It reaches back beyond the beginning, so that a match which ends in the span is seen whole.
+    """
+    if not spans:
+        return ()
+    first = spans[0]
+    if footing.beyond is not None and spans[-1].end > footing.beyond:
+        first = next(span for span in spans if span.end > footing.beyond)
+        first = Window(max(first.start, footing.beyond), first.end)
+    end = min(first.end, first.start + chunk_of(rule, footing.failures))
+    return (DueWindow(rule, Window(first.start - margin(rule, schedule.reach(rule)), end), "owed"),)
+
+
+def chunk_of(rule: Rule, failures: int) -> timedelta:
+    """How much of a backlog a window covers beyond the overlap: `CATCH_UP_CHUNK`, half of it after each failure, down
+    to an interval. A window may fail for being too large."""
+    chunk: timedelta = CATCH_UP_CHUNK / 2.0 ** min(failures, 16)
+    return max(min(rule.every, CATCH_UP_CHUNK), chunk)
+
+
+def due_owed(
+    schedule: Schedule,
+    rules: Iterable[Rule],
+    states: Mapping[str, RuleState],
+    *,
+    now: datetime,
+    tried: Mapping[str, datetime],
+    most: int,
+    footings: Mapping[str, Footing] = MappingProxyType({}),
+) -> tuple[DueWindow, ...]:
+    """The oldest backlog of each rule, one bounded window a rule, oldest first, of at most `most` rules at a time.
+
+    Each window reaches back by the overlap of the rule's own windows, so that a sequence across its edge, or an event
+    that came late, is found as a timely run would have found it. `tried` as for `due_live`: the backlog ends where the
+    live window begins, which is due by itself until it was tried. Where there are too many rules, those that have
+    waited longest get their turn, by their `footings`.
+    """
+    due: list[DueWindow] = []
+    for rule in rules:
+        start, state = schedule.last_start(rule, now), states.get(rule.rule_id)
+        if state is not None and len(state.accounted) == 1 and state.accounted[0].end >= start:
+            continue  # as usual: one span up to the newest start, so nothing is owed
+        live = schedule.window(rule, start)
+        is_tried = rule.rule_id in tried and tried[rule.rule_id] >= live.end
+        until = live.end if is_tried else schedule.shown(rule, live).start
+        spans = owed(state, until, horizon=schedule.horizon)
+        footing = footings.get(rule.rule_id, Footing())
+        due.extend(oldest_owed(schedule, rule, spans, footing))
+    turns = {rule_id: footing.turn for rule_id, footing in footings.items()}
+    due.sort(key=lambda item: (turns.get(item.rule.rule_id, -1), item.window.start, item.rule.rule_id))
+    return tuple(sorted(due[:most], key=lambda item: (item.window.start, item.rule.rule_id)))
+
+
+def due_marks(
+    schedule: Schedule,
+    rules: Iterable[Rule],
+    states: Mapping[str, RuleState],
+    *,
+    now: datetime,
+    first: Mapping[str, datetime] = MappingProxyType({}),
+    trusted: Mapping[str, datetime] = MappingProxyType({}),
+) -> tuple[Mark, ...]:
+    """What a ledger has to be told of rules beside their runs; of enabled and disabled ones, by their files.
+
+    `first` is where the first window of a rule begins that has none yet, for those whose live window is not it.
+    `trusted` is given after the clock was found to have been ahead: up to when, by rule id, the ledger can be believed.
+    """
+    marks: list[Mark] = []
+    for rule in rules:
+        state = states.get(rule.rule_id)
+        if not rule.enabled:
+            if state is not None and state.paused is None:
+                marks.append(Mark(rule.rule_id, "pause", now))
+            continue
+        if state is not None and (doubt := _doubted(state, now, trusted.get(rule.rule_id), horizon=schedule.horizon)):
+            marks.append(Mark(rule.rule_id, "doubt", doubt))
+        if state is not None and state.paused is not None:
+            marks.append(Mark(rule.rule_id, "resume", now))
+        if state is None or not state.searched:
+            start = first.get(rule.rule_id) or schedule.shown(rule, schedule.live(rule, now)).start
+            marks.append(Mark(rule.rule_id, "begin", start))
+    return tuple(marks)
+
+
+def _doubted(state: RuleState, now: datetime, trusted: datetime | None, *, horizon: timedelta) -> datetime | None:
+    """From when on what the ledger says of a rule cannot be true; None if it can."""
+    newest = max((span.end for span in state.accounted[-1:]), default=None)
+    if newest is None:
+        return None
+    if trusted is not None and trusted <= now:
+        return trusted if newest > trusted else None
+    if newest <= now:
+        return None
+    if newest - now <= USUAL_SKEW:
+        return now - USUAL_SKEW
+    # Since when the clock was ahead is not known. A rule that only the wrong clock knows begins now.
+    begin = min((span.start for span in state.searched[:1]), default=now)
+    return max(now - horizon, min(begin, now))
+
+
+def edited(rules: Iterable[Rule], states: Mapping[str, RuleState]) -> tuple[str, ...]:
+    """The ids of the rules whose query, index or schedule is not the one that they last ran with."""
+    return tuple(
+        rule.rule_id
+        for rule in rules
+        if (state := states.get(rule.rule_id)) is not None and state.fingerprint not in ("", rule.fingerprint)
+    )
+
+
+def pause_after(rule: Rule, failures: int) -> timedelta:
+    """How long the backlog of a rule waits that has failed so often in a row: an interval, doubled with each failure up
+    to `LONGEST_PAUSE` or an interval, and up to a quarter more or less by the rule's id, so that rules which failed
+    together do not come back together.
+
+    A live window does not wait: it is how a rule is found to be well again.
+    """
+    longest = max(LONGEST_PAUSE, rule.every)
+    pause: timedelta = min(rule.every * 2.0 ** min(failures - 1, 16), longest)
+    quarter = pause / 4
+    return pause - quarter + spread(f"{rule.rule_id} {failures}", 2 * quarter)

@@ -1,0 +1,108 @@
+"""Window edges: how far a rule's matches reach, and which matches a window can vouch for.
+
+A window sees only the events inside it. A sequence that began before it would be lost, so a window reaches back by
+`maxspan` at least. And an absence can only be told where all of its span was seen: `![A] [B]` needs the time before B,
+`[A] ![B]` the time after A. A match that rests on an absence which the window does not show whole is held; another
+window shows it. For the same reasons the halves of a window overlap by `maxspan`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from runner.eql.syntax import ast
+from runner.eql.syntax.errors import EqlError
+from runner.eql.syntax.parser import parse
+from runner.events.documents import flatten
+from runner.events.fields.dates import read_date
+from runner.rules.rule import Rule
+from runner.search.cluster.request_body import timestamps_of
+from runner.search.protocol import Hit, Match, Reach, SearchRequest
+from runner.windows import Window, from_nanoseconds
+
+_MILLISECOND = timedelta(milliseconds=1)
+
+
+def reach_of(query: str) -> Reach:
+    """The reach of an EQL query; that of a single event for a text that is no EQL, which the search will refuse.
+
+    >>> reach_of('sequence with maxspan=10m [process where true] ![network where true]')
+    Reach(maxspan=datetime.timedelta(seconds=600), leading=False, trailing=True, bounded=True)
+    """
+    try:
+        statement = parse(query)
+    except EqlError:
+        return Reach()
+    body, is_alone = statement.body, not statement.pipes
+    if isinstance(body, ast.EventQuery):
+        return Reach(bounded=is_alone)
+    if not isinstance(body, ast.Sequence) or body.maxspan is None:
+        return Reach(bounded=False)
+    maxspan = timedelta(milliseconds=body.maxspan)
+    return Reach(maxspan, body.terms[0].missing, body.terms[-1].missing, bounded=is_alone)
+
+
+def margin(rule: Rule, reach: Reach) -> timedelta:
+    """How much time before its own interval a rule's window covers again: its overlap, or a longer reach.
+
+    Beyond its reach there is at least half of the overlap, for events that come late.
+    """
+    overlap = max(rule.look_back - rule.every, timedelta(0))
+    return max(overlap, reach.maxspan + overlap / 2 if reach.maxspan else overlap)
+
+
+def widened(window: Window, rule: Rule, reach: Reach) -> Window:
+    """The rule's window, begun earlier if its overlap with the window before is shorter than the reach."""
+    return Window(min(window.start, window.end - rule.every - margin(rule, reach)), window.end)
+
+
+def halves_of(request: SearchRequest) -> tuple[SearchRequest, SearchRequest] | None:
+    """The request over two shorter windows that together find what it would, the earlier first; None if it has none.
+
+    The windows of a single event part at a millisecond, those of a sequence overlap by its maxspan: a match is either
+    wholly in the first, or begins at most a maxspan before the second half. So no window of a sequence can become
+    shorter than its maxspan, and none that selects by another time than the one that maxspan is measured in can be
+    divided at all.
+    """
+    rule, window, reach = request.rule, request.window, request.reach
+    selects_by, _ = timestamps_of(rule)
+    if not reach.bounded or (reach.maxspan and selects_by != (rule.timestamp_field or "@timestamp")):
+        return None
+    length = (window.length + reach.maxspan) / 2
+    middle = window.start + length - timedelta(microseconds=length.microseconds % 1_000)
+    later = middle - timedelta(microseconds=middle.microsecond % 1_000) + _MILLISECOND - reach.maxspan
+    if middle >= window.end or later <= window.start:
+        return None
+    first, second = Window(window.start, middle), Window(min(later, window.end), window.end)
+    return replace(request, window=first), replace(request, window=second)
+
+
+def settled_of(matches: Sequence[Match], request: SearchRequest) -> Sequence[Match]:
+    """Those of the matches that the window can vouch for: all of them, unless the rule asks for an absence."""
+    reach = request.reach
+    if not (reach.leading or reach.trailing):
+        return matches
+    kept: list[Match] = []
+    for match in matches:
+        times = [time for hit in match.hits if not hit.missing and (time := _time_of(hit, request.rule)) is not None]
+        if not times or is_settled(min(times), max(times), window=request.window, reach=reach):
+            kept.append(match)
+    return kept
+
+
+def is_settled(first: datetime, last: datetime, *, window: Window, reach: Reach) -> bool:
+    """Whether the window shows all of the time that decides about the match from `first` to `last`."""
+    if reach.leading and last - reach.maxspan < window.start:
+        return False
+    return not reach.trailing or first + reach.maxspan <= window.end
+
+
+def _time_of(hit: Hit, rule: Rule) -> datetime | None:
+    name = rule.timestamp_field or "@timestamp"
+    values = hit.fields.get(name) or flatten(hit.source, {name: None}).get(name) or [None]
+    try:
+        return from_nanoseconds(read_date(values[0]))
+    except (ValueError, TypeError, OverflowError):
+        return None

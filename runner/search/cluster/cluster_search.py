@@ -1,0 +1,144 @@
+"""`ClusterSearch`: rules searched in a cluster, in the way that it has: its EQL search API, or fetch and match."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing
+from typing import Any, Literal
+
+from runner import eql
+from runner.cluster.elasticsearch import Elastic
+from runner.eql.syntax.errors import EqlError, ParsingError
+from runner.errors import Problem
+from runner.events.fields.schema import Schema
+from runner.rules.rule import Rule
+from runner.search.cluster.eql_api import EqlApiSearch, NoEql
+from runner.search.cluster.fetch_and_match import FetchSearch
+from runner.search.files.file_search import compile_rule
+from runner.search.protocol import SearchRequest, SearchResult, Unreachable
+
+_LOG = logging.getLogger("runner.search.cluster")
+
+
+class ClusterSearch:
+    """Rules asked of a cluster. Implements `Search`.
+
+    Whether the cluster has EQL is learnt from its answer to the first EQL search: what it says of its version or of its
+    licence does not decide it, and a refusal for want of a licence or a privilege is that rule's error. A cluster
+    without EQL is asked once more when it was away, and every `look_again_after` seconds: it may have been upgraded.
+    """
+
+    def __init__(
+        self,
+        client: Elastic,
+        *,
+        concurrency: int = 4,
+        timeout: float = 120.0,
+        runtime_mappings: Mapping[str, Any] | None = None,
+        look_again_after: float = 3_600.0,
+    ) -> None:
+        self._eql_api = EqlApiSearch(
+            client, concurrency=concurrency, timeout=timeout, runtime_mappings=runtime_mappings
+        )
+        self._fetch = FetchSearch(client, concurrency=concurrency, timeout=timeout, runtime_mappings=runtime_mappings)
+        self._look_again_after = look_again_after
+        self._way: Literal["eql", "fetch"] | None = None
+        self._look_again_at = 0.0
+        self._syntax: Mapping[str, Sequence[Problem]] = {}
+
+    @property
+    def has_eql(self) -> bool | None:
+        """Whether the cluster has the EQL search API; None before it was asked."""
+        return None if self._way is None else self._way == "eql"
+
+    async def prepare(self, rules: Sequence[Rule]) -> Sequence[Problem]:
+        """Every query that does not parse. What else a cluster finds in a query is known when it is asked."""
+        self._syntax = await asyncio.to_thread(_syntax_of, tuple(rules), self._syntax)
+        found = [problem for rule in rules for problem in self._syntax[_key(rule)]]
+        return [*found, *await self._eql_api.prepare(rules), *await self._fetch.prepare(rules)]
+
+    async def run(self, requests: Sequence[SearchRequest]) -> AsyncGenerator[SearchResult, None]:
+        """One result per request, as they get done."""
+        waiting = list(requests)
+        if self._way == "fetch" and waiting and self._now() >= self._look_again_at:
+            first = await self._asked_again(waiting[0])
+            if first is not None:
+                yield first
+                del waiting[0]
+        if self._way != "fetch":
+            answered: set[int] = set()
+            async with aclosing(self._eql_api.run(waiting)) as results:
+                async for result in results:
+                    if isinstance(result, NoEql):
+                        break
+                    if self._way is None and result.error is None:
+                        self._decide("eql")
+                    self._note(result)
+                    answered.add(id(result.request))
+                    yield result
+                else:
+                    return
+            self._decide("fetch")
+            waiting = [request for request in waiting if id(request) not in answered]
+        async with aclosing(self._fetch.run(waiting)) as found:
+            async for result in found:
+                self._note(result)
+                yield result
+
+    async def close(self) -> None:
+        """Close both ways; the client belongs to whoever opened it."""
+        await self._eql_api.close()
+        await self._fetch.close()
+
+    async def _asked_again(self, request: SearchRequest) -> SearchResult | None:
+        """The result of a request that is asked of a cluster that had no EQL; None if it still has not."""
+        self._look_again_at = self._now() + self._look_again_after
+        async with aclosing(self._eql_api.run([request])) as results:
+            async for result in results:
+                if result.error is None:
+                    self._decide("eql")
+                    return result
+        return None
+
+    def _note(self, result: SearchResult) -> None:
+        if isinstance(result, Unreachable):
+            self._look_again_at = 0.0
+            self._eql_api.forget()
+
+    def _decide(self, way: Literal["eql", "fetch"]) -> None:
+        self._way = way
+        if way == "eql":
+            _LOG.info("the cluster has EQL: rules are asked through its EQL search API")
+        else:
+            self._look_again_at = self._now() + self._look_again_after
+            _LOG.info("the cluster has no EQL: candidates are fetched from it and matched here")
+
+    @staticmethod
+    def _now() -> float:
+        return asyncio.get_running_loop().time()
+
+
+def _key(rule: Rule) -> str:
+    return f"{rule.fingerprint} {rule.path}:{rule.query_line}"  # A problem names its place.
+
+
+def _syntax_of(rules: Sequence[Rule], known: Mapping[str, Sequence[Problem]]) -> dict[str, Sequence[Problem]]:
+    """The problems of every rule whose query does not parse, none for the others; `known` are not parsed again."""
+    schema = Schema(lenient=True)
+    found: dict[str, Sequence[Problem]] = {}
+    for rule in rules:
+        key = _key(rule)
+        if key in known:
+            found[key] = known[key]
+            continue
+        try:
+            eql.compile(rule.query, schema)
+        except ParsingError:
+            found[key] = compile_rule(rule, schema)[1]
+        except EqlError:
+            found[key] = ()  # The cluster's own mapping decides.
+        else:
+            found[key] = ()
+    return found

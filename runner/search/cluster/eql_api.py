@@ -1,0 +1,338 @@
+"""`EqlApiSearch`: rules asked of a cluster through Elasticsearch's EQL search API.
+
+The request follows Kibana's detection engine but for five deliberate differences: the earliest matches come first
+(`result_position` is `head`), partial answers are refused, the search is asynchronous so that it can be stopped, `size`
+is the caller's, and `fetch_size` is named.
+API: https://www.elastic.co/guide/en/elasticsearch/reference/8.19/eql-search-api.html
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from runner.cluster.elasticsearch import Elastic
+from runner.errors import ClusterError, Problem, RunnerError, SearchError, UnreachableError
+from runner.rules.rule import Rule
+from runner.search.cluster.request_body import asked_fields, range_filter, rule_filter, timestamps_of
+from runner.search.cluster.search_failures import (
+    PLACE,
+    is_remote,
+    left_out,
+    no_index,
+    query_error,
+    subject_of,
+    unreadable_indices,
+)
+from runner.search.protocol import Hit, Match, SearchRequest, SearchResult, Unreachable
+from runner.windows import Window
+
+LARGEST_SIZE = 10_000
+"""The most matches that one EQL search may return (`index.max_result_window`)."""
+
+_LOG = logging.getLogger("runner.search.eql_api")
+GRACE = 5.0
+"""Seconds that an HTTP request may outlive the search's time, so that the server's "still running" arrives."""
+MOST_STARTS = 3
+"""How often a search is begun anew if the server forgets it while it runs, as a node that is restarted does."""
+_PARTIAL_FLAGS = ("allow_partial_search_results", "allow_partial_sequence_results")
+"""Set to False in every request: a part of the matches is no answer."""
+_UNKNOWN_INDEX = re.compile(r"Unknown index \[[^\]]*\]")
+_QUERY_FAULTS = frozenset({"verification_exception", "parsing_exception", "planning_exception", "folding_exception"})
+"""Error types that lie in the query or the mapping, not in the moment: the same request fails the same way."""
+
+
+class EqlApiSearch:
+    """Rules asked through `_eql/search`. Implements `Search`.
+
+    `timeout` is how long one search may take in seconds; one that takes longer is stopped on the server and its window
+    stays owed. `wait` is how long one HTTP request waits for it, `keep_alive` how long the server keeps one that nobody
+    asks for any more. At most `concurrency` searches run at a time. `fetch_size` is how many events of a stage the
+    server reads at once. `runtime_mappings` are fields that every search has beside those of the indices.
+    """
+
+    def __init__(
+        self,
+        client: Elastic,
+        *,
+        concurrency: int = 4,
+        timeout: float = 120.0,
+        wait: float = 5.0,
+        keep_alive: str = "5m",
+        fetch_size: int = 1_000,
+        runtime_mappings: Mapping[str, Any] | None = None,
+    ) -> None:
+        self._client = client
+        self._concurrency = max(1, concurrency)
+        self._timeout = timeout
+        # An HTTP request that waits longer than it may take would be cut off by our own side.
+        self._wait = min(wait, client.connection.request_timeout / 2)
+        self._keep_alive = keep_alive
+        self._fetch_size = fetch_size
+        self._runtime_mappings = dict(runtime_mappings or {})
+        # Servers before 8.18 do not know the flags, and always refuse partial answers. Found out from their answer.
+        self._partial_flags = dict.fromkeys(_PARTIAL_FLAGS, False)
+
+    def forget(self) -> None:
+        """Forget what was learnt of the server: it may have been upgraded."""
+        self._partial_flags = dict.fromkeys(_PARTIAL_FLAGS, False)
+
+    async def prepare(self, rules: Sequence[Rule]) -> Sequence[Problem]:
+        """No problems: the cluster compiles a query when it is asked, and its findings are that result's error."""
+        return ()
+
+    async def run(self, requests: Sequence[SearchRequest]) -> AsyncGenerator[SearchResult, None]:
+        """One result per request, as they get done.
+
+        Closing the iterator stops the searches that still run, on the server too. If the cluster turns out to be away,
+        the requests that were not sent yet fail at once with the same error.
+        """
+        waiting = list(reversed(requests))
+        running: set[asyncio.Task[SearchResult]] = set()
+        away: str | None = None
+        try:
+            while waiting or running:
+                while waiting and len(running) < self._concurrency:
+                    request = waiting.pop()
+                    if away is not None:
+                        yield SearchResult(request, error=away)
+                    else:
+                        running.add(asyncio.create_task(self._result(request)))
+                if not running:
+                    continue
+                done, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+                for task in done:
+                    result = task.result()
+                    lost = away is None and waiting and isinstance(result, Unreachable)
+                    if lost and not await self._client.answers():
+                        away = result.error
+                    yield result
+        finally:
+            for task in running:
+                task.cancel()
+            await asyncio.gather(*running, return_exceptions=True)
+
+    async def close(self) -> None:
+        """Nothing to close: the client belongs to whoever opened it."""
+
+    async def _result(self, request: SearchRequest) -> SearchResult:
+        loop = asyncio.get_running_loop()
+        started = loop.time()
+        try:
+            result = await self._ask(request, deadline=started + self._timeout)
+        except UnreachableError as error:
+            result = Unreachable(request, error=str(error))
+        except _NoSuchApiError as error:
+            result = NoEql(request, error=str(error), retryable=False)
+        except SearchError as error:
+            result = SearchResult(request, error=str(error), retryable=error.retryable)
+        except RunnerError as error:
+            result = SearchResult(request, error=f"{subject_of(request.rule)}: {error}")
+        return replace(result, took_ms=(loop.time() - started) * 1_000)
+
+    async def _ask(self, request: SearchRequest, *, deadline: float) -> SearchResult:
+        """The result of one search; raises RunnerError if it failed or is partial."""
+        size = max(1, min(request.size, LARGEST_SIZE))
+        try:
+            answer = await self._answer(request, size, deadline=deadline)
+        except ClusterError as error:
+            if _no_index(error):
+                return SearchResult(request, warnings=(await no_index(self._client, request.rule.index),))
+            raise _search_error(error, request.rule) from None
+        if trouble := left_out(answer) or await self._away(request.rule, deadline):
+            raise SearchError(f"{subject_of(request.rule)}: {trouble}", rule_id=request.rule.rule_id)
+        matches = read_matches(answer)
+        if matches is None:
+            raise SearchError(
+                f"{subject_of(request.rule)}: the answer has neither `hits.events` nor `hits.sequences`",
+                rule_id=request.rule.rule_id,
+            )
+        warnings: tuple[str, ...] = ()
+        if len(matches) >= size < request.size:
+            warnings = (f"more than {size:,} matches in the window, the most that one EQL search returns",)
+        return SearchResult(request, matches=matches, exhausted=len(matches) < size, warnings=warnings)
+
+    async def _answer(self, request: SearchRequest, size: int, *, deadline: float) -> Mapping[str, Any]:
+        """The completed answer, polled for as long as it runs; a search that is given up is deleted on the server.
+
+        A search that the server has forgotten is begun anew.
+        """
+        late = f"{subject_of(request.rule)}: the search took longer than {self._timeout:g} s and was stopped"
+        for start in range(1, MOST_STARTS + 1):
+            answer = await self._submitted(request, size, deadline=deadline)
+            try:
+                return await completed(
+                    self._client,
+                    answer,
+                    deadline=deadline,
+                    patience=self._patience,
+                    late=SearchError(late, rule_id=request.rule.rule_id),
+                )
+            except ClusterError as error:
+                if error.status != 404 or error.no_such_api or start == MOST_STARTS:
+                    raise
+                _LOG.info("%s: the server has lost the search, it is begun anew", subject_of(request.rule))
+        raise AssertionError("unreachable: the last start returns or raises")
+
+    async def _away(self, rule: Rule, deadline: float) -> str | None:
+        """Which of the rule's remote clusters are away: with `skip_unavailable`, an EQL answer is silent of them."""
+        remote = [pattern for pattern in rule.index if is_remote(pattern)]
+        if not remote:
+            return None
+        fields = [rule.timestamp_field or "@timestamp"]
+        return unreadable_indices(await self._client.field_caps(remote, fields, deadline=deadline + GRACE))
+
+    async def _submitted(self, request: SearchRequest, size: int, *, deadline: float) -> Mapping[str, Any]:
+        """The first answer. If cancelled meanwhile, awaits it all the same, to learn the id and delete it."""
+        task = asyncio.create_task(self._submit(request, size, deadline=deadline))
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            await asyncio.wait((task,), timeout=self._wait + 1)
+            if not task.done():
+                task.cancel()
+            elif not task.cancelled() and task.exception() is None and (search_id := task.result().get("id")):
+                await _delete(self._client, search_id)
+            raise
+
+    async def _submit(self, request: SearchRequest, size: int, *, deadline: float) -> Mapping[str, Any]:
+        rule = request.rule
+        body = build_body(rule, request.window, size=size) | {"fetch_size": self._fetch_size}
+        if self._runtime_mappings:
+            body["runtime_mappings"] = self._runtime_mappings
+        while True:
+            flags = self._partial_flags
+            left = deadline - asyncio.get_running_loop().time()
+            params = {"allow_no_indices": True, "ignore_unavailable": True, **self._patience(left)}
+            try:
+                return await self._client.eql_submit(
+                    rule.index,
+                    body | flags,
+                    params=params,
+                    deadline=deadline + GRACE,
+                    opaque_id=f"rule-runner:{rule.rule_id}",
+                )
+            except ClusterError as error:
+                known = {name: no for name, no in flags.items() if name not in error.reason}
+                if error.status != 400 or known == flags:
+                    raise
+                self._partial_flags = known
+
+    def _patience(self, left: float) -> dict[str, str]:
+        """How long the server waits before it says "still running", and how long it keeps a search nobody asks for."""
+        wait_ms = max(1, int(min(self._wait, left) * 1_000))
+        return {"wait_for_completion_timeout": f"{wait_ms}ms", "keep_alive": self._keep_alive}
+
+
+async def completed(
+    client: Elastic,
+    answer: Mapping[str, Any],
+    *,
+    deadline: float,
+    patience: Callable[[float], Mapping[str, str]],
+    late: SearchError,
+) -> Mapping[str, Any]:
+    """The completed answer, polled for as long as the search runs; then nothing of it is left on the server.
+
+    `patience` gives the parameters of a poll for the seconds that are left until `deadline` (the loop's time); a search
+    that is not done by then raises `late`.
+    """
+    search_id = answer.get("id")
+    if search_id is None:
+        return answer
+    try:
+        while answer.get("is_running"):
+            left = deadline - asyncio.get_running_loop().time()
+            if left <= 0:
+                raise late
+            answer = await client.eql_get(search_id, params=patience(left), deadline=deadline + GRACE)
+        return answer
+    finally:
+        await asyncio.shield(_delete(client, search_id))
+
+
+async def _delete(client: Elastic, search_id: str) -> None:
+    try:
+        await client.eql_delete(search_id)
+    except RunnerError as error:
+        # The server drops it by itself when `keep_alive` has passed.
+        _LOG.warning("an EQL search could not be deleted: %s", error)
+
+
+class NoEql(SearchResult):
+    """A result that failed because the cluster has no EQL search API at all."""
+
+
+class _NoSuchApiError(SearchError):
+    """The cluster has no EQL search API."""
+
+
+def build_body(rule: Rule, window: Window, *, size: int) -> dict[str, Any]:
+    """The body of the EQL search request for one rule over one window."""
+    primary, secondary = timestamps_of(rule)
+    in_window = range_filter(window, primary, secondary=secondary)
+    body: dict[str, Any] = {
+        "query": rule.query,
+        "size": size,
+        "result_position": "head",
+        "filter": {"bool": {"filter": [in_window, rule_filter(rule)]}},
+        "fields": asked_fields(rule),
+    }
+    optional = {
+        "timestamp_field": rule.timestamp_field,
+        "event_category_field": rule.event_category_override,
+        "tiebreaker_field": rule.tiebreaker_field,
+    }
+    return body | {name: value for name, value in optional.items() if value}
+
+
+def read_matches(answer: Mapping[str, Any]) -> tuple[Match, ...] | None:
+    """The matches of an EQL search answer in the order of the answer; None if it has no place for any."""
+    hits = answer.get("hits") or {}
+    if (events := hits.get("events")) is not None:
+        return tuple(Match((_hit(event),), is_sequence=False) for event in events)
+    if (sequences := hits.get("sequences")) is not None:
+        return tuple(
+            Match(
+                tuple(_hit(event) for event in sequence.get("events", ())),
+                is_sequence=True,
+                join_keys=tuple(sequence.get("join_keys", ())),
+            )
+            for sequence in sequences
+        )
+    return None
+
+
+def _hit(event: Mapping[str, Any]) -> Hit:
+    return Hit(
+        index=event.get("_index", ""),
+        id=event.get("_id", ""),
+        source=event.get("_source") or {},
+        fields=event.get("fields") or {},
+        missing=bool(event.get("missing", False)),
+    )
+
+
+def _no_index(error: ClusterError) -> bool:
+    """True if nothing is wrong but that no index is there."""
+    if error.type == "index_not_found_exception":
+        return True
+    problems = [found["text"] for found in PLACE.finditer(error.reason)] or [error.reason]
+    return error.type == "verification_exception" and all(_UNKNOWN_INDEX.search(text) for text in problems)
+
+
+def _search_error(error: ClusterError, rule: Rule) -> SearchError:
+    if error.no_such_api:
+        return _NoSuchApiError(
+            f"{subject_of(rule)}: this cluster has no EQL ({error.reason}); search files instead (--events), "
+            "or use a cluster with the EQL plugin",
+            rule_id=rule.rule_id,
+            retryable=False,
+        )
+    if error.type in _QUERY_FAULTS:
+        return query_error(error.reason, rule)
+    return SearchError(f"{subject_of(rule)}: {error}", rule_id=rule.rule_id, retryable=error.status != 400)

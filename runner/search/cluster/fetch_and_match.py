@@ -1,0 +1,290 @@
+"""`FetchSearch`: rules searched in a cluster without EQL: its candidates are fetched, the local engine matches them.
+
+Rules over the same indices and window share one pass: the documents that may be an event of any of them are read once,
+only with the fields that the rules read, and full documents are fetched for matches alone.
+Point in time: https://www.elastic.co/guide/en/elasticsearch/reference/8.19/point-in-time-api.html
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections import deque
+from collections.abc import AsyncGenerator, Hashable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from runner import eql
+from runner.cluster.elasticsearch import Elastic
+from runner.eql.syntax.errors import EqlError
+from runner.errors import ClusterError, Problem, RunnerError, SearchError, UnreachableError
+from runner.rules.rule import Rule
+from runner.search.cluster.fetch_pass import Asked, CandidatePass
+from runner.search.cluster.field_caps import FieldTypeCache, FieldTypes
+from runner.search.cluster.point_in_time import PassOptions, PassTimeoutError, PointLostError, RemoteLostError
+from runner.search.cluster.request_body import timestamps_of
+from runner.search.cluster.search_failures import no_index, query_error, subject_of
+from runner.search.cluster.stage_query import filters_for
+from runner.search.protocol import SearchRequest, SearchResult, Unreachable
+
+_LOG = logging.getLogger("runner.search.fetch")
+MOST_TOGETHER = 50
+"""Rules that share a pass."""
+_NO_FOLDING = "Match flags not yet implemented"
+MOST_STARTS = 3
+"""How often a pass is begun anew if the server forgets its point in time, as a node that is restarted does."""
+MOST_CLAUSES = 700
+"""Single queries in the filter of a pass of several rules; a server takes 1,024 at least."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Unit:
+    """Requests that are answered together. `rest`: it is a part of one that failed as a whole."""
+
+    requests: tuple[SearchRequest, ...]
+    rest: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Outcome:
+    """What became of a unit: results, and what is to be asked again in smaller units."""
+
+    results: tuple[SearchResult, ...] = ()
+    again: tuple[_Unit, ...] = ()
+    away: str | None = None
+    """Why the cluster could not be reached."""
+
+
+class FetchSearch:
+    """Rules asked through searches for candidates and the local engine. Implements `Search`.
+
+    `timeout` is how long one pass may take in seconds; the windows of one that takes longer stay owed. At most
+    `concurrency` passes run at a time, with `page_size` documents a page. `runtime_mappings` are fields that every
+    search has beside those of the indices.
+    """
+
+    def __init__(
+        self,
+        client: Elastic,
+        *,
+        concurrency: int = 4,
+        timeout: float = 120.0,
+        page_size: int = 5_000,
+        types_fresh_for: float = 300.0,
+        runtime_mappings: Mapping[str, Any] | None = None,
+    ) -> None:
+        self._client = client
+        self._concurrency = max(1, concurrency)
+        self._options = PassOptions(page_size, timeout, dict(runtime_mappings or {}))
+        self._types = FieldTypeCache(client, fresh_for=types_fresh_for, runtime_mappings=runtime_mappings)
+        self._programs: dict[tuple[Hashable, ...], tuple[FieldTypes, eql.Program | EqlError]] = {}
+        # Rules that made a shared pass fail or be late: they are asked alone from then on.
+        self._alone: set[str] = set()
+        # Rules with a regular expression that ignores case on a runtime field, which no server can do.
+        self._case_bound: set[str] = set()
+
+    async def prepare(self, rules: Sequence[Rule]) -> Sequence[Problem]:
+        """No problems: what a query finds in its indices is known when it is asked, and is that result's error."""
+        for rule in rules:
+            self._types.want(rule)
+        current = {rule.fingerprint for rule in rules}
+        self._alone &= current
+        self._case_bound &= current
+        self._programs = {key: known for key, known in self._programs.items() if key[0] in current}
+        return ()
+
+    async def run(self, requests: Sequence[SearchRequest]) -> AsyncGenerator[SearchResult, None]:
+        """One result per request, as their passes get done.
+
+        Closing the iterator stops the passes that still run and closes their points in time. If the cluster turns out
+        to be away, what was not begun yet fails at once with the same error.
+        """
+        for request in requests:
+            self._types.want(request.rule)
+        waiting = deque(self._units(requests))
+        running: set[asyncio.Task[_Outcome]] = set()
+        away: str | None = None
+        try:
+            while waiting or running:
+                while waiting and len(running) < self._concurrency:
+                    unit = waiting.popleft()
+                    if away is None:
+                        running.add(asyncio.create_task(self._outcome(unit)))
+                        continue
+                    for request in unit.requests:
+                        yield SearchResult(request, error=away)
+                if not running:
+                    continue
+                done, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+                for task in done:
+                    outcome = task.result()
+                    waiting.extendleft(reversed(outcome.again))
+                    if away is None and waiting and outcome.away is not None and not await self._client.answers():
+                        away = outcome.away
+                    for result in outcome.results:
+                        yield result
+        finally:
+            for task in running:
+                task.cancel()
+            await asyncio.gather(*running, return_exceptions=True)
+
+    async def close(self) -> None:
+        """Nothing to close: the client belongs to whoever opened it."""
+
+    def _units(self, requests: Sequence[SearchRequest]) -> Iterator[_Unit]:
+        """The requests in groups that can share a pass; what spoiled one before goes alone, after the others."""
+        groups: dict[Hashable, list[SearchRequest]] = {}
+        alone: list[SearchRequest] = []
+        for request in requests:
+            if request.rule.fingerprint in self._alone:
+                alone.append(request)
+            else:
+                groups.setdefault(_pass_key(request), []).append(request)
+        for group in groups.values():
+            for start in range(0, len(group), MOST_TOGETHER):
+                yield _Unit(tuple(group[start : start + MOST_TOGETHER]))
+        yield from (_Unit((request,)) for request in alone)
+
+    async def _outcome(self, unit: _Unit) -> _Outcome:
+        loop = asyncio.get_running_loop()
+        started = loop.time()
+        try:
+            outcome = await self._answer(unit)
+        except UnreachableError as error:
+            failed = tuple(Unreachable(request, error=str(error)) for request in unit.requests)
+            outcome = _Outcome(failed, away=str(error))
+        except RunnerError as error:
+            outcome = self._failed(unit, error)
+        took_ms = (loop.time() - started) * 1_000
+        return replace(outcome, results=tuple(replace(result, took_ms=took_ms) for result in outcome.results))
+
+    def _failed(self, unit: _Unit, error: RunnerError) -> _Outcome:
+        """Errors for all requests, or, where one of several rules may be to blame, the same requests in two halves."""
+        rules = {request.rule.fingerprint for request in unit.requests}
+        if isinstance(error, ClusterError) and _NO_FOLDING in error.reason and not rules <= self._case_bound:
+            self._case_bound |= rules
+            return _Outcome(again=(unit,))
+        if len(unit.requests) > 1 and _may_be_of_one(error):
+            middle = len(unit.requests) // 2
+            halves = unit.requests[:middle], unit.requests[middle:]
+            return _Outcome(again=tuple(_Unit(half, rest=True) for half in halves))
+        if unit.rest and len(unit.requests) == 1:
+            self._alone.add(unit.requests[0].rule.fingerprint)
+        return _Outcome(tuple(_error_result(request, error) for request in unit.requests))
+
+    async def _answer(self, unit: _Unit) -> _Outcome:
+        """The results of a unit. Raises RunnerError if its pass failed."""
+        patterns = unit.requests[0].rule.index
+        deadline = asyncio.get_running_loop().time() + self._options.timeout
+        types = await self._types.types(patterns, deadline=deadline)
+        if not types.indices:
+            warning = await no_index(self._client, patterns)
+            return _Outcome(tuple(SearchResult(request, warnings=(warning,)) for request in unit.requests))
+        asked: list[Asked] = []
+        results: list[SearchResult] = []
+        for request in unit.requests:
+            try:
+                asked.append(await self._compiled(request, types))
+            except SearchError as error:
+                results.append(_error_result(request, error))
+        first, rest = _within_clauses(asked)
+        again = (_Unit(tuple(one.request for one in rest)),) if rest else ()
+        if first:
+            try:
+                results += await self._passed(first, types)
+            except UnreachableError as error:
+                failed = [Unreachable(one.request, error=str(error)) for one in first]
+                return _Outcome((*results, *failed), again, str(error))
+            except RunnerError as error:
+                failing = self._failed(replace(unit, requests=tuple(one.request for one in first)), error)
+                return _Outcome((*results, *failing.results), (*failing.again, *again))
+        return _Outcome(tuple(results), again)
+
+    async def _passed(self, asked: Sequence[Asked], types: FieldTypes) -> list[SearchResult]:
+        """The results of one pass, begun anew if the server forgets its point in time. Raises RunnerError."""
+        for start in range(1, MOST_STARTS + 1):
+            try:
+                return await CandidatePass(self._client, asked, self._options, remotes=types.remotes).results()
+            except PointLostError:
+                if start == MOST_STARTS:
+                    raise
+                _LOG.info(
+                    "%s: the server has lost the point in time, the pass is begun anew",
+                    subject_of(asked[0].request.rule),
+                )
+            except RemoteLostError:
+                self._types.forget(asked[0].request.rule.index)
+                raise
+        raise AssertionError("unreachable: the last start returns or raises")
+
+    async def _compiled(self, request: SearchRequest, types: FieldTypes) -> Asked:
+        """The request with its program. Raises SearchError for a query that its indices cannot answer."""
+        rule = request.rule
+        found = await asyncio.to_thread(self._program, rule, types)
+        if isinstance(found, EqlError) and any("Unknown column" in finding.message for finding in found.findings):
+            # A field may be new; and a near name can be given only where all names are known.
+            types = await self._types.types(rule.index, all_fields=True)
+            found = await asyncio.to_thread(self._program, rule, types)
+        if isinstance(found, EqlError):
+            raise query_error(str(found), rule)
+        filters = filters_for(
+            found.plan,
+            types.schema,
+            now_ns=request.window.end_ns,
+            unsearchable=types.unsearchable,
+            fold_regexps=rule.fingerprint not in self._case_bound,
+        )
+        return Asked(request, found, filters)
+
+    def _program(self, rule: Rule, types: FieldTypes) -> eql.Program | EqlError:
+        key = (rule.fingerprint, rule.index)
+        known = self._programs.get(key)
+        if known is not None and known[0] is types:
+            return known[1]
+        program: eql.Program | EqlError
+        try:
+            program = eql.compile(
+                rule.query,
+                types.schema,
+                event_category_field=rule.event_category_override or "event.category",
+                timestamp_field=rule.timestamp_field or "@timestamp",
+                tiebreaker_field=rule.tiebreaker_field,
+            )
+        except EqlError as error:
+            program = error
+        self._programs[key] = types, program
+        return program
+
+
+def _pass_key(request: SearchRequest) -> Hashable:
+    """Equal for requests whose events can be read in one pass."""
+    rule = request.rule
+    filters = json.dumps(rule.filters, sort_keys=True, default=str) if rule.filters else ""
+    return rule.index, request.window, timestamps_of(rule), rule.timestamp_field, filters
+
+
+def _within_clauses(asked: Sequence[Asked]) -> tuple[list[Asked], list[Asked]]:
+    """The first ones whose filters together stay within the limit, at least one, and the others."""
+    total = 0
+    for number, one in enumerate(asked):
+        total += one.filters.whole.clauses
+        if number and total > MOST_CLAUSES:
+            return list(asked[:number]), list(asked[number:])
+    return list(asked), []
+
+
+def _may_be_of_one(error: RunnerError) -> bool:
+    """True for failures that may lie in the query of one rule: the others are better asked without it."""
+    if isinstance(error, PassTimeoutError):
+        return True
+    return isinstance(error, ClusterError) and error.status in (400, 413, 500)
+
+
+def _error_result(request: SearchRequest, error: RunnerError) -> SearchResult:
+    subject = subject_of(request.rule)
+    text = str(error) if str(error).startswith(subject) else f"{subject}: {error}"
+    retryable = error.retryable if isinstance(error, SearchError) else True
+    if isinstance(error, ClusterError):
+        retryable = error.status != 400
+    return SearchResult(request, error=text, retryable=retryable)

@@ -1,0 +1,289 @@
+"""One walk over the candidates of some rules in a point in time of the cluster, and the documents of what it found."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+from runner import eql
+from runner.cluster.elasticsearch import Elastic
+from runner.engine.matcher import Edge
+from runner.engine.sequence.sequence_matcher import FoundSequence
+from runner.errors import SearchError
+from runner.events.columns.batch import Columns, EventBatch
+from runner.events.fields.dates import MILLI
+from runner.events.fields.schema import DataType, Field
+from runner.search.cluster.pages import Page, hits_of, read_answer, read_page
+from runner.search.cluster.point_in_time import PassOptions, Point
+from runner.search.cluster.request_body import asked_fields, range_filter, rule_filter, timestamps_of
+from runner.search.cluster.search_failures import subject_of
+from runner.search.cluster.stage_query import Filters, any_of
+from runner.search.protocol import Hit, Match, SearchRequest, SearchResult
+
+_DATE_FORMAT = "strict_date_optional_time_nanos"
+_DATES = (DataType.DATE, DataType.DATE_NANOS)
+_PART = 500
+"""Documents that are fetched with one request."""
+_ROOM = 100_000
+"""Places of documents that are kept before it is looked which of them are still needed."""
+_LAST_MILLISECOND = (2**63 - 1) // MILLI
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """One request, ready to be answered: its compiled query and the filters of its candidates."""
+
+    request: SearchRequest
+    program: eql.Program
+    filters: Filters
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a document is."""
+
+    index: str
+    id: str
+
+
+class CandidatePass:
+    """Answers requests over the same indices, window, timestamp fields and rule filters with one walk.
+
+    What is kept of a candidate that may be part of a match is where it is and what the engine keeps, so memory is
+    bounded by those, not by documents. Documents are fetched from the same point in time: what was deleted meanwhile is
+    still there.
+    """
+
+    def __init__(
+        self, client: Elastic, asked: Sequence[Asked], options: PassOptions, *, remotes: Collection[str] = ()
+    ) -> None:
+        """`remotes` are the remote clusters that have some of the indices: none of them may be left out."""
+        self._options = options
+        self._rule = asked[0].request.rule
+        more = f"+{len(asked) - 1}" if len(asked) > 1 else ""
+        self._point = Point(
+            client,
+            self._rule.index,
+            options=options,
+            opaque_id=f"rule-runner:{self._rule.rule_id}{more}",
+            remotes=remotes,
+        )
+        self._begin(asked)
+
+    def _begin(self, asked: Sequence[Asked]) -> None:
+        """Make ready for a walk over the candidates of these."""
+        # Rules of single events first: how many matches they have is looked up along the way.
+        self._asked = sorted(asked, key=lambda one: one.program.plan.kind != "event")
+        self._singles = sum(one.program.plan.kind == "event" for one in asked)
+        self._matcher = eql.Matcher(
+            [eql.Ask(one.program.plan, now_ns=one.request.window.end_ns) for one in self._asked],
+            field=self._asked[0].program.plan.timestamp.name,
+        )
+        wanted = self._matcher.fields()
+        self._columns = Columns(wanted)
+        # In the columns, as these know some fields better than the plans do.
+        self._fields = {field.name: self._columns.fields[field.name] for field in wanted}
+        self._seen = 0
+        self._kept: dict[int, Origin] = {}
+        self._room = _ROOM
+        self._satisfied: set[int] = set()
+        self._late: frozenset[int] = frozenset()
+
+    async def results(self) -> list[SearchResult]:
+        """One result per request. Raises RunnerError if any part of the answer is not there: then nothing is known."""
+        if all(one.filters.whole.is_nothing for one in self._asked):
+            return [SearchResult(one.request) for one in self._asked]
+        try:
+            await self._point.open()
+            able = await self._able()
+            empty = [SearchResult(one.request) for one in self._asked if not any(one is other for other in able)]
+            if not able:
+                return empty
+            if empty:
+                self._begin(able)
+            await self._read_pages()
+            found = await asyncio.to_thread(lambda: list(self._matcher.found()))
+            self._late = self._matcher.late()
+            wanted = [self._wanted(number, answer) for number, answer in enumerate(found)]
+            documents = await self._documents(sorted({event for matches in wanted for event in _events(matches)}))
+        finally:
+            await asyncio.shield(self._point.close())
+        results = [
+            self._result(number, found[number], matches, documents=documents) for number, matches in enumerate(wanted)
+        ]
+        return [*empty, *results]
+
+    async def _able(self) -> list[Asked]:
+        """The requests that can have a match: those for which each stage that every match needs has some candidate.
+
+        Of most sequences some stage is rare and another one is common, the events of which are not worth a look then.
+        """
+        texts = [[json.dumps(stage.query) for stage in one.filters.needed] for one in self._asked]
+        filters = {text: json.loads(text) for needed in texts for text in needed}
+        if not filters:
+            return self._asked
+        names = {text: str(number) for number, text in enumerate(filters)}
+        counted = {"filters": {"filters": {names[text]: query for text, query in filters.items()}}}
+        body = {"size": 0, "query": self._query(), "aggs": {"stages": counted}}
+        answer = await asyncio.to_thread(read_answer, await self._point.search(body))
+        self._point.note(answer)
+        buckets = (answer.get("aggregations") or {}).get("stages", {}).get("buckets", {})
+        if buckets.keys() != set(names.values()):
+            raise SearchError("the answer does not say how many candidates each stage has")
+        found = {text for text, name in names.items() if buckets[name]["doc_count"]}
+        return [one for one, needed in zip(self._asked, texts, strict=True) if found.issuperset(needed)]
+
+    # Pages.
+
+    async def _read_pages(self) -> None:
+        """Give every candidate to the matcher, page by page."""
+        body: dict[str, Any] = {"size": self._options.page_size, "_source": False, "sort": self._sort()}
+        body["fields"] = [_asked_field(field) for _, field in sorted(self._fields.items())]
+        while True:
+            body["query"] = self._query()
+            page = await asyncio.to_thread(read_page, await self._point.search(body), self._fields)
+            self._point.note(page.about)
+            await asyncio.to_thread(self._feed, page)
+            if len(page) < self._options.page_size or self._is_satisfied():
+                return
+            body["search_after"] = page.last
+
+    def _sort(self) -> list[Any]:
+        if not self._is_in_time_order:
+            return ["_shard_doc"]
+        name = self._rule.timestamp_field or "@timestamp"
+        # In milliseconds, also if some of the indices have nanoseconds. The matcher orders by the exact time.
+        return [{name: {"order": "asc", "unmapped_type": "date", "numeric_type": "date"}}, "_shard_doc"]
+
+    @property
+    def _is_in_time_order(self) -> bool:
+        """Whether the pages come in the order of time, events without one last.
+
+        Events of the same time come in the order of shard and index position in both orders, as in the EQL search API.
+        """
+        return self._fields[self._asked[0].program.plan.timestamp.name].type in _DATES
+
+    def _query(self) -> dict[str, Any]:
+        """The window, the rules' own filter, and the candidates of the rules that still want some."""
+        primary, secondary = timestamps_of(self._rule)
+        candidates = any_of(
+            one.filters.whole for number, one in enumerate(self._asked) if number not in self._satisfied
+        )
+        clauses = [range_filter(self._asked[0].request.window, primary, secondary=secondary), candidates.query]
+        if self._rule.filters:
+            clauses.append(rule_filter(self._rule))
+        return {"bool": {"filter": clauses}}
+
+    def _feed(self, page: Page) -> None:
+        batch = EventBatch.of_lines(self._columns, page.lines, base=self._seen, broken=_refuse)
+        for row in self._matcher.feed(batch).tolist():
+            self._kept[self._seen + row] = Origin(page.indices[row], page.ids[row])
+        self._seen += len(page)
+        self._columns.trim()
+        if self._is_in_time_order and page.last:
+            self._settle(page.last[0])
+
+    def _settle(self, last: int) -> None:
+        """Let go of what no match can need any more: all events before `last`, in milliseconds, have come.
+
+        The last of all are those without a time, at the largest number.
+        """
+        self._matcher.settle((Edge(min(last, _LAST_MILLISECOND) * MILLI),))
+        if len(self._kept) > self._room:
+            self._kept = {number: self._kept[number] for number in self._matcher.needed()}
+            self._room = max(_ROOM, 2 * len(self._kept))
+
+    def _is_satisfied(self) -> bool:
+        """Whether no rule wants more candidates: each asks for single events and has as many as were asked for.
+
+        The pages come in time order then, so what it has is the earliest.
+        """
+        if not self._is_in_time_order or not self._singles:
+            return False
+        for number, found in enumerate(islice(self._matcher.found(), self._singles)):
+            asked = self._asked[number]
+            if not asked.program.plan.limits and len(found.matches) >= asked.request.size:
+                self._satisfied.add(number)
+        return len(self._satisfied) == len(self._asked)
+
+    # What was found.
+
+    def _wanted(self, number: int, found: eql.Found) -> Sequence[FoundSequence]:
+        return found.matches[: max(1, self._asked[number].request.size)]
+
+    async def _documents(self, numbers: Sequence[int]) -> dict[int, Mapping[str, Any]]:
+        """The hits of these events, with all that an alert is made of."""
+        documents: dict[int, Mapping[str, Any]] = {}
+        for start in range(0, len(numbers), _PART):
+            part = {self._kept[number]: number for number in numbers[start : start + _PART]}
+            ids: dict[str, list[str]] = {}
+            for origin in part:
+                ids.setdefault(origin.index, []).append(origin.id)
+            named = [
+                {"bool": {"filter": [{"term": {"_index": index}}, {"ids": {"values": values}}]}}
+                for index, values in ids.items()
+            ]
+            body = {
+                "size": len(part),
+                "query": {"bool": {"should": named, "minimum_should_match": 1}},
+                "fields": asked_fields(self._rule),
+                "sort": ["_shard_doc"],
+            }
+            answer = await asyncio.to_thread(read_answer, await self._point.search(body))
+            self._point.note(answer)
+            for hit in hits_of(answer):
+                number = part.get(Origin(hit["_index"], hit["_id"]))
+                if number is not None:
+                    documents[number] = hit
+        if gone := [self._kept[number] for number in numbers if number not in documents]:
+            # An answer without them would drop their alerts for good; the window stays owed instead.
+            raise SearchError(
+                f"{len(gone):,} of the {len(numbers):,} documents of matches could not be read, "
+                f"the first is {gone[0].id} of {gone[0].index}"
+            )
+        return documents
+
+    def _result(
+        self,
+        number: int,
+        found: eql.Found,
+        matches: Sequence[FoundSequence],
+        *,
+        documents: Mapping[int, Mapping[str, Any]],
+    ) -> SearchResult:
+        asked = self._asked[number]
+        if found.error is not None:
+            return SearchResult(asked.request, error=f"{subject_of(asked.request.rule)}: {found.error}")
+        if number in self._late:
+            # Matches of sequences that were worked off too early would be missing.
+            error = f"{subject_of(asked.request.rule)}: the pages of the search did not come in the order of time"
+            return SearchResult(asked.request, error=error)
+        is_sequence = asked.program.plan.kind != "event"
+        made = tuple(
+            Match(tuple(_hit(event, documents) for event in match.events), is_sequence, match.key) for match in matches
+        )
+        exhausted = number not in self._satisfied and len(matches) == len(found.matches)
+        return SearchResult(asked.request, made, exhausted)
+
+
+def _refuse(position: int, reason: str) -> None:
+    raise SearchError(f"the values of a document could not be read: {reason}")
+
+
+def _asked_field(field: Field) -> Any:
+    return {"field": field.name, "format": _DATE_FORMAT} if field.type in _DATES else field.name
+
+
+def _events(matches: Iterable[FoundSequence]) -> Iterable[int]:
+    return (event for match in matches for event in match.events if event is not None)
+
+
+def _hit(number: int | None, documents: Mapping[int, Mapping[str, Any]]) -> Hit:
+    if number is None:
+        return Hit("", "", {}, missing=True)
+    found = documents[number]
+    return Hit(found["_index"], found["_id"], found.get("_source") or {}, found.get("fields") or {})

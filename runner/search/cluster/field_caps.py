@@ -1,0 +1,146 @@
+"""What the indices of a rule say of its fields, as their field capabilities tell it; kept for some minutes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from runner.cluster.elasticsearch import Elastic
+from runner.eql.syntax import ast
+from runner.eql.syntax.errors import EqlError
+from runner.eql.syntax.parser import parse
+from runner.errors import SearchError
+from runner.events.columns.batch import STREAM_FIELDS
+from runner.events.fields.schema import Schema, schema_from_field_caps
+from runner.expressions import nodes
+from runner.rules.rule import Rule
+from runner.search.cluster.search_failures import unreadable_indices
+
+_DOT = "·"
+_STREAM_NAMES = frozenset(stream.name for stream in STREAM_FIELDS)
+
+
+@dataclass(frozen=True, slots=True)
+class FieldTypes:
+    """The fields of the indices behind some patterns. `unsearchable` are those that some index cannot search in,
+    `remotes` the remote clusters that have some of the indices."""
+
+    indices: tuple[str, ...]
+    schema: Schema
+    unsearchable: frozenset[str] = frozenset()
+    remotes: frozenset[str] = frozenset()
+
+
+@dataclass(slots=True)
+class _Known:
+    """What is known of one list of patterns; `asked` are the names that were asked for, with `*` for all."""
+
+    wanted: set[str] = field(default_factory=set)
+    seen: set[tuple[str | None, ...]] = field(default_factory=set)
+    """What was looked through for names of fields."""
+    asked: frozenset[str] = frozenset()
+    read_at: float = 0.0
+    types: FieldTypes | None = None
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+
+class FieldTypeCache:
+    """Asks for the types of the fields that rules name, once for all rules over the same indices.
+
+    What was read is used for `fresh_for` seconds. `runtime_mappings` are fields beside those of the indices.
+    """
+
+    def __init__(
+        self, client: Elastic, *, fresh_for: float = 300.0, runtime_mappings: Mapping[str, Any] | None = None
+    ) -> None:
+        self._client = client
+        self._fresh_for = fresh_for
+        self._runtime_mappings = dict(runtime_mappings or {})
+        self._known: dict[tuple[str, ...], _Known] = {}
+
+    def want(self, rule: Rule) -> None:
+        """Ask for this rule's fields, too, when the fields of its indices are read next."""
+        known = self._known.setdefault(rule.index, _Known())
+        naming = (rule.query, rule.event_category_override, rule.timestamp_field, rule.tiebreaker_field)
+        if naming not in known.seen:
+            known.seen.add(naming)
+            known.wanted.update(_asked_names(rule))
+
+    async def types(
+        self, patterns: tuple[str, ...], *, all_fields: bool = False, deadline: float | None = None
+    ) -> FieldTypes:
+        """The types of the wanted fields, or of all; those may have been read a while ago.
+
+        Raises RunnerError, also if only a part of the indices answered: what the others hold is not known then.
+        """
+        known = self._known.setdefault(patterns, _Known())
+        async with known.lock:
+            now = asyncio.get_running_loop().time()
+            asked = frozenset({"*"} if all_fields or "*" in known.asked else known.wanted)
+            if known.types is None or not asked <= known.asked or now - known.read_at > self._fresh_for:
+                answer = await self._client.field_caps(
+                    patterns, sorted(asked), runtime_mappings=self._runtime_mappings, deadline=deadline
+                )
+                if trouble := unreadable_indices(answer):
+                    raise SearchError(f"the fields of {', '.join(patterns)} could not be read: {trouble}")
+                types = _read(answer)
+                known.types = known.types if known.types == types else types
+                known.asked, known.read_at = asked, now
+            return known.types
+
+    def forget(self, patterns: tuple[str, ...]) -> None:
+        """Ask for the fields of these indices anew when they are wanted next."""
+        if (known := self._known.get(patterns)) is not None:
+            known.asked = frozenset()
+
+
+def _read(answer: Mapping[str, Any]) -> FieldTypes:
+    schema = schema_from_field_caps(answer)
+    own = {
+        name: found if name in _STREAM_NAMES else replace(found, path=name.replace(".", _DOT))
+        for name, found in schema.fields.items()
+    }
+    unsearchable = {
+        name
+        for name, kinds in answer["fields"].items()
+        for kind, about in kinds.items()
+        if kind != "unmapped" and not about.get("searchable", True)
+    }
+    indices = tuple(answer.get("indices") or ())
+    remotes = {name.rpartition(":")[0] for name in indices if ":" in name}
+    return FieldTypes(indices, Schema(own), frozenset(unsearchable), frozenset(remotes))
+
+
+def _asked_names(rule: Rule) -> Iterator[str]:
+    """The names to ask for: fields, what is below them (keyword sub-fields) and above them (flattened, nested)."""
+    for name in {*_names(rule)}:
+        yield name
+        yield f"{name}.*"
+        end = name.rfind(".")
+        while end > 0:
+            yield name[:end]
+            end = name.rfind(".", 0, end)
+
+
+def _names(rule: Rule) -> Iterable[str]:
+    """Every field that the rule names; none but the rule's own fields if its query cannot be read."""
+    yield rule.event_category_override or "event.category"
+    yield rule.timestamp_field or "@timestamp"
+    if rule.tiebreaker_field:
+        yield rule.tiebreaker_field
+    try:
+        statement = parse(rule.query)
+    except EqlError:
+        return
+    for query in ast.event_queries(statement):
+        yield from (node.name for node, _ in nodes.walk(query.condition) if isinstance(node, nodes.Name))
+    body = statement.body
+    if isinstance(body, ast.EventQuery):
+        return
+    terms = body.terms
+    if isinstance(body, ast.Sequence) and body.until is not None:
+        terms = (*terms, body.until)
+    keys = (*body.keys, *(key for term in terms for key in term.keys))
+    yield from (key.name for key in keys if isinstance(key, nodes.Name))

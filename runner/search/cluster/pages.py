@@ -1,0 +1,79 @@
+"""Pages of candidates: the answer to one search read into lines for the engine, and where each document is.
+
+A page is some hundred thousand small lists, which live for as long as it takes to write the lines. Looked through by
+the garbage collector while they are made, they cost many times what reading them does; so it rests meanwhile.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+
+from runner.errors import SearchError
+from runner.events.fields.schema import Field
+from runner.garbage_collection import resting_collector
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """One page: a line for each hit, with the values of the wanted fields, and the hit's index and id.
+
+    `about` is what the answer says beside the hits, `last` the sort values of the last hit.
+    """
+
+    about: Mapping[str, Any]
+    lines: list[bytes] = field(default_factory=list)
+    indices: list[str] = field(default_factory=list)
+    ids: list[str] = field(default_factory=list)
+    last: list[Any] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.lines)
+
+
+def read_answer(answer: bytes) -> dict[str, Any]:
+    """The answer as it is. Raises SearchError if it is no JSON object."""
+    try:
+        read = orjson.loads(answer)
+    except orjson.JSONDecodeError as error:
+        raise SearchError(f"the answer to a search is not JSON: {error}") from None
+    if not isinstance(read, dict):
+        raise SearchError("the answer to a search is not a JSON object")
+    return read
+
+
+def hits_of(answer: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The hits of an answer; none if it has no place for them."""
+    return (answer.get("hits") or {}).get("hits") or []
+
+
+def read_page(answer: bytes, fields: Mapping[str, Field]) -> Page:
+    """The page of an answer; `fields` are the wanted ones by name. Raises SearchError if it is no JSON object."""
+    # Most of them stand at the top of a document, see `field_types`.
+    places = {name: wanted.source_path for name, wanted in fields.items() if "." not in wanted.source_path}
+    deeper = {name: wanted.source_path.rpartition(".") for name, wanted in fields.items() if name not in places}
+    with resting_collector():
+        about = read_answer(answer)
+        page = Page({name: value for name, value in about.items() if name != "hits"})
+        hits = hits_of(about)
+        for hit in hits:
+            document: dict[str, Any] = {}
+            for name, values in (hit.get("fields") or {}).items():
+                value = values[0] if len(values) == 1 else values
+                if (place := places.get(name)) is not None:
+                    document[place] = value
+                elif name in deeper:
+                    parent, _, key = deeper[name]
+                    document.setdefault(parent, {})[key] = value
+            page.lines.append(orjson.dumps(document))
+            page.indices.append(sys.intern(hit["_index"]))
+            page.ids.append(hit["_id"])
+        if hits:
+            page.last.extend(hits[-1]["sort"])
+        # The lists go here, one by one, and leave the collector nothing to look through.
+        del about, hits
+    return page

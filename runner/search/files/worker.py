@@ -1,0 +1,97 @@
+"""A worker: a process that finds the events of stages in parts of files, as it is told on its standard input.
+
+It is given pickles from the process that has started it, on a pipe that nobody else has: a `Job`, then parts. For each
+it answers with `Finding`s on its standard output, the last of which says so. It ends when its input does.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from runner import eql
+from runner.engine.matcher import Handover
+from runner.events.columns.batch import Columns
+from runner.events.fields.schema import Field
+from runner.events.files.event_stream import TimeWanted
+from runner.events.files.kept_lines import KeptLines
+from runner.events.files.read_report import Counts
+from runner.events.files.splits import Part, PartRead
+from runner.garbage_collection import rarely_collecting
+
+_CHUNK = 16 << 20
+_MUCH = 1 << 17
+"""So many entries are sent before the part is at its end."""
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What all parts are searched for; `spool` is where lines are copied to that cannot be read again by offset."""
+
+    asks: tuple[eql.Ask, ...]
+    fields: tuple[Field, ...]
+    wanted: TimeWanted
+    spool: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What was found in a part, or in a piece of it."""
+
+    handover: Handover
+    read: PartRead
+    is_last: bool
+
+
+class Worker:
+    """Searches parts, one after the other; what it learns of the events at one it knows at the next."""
+
+    def __init__(self, job: Job) -> None:
+        self._job = job
+        self._matcher = eql.Matcher(job.asks)
+        self._columns = Columns([*self._matcher.fields(), *job.fields])
+        self._kept = KeptLines(lambda path: None, spool=job.spool)
+
+    def findings(self, part: Part) -> Iterator[Finding]:
+        """What is found in a part, in pieces."""
+        stream = part.stream()
+        for block in stream.blocks(self._job.wanted, None, chunk=lambda: _CHUNK, progress=None):
+            batch = stream.batch(self._columns, block, self._job.wanted)
+            if not len(batch):
+                continue
+            rows = self._matcher.feed(batch)
+            if len(rows):
+                self._kept.keep(
+                    range(batch.base, batch.base + len(batch)),
+                    rows,
+                    lines=block.lines,
+                    positions=batch.positions,
+                    path=stream.path if stream.rereadable and not stream.is_unwrapped else "",
+                    offset=block.offset,
+                )
+            self._columns.trim()
+            if self._matcher.held() > _MUCH:
+                read = PartRead(Counts(), 0, stream.newest, stream.disorder, self._kept.hand_over())
+                yield Finding(self._matcher.hand_over(), read, is_last=False)
+        read = PartRead(stream.counts, stream.lines, stream.newest, stream.disorder, self._kept.hand_over())
+        yield Finding(self._matcher.hand_over(), read, is_last=True)
+
+
+def serve(told: IO[bytes], answers: IO[bytes]) -> None:
+    """Search what comes on `told` until that ends."""
+    try:
+        worker = Worker(pickle.load(told))
+        with rarely_collecting() as pass_over:
+            while True:
+                pass_over()
+                for finding in worker.findings(pickle.load(told)):
+                    pickle.dump(finding, answers, protocol=pickle.HIGHEST_PROTOCOL)
+                    answers.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), answers.fileno())  # nobody is there for what is left to be flushed
+    except EOFError:
+        return  # there is no more to do

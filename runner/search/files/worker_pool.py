@@ -1,0 +1,142 @@
+"""`Workers`: several processes that search parts of files; what they find is given back in the order of the parts."""
+
+from __future__ import annotations
+
+import pickle
+import queue
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+from runner.errors import EventsError
+from runner.events.files.splits import Part
+from runner.search.files.worker import Finding, Job
+
+# Not `-m`: the classes would be those of another module then, and their pickles of no use here.
+_START = "import sys; from runner.search.files.worker import serve; serve(sys.stdin.buffer, sys.stdout.buffer)"
+_AHEAD = 2
+"""How many parts for each worker may be found before those of the parts before them are taken."""
+
+
+class Workers:
+    """Processes that search; use it as a context manager, after which there are none."""
+
+    def __init__(self, count: int, job: Job) -> None:
+        self._processes: list[subprocess.Popen[bytes]] = []
+        self._threads: list[threading.Thread] = []
+        self._job = job
+        self._count = count
+        self._is_over = threading.Event()
+
+    def __enter__(self) -> Workers:
+        for number in range(self._count):
+            command = [sys.executable, "-c", _START]
+            process = _started(command)
+            self._processes.append(process)
+            assert process.stdin is not None
+            spool = self._job.spool.with_name(f"{self._job.spool.name}-{number}")
+            try:
+                pickle.dump(replace(self._job, spool=spool), process.stdin, protocol=pickle.HIGHEST_PROTOCOL)
+                process.stdin.flush()
+            except BrokenPipeError:
+                continue  # it has ended: said when its first answer is waited for
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._is_over.set()
+        for process in self._processes:
+            process.kill()
+        for thread in self._threads:
+            thread.join()
+        for process in self._processes:
+            process.wait()
+            for pipe in (process.stdin, process.stdout):
+                assert pipe is not None
+                try:
+                    pipe.close()
+                except BrokenPipeError:
+                    continue  # what could not be written any more is of no use to anyone
+
+    def processes(self) -> tuple[int, ...]:
+        """The ids of the processes."""
+        return tuple(process.pid for process in self._processes)
+
+    def findings(self, parts: Sequence[Part]) -> Iterator[tuple[Part, Finding]]:
+        """What is found in the parts, in their order; a part may have several findings.
+
+        Raises EventsError if a worker ends before its work is done.
+        """
+        found: list[queue.Queue[Finding | EventsError]] = [queue.Queue(maxsize=4) for _ in parts]
+        room = threading.Semaphore(_AHEAD * self._count)
+        waiting = iter(range(len(parts)))
+        lock = threading.Lock()
+
+        def work(process: subprocess.Popen[bytes]) -> None:
+            while not self._is_over.is_set():
+                with lock:
+                    if not room.acquire(timeout=0.1):
+                        continue
+                    number = next(waiting, None)
+                if number is None:
+                    return
+                for finding in _asked(process, parts[number]):
+                    while not self._is_over.is_set():
+                        try:
+                            found[number].put(finding, timeout=0.1)
+                            break
+                        except queue.Full:
+                            continue
+                    if isinstance(finding, EventsError):
+                        return
+
+        for process in self._processes:
+            thread = threading.Thread(target=work, args=(process,), daemon=True)
+            thread.start()
+            self._threads.append(thread)
+        for number, part in enumerate(parts):
+            while True:
+                finding = found[number].get()
+                if isinstance(finding, EventsError):
+                    raise finding
+                yield part, finding
+                if finding.is_last:
+                    break
+            room.release()
+
+
+def _started(command: Sequence[str]) -> subprocess.Popen[bytes]:
+    """A process that is deaf to what asks this one to stop from its very beginning: it works for as long as this one
+    wants, and ends with it."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
+    try:
+        return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _asked(process: subprocess.Popen[bytes], part: Part) -> Iterator[Finding | EventsError]:
+    """What a worker finds in a part; an error, if it ends before it has said that it is done."""
+    assert process.stdin is not None and process.stdout is not None
+    try:
+        pickle.dump(part, process.stdin, protocol=pickle.HIGHEST_PROTOCOL)
+        process.stdin.flush()
+        while True:
+            finding: Any = pickle.load(process.stdout)
+            yield finding
+            if finding.is_last:
+                return
+    except Exception:  # noqa: BLE001  whoever waits for an answer must get one, whatever it is
+        yield EventsError(
+            f"{part.path}: a worker process {_end_of(process)} while it searched the file", path=part.path
+        )
+
+
+def _end_of(process: subprocess.Popen[bytes]) -> str:
+    code = process.wait()
+    if code < 0:
+        return f"was ended by {signal.Signals(-code).name}"
+    return f"ended with exit code {code}"

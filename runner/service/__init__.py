@@ -1,0 +1,1 @@
+"""The loop, one execution, replay: wires the parts together and decides nothing itself."""

@@ -1,0 +1,325 @@
+"""One rule, one window: from the search's answer to alerts in the store and a line in the ledger."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from itertools import islice, takewhile
+from typing import Literal
+
+import structlog
+
+from runner.alerts.alert import AlertGroup
+from runner.alerts.build import AlertContext, build_alerts
+from runner.alerts.cap import Candidate, Selection, take_new
+from runner.alerts.identity import alert_ids
+from runner.errors import RunnerError
+from runner.rule_run import RuleRun
+from runner.rules.rule import Rule
+from runner.schedule.window_edges import halves_of, settled_of
+from runner.search.protocol import Match, Search, SearchRequest, SearchResult
+from runner.store.protocol import AlertStore, Ledger, WriteResult
+from runner.windows import Window
+
+LARGEST_SIZE = 10_000
+"""The most matches that one search may be asked for (Elasticsearch's `index.max_result_window`)."""
+COUNTED_OVER_CAP = 10_000
+"""How many matches over the cap are looked at to say how many are left for the next run."""
+MOST_PARTS = 64
+"""How many searches one window with more matches than that may take in one run, beyond the first."""
+_LOG = structlog.get_logger("runner.execution")
+_PART = 500  # matches whose ids are looked up in the store at once
+
+
+def size_for(rule: Rule) -> int:
+    """How many matches to ask for at first: one more than may become alerts, to see whether there are more."""
+    return min(rule.max_signals + 1, LARGEST_SIZE)
+
+
+@dataclass(frozen=True, slots=True)
+class Execution:
+    """Everything that the execution of a rule needs beside the rule: where to write, and as what.
+
+    `clock` gives the detection time of the alerts and the start of the run. `manual` marks replays.
+    """
+
+    search: Search
+    alerts: AlertStore
+    ledger: Ledger
+    clock: Callable[[], datetime]
+    context: AlertContext
+    """The parts of the alert documents that are the same in every run; time and execution id are filled in."""
+    on_cap: Literal["carry", "drop"] = "carry"
+    remarks: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """What is to be said of the next run of a rule, by rule id."""
+
+    async def run(self, requests: Sequence[SearchRequest]) -> AsyncGenerator[RuleRun, None]:
+        """Search, write and record each request; yields one run per request, as they are done.
+
+        A request whose search stopped at its size before `max_signals` new alerts were found is searched again for
+        more; at the largest size, in parts, earliest first. If those do not reach the end of the window, it makes two
+        runs: one over the parts that are done, and one over the rest, which stays owed.
+        A failing rule yields a failed run; only a ledger that cannot be written stops the whole (StoreError).
+        """
+        waiting = list(requests)
+        while waiting:
+            again: list[SearchRequest] = []
+            crowded: list[tuple[RuleRun, SearchRequest]] = []
+            async for result in self.search.run(waiting):
+                request = result.request
+                finished = await self._finish(result, limit=request.rule.max_signals, window=request.window)
+                if not finished.is_short:
+                    await self.ledger.record(finished.run, request.rule.fingerprint)
+                    yield finished.run
+                elif request.size < LARGEST_SIZE:
+                    again.append(replace(request, size=min(request.size * 4, LARGEST_SIZE)))
+                else:
+                    crowded.append((finished.run, request))
+            for whole, request in crowded:
+                for run in await self._in_parts(whole, request):
+                    await self.ledger.record(run, request.rule.fingerprint)
+                    yield run
+            waiting = again
+
+    async def _in_parts(self, whole: RuleRun, request: SearchRequest) -> list[RuleRun]:
+        """The runs of a window that has more matches than one search returns, nearly all of them known.
+
+        Its halves are searched, the earlier one first, and halved again where they still have too many, until the cap
+        is full. `whole` is the run of the search that found so many.
+        """
+        waiting = [*reversed(halves_of(request) or ())]
+        if not waiting:
+            return [_failed(whole, _UNREACHED)]
+        limit, done, stopped = request.rule.max_signals, list[RuleRun](), False
+        for _ in range(MOST_PARTS):
+            if not waiting or stopped or limit <= 0:
+                break
+            part = waiting.pop()
+            (result,) = [result async for result in self.search.run([part])]
+            finished = await self._finish(result, limit=limit, window=request.window)
+            run = finished.run
+            if finished.is_short:
+                if halves := halves_of(part):
+                    waiting.extend(reversed(halves))
+                    continue
+                run = _failed(run, _UNREACHED)
+            done.append(run)
+            limit -= run.created
+            stopped = finished.is_broken or finished.is_short
+        return self._told(whole, done, waiting=waiting, is_full=limit <= 0)
+
+    def _told(
+        self, whole: RuleRun, done: Sequence[RuleRun], *, waiting: Sequence[SearchRequest], is_full: bool
+    ) -> list[RuleRun]:
+        """The runs of the parts as one run if they are complete, else as one of what is, and one of the rest.
+
+        `waiting` are the parts that were not searched, the earliest last.
+        """
+        whole = replace(whole, messages=(*whole.messages, _crowded(len(done))))
+        dropped = self.on_cap == "drop"
+        if all(run.complete for run in done) and (not waiting or (is_full and dropped)):
+            return [_sum(whole, done, more=_over_cap(0, 1, dropped=True) if waiting else None)]
+        head = list(takewhile(lambda run: run.complete, done))
+        rest = done[len(head) :]
+        start = rest[0].window.start if rest else waiting[-1].window.start
+        runs = []
+        if head:
+            runs.append(_sum(replace(whole, window=Window(whole.window.start, head[-1].window.end)), head))
+        reason = _over_cap(0, 1, dropped=dropped) if is_full else _TOO_MANY_PARTS
+        open_run = replace(whole, window=Window(start, whole.window.end), messages=(), execution_id=str(uuid.uuid4()))
+        runs.append(_sum(replace(open_run, complete=False, status="warning"), rest, more=None if rest else reason))
+        return runs
+
+    async def _finish(self, result: SearchResult, *, limit: int, window: Window) -> _Finished:
+        """What becomes of a result: at most `limit` new alerts. `window` is the one that the result is a part of."""
+        request = result.request
+        started = time.perf_counter()
+        settled = settled_of(result.matches, request)
+        if len(settled) < len(result.matches):
+            # What one part of a window cannot vouch for, another one can.
+            held = len(result.matches) - len(settled_of(result.matches, replace(request, window=window)))
+        else:
+            held = 0
+        result = replace(result, matches=settled)
+        run = RuleRun(
+            rule_id=request.rule.rule_id,
+            name=request.rule.name,
+            execution_id=str(uuid.uuid4()),
+            status="warning" if result.warnings else "succeeded",
+            window=request.window,
+            started=self.clock(),
+            lead=request.reach.maxspan,
+            messages=(*self.remarks.get(request.rule.rule_id, ()), *result.warnings, *([_held(held)] if held else ())),
+        )
+        if result.error is not None:
+            return _Finished(replace(_failed(run, result.error), took_ms=round(result.took_ms)), is_broken=True)
+        is_broken = False
+        try:
+            if not result.exhausted and await self._is_short(result, limit):
+                return _Finished(run, is_short=True)
+            run = await self._write(result, run, limit=limit)
+        except RunnerError as error:
+            run, is_broken = _failed(run, str(error)), True
+        except Exception as error:  # noqa: BLE001
+            # One document or one rule that the code cannot cope with stops no other rule: its window stays owed.
+            _LOG.exception(f"{run.name}: unexpected error", rule_id=run.rule_id)
+            run, is_broken = _failed(run, f"unexpected error: {type(error).__name__}: {error}"), True
+        if not result.complete:
+            run = replace(run, status="failed", complete=False)
+        took = result.took_ms + (time.perf_counter() - started) * 1000
+        return _Finished(replace(run, took_ms=round(took)), is_broken=is_broken)
+
+    async def _is_short(self, result: SearchResult, limit: int) -> bool:
+        """Whether fewer than `limit` of the matches are new, so that matches beyond the search's size count."""
+        rule = result.request.rule
+        candidates = [Candidate(match, alert_ids(match, rule, self.context.space)) for match in result.matches]
+        known = await self.alerts.known({id_ for candidate in candidates for id_ in candidate.ids})
+        return take_new(candidates, known, limit=limit).created < limit
+
+    async def _write(self, result: SearchResult, run: RuleRun, *, limit: int) -> RuleRun:
+        """Write the earliest new alerts, at most `limit`; returns the run with its counts."""
+        rule = result.request.rule
+        context = replace(self.context, now=run.started, execution_id=run.execution_id)
+        seen: set[str] = set()
+        written = _Written()
+        looked_at = over = repeats = 0
+        for part in _parts(result.matches):
+            looked_at += len(part)
+            candidates = [Candidate(match, alert_ids(match, rule, context.space)) for match in part]
+            known = await self.alerts.known({id_ for candidate in candidates for id_ in candidate.ids})
+            selection = take_new(candidates, known, limit=limit, seen=seen)
+            seen |= selection.heads
+            limit -= selection.created
+            over += len(selection.capped)
+            # Matches on the same events, of a document that was read twice, are one alert.
+            repeats += len(candidates) - len(selection.taken) - len(selection.capped)
+            written = written.plus(await self._create(_groups(selection, result.request.rule, context)))
+            if over >= COUNTED_OVER_CAP:
+                break
+        left = len(result.matches) - looked_at
+        if not result.exhausted:
+            left = max(left, 1)
+        return self._counted(run, written, repeats=repeats, over=over, left=left, matches=len(result.matches))
+
+    async def _create(self, groups: Sequence[AlertGroup]) -> _Written:
+        if not groups:
+            return _Written()
+        return _outcome(await self.alerts.create([alert for group in groups for alert in group.alerts]), groups)
+
+    def _counted(self, run: RuleRun, written: _Written, *, repeats: int, over: int, left: int, matches: int) -> RuleRun:
+        messages = list(run.messages)
+        complete, status = True, run.status
+        if over or left:
+            complete, status = self.on_cap == "drop", "warning"
+            messages.append(_over_cap(over, left, dropped=self.on_cap == "drop"))
+        if written.rejected:
+            complete, status = False, "failed"
+            messages.extend(written.rejected)
+        return replace(
+            run,
+            status=status,
+            complete=complete,
+            matches=matches,
+            created=written.created,
+            duplicates=repeats + written.duplicates,
+            capped=over,
+            messages=tuple(messages),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Finished:
+    """A run, and whether its search stopped at its size too early, or it could not be done at all."""
+
+    run: RuleRun
+    is_short: bool = False
+    is_broken: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Written:
+    """Counts of heads: alerts that an analyst sees, building blocks not counted."""
+
+    created: int = 0
+    duplicates: int = 0
+    rejected: tuple[str, ...] = ()
+
+    def plus(self, other: _Written) -> _Written:
+        rejected = (*self.rejected, *(text for text in other.rejected if text not in self.rejected))
+        return _Written(self.created + other.created, self.duplicates + other.duplicates, rejected)
+
+
+_UNREACHED = (
+    f"over {LARGEST_SIZE:,} matches in one window, nearly all known, and it cannot be searched in shorter parts: those "
+    "after them cannot be reached"
+)
+_TOO_MANY_PARTS = f"{MOST_PARTS} searches did not reach the end of the window: the rest is left for the next run"
+
+
+def _crowded(parts: int) -> str:
+    """What is said of a window that took several searches."""
+    return f"over {LARGEST_SIZE:,} matches in one window: it was searched in parts ({parts} done)"
+
+
+def _sum(run: RuleRun, parts: Sequence[RuleRun], *, more: str | None = None) -> RuleRun:
+    """The run with the counts and messages of the parts, and one message more; as bad as the worst of them."""
+    texts = dict.fromkeys(
+        (*run.messages, *(text for part in parts for text in part.messages), *([more] if more else ()))
+    )
+    worst = max((run.status, *(part.status for part in parts)), key=("succeeded", "warning", "failed").index)
+    return replace(
+        run,
+        status="warning" if more and worst == "succeeded" else worst,
+        matches=sum(part.matches for part in parts),
+        created=sum(part.created for part in parts),
+        duplicates=sum(part.duplicates for part in parts),
+        capped=sum(part.capped for part in parts),
+        took_ms=run.took_ms + sum(part.took_ms for part in parts),
+        complete=run.complete and all(part.complete for part in parts),
+        messages=tuple(texts),
+    )
+
+
+def _over_cap(over: int, left: int, *, dropped: bool) -> str:
+    """What is said of new matches over the cap, of which `over` were counted and `left` not looked at."""
+    if not over:
+        found = "there may be more matches, which"
+    elif left:
+        found = f"at least {over:,} more new match{'es' * (over != 1)}"
+    else:
+        found = f"{over:,} more new match{'es' * (over != 1)}"
+    verb = "is" if over == 1 and not left else "are"
+    fate = "dropped (RUNNER_ON_CAP=drop)" if dropped else "left for the next run"
+    return f"max_signals reached: {found} {verb} {fate}"
+
+
+def _held(count: int) -> str:
+    """What is said of matches that rest on the absence of an event which may still come."""
+    what = "1 match rests" if count == 1 else f"{count:,} matches rest"
+    return f"{what} on the absence of an event, held until the window shows all of the time in which it could be"
+
+
+def _failed(run: RuleRun, message: str) -> RuleRun:
+    """The run as one that did not search its window to the end."""
+    return replace(run, status="failed", complete=False, messages=(message, *run.messages))
+
+
+def _groups(selection: Selection[Match], rule: Rule, context: AlertContext) -> list[AlertGroup]:
+    """The alert documents of what was selected; matches that are alerts of this same rule make none."""
+    groups = (build_alerts(candidate.item, rule, context) for candidate in selection.taken)
+    return [group for group in groups if group is not None]
+
+
+def _outcome(result: WriteResult, groups: Sequence[AlertGroup]) -> _Written:
+    heads = {group.head.id for group in groups}
+    reasons = [f"alert {id_} was rejected: {reason}" for id_, reason in (result.rejected or {}).items()]
+    return _Written(len(heads & result.created), len(heads & result.duplicates), tuple(reasons))
+
+
+def _parts(matches: Sequence[Match]) -> Iterator[list[Match]]:
+    remaining = iter(matches)
+    while part := list(islice(remaining, _PART)):
+        yield part

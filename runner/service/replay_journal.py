@@ -1,0 +1,148 @@
+"""`Journal`: the runs that a replay has done, in a file, so that one which was interrupted can go on.
+
+NDJSON: a first line that says which replay it is, then a line for each run, written when its alerts and the ledger are.
+A kill may leave half a last line, which counts for nothing. Whoever writes it holds a lock on it. Windows that failed
+and those that left matches over are not done: they are searched again.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import orjson
+
+from runner.errors import SettingsError, StoreError
+from runner.rule_run import RuleRun
+from runner.windows import Window, from_nanoseconds, nanoseconds
+
+_VERSION = 1
+
+
+def identity_of(parts: Iterable[object]) -> str:
+    """A name for all that a replay is about: equal for equal parts, whose `str()` counts."""
+    text = "\0".join(map(str, parts))
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """What an interrupted replay has done: its runs but those that failed, and the windows that need no search."""
+
+    runs: tuple[RuleRun, ...] = ()
+    windows: frozenset[tuple[str, datetime]] = field(default_factory=frozenset)
+    """Rule id and end of each window that was searched to its end."""
+
+
+class Journal:
+    """The journal of one replay, open and locked from `begin` to `close`."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._file: BinaryIO | None = None
+
+    def begin(self, identity: str, *, anew: bool = False) -> Done:
+        """What was done already of the replay of that identity; nothing, and an empty journal, if it is another's or
+        `anew`. Raises SettingsError if another process has it, StoreError if it cannot be written."""
+        try:
+            number = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        except OSError as error:
+            raise StoreError(f"{self._path} cannot be opened: {error.strerror or error}") from None
+        file = os.fdopen(number, "r+b")
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            file.close()
+            raise SettingsError(
+                f"{self._path}: another replay is under way with this state; name another --state"
+            ) from None
+        self._file = file
+        lines = list(_whole_lines(file))
+        if not anew and lines and lines[0] == {"version": _VERSION, "identity": identity}:
+            return _done(filter(None, map(_read_run, lines[1:])))
+        file.seek(0)
+        file.truncate()
+        self._append({"version": _VERSION, "identity": identity})
+        return Done()
+
+    def note(self, run: RuleRun) -> None:
+        """A run is done. Raises StoreError if that cannot be written."""
+        self._append(
+            {
+                "rule": run.rule_id,
+                "name": run.name,
+                "window": [nanoseconds(run.window.start), nanoseconds(run.window.end)],
+                "started": nanoseconds(run.started),
+                "status": run.status,
+                "complete": run.complete,
+                "counts": [run.matches, run.created, run.duplicates, run.suppressed, run.capped, run.took_ms],
+                "messages": run.messages,
+            }
+        )
+
+    def close(self, *, finished: bool) -> None:
+        """Let go of the journal; take it away if there is nothing left to go on with."""
+        if self._file is None:
+            return
+        if finished:
+            self._path.unlink(missing_ok=True)
+        self._file.close()
+        self._file = None
+
+    def _append(self, value: dict[str, Any]) -> None:
+        assert self._file is not None
+        try:
+            self._file.write(orjson.dumps(value, option=orjson.OPT_APPEND_NEWLINE))
+            self._file.flush()
+        except OSError as error:
+            raise StoreError(f"{self._path} cannot be written: {error.strerror or error}") from None
+
+
+def _whole_lines(file: BinaryIO) -> Iterator[Any]:
+    """The lines up to the first that is not whole, where the file is cut off."""
+    end = 0
+    for line in file:
+        try:
+            value = orjson.loads(line) if line.endswith(b"\n") else None
+        except ValueError:
+            value = None
+        if not isinstance(value, dict):
+            break
+        end += len(line)
+        yield value
+    file.seek(end)
+    file.truncate()
+
+
+def _done(runs: Iterable[RuleRun]) -> Done:
+    kept = tuple(run for run in runs if run.status != "failed")
+    return Done(kept, frozenset((run.rule_id, run.window.end) for run in kept if run.complete))
+
+
+def _read_run(value: dict[str, Any]) -> RuleRun | None:
+    try:
+        matches, created, duplicates, suppressed, capped, took_ms = value["counts"]
+        return RuleRun(
+            rule_id=value["rule"],
+            name=value["name"],
+            execution_id="",
+            status=value["status"],
+            window=Window(*map(from_nanoseconds, value["window"])),
+            started=from_nanoseconds(value["started"]),
+            matches=matches,
+            created=created,
+            duplicates=duplicates,
+            suppressed=suppressed,
+            capped=capped,
+            took_ms=took_ms,
+            complete=value["complete"],
+            messages=tuple(value["messages"]),
+        )
+    except (KeyError, TypeError, ValueError):
+        return None

@@ -1,0 +1,1 @@
+"""Flags, environment and `.env` as checked settings."""

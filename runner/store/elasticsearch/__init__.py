@@ -1,0 +1,1 @@
+"""Alerts, ledger, leases and run log in Elasticsearch."""

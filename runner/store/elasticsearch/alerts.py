@@ -1,0 +1,296 @@
+"""`ElasticsearchAlerts`: the alerts in an alias of ours, in a data stream of external alerts, or in Kibana's own alias.
+
+An id is created once over all of the indices behind the name. `create` of the bulk API guards the index that is written
+to, and a search by ids those before it. Two that write around a rollover can pass both: so what was written is searched
+for once more, and of two documents with one id the one in the older index stays.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Mapping, Sequence
+from typing import Any
+
+import orjson
+
+from runner.alerts.alert import Alert
+from runner.alerts.ecs_alert import PREFIX, alert_document, external_document
+from runner.cluster.elasticsearch import Elastic
+from runner.errors import AccessError, ClusterError, StoreError, UnreachableError
+from runner.setup.index_objects import StoreNames
+from runner.setup.install_indices import find_security_alerts
+from runner.store.elasticsearch.bulk import Action, Outcome, write_bulk
+from runner.store.protocol import AlertFilter, StoredAlert, WriteResult
+from runner.windows import iso
+
+_LOG = logging.getLogger("runner.store.elasticsearch")
+_PAGE = 500
+_IDS = 1_000
+"""How many ids one search asks for; the limit of the server is 10,000 hits."""
+_WHOLE = {"allow_partial_search_results": False}
+
+
+class ElasticsearchAlerts:
+    """The alerts under one name. Implements `AlertStore`; what is written to must be there.
+
+    Alerts are visible to searches when `create` returns. Methods raise StoreError, and AccessError and UnreachableError
+    as the client does.
+    """
+
+    def __init__(self, client: Elastic, names: StoreNames, *, reinstall: Callable[[], Awaitable[object]]) -> None:
+        self._client = client
+        self._name = names.alerts
+        self._as = names.alerts_as
+        self._reinstall = reinstall
+        prefix = PREFIX if names.alerts_as == "external" else "kibana"
+        self._fields = _Fields(f"{prefix}.alert")
+        self._needs_alias: bool | None = None
+
+    async def known(self, ids: Collection[str]) -> frozenset[str]:
+        """Those of `ids` that are stored already, in any index behind the name."""
+        return frozenset([id_ for id_, _ in await self._places(ids)])
+
+    async def create(self, alerts: Sequence[Alert]) -> WriteResult:
+        """Store each alert whose id is not there yet.
+
+        Shells are sent after everything else has been answered, so that a shell that is there has its building blocks.
+        Raises StoreError if an alert could not be written for a reason that is not its own, as an overloaded or
+        read-only cluster; what had been written until then stays and is a duplicate the next time.
+        """
+        by_id: dict[str, Alert] = {}
+        for alert in alerts:
+            by_id.setdefault(alert.id, alert)  # of two with one id the first is the alert, as in every store
+        known = await self.known(by_id)
+        work = _Sorted(set(known))
+        new = [alert for alert in by_id.values() if alert.id not in known]
+        shells = [alert for alert in new if alert.kind == "shell"]
+        for batch in ([alert for alert in new if alert.kind != "shell"], shells):
+            if batch:
+                await self._create_batch(batch, work)
+        lost = await self._remove_second_copies(work.created) if work.created else set()
+        created = frozenset(work.created.keys() - lost)
+        return WriteResult(created, frozenset(work.duplicates | lost), work.rejected or None)
+
+    async def find(self, wanted: AlertFilter) -> AsyncIterator[StoredAlert]:
+        """Matching alerts, newest detection first."""
+        left = wanted.limit
+        after: list[Any] | None = None
+        while left is None or left > 0:
+            size = _PAGE if left is None else min(_PAGE, left)
+            body: dict[str, Any] = {
+                "size": size,
+                "query": self._fields.query_for(wanted),
+                "sort": [{"@timestamp": "desc"}, self._fields.by_uuid],
+            }
+            hits = await self._search(body | ({"search_after": after} if after else {}))
+            for hit in hits:
+                yield _stored(hit)
+            if len(hits) < size:
+                return
+            after = hits[-1]["sort"]
+            left = None if left is None else left - len(hits)
+
+    async def get(self, prefix: str) -> Sequence[StoredAlert]:
+        """The alerts whose id is, or starts with, `prefix`; at most 100 of them."""
+        exact = await self._search({"size": 1, "query": {"ids": {"values": [prefix]}}})
+        if exact or not prefix:
+            return [_stored(hit) for hit in exact]
+        query = {"prefix": {self._fields.uuid: {"value": prefix}}}
+        hits = await self._search({"size": 100, "query": query, "sort": [self._fields.by_uuid]})
+        return [_stored(hit) for hit in hits]
+
+    async def group(self, group_id: str) -> Sequence[StoredAlert]:
+        """The building blocks of a shell alert, by `kibana.alert.group.index`."""
+        position = self._fields.group_index
+        query = {"bool": {"filter": [{"term": {self._fields.group: group_id}}, {"exists": {"field": position}}]}}
+        hits = await self._search({"size": 1_000, "query": query, "sort": [_ascending(position, "integer")]})
+        return [_stored(hit) for hit in hits]
+
+    async def _create_batch(self, alerts: Sequence[Alert], work: _Sorted) -> None:
+        """Send the alerts and sort their ids by what became of them."""
+        sent, actions = await self._actions(alerts, work.rejected)
+        outcomes = await self._write(actions)
+        if any(outcome.type == "index_not_found_exception" for outcome in outcomes):
+            # What is written to was taken away since it was looked for; nothing can have been written without it.
+            await self._reinstall()
+            outcomes = await self._write(actions)
+        unsure: list[Alert] = []
+        failed: list[Outcome] = []
+        for alert, outcome in zip(sent, outcomes, strict=True):
+            if outcome.stored:
+                work.created[alert.id] = str(outcome.item.get("_index", ""))
+            elif outcome.conflict and outcome.resent:
+                unsure.append(alert)
+            elif outcome.conflict:
+                work.duplicates.add(alert.id)
+            elif outcome.refused:
+                work.rejected[alert.id] = outcome.reason
+            else:
+                failed.append(outcome)
+        if unsure:
+            ours = await self._written_by_us(unsure)
+            work.created.update(ours)
+            work.duplicates |= {alert.id for alert in unsure} - ours.keys()
+        if failed:
+            raise StoreError(
+                f"{len(failed)} of {len(alerts)} alerts could not be written to {self._name}: {failed[0].explained}"
+            )
+
+    async def _actions(self, alerts: Sequence[Alert], rejected: dict[str, str]) -> tuple[list[Alert], list[Action]]:
+        """The alerts that can be sent, with their bulk actions; the others are put into `rejected`."""
+        if self._needs_alias is None:
+            self._needs_alias = self._as == "own"
+            if self._as == "security":
+                target = await self._find_security_alerts()
+                self._needs_alias = target == "alias"
+        sent: list[Alert] = []
+        actions: list[Action] = []
+        # Nothing may come to be by being written to: what Kibana has not made would lack Kibana's mappings.
+        must = {"require_data_stream": True} if self._as == "security" and not self._needs_alias else {}
+        for alert in alerts:
+            document = alert.document
+            if self._as == "external":
+                document = external_document(document, stream=self._name)
+            try:
+                body = orjson.dumps(document)
+            except TypeError as error:
+                rejected[alert.id] = f"the document is not JSON: {error}"
+                continue
+            sent.append(alert)
+            actions.append(Action(orjson.dumps({"create": {"_id": alert.id, **must}}), body))
+        return sent, actions
+
+    async def _find_security_alerts(self) -> str:
+        try:
+            return (await find_security_alerts(self._client, self._name)).kind
+        except ClusterError as error:
+            raise StoreError(str(error)) from None
+
+    async def _write(self, actions: Sequence[Action]) -> list[Outcome]:
+        try:
+            return await write_bulk(
+                self._client, actions, index=self._name, refresh=True, require_alias=bool(self._needs_alias)
+            )
+        except ClusterError as error:
+            raise StoreError(str(error)) from None
+
+    async def _written_by_us(self, alerts: Sequence[Alert]) -> dict[str, str]:
+        """The ids, with their index, whose stored alert is of the same execution: the answer to it was lost."""
+        await self._client.refresh(self._name)
+        wanted = {alert.id: alert.document.get(self._fields.plain_execution, "") for alert in alerts}
+        body = {
+            "size": 2 * len(wanted),
+            "_source": [self._fields.execution],
+            "query": {"ids": {"values": list(wanted)}},
+        }
+        return {
+            hit["_id"]: hit["_index"]
+            for hit in await self._search(body)
+            if hit["_source"].get(self._fields.execution) == wanted[hit["_id"]]
+        }
+
+    async def _remove_second_copies(self, written: Mapping[str, str]) -> set[str]:
+        """Those of the written ids that are in an older index as well, where they stay; the newer document goes.
+
+        Of two that write the same alert, the one that is done later sees both documents; so one of the two removes one.
+        """
+        places: dict[str, list[str]] = {}
+        for id_, index in await self._places(written):
+            places.setdefault(id_, []).append(index)
+        doubled = {id_: sorted(indices, key=_age) for id_, indices in places.items() if len(indices) > 1}
+        if not doubled:
+            return set()
+        newer = [(id_, index) for id_, indices in doubled.items() for index in indices[1:]]
+        actions = [Action(orjson.dumps({"delete": {"_index": index, "_id": id_}}), None) for id_, index in newer]
+        try:
+            outcomes = await write_bulk(self._client, actions, index=self._name, refresh=True)
+            kept = [outcome for outcome in outcomes if not outcome.stored and outcome.status != 404]
+            if kept:
+                raise StoreError(kept[0].explained)
+        except (AccessError, ClusterError, StoreError, UnreachableError) as error:
+            what = "1 alert is" if len(doubled) == 1 else f"{len(doubled):,} alerts are"
+            _LOG.warning("%s stored twice, around a rollover of %s: %s", what, self._name, error)
+        return {id_ for id_, indices in doubled.items() if written[id_] != indices[0]}
+
+    async def _places(self, ids: Collection[str]) -> list[tuple[str, str]]:
+        """Every stored document with one of the ids: its id and its index."""
+        found: list[tuple[str, str]] = []
+        for chunk in _chunks(list(dict.fromkeys(ids))):
+            # Room for second copies; there is none of more than a few ids.
+            body = {"size": len(chunk) + _IDS, "_source": False, "query": {"ids": {"values": chunk}}}
+            found += [(hit["_id"], hit["_index"]) for hit in await self._search(body)]
+        return found
+
+    async def _search(self, body: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """The hits of a search under the name; none if there is nothing of that name yet."""
+        try:
+            answer = await self._client.search((self._name,), body, params=_WHOLE)
+        except ClusterError as error:
+            if error.type == "index_not_found_exception":
+                return []
+            if error.type == "index_closed_exception":
+                raise StoreError(f"{error}: an index behind {self._name} is closed; open it") from None
+            raise StoreError(str(error)) from None
+        if answer.get("timed_out") or answer.get("_shards", {}).get("failed"):
+            raise StoreError(f"{self._name} was searched in part only: some shards did not answer")
+        hits: list[dict[str, Any]] = answer["hits"]["hits"]
+        return hits
+
+
+class _Sorted:
+    """The ids of one `create` by what became of them; created ones with their index."""
+
+    def __init__(self, known: set[str]) -> None:
+        self.created: dict[str, str] = {}
+        self.duplicates = known
+        self.rejected: dict[str, str] = {}
+
+
+class _Fields:
+    """The names of the fields that alerts are looked up by, below `kibana.alert` or what stands for it."""
+
+    plain_execution = "kibana.alert.rule.execution.uuid"
+
+    def __init__(self, parent: str) -> None:
+        self.uuid = f"{parent}.uuid"
+        self.by_uuid = _ascending(self.uuid, "keyword")
+        self.rule_id = f"{parent}.rule.rule_id"
+        self.execution = f"{parent}.rule.execution.uuid"
+        self.group = f"{parent}.group.id"
+        self.group_index = f"{parent}.group.index"
+        """Only the building blocks of a sequence have one."""
+
+    def query_for(self, wanted: AlertFilter) -> dict[str, Any]:
+        clauses: list[dict[str, Any]] = []
+        if wanted.rule_id is not None:
+            clauses.append({"term": {self.rule_id: wanted.rule_id}})
+        if wanted.host is not None:
+            either = [{"term": {"host.name": wanted.host}}, {"term": {"host.id": wanted.host}}]
+            clauses.append({"bool": {"should": either, "minimum_should_match": 1}})
+        bounds = {"gte": wanted.since, "lte": wanted.until}
+        span = {name: iso(moment) for name, moment in bounds.items() if moment is not None}
+        if span:
+            clauses.append({"range": {"@timestamp": span | {"format": "strict_date_optional_time"}}})
+        blocks = [] if wanted.building_blocks else [{"exists": {"field": self.group_index}}]
+        return {"bool": {"filter": clauses, "must_not": blocks}}
+
+
+def _ascending(name: str, kind: str) -> dict[str, Any]:
+    """Sorts by a field, of that type where an index from before does not have it."""
+    return {name: {"order": "asc", "unmapped_type": kind}}
+
+
+def _chunks(ids: Sequence[str]) -> Iterator[Sequence[str]]:
+    for start in range(0, len(ids), _IDS):
+        yield ids[start : start + _IDS]
+
+
+def _age(index: str) -> tuple[int, str]:
+    """Sorts the indices behind a name, the oldest first: by the number at the end, which every rollover raises."""
+    number = re.search(r"-(\d+)$", index)
+    return (int(number[1]) if number else 0, index)
+
+
+def _stored(hit: Mapping[str, Any]) -> StoredAlert:
+    return StoredAlert(hit["_id"], hit["_index"], alert_document(hit["_source"]))

@@ -1,0 +1,114 @@
+"""`ElasticsearchBoard`: the notes of leases in the index of the ledger, one document each.
+
+A note is replaced only if it is the one that was read (`if_seq_no`). The documents have no `rule.id`, which is what
+tells them from the ledger's. They stay in `_source` alone: the mapping of the index knows nothing of them.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any
+
+import orjson
+
+from runner.cluster.elasticsearch import Elastic, reason_of
+from runner.errors import ClusterError, StoreError
+from runner.store.elasticsearch.bulk import Action, write_bulk
+from runner.store.leases import Change, Note, Posted
+
+_LOG = logging.getLogger("runner.store.elasticsearch")
+_MOST = 10_000
+"""How many notes are read: the groups, and far more runners than anybody has. The limit of the server."""
+_PREFIX = "lease:"
+_FORBIDDEN = 403
+
+
+class ElasticsearchBoard:
+    """A board in one index. Implements `LeaseBoard`; raises StoreError and the client's errors.
+
+    `ready` makes the index if it is not there.
+    """
+
+    def __init__(self, client: Elastic, index: str, *, ready: Callable[[], Awaitable[None]]) -> None:
+        self._client = client
+        self._index = index
+        self._ready = ready
+        self._warned = False
+
+    async def read(self) -> Mapping[str, Posted]:
+        """Every note by key. What was posted before is visible, since `post` waits for that."""
+        await self._ready()
+        body = {
+            "size": _MOST,
+            "query": {"bool": {"must_not": {"exists": {"field": "rule.id"}}}},
+            "seq_no_primary_term": True,
+        }
+        try:
+            answer = await self._client.search((self._index,), body, params={"allow_partial_search_results": False})
+        except ClusterError as error:
+            raise StoreError(str(error)) from None
+        return dict(found for hit in answer["hits"]["hits"] if (found := _read_posted(hit)) is not None)
+
+    async def post(self, changes: Sequence[Change]) -> frozenset[str]:
+        """Write what can be written; returns the keys that were. One request, and one to take notes away."""
+        await self._ready()
+        written = [change for change in changes if change.note is not None]
+        keys = await self._write(written) if written else set[str]()
+        gone = [change for change in changes if change.note is None]
+        return frozenset(keys | (await self._delete(gone) if gone else set()))
+
+    async def _write(self, changes: Sequence[Change]) -> set[str]:
+        actions = [Action(orjson.dumps(_header(change)), orjson.dumps(_document(change))) for change in changes]
+        try:
+            outcomes = await write_bulk(self._client, actions, index=self._index, refresh=True)
+        except ClusterError as error:
+            raise StoreError(str(error)) from None
+        for outcome in outcomes:
+            if not outcome.stored and not outcome.conflict:
+                raise StoreError(f"{self._index} can not be written: {outcome.reason} (HTTP {outcome.status})")
+        return {change.key for change, outcome in zip(changes, outcomes, strict=True) if outcome.stored}
+
+    async def _delete(self, changes: Sequence[Change]) -> set[str]:
+        """Sent once: a note that is left behind does no harm, and the next who sees it takes it away.
+
+        One that may not be deleted stays, which is said once.
+        """
+        try:
+            answer = await self._client.bulk(
+                [orjson.dumps(_header(change)) for change in changes], index=self._index, refresh="true"
+            )
+        except ClusterError as error:
+            raise StoreError(str(error)) from None
+        results = [item["delete"] for item in answer["items"]]
+        refused = [result for result in results if result["status"] == _FORBIDDEN]
+        if refused and not self._warned:
+            self._warned = True
+            reason = reason_of({"error": refused[0].get("error", {})})[1]
+            _LOG.warning("%s: what runners that have ended left there stays there: %s", self._index, reason)
+        return {change.key for change, result in zip(changes, results, strict=True) if result["status"] < 300}
+
+
+def _header(change: Change) -> dict[str, Any]:
+    header: dict[str, Any] = {"_id": _PREFIX + change.key}
+    if change.after is not None and not change.always:
+        number, term = change.after.version
+        header |= {"if_seq_no": number, "if_primary_term": term}
+    if change.note is None:
+        return {"delete": header}
+    return {"index" if change.always or change.after is not None else "create": header}
+
+
+def _document(change: Change) -> dict[str, Any]:
+    assert change.note is not None
+    note = change.note
+    return {"lease": {"owner": note.owner, "groups": list(note.groups), "beat": note.beat}}
+
+
+def _read_posted(hit: Mapping[str, Any]) -> tuple[str, Posted] | None:
+    """The note in a document; None for one that is none."""
+    id_, source = str(hit["_id"]), hit.get("_source") or {}
+    if not id_.startswith(_PREFIX) or not isinstance(lease := source.get("lease"), Mapping):
+        return None
+    note = Note(str(lease.get("owner", "")), tuple(lease.get("groups", ())), int(lease.get("beat", 0)))
+    return id_.removeprefix(_PREFIX), Posted(note, (hit["_seq_no"], hit["_primary_term"]))

@@ -1,0 +1,336 @@
+"""`ElasticsearchLedger`: one document per rule with what was searched, and one per run in the run log.
+
+Several runners may write at a time: a document is replaced only if it is the one that was read (`if_seq_no`), else read
+again and merged again. A document that was written although the answer was lost is such another writer's as well: the
+run is in it already, and merging it once more changes nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import orjson
+
+from runner.cluster.elasticsearch import Elastic
+from runner.errors import AccessError, ClusterError, StoreError
+from runner.rule_run import RuleRun
+from runner.setup.index_objects import StoreNames
+from runner.store.elasticsearch.bulk import Action, Outcome, write_bulk
+from runner.store.protocol import Mark, RuleState, marked, state_after
+from runner.windows import Window, iso, nanoseconds
+
+_LOG = logging.getLogger("runner.store.elasticsearch")
+_PAGE = 1_000
+_MOST_CONFLICTS = 20
+_OUTCOMES = {"succeeded": "success", "warning": "success", "failed": "failure"}
+_LEVELS = {"succeeded": "info", "warning": "warn", "failed": "error"}
+
+
+@dataclass(frozen=True, slots=True)
+class _Stored:
+    """A rule's state with the version of its document: the `after` of a replacement."""
+
+    state: RuleState
+    version: Mapping[str, Any] | None
+    """None if the document is gone since: somebody deleted it."""
+
+
+class ElasticsearchLedger:
+    """The ledger and the run log in two indices. Implements `Ledger`; both must be there."""
+
+    def __init__(self, client: Elastic, names: StoreNames) -> None:
+        self._client = client
+        self._names = names
+        # What was last seen of each rule. Being out of date costs a conflict, nothing else.
+        self._seen: dict[str, _Stored] = {}
+
+    async def read(self) -> Mapping[str, RuleState]:
+        """The state of every rule that ever ran, by rule id."""
+        await self._refresh()
+        states: dict[str, RuleState] = {}
+        after: list[Any] | None = None
+        while True:
+            body: dict[str, Any] = {
+                "size": _PAGE,
+                "query": {"exists": {"field": "rule.id"}},  # leases stand in the same index
+                "sort": [{"rule.id": "asc"}],
+                "seq_no_primary_term": True,
+            }
+            hits = await self._page(body | ({"search_after": after} if after else {}))
+            for hit in hits:
+                stored = _read_stored(hit)
+                states[stored.state.rule_id] = stored.state
+                self._seen[stored.state.rule_id] = stored
+            if len(hits) < _PAGE:
+                return states
+            after = hits[-1]["sort"]
+
+    async def record(self, run: RuleRun, fingerprint: str) -> None:
+        """Add one run to its rule's state and to the run log; raises StoreError if that cannot be written."""
+        stored = self._seen.get(run.rule_id) or await self._look_up(run.rule_id)
+        for _ in range(_MOST_CONFLICTS):
+            state = _with_run(_state_of(stored), run, fingerprint)
+            ledger, log = await self._write(state, stored, run)
+            if not log.stored and not log.conflict:
+                raise self._failure(log, self._names.runs)
+            if ledger.stored:
+                self._seen[run.rule_id] = _Stored(state, ledger.item)
+                return
+            if not ledger.conflict:
+                raise self._failure(ledger, self._names.state)
+            await asyncio.sleep(random.uniform(0, 0.05))
+            stored = await self._look_up_again(run.rule_id, stored)
+        raise StoreError(f"{self._names.state}: the state of rule {run.rule_id} kept changing while it was written")
+
+    async def mark(self, marks: Sequence[Mark]) -> None:
+        """Add marks to the states of their rules, in one request if nobody else writes; raises StoreError."""
+        for part in _one_a_rule(marks):
+            waiting = part
+            for _ in range(_MOST_CONFLICTS):
+                waiting = await self._mark_once(waiting)
+                if not waiting:
+                    break
+                await asyncio.sleep(random.uniform(0, 0.05))
+            else:
+                raise StoreError(f"{self._names.state}: {len(waiting)} states kept changing while they were marked")
+
+    async def _mark_once(self, marks: Sequence[Mark]) -> list[Mark]:
+        """Those of the marks, one a rule, whose document was not the one that was read; it is read anew for them."""
+        before = {mark.rule_id: self._seen.get(mark.rule_id) for mark in marks}
+        after = {mark.rule_id: marked(_state_of(before[mark.rule_id]), mark) for mark in marks}
+        actions = [self._replacement(state, before[rule_id]) for rule_id, state in after.items()]
+        conflicts: list[Mark] = []
+        for mark, outcome in zip(marks, await self._send(actions), strict=True):
+            if outcome.stored:
+                self._seen[mark.rule_id] = _Stored(after[mark.rule_id], outcome.item)
+            elif outcome.conflict:
+                conflicts.append(mark)
+                stored = await self._look_up_again(mark.rule_id, before[mark.rule_id])
+                if stored is not None:
+                    self._seen[mark.rule_id] = stored
+            else:
+                raise self._failure(outcome, self._names.state)
+        return conflicts
+
+    async def _write(self, state: RuleState, stored: _Stored | None, run: RuleRun) -> tuple[Outcome, Outcome]:
+        """What became of the ledger's document and of the run's, sent in one request."""
+        header = {"_index": self._names.runs, "_id": _run_id(run), "require_alias": True}
+        log = Action(orjson.dumps({"create": header}), orjson.dumps(_run_document(run)))
+        ledger, logged = await self._send((self._replacement(state, stored), log))
+        return ledger, logged
+
+    def _replacement(self, state: RuleState, stored: _Stored | None) -> Action:
+        """Writes the state in the place of the one that was read, and only of that one."""
+        header: dict[str, Any] = {"_index": self._names.state, "_id": state.rule_id}
+        if stored is None or stored.version is None:
+            return Action(orjson.dumps({"create": header}), orjson.dumps(_state_document(state)))
+        header |= {"if_seq_no": stored.version["_seq_no"], "if_primary_term": stored.version["_primary_term"]}
+        return Action(orjson.dumps({"index": header}), orjson.dumps(_state_document(state)))
+
+    async def _send(self, actions: Sequence[Action]) -> list[Outcome]:
+        try:
+            return await write_bulk(self._client, actions, index=self._names.state)
+        except ClusterError as error:
+            raise StoreError(str(error)) from None
+
+    async def _look_up(self, rule_id: str) -> _Stored | None:
+        try:
+            document = await self._client.read_document(self._names.state, rule_id)
+        except ClusterError as error:
+            raise StoreError(str(error)) from None
+        return None if document is None else _read_stored(document)
+
+    async def _look_up_again(self, rule_id: str, before: _Stored | None) -> _Stored | None:
+        """The document as it is now; one that is gone, as somebody deleted it, is as it was known."""
+        stored = await self._look_up(rule_id)
+        return stored if stored is not None or before is None else _Stored(before.state, None)
+
+    async def _page(self, body: Mapping[str, Any]) -> list[dict[str, Any]]:
+        try:
+            answer = await self._client.search(
+                (self._names.state,), body, params={"allow_partial_search_results": False}
+            )
+        except ClusterError as error:
+            if error.type == "index_not_found_exception":
+                return []
+            raise StoreError(str(error)) from None
+        hits: list[dict[str, Any]] = answer["hits"]["hits"]
+        return hits
+
+    async def _refresh(self) -> None:
+        """Make the last writes visible, those of others too; without the right to do so, go by what is visible."""
+        try:
+            await self._client.refresh(self._names.state)
+        except AccessError as error:
+            _LOG.warning("the newest state may not be visible yet: %s", error)
+        except ClusterError as error:
+            raise StoreError(str(error)) from None
+
+    def _failure(self, outcome: Outcome, index: str) -> StoreError:
+        return StoreError(f"{index} can not be written: {outcome.explained}")
+
+
+def _one_a_rule(marks: Sequence[Mark]) -> list[list[Mark]]:
+    """The marks in their order, in parts with one for each rule: a bulk request must not write a document twice."""
+    parts: list[list[Mark]] = []
+    numbers: Counter[str] = Counter()
+    for mark in marks:
+        number = numbers[mark.rule_id]
+        numbers[mark.rule_id] += 1
+        if number == len(parts):
+            parts.append([])
+        parts[number].append(mark)
+    return parts
+
+
+def _state_of(stored: _Stored | None) -> RuleState | None:
+    return stored.state if stored is not None else None
+
+
+def _with_run(state: RuleState | None, run: RuleRun, fingerprint: str) -> RuleState:
+    """The state after the run: its window is searched if it is complete; the run that started later is the last."""
+    after = state_after(state, run, fingerprint)
+    if state is not None and state.last is not None and state.last.started > run.started:
+        return replace(after, last=state.last, fingerprint=state.fingerprint)
+    return after
+
+
+def _state_document(state: RuleState) -> dict[str, Any]:
+    last = state.last
+    document: dict[str, Any] = {
+        "rule": {"id": state.rule_id},
+        "runner": {
+            "fingerprint": state.fingerprint,
+            "searched": [_window_json(window) for window in state.searched],
+            "skipped": [_window_json(window) for window in state.skipped],
+            "paused": None if state.paused is None else _moment(state.paused),
+        },
+    }
+    if last is not None:
+        document["@timestamp"] = iso(last.started)
+        document["rule"]["name"] = last.name
+        document["event"] = {"outcome": _OUTCOMES[last.status]}
+        document["runner"] |= {
+            "status": last.status,
+            "complete": last.complete,
+            "window": {"from": iso(last.window.start), "to": iso(last.window.end)},
+            "last": _run_json(last),
+        }
+    return document
+
+
+def _run_document(run: RuleRun) -> dict[str, Any]:
+    """The run in the names of ECS, for the run log."""
+    end = run.started + timedelta(milliseconds=run.took_ms)
+    found = f"{run.matches} matches, {run.created} created, {run.duplicates} there already"
+    return {
+        "@timestamp": iso(run.started),
+        "message": "; ".join(run.messages) or f"rule {run.name} over {run.window}: {found}",
+        "ecs": {"version": "8.17.0"},
+        "log": {"level": _LEVELS[run.status]},
+        "event": {
+            "kind": "event",
+            "provider": "rule-runner",
+            "dataset": "rule-runner.run",
+            "action": "rule-run",
+            "outcome": _OUTCOMES[run.status],
+            "start": iso(run.started),
+            "end": iso(end),
+            "duration": run.took_ms * 1_000_000,
+        },
+        "rule": {"id": run.rule_id, "name": run.name},
+        "kibana": {"alert": {"rule": {"execution": {"uuid": run.execution_id}}}},
+        "runner": {
+            "status": run.status,
+            "window": {"from": iso(run.window.start), "to": iso(run.window.end)},
+            "matches": run.matches,
+            "created": run.created,
+            "duplicates": run.duplicates,
+            "suppressed": run.suppressed,
+            "capped": run.capped,
+            "complete": run.complete,
+            "took_ms": run.took_ms,
+            "lag_ms": max(0, (run.started - run.window.end) // timedelta(milliseconds=1)),
+            "messages": list(run.messages),
+        },
+    }
+
+
+def _run_id(run: RuleRun) -> str:
+    """The same for the same run, so that one sent twice is logged once."""
+    window = run.window
+    return f"{run.execution_id}:{run.rule_id}:{nanoseconds(window.start)}:{nanoseconds(window.end)}"
+
+
+def _run_json(run: RuleRun) -> dict[str, Any]:
+    return {
+        "rule_id": run.rule_id,
+        "name": run.name,
+        "execution_id": run.execution_id,
+        "status": run.status,
+        "window": _window_json(run.window),
+        "started": _moment(run.started),
+        "matches": run.matches,
+        "created": run.created,
+        "duplicates": run.duplicates,
+        "suppressed": run.suppressed,
+        "capped": run.capped,
+        "took_ms": run.took_ms,
+        "complete": run.complete,
+        "messages": list(run.messages),
+    }
+
+
+def _read_stored(hit: Mapping[str, Any]) -> _Stored:
+    """The state in a document of the ledger; raises StoreError for one that is not ours."""
+    source = hit["_source"]
+    try:
+        part = source["runner"]
+        last = part.get("last")
+        state = RuleState(
+            source["rule"]["id"],
+            tuple(_read_window(window) for window in part["searched"]),
+            None if last is None else _read_run(last),
+            part["fingerprint"],
+            tuple(_read_window(window) for window in part.get("skipped") or ()),
+            None if part.get("paused") is None else _read_moment(part["paused"]),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        place = f"{hit.get('_index')}/{hit.get('_id')}"
+        raise StoreError(f"{place} is not a state of a rule that can be read: {error!r}") from None
+    return _Stored(state, {"_seq_no": hit["_seq_no"], "_primary_term": hit["_primary_term"]})
+
+
+def _read_run(value: Mapping[str, Any]) -> RuleRun:
+    return RuleRun(
+        **{
+            **value,
+            "window": _read_window(value["window"]),
+            "started": _read_moment(value["started"]),
+            "messages": tuple(value["messages"]),
+        }
+    )
+
+
+def _window_json(window: Window) -> dict[str, str]:
+    return {"from": _moment(window.start), "to": _moment(window.end)}
+
+
+def _read_window(value: Mapping[str, str]) -> Window:
+    return Window(_read_moment(value["from"]), _read_moment(value["to"]))
+
+
+def _moment(moment: datetime) -> str:
+    """ISO text to the microsecond: cut to milliseconds, windows that touch would have a gap between them."""
+    return moment.astimezone(UTC).isoformat(timespec="microseconds")
+
+
+def _read_moment(text: str) -> datetime:
+    return datetime.fromisoformat(text).astimezone(UTC)

@@ -1,0 +1,72 @@
+"""The run log in Elasticsearch, read: which runs left their window unsearched."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from datetime import datetime
+from typing import Any
+
+from runner.cluster.elasticsearch import Elastic
+from runner.errors import ClusterError, StoreError
+from runner.rule_run import RuleRun
+from runner.store.protocol import MOST_UNFINISHED
+from runner.windows import Window, iso
+
+_RULES_AT_ONCE = 10_000
+"""Rule ids in one query; the limit of the server is 65,536."""
+
+
+async def read_unfinished(
+    client: Elastic, index: str, rule_ids: Collection[str], *, since: datetime
+) -> tuple[RuleRun, ...]:
+    """The newest runs of the rules that left a window unsearched which ends after `since`, newest first.
+
+    Windows are those of the log, cut to milliseconds. Raises StoreError, and what the client raises.
+    """
+    clauses = [
+        {"terms": {"rule.id": sorted(rule_ids)[:_RULES_AT_ONCE]}},
+        {"term": {"runner.complete": False}},
+        {"range": {"runner.window.to": {"gt": iso(since), "format": "strict_date_optional_time"}}},
+    ]
+    body: dict[str, Any] = {
+        "size": MOST_UNFINISHED,
+        "query": {"bool": {"filter": clauses}},
+        "sort": [{"@timestamp": "desc"}],
+    }
+    try:
+        answer = await client.search((index,), body, params={"allow_partial_search_results": False})
+    except ClusterError as error:
+        if error.type == "index_not_found_exception":
+            return ()
+        raise StoreError(str(error)) from None
+    return tuple(_read_run(hit) for hit in answer["hits"]["hits"])
+
+
+def _read_run(hit: Mapping[str, Any]) -> RuleRun:
+    """A run of the log; raises StoreError for a document that is none."""
+    source = hit["_source"]
+    try:
+        part = source["runner"]
+        return RuleRun(
+            rule_id=source["rule"]["id"],
+            name=source["rule"]["name"],
+            execution_id=source["kibana"]["alert"]["rule"]["execution"]["uuid"],
+            status=part["status"],
+            window=Window(_moment(part["window"]["from"]), _moment(part["window"]["to"])),
+            started=_moment(source["@timestamp"]),
+            matches=int(part["matches"]),
+            created=int(part["created"]),
+            duplicates=int(part["duplicates"]),
+            suppressed=int(part["suppressed"]),
+            capped=int(part["capped"]),
+            took_ms=int(part["took_ms"]),
+            complete=bool(part["complete"]),
+            messages=tuple(part["messages"]),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        place = f"{hit.get('_index')}/{hit.get('_id')}"
+        raise StoreError(f"{place} is not a run that can be read: {error!r}") from None
+
+
+def _moment(text: str) -> datetime:
+    return datetime.fromisoformat(text)

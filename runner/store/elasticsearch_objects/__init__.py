@@ -1,1 +1,0 @@
-"""Everything that the runner creates in Elasticsearch: templates, indices, lifecycle policies and roles."""

@@ -1,0 +1,176 @@
+"""The storage protocols: alerts are created if absent by id, the ledger remembers what was searched."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any, Literal, Protocol
+
+from runner.alerts.alert import Alert
+from runner.rule_run import RuleRun
+from runner.windows import Window, clipped, merge
+
+
+@dataclass(frozen=True, slots=True)
+class WriteResult:
+    """What became of a batch of alerts, by id: every id of the batch is in exactly one of the three."""
+
+    created: frozenset[str] = frozenset()
+    duplicates: frozenset[str] = frozenset()
+    rejected: Mapping[str, str] | None = None
+    """Ids that could not be stored, each with the reason."""
+
+
+@dataclass(frozen=True, slots=True)
+class AlertFilter:
+    """Which alerts to read; None means no restriction. Building blocks are left out unless asked for."""
+
+    rule_id: str | None = None
+    since: datetime | None = None
+    """Detection time (`@timestamp`) at or after."""
+    until: datetime | None = None
+    host: str | None = None
+    """`host.name` or `host.id`."""
+    building_blocks: bool = False
+    limit: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StoredAlert:
+    """One alert as it is stored."""
+
+    id: str
+    index: str
+    document: Mapping[str, Any]
+
+
+class AlertStore(Protocol):
+    """Where alerts are kept. `create` never changes an alert that is there."""
+
+    async def known(self, ids: Collection[str]) -> frozenset[str]:
+        """Those of `ids` that are stored already, whatever their status."""
+        ...
+
+    async def create(self, alerts: Sequence[Alert]) -> WriteResult:
+        """Store each alert whose id is not there yet, in order; raises StoreError if nothing can be written at all."""
+        ...
+
+    def find(self, wanted: AlertFilter) -> AsyncIterator[StoredAlert]:
+        """Matching alerts, newest detection first."""
+        ...
+
+    async def get(self, prefix: str) -> Sequence[StoredAlert]:
+        """The alert whose id is, or starts with, `prefix`: none, one, or several if the prefix is not unique."""
+        ...
+
+    async def group(self, group_id: str) -> Sequence[StoredAlert]:
+        """The building blocks of a shell alert, by `kibana.alert.group.index`."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class RuleState:
+    """What the ledger knows of one rule: the spans searched to the end and the last run."""
+
+    rule_id: str
+    searched: tuple[Window, ...] = ()
+    """Merged, ascending: the times at which a match may have ended of which every one was seen. The first span begins
+    where the rule's first window did, and may be empty: all time from there on that is in none of the spans is owed."""
+    last: RuleRun | None = None
+    fingerprint: str = ""
+    """Of the rule's query, index and schedule when it last ran."""
+    skipped: tuple[Window, ...] = ()
+    """Merged, ascending: spans in which the rule was disabled. They were not searched and are not owed."""
+    paused: datetime | None = None
+    """Since when the rule is disabled, if it is."""
+
+    @property
+    def accounted(self) -> tuple[Window, ...]:
+        """The spans that are not owed: searched to the end, or skipped."""
+        return merge((*self.searched, *self.skipped)) if self.skipped else self.searched
+
+
+KEPT_SPANS = 300
+"""How many separate spans of a rule a ledger remembers; what was searched before them is owed again."""
+
+
+def state_after(before: RuleState | None, run: RuleRun, fingerprint: str) -> RuleState:
+    """The state of a rule after one more run: what its window shows whole counts as searched if the run is complete."""
+    before = before or RuleState(run.rule_id)
+    searched = before.searched or (Window(run.searched.start, run.searched.start),)
+    if run.complete:
+        searched = _kept(merge((*searched, run.searched)))
+    return replace(before, searched=searched, last=run, fingerprint=fingerprint)
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """What a ledger is told of a rule beside its runs, at a moment of time.
+
+    `begin`: all time from there on is owed, unless the ledger knows the rule already. `pause` and `resume`: the rule
+    was disabled and enabled again; what lies between is not owed. `doubt`: what is said of later times cannot be
+    trusted and is owed again, since the clock was wrong when it was recorded.
+    """
+
+    rule_id: str
+    kind: Literal["begin", "pause", "resume", "doubt"]
+    at: datetime
+
+
+def marked(before: RuleState | None, mark: Mark) -> RuleState:
+    """The state of a rule with one more mark; marks that are there already change nothing."""
+    state = before or RuleState(mark.rule_id)
+    match mark.kind:
+        case "begin":
+            return state if state.searched else replace(state, searched=(Window(mark.at, mark.at),))
+        case "pause":
+            return state if state.paused is not None else replace(state, paused=mark.at)
+        case "resume":
+            if state.paused is None:
+                return state
+            pause = Window(state.paused, max(state.paused, mark.at))
+            return replace(state, skipped=merge((*state.skipped, pause))[-KEPT_SPANS:], paused=None)
+    first = min((span.start for span in state.searched[:1]), default=mark.at)
+    return replace(
+        state,
+        searched=clipped(state.searched, mark.at) or (Window(min(first, mark.at), min(first, mark.at)),),
+        skipped=clipped(state.skipped, mark.at),
+        paused=None if state.paused is None else min(state.paused, mark.at),
+        last=None if state.last is not None and state.last.started > mark.at else state.last,
+    )
+
+
+def _kept(searched: tuple[Window, ...]) -> tuple[Window, ...]:
+    """The newest of too many spans, behind the mark of where the rule began."""
+    if len(searched) <= KEPT_SPANS:
+        return searched
+    return (Window(searched[0].start, searched[0].start), *searched[1 - KEPT_SPANS :])
+
+
+MOST_UNFINISHED = 5_000
+"""How many runs `unfinished` returns at most."""
+
+
+class RunLog(Protocol):
+    """The record of single runs, kept for as long as a store pleases."""
+
+    async def unfinished(self, rule_ids: Collection[str], since: datetime) -> Sequence[RuleRun]:
+        """The newest runs of these rules that left a window unsearched which ends after `since`, newest first."""
+        ...
+
+
+class Ledger(Protocol):
+    """The record of what was searched. Written after the alerts of the run it records."""
+
+    async def read(self) -> Mapping[str, RuleState]:
+        """The state of every rule that ever ran, by rule id."""
+        ...
+
+    async def record(self, run: RuleRun, fingerprint: str) -> None:
+        """Add one run: its window counts as searched if the run is complete; the run becomes the rule's last."""
+        ...
+
+    async def mark(self, marks: Sequence[Mark]) -> None:
+        """Add marks to the states of their rules, all of them or, with an error, perhaps some."""
+        ...

@@ -1,0 +1,1 @@
+"""Alerts and ledger in one SQLite file."""

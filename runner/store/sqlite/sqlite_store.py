@@ -1,0 +1,226 @@
+"""`SqliteStore`: alerts and ledger in one SQLite file, for use without a stack.
+
+Several processes may use the file at once. What `create` and `record` were told is on the disk, whole or not at all,
+when they return. The blocking calls run in a thread, one after the other, so that waiting for another process does not
+hold up the loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import threading
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import orjson
+
+from runner.alerts.alert import Alert
+from runner.errors import StoreError
+from runner.rule_run import RuleRun
+from runner.store.alert_row import AlertRow, alert_row
+from runner.store.memory import KEPT_RUNS, LONGEST_ANSWER, write_result
+from runner.store.protocol import AlertFilter, Mark, RuleState, StoredAlert, WriteResult
+from runner.store.sqlite.database import (
+    UnsuitableFileError,
+    check_place,
+    open_for_reading,
+    open_or_make,
+    reason_of,
+    transaction,
+)
+from runner.store.sqlite.ledger import mark_all, read_runs, read_states, read_unfinished, record
+from runner.windows import nanoseconds
+
+T = TypeVar("T")
+
+_PAGE: Final = 500
+"""Alerts read, or ids looked up, in one query."""
+_ALERT_COLUMNS: Final = "id, rule_id, kind, group_id, group_index, detected, host_name, host_id, severity, document"
+
+
+class SqliteStore:
+    """An `AlertStore` and a `Ledger` on one SQLite file; made if it is not there, readable by its owner alone.
+
+    `busy_timeout` is how long, in seconds, to wait for another process that holds the file. Every method raises
+    StoreError, with the file's name, for what the file or its folder does not allow.
+    """
+
+    def __init__(self, path: Path | str, *, busy_timeout: float = 10.0, must_exist: bool = False) -> None:
+        self._path = Path(path)
+        self._busy_timeout = busy_timeout
+        self._lock = threading.Lock()
+        with self._errors():
+            check_place(self._path)
+            if must_exist and not self._path.exists():
+                raise StoreError(f"{path}: there is no such file; it is made by the first run that writes alerts")
+            self._connection = (open_for_reading if must_exist else open_or_make)(self._path, busy_timeout)
+
+    @classmethod
+    def open_existing(cls, path: Path | str, *, busy_timeout: float = 10.0) -> SqliteStore:
+        """The store of a file that is there, for reading alone; StoreError if it is missing."""
+        return cls(path, busy_timeout=busy_timeout, must_exist=True)
+
+    async def known(self, ids: Collection[str]) -> frozenset[str]:
+        """Those of `ids` that are stored."""
+        return await self._run(lambda connection: _known(connection, tuple(ids)))
+
+    async def create(self, alerts: Sequence[Alert]) -> WriteResult:
+        """Store each alert whose id is not there yet, all of them in one transaction."""
+        return await self._run(lambda connection: _create(connection, alerts))
+
+    async def find(self, wanted: AlertFilter) -> AsyncIterator[StoredAlert]:
+        """Matching alerts, newest detection first; of one detection time the one written last comes first."""
+        left = wanted.limit
+        after: tuple[int, int] | None = None
+        while left is None or left > 0:
+            size = _PAGE if left is None else min(left, _PAGE)
+            rows = await self._run(partial(_page, wanted=wanted, after=after, size=size))
+            for _, _, id_, document in rows:
+                yield _stored(id_, document)
+            if len(rows) < size:
+                return
+            after = rows[-1][:2]
+            left = None if left is None else left - len(rows)
+
+    async def get(self, prefix: str) -> Sequence[StoredAlert]:
+        """The alert of that id, else those whose id starts with it, by id, at most `LONGEST_ANSWER`; none for ""."""
+        return await self._run(lambda connection: _get(connection, prefix))
+
+    async def group(self, group_id: str) -> Sequence[StoredAlert]:
+        """The building blocks of a shell alert, by `kibana.alert.group.index`."""
+        query = "SELECT id, document FROM alerts WHERE group_id = ? AND kind = 'building_block' ORDER BY group_index"
+        return await self._run(lambda connection: _stored_all(connection.execute(query, (group_id,))))
+
+    async def read(self) -> Mapping[str, RuleState]:
+        """The state of every rule that ever ran, by rule id."""
+        return await self._run(read_states)
+
+    async def record(self, run: RuleRun, fingerprint: str) -> None:
+        """Add one run; its window counts as searched if the run is complete."""
+        await self._run(lambda connection: record(connection, run, fingerprint))
+
+    async def mark(self, marks: Sequence[Mark]) -> None:
+        """Add marks to the states of their rules, all of them or none."""
+        await self._run(lambda connection: mark_all(connection, marks))
+
+    async def runs(self, rule_id: str, limit: int = KEPT_RUNS) -> Sequence[RuleRun]:
+        """The last runs of a rule, newest first."""
+        return await self._run(lambda connection: read_runs(connection, rule_id, limit))
+
+    async def unfinished(self, rule_ids: Collection[str], since: datetime) -> Sequence[RuleRun]:
+        """The newest runs of these rules that left a window unsearched which ends after `since`, newest first."""
+        return await self._run(lambda connection: read_unfinished(connection, rule_ids, nanoseconds(since)))
+
+    async def close(self) -> None:
+        """Close the file; a call that is running ends first."""
+        await asyncio.to_thread(self._close)
+
+    def _close(self) -> None:
+        with self._lock, self._errors():
+            self._connection.close()
+
+    async def _run(self, action: Callable[[sqlite3.Connection], T]) -> T:
+        return await asyncio.to_thread(self._locked, action)
+
+    def _locked(self, action: Callable[[sqlite3.Connection], T]) -> T:
+        with self._lock, self._errors():
+            return action(self._connection)
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        """Turn what SQLite and the file system say into a StoreError that names the file."""
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise StoreError(f"{self._path} {reason_of(error, self._busy_timeout)}") from error
+        except OSError as error:
+            raise StoreError(f"{self._path} cannot be opened: {error.strerror or error}") from error
+        except UnsuitableFileError as error:
+            raise StoreError(f"{self._path} {error}") from None
+
+
+def _known(connection: sqlite3.Connection, ids: Sequence[str]) -> frozenset[str]:
+    found: set[str] = set()
+    for start in range(0, len(ids), _PAGE):
+        chunk = ids[start : start + _PAGE]
+        marks = ",".join("?" * len(chunk))
+        found.update(row[0] for row in connection.execute(f"SELECT id FROM alerts WHERE id IN ({marks})", chunk))
+    return frozenset(found)
+
+
+def _create(connection: sqlite3.Connection, alerts: Sequence[Alert]) -> WriteResult:
+    created: set[str] = set()
+    duplicates: set[str] = set()
+    rejected: dict[str, str] = {}
+    rows: list[AlertRow] = []
+    for alert in alerts:
+        try:
+            rows.append(alert_row(alert))
+        except ValueError as error:
+            rejected[alert.id] = str(error)
+    marks = ",".join("?" * len(_ALERT_COLUMNS.split(",")))
+    insert = f"INSERT INTO alerts ({_ALERT_COLUMNS}) VALUES ({marks}) ON CONFLICT (id) DO NOTHING"
+    if rows:
+        with transaction(connection):
+            for row in rows:
+                done = connection.execute(insert, _columns(row))
+                (created if done.rowcount else duplicates).add(row.id)
+    return write_result(created, duplicates, rejected=rejected)
+
+
+def _columns(row: AlertRow) -> tuple[Any, ...]:
+    return (
+        row.id, row.rule_id, row.kind, row.group_id, row.group_index, row.detected, row.host_name, row.host_id,
+        row.severity, row.document,
+    )  # fmt: skip
+
+
+def _page(
+    connection: sqlite3.Connection, *, wanted: AlertFilter, after: tuple[int, int] | None, size: int
+) -> list[tuple[int, int, str, bytes]]:
+    """The next alerts after the one at (detected, seq); a reader holds no lock between two pages."""
+    conditions: list[str] = []
+    values: list[object] = []
+    if not wanted.building_blocks:
+        conditions.append("kind <> 'building_block'")
+    if wanted.rule_id is not None:
+        conditions.append("rule_id = ?")
+        values.append(wanted.rule_id)
+    if wanted.since is not None:
+        conditions.append("detected >= ?")
+        values.append(nanoseconds(wanted.since))
+    if wanted.until is not None:
+        conditions.append("detected <= ?")
+        values.append(nanoseconds(wanted.until))
+    if wanted.host is not None:
+        conditions.append("(instr(host_name, ?) OR instr(host_id, ?))")
+        values += [f"\n{wanted.host}\n"] * 2
+    if after is not None:
+        conditions.append("(detected, seq) < (?, ?)")
+        values += after
+    where = f"WHERE {' AND '.join(conditions)}" if conditions else ""
+    query = f"SELECT detected, seq, id, document FROM alerts {where} ORDER BY detected DESC, seq DESC LIMIT ?"
+    return connection.execute(query, (*values, size)).fetchall()
+
+
+def _get(connection: sqlite3.Connection, prefix: str) -> tuple[StoredAlert, ...]:
+    if not prefix:
+        return ()
+    exact = _stored_all(connection.execute("SELECT id, document FROM alerts WHERE id = ?", (prefix,)))
+    if exact:
+        return exact
+    query = "SELECT id, document FROM alerts WHERE id >= ? AND id < ? ORDER BY id LIMIT ?"
+    return _stored_all(connection.execute(query, (prefix, prefix + "\U0010ffff", LONGEST_ANSWER)))
+
+
+def _stored_all(rows: sqlite3.Cursor) -> tuple[StoredAlert, ...]:
+    return tuple(_stored(id_, document) for id_, document in rows)
+
+
+def _stored(id_: str, document: bytes) -> StoredAlert:
+    return StoredAlert(id_, "sqlite", orjson.loads(document))

@@ -1,0 +1,1 @@
+"""What the runner shows of itself: logs, metrics, health, and the port they are read at."""

@@ -1,0 +1,147 @@
+"""`Pulse` and the verdicts made of it: whether the service is alive, and whether it can search.
+
+Alive means that the loop is at work, whatever it meets: restarting a process because its cluster is away helps nobody.
+Ready means that what is due can be searched and written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from runner.rule_run import RuleRun
+from runner.service.rules_in_use import ActiveRules
+from runner.windows import iso
+
+
+@dataclass(frozen=True, slots=True)
+class Vitals:
+    """What the service last said of itself."""
+
+    at: datetime
+    """When it was last at work."""
+    ticked: bool = False
+    """Whether it has been through a tick at all: before the first one nothing is known of store and rules."""
+    trouble: str = ""
+    """Why nothing could be searched or written at the last tick."""
+    rules: int | None = None
+    """Rules in use; None before they were loaded."""
+    errors: int = 0
+    """Problems of the rule files and queries that cost a rule or its newest version."""
+    runs: int = 0
+    """Runs of the last tick that had any."""
+    failed: int = 0
+    """Those of them that failed."""
+    failure: str = ""
+    """What the first of these said."""
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing that was looked at; `reason` says what is wrong, or how it is."""
+
+    name: str
+    ok: bool
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The answer to `/healthz` or `/readyz`."""
+
+    checks: tuple[Check, ...]
+
+    @property
+    def ok(self) -> bool:
+        return all(check.ok for check in self.checks)
+
+    def as_json(self, cleaned: Callable[[str], str]) -> dict[str, Any]:
+        """The body of the answer; `cleaned` masks what must not be shown."""
+        return {
+            "status": "ok" if self.ok else "failing",
+            "checks": [{"name": check.name, "ok": check.ok, "reason": cleaned(check.reason)} for check in self.checks],
+        }
+
+
+class Pulse:
+    """Collects what the service says of itself. One thread writes; any may read `vitals`, which is replaced whole."""
+
+    def __init__(self, now: datetime) -> None:
+        self._vitals = Vitals(now)
+        self._runs = self._failed = 0
+        self._failure = ""
+
+    @property
+    def vitals(self) -> Vitals:
+        return self._vitals
+
+    def beat(self, now: datetime) -> None:
+        """The service is at work."""
+        self._vitals = replace(self._vitals, at=now)
+
+    def note_run(self, run: RuleRun) -> None:
+        """A run is done."""
+        self._runs += 1
+        if run.status == "failed":
+            self._failed += 1
+            self._failure = self._failure or "; ".join(run.messages)
+
+    def note_rules(self, active: ActiveRules) -> None:
+        """The rules in use have changed."""
+        errors = sum(problem.severity == "error" for problem in active.problems)
+        self._vitals = replace(self._vitals, rules=len(active.rules), errors=errors)
+
+    def note_tick(self, now: datetime, trouble: Exception | None) -> None:
+        """A tick is over; `trouble` is what keeps the service from its work."""
+        told = "" if trouble is None else str(trouble) or type(trouble).__name__
+        vitals = replace(self._vitals, at=now, ticked=True, trouble=told)
+        if self._runs:
+            vitals = replace(vitals, runs=self._runs, failed=self._failed, failure=self._failure)
+        self._vitals = vitals
+        self._runs = self._failed = 0
+        self._failure = ""
+
+
+def liveness(vitals: Vitals, now: datetime, patience: timedelta) -> Verdict:
+    """Whether the loop is at work: it was silent for no longer than `patience`."""
+    return Verdict((_loop(vitals, now, patience),))
+
+
+def readiness(vitals: Vitals, now: datetime, patience: timedelta) -> Verdict:
+    """Whether what is due can be searched: rules are loaded, the store answers, and not every search fails."""
+    return Verdict((_loop(vitals, now, patience), _rules(vitals), _store(vitals), _search(vitals)))
+
+
+def _loop(vitals: Vitals, now: datetime, patience: timedelta) -> Check:
+    silence = now - vitals.at
+    if silence > patience:
+        told = f"silent since {iso(vitals.at)}, for {silence.total_seconds():.0f} s"
+        return Check("loop", False, f"{told}; expected a sign of life every {patience.total_seconds():.0f} s")
+    return Check("loop", True, "at work")
+
+
+def _rules(vitals: Vitals) -> Check:
+    problems = f"{vitals.errors} problem{'s' * (vitals.errors != 1)} in the rule files" if vitals.errors else ""
+    if vitals.rules is None:
+        return Check("rules", False, "not loaded yet")
+    if not vitals.rules:
+        return Check("rules", False, f"no rule can be run{f': {problems}' if problems else ''}")
+    in_use = f"{vitals.rules} rule{'s' * (vitals.rules != 1)} in use"
+    return Check("rules", True, f"{in_use}; {problems}" if problems else in_use)
+
+
+def _store(vitals: Vitals) -> Check:
+    if not vitals.ticked:
+        return Check("store", False, "not asked yet: the first tick is not over")
+    return Check("store", False, vitals.trouble) if vitals.trouble else Check("store", True, "reachable")
+
+
+def _search(vitals: Vitals) -> Check:
+    if vitals.failed and vitals.failed == vitals.runs:
+        told = "the last run failed" if vitals.runs == 1 else f"the last {vitals.runs} runs all failed"
+        return Check("search", False, f"{told}: {vitals.failure}")
+    if vitals.failed:
+        return Check("search", True, f"{vitals.failed} of the last {vitals.runs} runs failed")
+    return Check("search", True, "no failure" if vitals.runs else "nothing searched yet")

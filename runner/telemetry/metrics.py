@@ -1,0 +1,333 @@
+"""`Metrics`: what the service did and where its rules stand, in Prometheus' terms, on a registry of its own.
+
+Counters live as long as the process. What follows from ledger and time is worked out when it is asked for. A rule has
+at most 15 series, named by its id alone, and they go when the rule goes; distributions are over all rules, for one of
+each rule would be ten times as many. docs/metrics.md lists every metric.
+Conventions: https://prometheus.io/docs/practices/naming/
+"""
+
+from __future__ import annotations
+
+import threading
+from bisect import bisect_left
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from prometheus_client import CollectorRegistry, GCCollector, ProcessCollector
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    InfoMetricFamily,
+    Metric,
+)
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.registry import Collector
+
+from runner import __version__
+from runner.alerts.alert import Alert
+from runner.alerts.event_fields import value_at
+from runner.rule_run import RuleRun
+from runner.schedule.rule_status import Standing, standing_of
+from runner.schedule.schedule import Schedule
+from runner.service.rules_in_use import ActiveRules
+from runner.store.protocol import AlertFilter, AlertStore, RuleState, StoredAlert, WriteResult
+
+_OUTCOMES = ("succeeded", "warning", "failed")
+_RUN_BUCKETS = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0)
+_LAG_BUCKETS = (1.0, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1_800.0, 3_600.0, 21_600.0, 86_400.0)
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """What the service knows at this moment. The mappings may change while they are looked at: they are copied."""
+
+    active: ActiveRules = field(default_factory=ActiveRules)
+    states: Mapping[str, RuleState] = field(default_factory=dict)
+    schedule: Schedule = field(default_factory=Schedule)
+    held: frozenset[str] | None = None
+    """The ids of the rules that this runner runs; None for all of them. Of those that a replica runs it knows nothing
+    new, so that it tells nothing of where they stand."""
+    newest_event: datetime | None = None
+    """The newest `@timestamp` that the last pass over files read; None for a cluster."""
+
+
+@dataclass(slots=True)
+class _Distribution:
+    """A histogram: how many values fell into each bucket, and their sum."""
+
+    bounds: tuple[float, ...]
+    counts: list[int] = field(default_factory=list)
+    total: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.counts = [0] * (len(self.bounds) + 1)
+
+    def add(self, value: float) -> None:
+        self.counts[bisect_left(self.bounds, value)] += 1
+        self.total += value
+
+    def family(self, name: str, text: str) -> HistogramMetricFamily:
+        buckets: list[tuple[str, float]] = []
+        reached = 0
+        for bound, count in zip((*self.bounds, float("inf")), self.counts, strict=True):
+            reached += count
+            buckets.append(("+Inf" if bound == float("inf") else str(bound), reached))
+        return HistogramMetricFamily(name, text, buckets=buckets, sum_value=self.total)
+
+
+@dataclass(slots=True)
+class _Tally:
+    """What the runs of one rule came to."""
+
+    outcomes: dict[str, int] = field(default_factory=lambda: dict.fromkeys(_OUTCOMES, 0))
+    seconds: float = 0.0
+    matches: int = 0
+    created: int = 0
+    duplicates: int = 0
+    suppressed: int = 0
+    capped: int = 0
+
+    def add(self, run: RuleRun) -> None:
+        self.outcomes[run.status] += 1
+        self.seconds += run.took_ms / 1000
+        self.matches += run.matches
+        self.created += run.created
+        self.duplicates += run.duplicates
+        self.suppressed += run.suppressed
+        self.capped += run.capped
+
+
+class Metrics(Collector):
+    """Counts runs, ticks and alerts, and tells them with where the rules stand.
+
+    The service's thread notes, another one may collect at the same time. `look` gives the present view, `now` the time.
+    """
+
+    def __init__(self, look: Callable[[], View], now: Callable[[], datetime]) -> None:
+        self._look = look
+        self._now = now
+        self._lock = threading.Lock()
+        self._tallies: dict[str, _Tally] = {}
+        self._durations = _Distribution(_RUN_BUCKETS)
+        self._ingest = _Distribution(_LAG_BUCKETS)
+        self._detection = _Distribution(_LAG_BUCKETS)
+        self._ticks = self._failed_ticks = 0
+        self._troubled = False
+        self._last_tick: datetime | None = None
+        self._reloaded: datetime | None = None
+        self._last_runs: dict[str, datetime] = {}
+
+    def note_run(self, run: RuleRun) -> None:
+        """A run is done."""
+        with self._lock:
+            self._tallies.setdefault(run.rule_id, _Tally()).add(run)
+            self._durations.add(run.took_ms / 1000)
+            self._last_runs[run.rule_id] = run.started
+
+    def note_rules(self, active: ActiveRules) -> None:
+        """The rules in use have changed; those that are gone are forgotten."""
+        with self._lock:
+            here = {rule.rule_id for rule in active.rules}
+            self._tallies = {rule_id: tally for rule_id, tally in self._tallies.items() if rule_id in here}
+            self._last_runs = {rule_id: when for rule_id, when in self._last_runs.items() if rule_id in here}
+            self._reloaded = self._now()
+
+    def note_tick(self, trouble: Exception | None) -> None:
+        """A tick is over; `trouble` is what keeps the service from its work."""
+        with self._lock:
+            self._ticks += 1
+            self._failed_ticks += trouble is not None
+            self._troubled = trouble is not None
+            self._last_tick = self._now()
+
+    def note_alerts(self, alerts: Iterable[Alert]) -> None:
+        """New alerts were stored: their events tell how late events arrive and are detected."""
+        with self._lock:
+            for alert in alerts:
+                happened = _time_at(alert, "kibana.alert.original_time")
+                if alert.kind == "shell" or happened is None:
+                    continue
+                if (ingested := _time_at(alert, "kibana.alert.original_event.ingested")) is not None:
+                    self._ingest.add(max(0.0, (ingested - happened).total_seconds()))
+                if (detected := _time_at(alert, "@timestamp")) is not None:
+                    self._detection.add(max(0.0, (detected - happened).total_seconds()))
+
+    def describe(self) -> Iterable[Metric]:
+        """Nothing: the registry then does not collect at its start, before there is a service."""
+        return ()
+
+    def collect(self) -> Iterator[Metric]:
+        """Every metric as it is now."""
+        view, now = self._look(), self._now()
+        states = dict(view.states)
+        ours = [rule for rule in view.active.rules if view.held is None or rule.rule_id in view.held]
+        standings = [standing_of(rule, states.get(rule.rule_id), view.schedule, now=now) for rule in ours]
+        with self._lock:
+            families = [*self._service(view), *self._runs(view.active), *self._lags(view)]
+        yield InfoMetricFamily("rule_runner_build", "The version that runs.", value={"version": __version__})
+        yield from families
+        yield from _rules(view.active)
+        yield from _standings(standings, now)
+
+    def _service(self, view: View) -> Iterator[Metric]:
+        yield CounterMetricFamily("rule_runner_ticks", "Looks at what is due.", value=self._ticks)
+        yield CounterMetricFamily(
+            "rule_runner_tick_failures", "Ticks that came to nothing, or fell into a pause after one.",
+            value=self._failed_ticks,
+        )  # fmt: skip
+        yield _gauge("last_tick_timestamp_seconds", "When the last tick was over.", _seconds(self._last_tick))
+        yield _gauge("troubled", "1 while something keeps the service from searching.", float(self._troubled))
+        yield _gauge("last_reload_timestamp_seconds", "When the rules in use last changed.", _seconds(self._reloaded))
+        if view.held is not None:
+            yield _gauge("leases_held", "Rules that this runner holds the lease of.", len(view.held))
+
+    def _runs(self, active: ActiveRules) -> Iterator[Metric]:
+        """The counters of the rules, from 0: a rate of a counter that is not there yet misses its first step."""
+        tallies = [(rule.rule_id, self._tallies.get(rule.rule_id, _Tally())) for rule in active.rules]
+        runs = CounterMetricFamily("rule_runner_runs", "Runs by outcome.", labels=("rule_id", "outcome"))
+        for rule_id, tally in tallies:
+            for outcome, count in tally.outcomes.items():
+                runs.add_metric((rule_id, outcome), count)
+        yield runs
+        yield self._durations.family("rule_runner_run_duration_seconds", "How long runs took, over all rules.")
+        counters: tuple[tuple[str, str, Callable[[_Tally], float]], ...] = (
+            ("run_seconds", "How long the runs of a rule took together.", lambda tally: tally.seconds),
+            ("matches", "Matches that searches found.", lambda tally: tally.matches),
+            ("alerts_created", "New alerts, building blocks not counted.", lambda tally: tally.created),
+            ("alerts_duplicate", "Matches whose alert was there already.", lambda tally: tally.duplicates),
+            ("alerts_suppressed", "Matches that alert suppression took.", lambda tally: tally.suppressed),
+            ("alerts_capped", "New matches over max_signals, at the run that met them.", lambda tally: tally.capped),
+        )
+        for name, text, of in counters:
+            family = CounterMetricFamily(f"rule_runner_{name}", text, labels=("rule_id",))
+            for rule_id, tally in tallies:
+                family.add_metric((rule_id,), of(tally))
+            yield family
+        last = GaugeMetricFamily(
+            "rule_runner_last_run_timestamp_seconds", "When the rule's last run began.", labels=("rule_id",)
+        )
+        for rule_id, when in self._last_runs.items():
+            last.add_metric((rule_id,), when.timestamp())
+        yield last
+
+    def _lags(self, view: View) -> Iterator[Metric]:
+        yield self._ingest.family(
+            "rule_runner_ingest_lag_seconds", "From @timestamp to event.ingested, of the events of new alerts."
+        )
+        yield self._detection.family(
+            "rule_runner_detection_lag_seconds", "From @timestamp of an event to its alert, of new alerts."
+        )
+        if view.newest_event is not None:
+            yield _gauge(
+                "newest_event_timestamp_seconds", "The newest @timestamp read from files.", _seconds(view.newest_event)
+            )
+
+
+class ObservedAlerts:
+    """An `AlertStore` that tells the metrics of every new alert; all else is the store's behind it."""
+
+    def __init__(self, store: AlertStore, metrics: Metrics) -> None:
+        self._store = store
+        self._metrics = metrics
+
+    async def known(self, ids: Collection[str]) -> frozenset[str]:
+        return await self._store.known(ids)
+
+    async def create(self, alerts: Sequence[Alert]) -> WriteResult:
+        result = await self._store.create(alerts)
+        self._metrics.note_alerts(alert for alert in alerts if alert.id in result.created)
+        return result
+
+    def find(self, wanted: AlertFilter) -> AsyncIterator[StoredAlert]:
+        return self._store.find(wanted)
+
+    async def get(self, prefix: str) -> Sequence[StoredAlert]:
+        return await self._store.get(prefix)
+
+    async def group(self, group_id: str) -> Sequence[StoredAlert]:
+        return await self._store.group(group_id)
+
+
+def registry_of(metrics: Metrics) -> CollectorRegistry:
+    """A registry with these metrics and those of the process (memory, processor time, files, garbage)."""
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(metrics)
+    ProcessCollector(registry=registry)
+    GCCollector(registry=registry)
+    return registry
+
+
+def rendered(registry: CollectorRegistry, accept: str) -> tuple[bytes, str]:
+    """All metrics as the `Accept` header wants them (OpenMetrics or Prometheus' text), and the content type."""
+    encode, content_type = choose_encoder(accept)
+    return encode(registry), content_type
+
+
+def _rules(active: ActiveRules) -> Iterator[Metric]:
+    """How many rules there are, and the names behind the ids."""
+    errors = [problem for problem in active.problems if problem.severity == "error"]
+    counts = {
+        "in_use": len(active.rules),
+        "disabled": sum(not rule.enabled for rule in active.loaded.rules),
+        "broken": len({problem.rule_id or str(problem.file) for problem in errors}),
+        "unsupported": len(active.loaded.unsupported),
+    }
+    family = GaugeMetricFamily(
+        "rule_runner_rules", "Rules of the rule files by what became of them.", labels=("state",)
+    )
+    for state, count in counts.items():
+        family.add_metric((state,), count)
+    yield family
+    yield _gauge("last_reload_successful", "1 if no rule file or query has an error.", float(not errors))
+    names = GaugeMetricFamily(
+        "rule_runner_rule_info", "The name of each rule in use, to be joined by id.", labels=("rule_id", "rule_name")
+    )
+    for rule in active.rules:
+        names.add_metric((rule.rule_id, rule.name), 1)
+    yield names
+
+
+def _standings(standings: Sequence[Standing], now: datetime) -> Iterator[Metric]:
+    """Where each rule stands."""
+    gauges: tuple[tuple[str, str, Callable[[Standing], float | None]], ...] = (
+        ("owed_windows", "Runs that it takes to search what is owed.", lambda one: one.owed_windows),
+        ("gap_seconds", "Length of the spans that are owed.", lambda one: one.owed_length.total_seconds()),
+        (
+            "given_up_seconds",
+            "Length of the unsearched spans that are older than RUNNER_CATCH_UP.",
+            lambda one: one.given_up_length.total_seconds(),
+        ),
+        (
+            "lag_seconds",
+            "How far the newest searched time is behind now.",
+            lambda one: lag.total_seconds() if (lag := one.lag(now)) is not None else None,
+        ),
+    )
+    for name, text, of in gauges:
+        family = GaugeMetricFamily(f"rule_runner_{name}", text, labels=("rule_id",))
+        for standing in standings:
+            if (value := of(standing)) is not None:
+                family.add_metric((standing.rule_id,), value)
+        yield family
+
+
+def _gauge(name: str, text: str, value: float) -> GaugeMetricFamily:
+    return GaugeMetricFamily(f"rule_runner_{name}", text, value=value)
+
+
+def _seconds(moment: datetime | None) -> float:
+    """Seconds since 1970; 0 for what has not happened, as Prometheus' own metrics have it."""
+    return moment.timestamp() if moment is not None else 0.0
+
+
+def _time_at(alert: Alert, path: str) -> datetime | None:
+    """The time in a field of the document; None where there is none that can be read."""
+    value: Any = value_at(alert.document, path)
+    try:
+        found = datetime.fromisoformat(str(value))
+    except ValueError:
+        return None
+    return found if found.tzinfo is not None else None

@@ -1,0 +1,1 @@
+"""What an analyst needs of a stored alert: the events in order, the process chain, the next searches."""

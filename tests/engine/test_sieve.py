@@ -1,0 +1,201 @@
+"""The sieve finds the same events whatever it remembers, and remembers a bounded number of things."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from random import Random
+from typing import Any
+
+import pytest
+
+from runner import eql
+from runner.engine.filter.group_fields import Guard
+from runner.engine.filter.predicates import join_conjuncts
+from runner.engine.filter.stage_filter import Sieve, Sieves, Wanted
+from runner.engine.filter.truth_table import FieldSignatures
+from runner.engine.scope import Scope
+from runner.events.columns.batch import Columns, EventBatch
+from runner.events.columns.event_groups import Kinds
+from runner.events.fields.schema import DataType, Field, Schema
+
+FIELDS = {
+    **{name: Field(name, DataType.KEYWORD) for name in ("event.category", "name", "user", "args", "host")},
+    "count": Field("count", DataType.LONG),
+    "@timestamp": Field("@timestamp", DataType.DATE),
+}
+SCHEMA = Schema(FIELDS)
+MOMENT = 1_700_000_000_000
+CONDITIONS = [
+    'name == "sh" and args : "*-c*"',
+    'name in ("sh", "bash") and not (user == "root" and args : "*-x*")',
+    '(name == "sh" and count > 2) or (name == "ls" and args : ("-l", "-a"))',
+    'user != "root" and args : "*tmp*" and count >= 1',
+    "length(args) > 4 and count == 3",
+    'name == "none such" and args == "x"',
+    'args == null or user : "r*"',
+    "true",
+]
+
+
+def sources(rng: Random, count: int, names: int) -> Iterator[dict[str, Any]]:
+    for number in range(count):
+        args = [rng.choice(("-c", "-x", "-l", "/tmp/a", f"v{number}")) for _ in range(rng.randint(0, 3))]
+        source: dict[str, Any] = {
+            "name": rng.choice(("sh", "bash", "ls", *(f"n{rng.randrange(names)}" for _ in range(4)))),
+            "user": rng.choice(("root", "ann", None)),
+            "args": args,
+            "count": rng.randint(0, 4),
+        }
+        if rng.random() < 0.1:
+            source = {"_index": rng.choice(("logs-a", "logs-b")), "_source": source}
+        yield source
+
+
+def wanted() -> list[Wanted]:
+    found = []
+    for number, condition in enumerate(CONDITIONS):
+        (stage,) = eql.compile(f"any where {condition}", SCHEMA).plan.stages
+        scope = Scope(("logs-a",)) if number % 3 == 0 else Scope()
+        found.append(Wanted(join_conjuncts(stage.conjuncts, 0), scope, frozenset(["user"])))
+    return found
+
+
+def found_by(sieve: Sieve, given: list[dict[str, Any]], size: int) -> dict[int, list[int]]:
+    columns = Columns(FIELDS.values(), dictionary_limit=50)
+    met: dict[int, list[int]] = {}
+    for base in range(0, len(given), size):
+        lines = [json.dumps(source).encode() for source in given[base : base + size]]
+        batch = EventBatch.of_lines(columns, lines, base=base, broken=_unbroken)
+        for number, rows in sieve.sift(batch):
+            assert not isinstance(rows, ValueError)
+            assert (rows[1:] > rows[:-1]).all()
+            users = [given[base + row].get("_source", given[base + row])["user"] for row in rows.tolist()]
+            assert list(batch.values("user", rows)) == users
+            met.setdefault(number, []).extend((rows + base).tolist())
+        columns.trim()
+    return met
+
+
+def _unbroken(position: int, reason: str) -> None:
+    raise AssertionError(f"line {position}: {reason}")
+
+
+@pytest.mark.parametrize("names", [3, 10_000])
+@pytest.mark.parametrize(("kinds", "values"), [(1, 1), (20, 10), (10**6, 10**6)])
+def test_forgetting_changes_no_answer(names: int, kinds: int, values: int) -> None:
+    given = list(sources(Random(names), 700, names))
+    expected = {
+        number: found
+        for number, one in enumerate(wanted())
+        if (found := found_by(Sieve([one]), given, len(given)).get(0)) is not None
+    }
+    assert set(expected) == set(range(len(CONDITIONS))) - {5}
+    assert found_by(Sieve(wanted(), most_kinds=kinds, most_values=values), given, 40) == expected
+    assert found_by(Sieve(wanted(), most_signatures=kinds // 2), given, 40) == expected
+
+
+def test_fields_that_are_all_different_tell_no_kinds() -> None:
+    predicates = [one.predicates for one in wanted()]
+    columns = Columns(FIELDS.values())
+    signatures = FieldSignatures([part for parts in predicates for part in parts], lambda name: False)
+    guard = Guard(predicates, ["host"])
+    rows = [
+        columns.decoder.row({"name": ("sh", "ls", "top")[number % 3], "args": f"a{number}", "count": number})
+        for number in range(2000)
+    ]
+    assert guard.look(EventBatch(columns, rows, base=0), signatures)
+    assert guard.fields[0] == "host"
+    assert "name" in guard.fields
+    assert not {"args", "count"} & set(guard.fields)
+    assert not guard.look(EventBatch(columns, rows, base=2000), signatures)
+    many = [columns.decoder.row({"name": f"n{number}", "args": "-c"}) for number in range(2000)]
+    guard.be_stricter()
+    assert guard.look(EventBatch(columns, many, base=4000), signatures)
+    assert "name" not in guard.fields
+
+
+def test_one_sample_of_unusual_events_is_no_reason_to_give_up_a_telling_field() -> None:
+    predicates = [one.predicates for one in wanted()]
+    columns = Columns(FIELDS.values())
+    signatures = FieldSignatures([part for parts in predicates for part in parts], lambda name: False)
+    guard = Guard(predicates, [])
+    few = [columns.decoder.row({"name": ("sh", "ls", "top")[number % 3]}) for number in range(2000)]
+    many = [columns.decoder.row({"name": f"n{number % 200}"}) for number in range(0, 600)]
+    assert guard.look(EventBatch(columns, few, base=0), signatures)
+    assert "name" in guard.fields
+    told = Kinds(columns.fields[name] for name in guard.fields)
+    for base in range(0, 40_000, 2000):
+        batch = EventBatch(columns, few, base=base)
+        batch.kinds(told)
+        guard.look(batch, signatures, told=told)
+    for number in range(100):
+        batch = EventBatch(columns, many, base=40_000 + 600 * number)
+        batch.kinds(told)
+        assert not guard.look(batch, signatures, told=told)  # which has been a batch to look at
+    other = Guard(predicates, [])
+    other.look(EventBatch(columns, many, base=0), signatures)
+    assert "name" not in other.fields
+
+
+def test_a_sieve_that_serves_again_finds_what_a_new_one_finds() -> None:
+    sieves, asked = Sieves(), wanted()
+    columns = Columns(FIELDS.values())
+    served = set()
+    for turn in range(6):
+        given = [
+            {**source.get("_source", source), "@timestamp": MOMENT + number}
+            for number, source in enumerate(sources(Random(turn), 200, 5))
+        ]
+        span = ((MOMENT + 20 * turn) * 1_000_000, (MOMENT + 150 + 5 * turn) * 1_000_000)
+        timed = [replace(one, scope=replace(one.scope, times=("@timestamp",), span=span)) for one in asked]
+        sieve = sieves.take(timed)
+        served.add(id(sieve))
+        found = {}
+        lines = [json.dumps(source).encode() for source in given]
+        for kept, of in ((sieve, columns), (Sieve(timed), Columns(FIELDS.values()))):
+            batch = EventBatch.of_lines(of, lines, base=0, broken=_unbroken)
+            found[id(kept)] = {
+                number: list(rows) for number, rows in kept.sift(batch) if not isinstance(rows, ValueError)
+            }
+            of.trim()
+        first, second = found.values()
+        assert first == second
+        assert len(first) > 3
+        assert sieve.columns is columns
+        assert all(20 * turn <= row <= 150 + 5 * turn for rows in first.values() for row in rows)
+        sieves.give_back(sieve)
+    assert len(served) == 1
+
+
+def test_a_sieve_serves_only_the_same_stages_and_one_pass_at_a_time() -> None:
+    sieves, asked = Sieves(), wanted()
+    sieve = sieves.take(asked)
+    assert sieves.take(asked) is not sieve
+    sieves.give_back(sieve)
+    assert sieves.take(asked[1:]) is not sieve
+    assert sieves.take([replace(one, scope=Scope(("logs-b",))) for one in asked]) is not sieve
+    assert sieves.take([replace(one, carried=frozenset(["name"])) for one in asked]) is not sieve
+    assert sieves.take(wanted()) is not sieve
+    assert sieves.take(asked) is sieve
+
+
+def test_few_sieves_are_kept_and_none_that_has_learnt_much() -> None:
+    sieves, asked = Sieves(), [wanted() for _ in range(6)]
+    taken = [sieves.take(one) for one in asked]
+    for sieve in taken:
+        sieves.give_back(sieve)
+    assert [sieves.take(one) is sieve for one, sieve in zip(asked, taken, strict=True)] == [False] * 2 + [True] * 4
+    sieve = taken[-1]
+    columns = Columns(FIELDS.values())
+    lines = [
+        json.dumps({"name": f"n{number}", "args": f"-c {number}", "user": "root"}).encode() for number in range(60_000)
+    ]
+    batch = EventBatch.of_lines(columns, lines, base=0, broken=_unbroken)
+    assert dict(sieve.sift(batch))
+    batch.codes("args", batch.all_rows())
+    batch.codes("name", batch.all_rows())
+    assert sieve.learnt() > 100_000
+    sieves.give_back(sieve)
+    assert sieves.take(asked[-1]) is not sieve

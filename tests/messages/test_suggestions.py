@@ -1,0 +1,39 @@
+"""Near names: the distance is Levenshtein's, the bound below it is one, the order is by similarity."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from runner.messages.suggestions import near_names, suggestion
+
+NAMES = st.text(st.sampled_from("abcd.é"), min_size=1, max_size=12)
+
+
+def edits(left: str, right: str) -> int:
+    """The textbook table."""
+    row = list(range(len(right) + 1))
+    for place, char in enumerate(left, start=1):
+        previous, row[0] = row[0], place
+        for column, other in enumerate(right, start=1):
+            previous, row[column] = row[column], min(row[column] + 1, row[column - 1] + 1, previous + (char != other))
+    return row[-1]
+
+
+@given(NAMES, st.lists(NAMES, unique=True, max_size=5))
+def test_exactly_the_similar_names_are_found(name: str, candidates: list[str]) -> None:
+    def similarity(candidate: str) -> float:
+        return 1 - edits(name, candidate) / max(len(name), len(candidate))
+
+    wanted = sorted((other for other in candidates if similarity(other) >= 0.5), key=similarity, reverse=True)
+    assert near_names(name, candidates) == wanted
+
+
+def test_at_most_five_are_named() -> None:
+    assert near_names("name", [f"name{digit}" for digit in range(9)]) == [f"name{digit}" for digit in range(5)]
+
+
+def test_suggestions_read_like_elasticsearch() -> None:
+    assert suggestion([]) == ""
+    assert suggestion(["pid"]) == ", did you mean [pid]?"
+    assert suggestion(["pid", "ppid"]) == ", did you mean any of [pid, ppid]?"

@@ -1,0 +1,82 @@
+"""What every store remembers of runs that left their window unsearched."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from functools import partial
+from pathlib import Path
+from typing import Any, Protocol
+
+import pytest
+
+from runner.cluster.connection import Connection
+from runner.cluster.elasticsearch import open_client
+from runner.rule_run import RuleRun
+from runner.store.elasticsearch.elasticsearch_store import ElasticsearchStore
+from runner.store.memory import MemoryStore
+from runner.store.protocol import Ledger, RunLog
+from runner.store.sqlite.sqlite_store import SqliteStore
+from runner.windows import Window
+from tests.store.alerts import at
+
+
+class Store(Ledger, RunLog, Protocol):
+    """A backend under test."""
+
+
+@dataclass(frozen=True, slots=True)
+class Backend:
+    """A store, and what makes all that was written visible to its readers."""
+
+    store: Store
+    settle: Callable[[], Awaitable[None]]
+
+
+async def _nothing() -> None:
+    """What is written is visible at once."""
+
+
+@pytest.fixture(params=["memory", "sqlite", "elasticsearch"])
+async def backend(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Backend]:
+    if request.param == "memory":
+        yield Backend(MemoryStore(), _nothing)
+    elif request.param == "sqlite":
+        sqlite = SqliteStore(tmp_path / "alerts.db")
+        yield Backend(sqlite, _nothing)
+        await sqlite.close()
+    else:
+        name = request.getfixturevalue("namespace")
+        client = open_client(Connection(hosts=(request.getfixturevalue("elasticsearch_url"),)))
+        names = {"alias": f"{name}-alerts", "runs": f"{name}-runs", "state": f"{name}-state"}
+        yield Backend(ElasticsearchStore(client, **names), partial(client.refresh, names["runs"]))
+        await client.close()
+
+
+def failed(rule_id: str, minute: int, **changes: Any) -> RuleRun:
+    window = Window(at(minute - 9), at(minute))
+    facts: dict[str, Any] = {"complete": False, "took_ms": 3, "messages": ("no", "route")}
+    return RuleRun(rule_id, rule_id.upper(), f"e{minute}", "failed", window, at(minute), **facts | changes)
+
+
+async def test_unfinished_runs_come_newest_first_and_as_they_were(backend: Backend) -> None:
+    runs = [
+        failed("a", 10),
+        failed("b", 11, capped=3, matches=5, created=2, duplicates=1),
+        replace(failed("a", 15), status="succeeded", complete=True, messages=()),
+        failed("a", 20),
+        failed("c", 21),
+    ]
+    store = backend.store
+    for run in runs:
+        await store.record(run, "f")
+    await backend.settle()
+    assert list(await store.unfinished(["a", "b"], at(0))) == [runs[3], runs[1], runs[0]]
+    assert list(await store.unfinished(["a"], at(10))) == [runs[3]]
+    assert list(await store.unfinished([], at(0))) == []
+    assert list(await store.unfinished(["z"], at(0))) == []
+
+
+async def test_a_store_without_runs_has_none_unfinished(backend: Backend) -> None:
+    assert list(await backend.store.unfinished(["a"], at(0) - timedelta(days=9))) == []
