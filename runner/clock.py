@@ -66,7 +66,7 @@ class SetBack:
     """The last look at which the clock was right; None if it was ahead at every look before."""
 
 
-class StepWatch:
+class ClockSteps:
     """Notices when the clock is set, by comparing it with the time that passes.
 
     A clock that is set forwards may have been wrong before or be wrong from then on. Only when it is set back is it

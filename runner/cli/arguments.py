@@ -18,13 +18,13 @@ alerts = typer.Typer(help="Look at alerts.", no_args_is_help=True)
 
 
 def run(
-    events: options.Events = None,
-    rules: options.Rules = None,
-    state: options.State = None,
+    events: options.EventsOption = None,
+    rules: options.RulesOption = None,
+    state: options.StateOption = None,
     tick: Annotated[
         str | None, typer.Option("--tick", metavar="TIME", help="How often to look for what is due, e.g. 10s.")
     ] = None,
-    listen: options.Listen = None,
+    listen: options.ListenOption = None,
 ) -> int:
     """The service: every rule on its schedule, until it is stopped (SIGTERM or Ctrl-C finish the window in hand)."""
     settings = read_settings(events=events, rules=rules, state=state, tick=tick, listen=listen)
@@ -34,13 +34,13 @@ def run(
 
 
 def once(
-    events: options.Events = None,
-    rules: options.Rules = None,
-    state: options.State = None,
-    now: options.Now = None,
-    workers: options.Workers = None,
-    listen: options.Listen = None,
-    output: options.Output = None,
+    events: options.EventsOption = None,
+    rules: options.RulesOption = None,
+    state: options.StateOption = None,
+    now: options.NowOption = None,
+    workers: options.WorkersOption = None,
+    listen: options.ListenOption = None,
+    output: options.OutputOption = None,
 ) -> int:
     """One run of every due rule, then exit: for cron, for CI and for a first look."""
     settings = read_settings(
@@ -56,9 +56,9 @@ def once(
 
 
 def replay(
-    events: options.Events = None,
-    rules: options.Rules = None,
-    state: options.State = None,
+    events: options.EventsOption = None,
+    rules: options.RulesOption = None,
+    state: options.StateOption = None,
     start: Annotated[
         str | None, typer.Option("--from", metavar="TIME", help="Where the span begins: ISO or date math.")
     ] = None,
@@ -70,8 +70,8 @@ def replay(
     restart: Annotated[
         bool, typer.Option("--restart", help="Begin anew where an interrupted replay would go on.")
     ] = False,
-    workers: options.Workers = None,
-    output: options.Output = None,
+    workers: options.WorkersOption = None,
+    output: options.OutputOption = None,
 ) -> int:
     """Search a past span, window by window, as a service would have; of files all of their time, if none is named.
 
@@ -82,7 +82,7 @@ def replay(
     from runner.cli.commands import replay
     from runner.cli.options import read_moment
 
-    wanted = replay.Wanted(read_moment(start), read_moment(end), tuple(rule or ()), dry_run, restart)
+    wanted = replay.ReplayOptions(read_moment(start), read_moment(end), tuple(rule or ()), dry_run, restart)
     return replay.replay_span(settings, wanted)
 
 
@@ -90,8 +90,8 @@ def check(
     paths: Annotated[
         list[str] | None, typer.Argument(metavar="[PATH]...", help="Rule files or folders; default: `--rules`.")
     ] = None,
-    rules: options.Rules = None,
-    output: options.Output = None,
+    rules: options.RulesOption = None,
+    output: options.OutputOption = None,
 ) -> int:
     """Load and compile rules; print every problem with its place. Exit code 1 if a rule has an error."""
     settings = read_settings(rules=[*(paths or ()), *(rules or ())] or None, output=output)
@@ -105,14 +105,14 @@ def test(
         list[str] | None,
         typer.Argument(metavar="[PATH]...", help="Test files, rule files or folders; default: --rules."),
     ] = None,
-    rules: options.Rules = None,
+    rules: options.RulesOption = None,
     junit: Annotated[
         Path | None, typer.Option("--junit", metavar="FILE", help="Write the outcomes as JUnit XML, too.")
     ] = None,
     require_tests: Annotated[
         bool, typer.Option("--require-tests", help="A rule without a test counts as a failure.")
     ] = False,
-    output: options.Output = None,
+    output: options.OutputOption = None,
 ) -> int:
     """Run the tests of rules: events and the alerts expected of them, in NAME.test.toml beside NAME.toml."""
     settings = read_settings(rules=[*(paths or ()), *(rules or ())] or None, output=output)
@@ -123,7 +123,7 @@ def test(
 
 def search(
     query: Annotated[str, typer.Argument(metavar="QUERY", help="The EQL query, or @FILE to read it from a file.")],
-    events: options.Events = None,
+    events: options.EventsOption = None,
     index: Annotated[
         str, typer.Option("--index", help="Index pattern to search in a cluster.")
     ] = "logs-endpoint.events.*",
@@ -198,16 +198,16 @@ def search(
 
 @alerts.command("list")
 def list_alerts(
-    state: options.State = None,
-    rule: options.OfRule = None,
-    host: options.OfHost = None,
-    since: options.Since = None,
-    until: options.Until = None,
+    state: options.StateOption = None,
+    rule: options.RuleOption = None,
+    host: options.HostOption = None,
+    since: options.SinceOption = None,
+    until: options.UntilOption = None,
     limit: Annotated[int, typer.Option("--limit", min=1, help="How many to show at most, newest first.")] = 50,
     building_blocks: Annotated[
         bool, typer.Option("--building-blocks", help="Also the single events of sequences.")
     ] = False,
-    output: options.Output = None,
+    output: options.OutputOption = None,
 ) -> int:
     """List alerts, newest detection first."""
     settings = read_settings(state=state, output=output)
@@ -220,8 +220,8 @@ def list_alerts(
 @alerts.command("show")
 def show_alert(
     id_: Annotated[str, typer.Argument(metavar="ID", help="The alert's id, or how it begins.")],
-    state: options.State = None,
-    output: options.Output = None,
+    state: options.StateOption = None,
+    output: options.OutputOption = None,
 ) -> int:
     """Show one alert for triage: its events in order, process chain, network, host, user, guide, next searches."""
     settings = read_settings(state=state, output=output)
@@ -232,11 +232,11 @@ def show_alert(
 
 @alerts.command("export")
 def export_alerts(
-    state: options.State = None,
-    rule: options.OfRule = None,
-    host: options.OfHost = None,
-    since: options.Since = None,
-    until: options.Until = None,
+    state: options.StateOption = None,
+    rule: options.RuleOption = None,
+    host: options.HostOption = None,
+    since: options.SinceOption = None,
+    until: options.UntilOption = None,
     out_file: Annotated[
         Path | None, typer.Option("--out", metavar="FILE", help="Where to write; default: standard output.")
     ] = None,
@@ -253,9 +253,9 @@ def export_alerts(
 
 
 def status(
-    rules: options.Rules = None,
-    state: options.State = None,
-    output: options.Output = None,
+    rules: options.RulesOption = None,
+    state: options.StateOption = None,
+    output: options.OutputOption = None,
     check: Annotated[
         bool,
         typer.Option(
@@ -280,9 +280,9 @@ def status(
 
 
 def doctor(
-    events: options.Events = None,
-    rules: options.Rules = None,
-    output: options.Output = None,
+    events: options.EventsOption = None,
+    rules: options.RulesOption = None,
+    output: options.OutputOption = None,
 ) -> int:
     """Look at everything and change nothing: hosts, privileges, indices, fields; what is missing for which rule."""
     settings = read_settings(events=events, rules=rules, output=output)
@@ -311,8 +311,8 @@ def setup(
             help="Instead: write the objects for Kibana as NDJSON, or to - , to import them by hand.",
         ),
     ] = None,
-    alerts_as: options.AlertsAs = None,
-    rules: options.Rules = None,
+    alerts_as: options.AlertsAsOption = None,
+    rules: options.RulesOption = None,
 ) -> int:
     """Create index templates, the alerts index with its alias, state indices, Kibana objects; safe to repeat."""
     settings = read_settings(rules=rules, alerts_as=alerts_as)
@@ -356,7 +356,7 @@ def sample(
     """Write realistic Elastic Defend events with planted attacks and near misses."""
     from runner.cli.commands import sample
 
-    plan = sample.Plan(
+    plan = sample.SamplePlan(
         out=out,
         events=events,
         attacks=attacks,

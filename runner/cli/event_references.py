@@ -50,7 +50,7 @@ class EventLine:
 
 
 @dataclass(slots=True)
-class _Wanted:
+class _Reference:
     """One reference: what it may mean, and what it was found to mean."""
 
     text: str
@@ -88,17 +88,17 @@ def places_of(paths: Sequence[str], numbers: Collection[int]) -> dict[int, Event
     return found
 
 
-def _wanted(text: str, paths: Sequence[str]) -> _Wanted:
+def _wanted(text: str, paths: Sequence[str]) -> _Reference:
     name, colon, number = text.rpartition(":")
     if not (number.isascii() and number.isdigit() and len(number) < 12):
-        return _Wanted(text)
+        return _Reference(text)
     if not colon:
-        return _Wanted(text, int(number), paths[0] if len(paths) == 1 else None)
+        return _Reference(text, int(number), paths[0] if len(paths) == 1 else None)
     fitting = [path for path in paths if path == name or Path(path).name == name]
-    return _Wanted(text, int(number), fitting[0] if len(fitting) == 1 else None)
+    return _Reference(text, int(number), fitting[0] if len(fitting) == 1 else None)
 
 
-def _chosen(wanted: _Wanted, paths: Sequence[str]) -> EventLine:
+def _chosen(wanted: _Reference, paths: Sequence[str]) -> EventLine:
     if wanted.by_id:
         return wanted.by_id[0]
     if wanted.by_line is not None:

@@ -12,8 +12,8 @@ import structlog
 
 from runner.errors import SettingsError
 from runner.settings.settings import Settings
-from runner.telemetry.health import Pulse, Verdict, liveness, readiness
-from runner.telemetry.http_server import Answer, Route, Server, split_address
+from runner.telemetry.health import HealthReport, HealthState, liveness, readiness
+from runner.telemetry.http_server import HttpAnswer, HttpServer, Route, split_address
 from runner.telemetry.logs import Redactor
 from runner.telemetry.metrics import Metrics, registry_of, rendered
 
@@ -22,7 +22,7 @@ _LOG = structlog.get_logger("runner.monitoring")
 
 @contextmanager
 def listening(
-    settings: Settings, metrics: Metrics, pulse: Pulse, *, patience: timedelta, now: Callable[[], datetime]
+    settings: Settings, metrics: Metrics, pulse: HealthState, *, patience: timedelta, now: Callable[[], datetime]
 ) -> Iterator[None]:
     """Serve `/metrics`, `/healthz` and `/readyz` at RUNNER_LISTEN meanwhile.
 
@@ -33,7 +33,7 @@ def listening(
     if address is None:
         yield
         return
-    server = Server(_routes(settings, metrics, pulse, patience=patience, now=now))
+    server = HttpServer(_routes(settings, metrics, pulse, patience=patience, now=now))
     host, port = address
     try:
         try:
@@ -50,17 +50,17 @@ def listening(
 
 
 def _routes(
-    settings: Settings, metrics: Metrics, pulse: Pulse, *, patience: timedelta, now: Callable[[], datetime]
+    settings: Settings, metrics: Metrics, pulse: HealthState, *, patience: timedelta, now: Callable[[], datetime]
 ) -> dict[str, Route]:
     registry = registry_of(metrics)
     cleaned = Redactor(settings.secrets()).text
 
-    def told(verdict: Verdict) -> Answer:
+    def told(verdict: HealthReport) -> HttpAnswer:
         status = HTTPStatus.OK if verdict.ok else HTTPStatus.SERVICE_UNAVAILABLE
-        return Answer(orjson.dumps(verdict.as_json(cleaned)) + b"\n", "application/json", status)
+        return HttpAnswer(orjson.dumps(verdict.as_json(cleaned)) + b"\n", "application/json", status)
 
     return {
-        "/metrics": lambda accept: Answer(*rendered(registry, accept)),
+        "/metrics": lambda accept: HttpAnswer(*rendered(registry, accept)),
         "/healthz": lambda accept: told(liveness(pulse.vitals, now(), patience)),
         "/readyz": lambda accept: told(readiness(pulse.vitals, now(), patience)),
     }

@@ -14,7 +14,7 @@ from runner.errors import SettingsError
 if TYPE_CHECKING:
     from runner.settings.settings import Settings
 
-Events = Annotated[
+EventsOption = Annotated[
     list[str] | None,
     typer.Option(
         "--events",
@@ -23,37 +23,41 @@ Events = Annotated[
         help="File or folder of NDJSON events (.gz, .zst too), or - for standard input. May be repeated.",
     ),
 ]
-Rules = Annotated[
+RulesOption = Annotated[
     list[str] | None, typer.Option("--rules", "-r", metavar="PATH", help="Rule file or folder. May be repeated.")
 ]
-State = Annotated[
+StateOption = Annotated[
     str | None,
     typer.Option("--state", metavar="FILE", help="SQLite file for alerts and state, if no cluster is set."),
 ]
-Now = Annotated[
+NowOption = Annotated[
     str | None,
     typer.Option("--now", metavar="TIME", help="The time to run at: ISO, or `latest` for the newest event read."),
 ]
-Workers = Annotated[
+WorkersOption = Annotated[
     int | None,
     typer.Option("--workers", metavar="N", help="How many processes search large event files (1 GiB or more)."),
 ]
-Listen = Annotated[
+ListenOption = Annotated[
     str | None,
     typer.Option("--listen", metavar="HOST:PORT|off", help="Where to serve /metrics, /healthz and /readyz meanwhile."),
 ]
-Output = Annotated[str | None, typer.Option("--output", "-o", metavar="table|json", help="How to print the result.")]
-AlertsAs = Annotated[
+OutputOption = Annotated[
+    str | None, typer.Option("--output", "-o", metavar="table|json", help="How to print the result.")
+]
+AlertsAsOption = Annotated[
     str | None,
     typer.Option("--alerts-as", metavar="own|external|security", help="How alerts are shown in Kibana."),
 ]
-OfRule = Annotated[str | None, typer.Option("--rule", metavar="RULE_ID", help="Only alerts of this rule.")]
-OfHost = Annotated[str | None, typer.Option("--host", metavar="NAME", help="Only alerts of this host (name or id).")]
-Since = Annotated[
+RuleOption = Annotated[str | None, typer.Option("--rule", metavar="RULE_ID", help="Only alerts of this rule.")]
+HostOption = Annotated[
+    str | None, typer.Option("--host", metavar="NAME", help="Only alerts of this host (name or id).")
+]
+SinceOption = Annotated[
     str | None,
     typer.Option("--since", metavar="TIME", help="Detected at or after: ISO or date math, e.g. now-1d."),
 ]
-Until = Annotated[str | None, typer.Option("--until", metavar="TIME", help="Detected at or before.")]
+UntilOption = Annotated[str | None, typer.Option("--until", metavar="TIME", help="Detected at or before.")]
 
 
 def read_settings(**flags: Any) -> Settings:

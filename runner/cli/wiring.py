@@ -13,7 +13,7 @@ from runner.cli.locations import NO_SOURCE, has_cluster, kibana_names
 from runner.clock import Clock
 from runner.errors import SettingsError
 from runner.events.fields.schema import shipped_schema
-from runner.events.files.event_files import Progress
+from runner.events.files.event_files import ReadProgress
 from runner.schedule.schedule import Schedule
 from runner.search.files.file_search import FileSearch
 from runner.search.protocol import Search
@@ -95,7 +95,7 @@ def _data_view(settings: Settings) -> str:
 
 @asynccontextmanager
 async def opened(
-    settings: Settings, *, live: bool = False, dry_run: bool = False, progress: Progress | None = None
+    settings: Settings, *, live: bool = False, dry_run: bool = False, progress: ReadProgress | None = None
 ) -> AsyncIterator[Opened]:
     """Search and stores of the settings; with `dry_run` stores that nothing is left of.
 

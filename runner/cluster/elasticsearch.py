@@ -10,7 +10,7 @@ from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from runner.cluster.connection import Connection as Connection
-from runner.cluster.transport import Answer, Call, Transport, open_transport, path_part, targets_part
+from runner.cluster.transport import Answer, ApiCall, Transport, open_transport, path_part, targets_part
 from runner.cluster.transport import Retry as Retry
 from runner.cluster.transport import reason_of as reason_of
 from runner.errors import ClusterError, RunnerError, UnreachableError
@@ -82,20 +82,20 @@ class Elastic:
         path = f"/{targets_part(indices)}/_eql/search"
         action = f"search with EQL in {', '.join(indices)}"
         return await self._transport.send_for_object(
-            Call("POST", path, action, params=params, body=body, deadline=deadline, opaque_id=opaque_id)
+            ApiCall("POST", path, action, params=params, body=body, deadline=deadline, opaque_id=opaque_id)
         )
 
     async def eql_get(self, search_id: str, *, params: Mapping[str, Any], deadline: float) -> dict[str, Any]:
         """The state or the answer of a running EQL search."""
         path = f"/_eql/search/{path_part(search_id)}"
         return await self._transport.send_for_object(
-            Call("GET", path, "read a running EQL search", params=params, deadline=deadline)
+            ApiCall("GET", path, "read a running EQL search", params=params, deadline=deadline)
         )
 
     async def eql_delete(self, search_id: str) -> None:
         """Stop and forget a running EQL search; one that is not there any more is fine."""
         path = f"/_eql/search/{path_part(search_id)}"
-        await self._transport.send(Call("DELETE", path, "stop an EQL search", deadline=_soon(), ignore=(404,)))
+        await self._transport.send(ApiCall("DELETE", path, "stop an EQL search", deadline=_soon(), ignore=(404,)))
 
     async def search(
         self, indices: Sequence[str], body: Mapping[str, Any], *, params: Mapping[str, Any] | None = None
@@ -103,25 +103,25 @@ class Elastic:
         """The answer of the search API."""
         action = f"search in {', '.join(indices)}"
         return await self._transport.send_for_object(
-            Call("POST", f"/{targets_part(indices)}/_search", action, params=params or {}, body=body)
+            ApiCall("POST", f"/{targets_part(indices)}/_search", action, params=params or {}, body=body)
         )
 
     async def open_point(self, indices: Sequence[str], *, keep_alive: str, deadline: float) -> str:
         """The id of a point in time of the indices that are there; it is kept that long after each use."""
         action = f"search in {', '.join(indices)}"
         params = {"keep_alive": keep_alive, "ignore_unavailable": True, "allow_no_indices": True}
-        call = Call("POST", f"/{targets_part(indices)}/_pit", action, params=params, deadline=deadline)
+        call = ApiCall("POST", f"/{targets_part(indices)}/_pit", action, params=params, deadline=deadline)
         return str((await self._transport.send_for_object(call))["id"])
 
     async def search_point(self, body: Mapping[str, Any], *, deadline: float, opaque_id: str) -> bytes:
         """The JSON of the search API's answer in the point in time that the body names; failed shards are an error."""
         params = {"allow_partial_search_results": False, "filter_path": _LEFT_OUT}
-        call = Call("POST", "/_search", "search", params=params, body=body, deadline=deadline, opaque_id=opaque_id)
+        call = ApiCall("POST", "/_search", "search", params=params, body=body, deadline=deadline, opaque_id=opaque_id)
         return bytes(await self._transport.send(dataclasses.replace(call, as_bytes=True)))
 
     async def close_point(self, point: str) -> None:
         """Give up a point in time; one that is not there any more is fine."""
-        call = Call("DELETE", "/_pit", "close a point in time", body={"id": point}, deadline=_soon(), ignore=(404,))
+        call = ApiCall("DELETE", "/_pit", "close a point in time", body={"id": point}, deadline=_soon(), ignore=(404,))
         await self._transport.send(call)
 
     async def bulk(
@@ -137,7 +137,9 @@ class Elastic:
         Sent once: what the caller knows to be safe to send again, it sends again.
         """
         params = {"refresh": refresh, "require_alias": require_alias}
-        call = Call("POST", f"/{path_part(index)}/_bulk", f"write to {index}", params=params, body=lines, ndjson=True)
+        call = ApiCall(
+            "POST", f"/{path_part(index)}/_bulk", f"write to {index}", params=params, body=lines, ndjson=True
+        )
         answer = await self._transport.send(call, attempts=1)
         if not isinstance(answer, dict) or not isinstance(answer.get("items"), list):
             raise ClusterError(f"could not {call.action}: the answer has no `items`", status=200)
@@ -162,12 +164,14 @@ class Elastic:
         if runtime_mappings:
             body["runtime_mappings"] = runtime_mappings
         return await self._transport.send_for_object(
-            Call("POST", f"/{targets_part(indices)}/_field_caps", action, params=params, body=body, deadline=deadline)
+            ApiCall(
+                "POST", f"/{targets_part(indices)}/_field_caps", action, params=params, body=body, deadline=deadline
+            )
         )
 
     async def read_object(self, kind: ObjectKind, name: str) -> Mapping[str, Any] | None:
         """The stored template, policy or role, as it was written; None if there is none of that name."""
-        call = Call("GET", _OBJECT_PATHS[kind] + path_part(name), f"read the {_words(kind)} {name}", ignore=(404,))
+        call = ApiCall("GET", _OBJECT_PATHS[kind] + path_part(name), f"read the {_words(kind)} {name}", ignore=(404,))
         answer = await self._transport.send(call)
         listed = answer.get(f"{kind}s") if isinstance(answer, dict) else None
         if isinstance(listed, list):
@@ -178,12 +182,12 @@ class Elastic:
     async def write_object(self, kind: ObjectKind, name: str, body: Mapping[str, Any]) -> None:
         """Create or replace a template, policy or role."""
         await self._transport.send(
-            Call("PUT", _OBJECT_PATHS[kind] + path_part(name), f"write the {_words(kind)} {name}", body=body)
+            ApiCall("PUT", _OBJECT_PATHS[kind] + path_part(name), f"write the {_words(kind)} {name}", body=body)
         )
 
     async def read_alias(self, alias: str) -> Mapping[str, bool] | None:
         """The indices behind an alias, each with whether it is the one written to; None if there is no such alias."""
-        call = Call("GET", f"/_alias/{path_part(alias)}", f"read the alias {alias}", ignore=(404,))
+        call = ApiCall("GET", f"/_alias/{path_part(alias)}", f"read the alias {alias}", ignore=(404,))
         answer = await self._transport.send(call)
         indices = {
             index: bool(value["aliases"][alias].get("is_write_index"))
@@ -197,13 +201,15 @@ class Elastic:
     async def index_exists(self, name: str) -> bool:
         """True if there is an index, alias or data stream of that name."""
         return bool(
-            await self._transport.send(Call("HEAD", f"/{path_part(name)}", f"look for the index {name}", ignore=(404,)))
+            await self._transport.send(
+                ApiCall("HEAD", f"/{path_part(name)}", f"look for the index {name}", ignore=(404,))
+            )
         )
 
     async def create_index(self, name: str, body: Mapping[str, Any]) -> bool:
         """True if the index was created, False if it was there already."""
         try:
-            await self._transport.send(Call("PUT", f"/{path_part(name)}", f"create the index {name}", body=body))
+            await self._transport.send(ApiCall("PUT", f"/{path_part(name)}", f"create the index {name}", body=body))
         except ClusterError as error:
             if error.type == "resource_already_exists_exception":
                 return False
@@ -214,17 +220,17 @@ class Elastic:
         """Add fields to an index, or to the index that an alias writes to."""
         params = {"write_index_only": True}
         await self._transport.send(
-            Call("PUT", f"/{path_part(index)}/_mapping", f"add fields to {index}", params=params, body=body)
+            ApiCall("PUT", f"/{path_part(index)}/_mapping", f"add fields to {index}", params=params, body=body)
         )
 
     async def refresh(self, index: str) -> None:
         """Make everything that was written visible to searches; an index that is not there is fine."""
-        await self._transport.send(Call("POST", f"/{path_part(index)}/_refresh", f"refresh {index}", ignore=(404,)))
+        await self._transport.send(ApiCall("POST", f"/{path_part(index)}/_refresh", f"refresh {index}", ignore=(404,)))
 
     async def read_document(self, index: str, document_id: str) -> Mapping[str, Any] | None:
         """The document with `_source`, `_seq_no` and `_primary_term`; None if it or its index is not there."""
         path = f"/{path_part(index)}/_doc/{path_part(document_id)}"
-        answer = await self._transport.send_for_object(Call("GET", path, f"read from {index}", ignore=(404,)))
+        answer = await self._transport.send_for_object(ApiCall("GET", path, f"read from {index}", ignore=(404,)))
         return answer if answer.get("found") else None
 
     async def write_document(
@@ -237,19 +243,19 @@ class Elastic:
             params = {"if_seq_no": after["_seq_no"], "if_primary_term": after["_primary_term"]}
         path = f"/{path_part(index)}/_doc/{path_part(document_id)}"
         answer = await self._transport.send_for_object(
-            Call("PUT", path, f"write to {index}", params=params, body=body, ignore=(409,))
+            ApiCall("PUT", path, f"write to {index}", params=params, body=body, ignore=(409,))
         )
         return "result" in answer
 
-    async def request(self, call: Call) -> Any:
+    async def request(self, call: ApiCall) -> Any:
         """The body of the answer to a request that has no method of its own here."""
         return await self._transport.send(call)
 
-    async def request_object(self, call: Call) -> dict[str, Any]:
+    async def request_object(self, call: ApiCall) -> dict[str, Any]:
         """The same, where an answer that is no JSON object is an error."""
         return await self._transport.send_for_object(call)
 
-    async def answer_to(self, call: Call) -> Answer:
+    async def answer_to(self, call: ApiCall) -> Answer:
         """The answer to such a request with its headers and its duration."""
         return await self._transport.send_for_answer(call)
 
@@ -262,7 +268,7 @@ class Elastic:
         hosts = self.connection.shown_hosts
         place = f"Elasticsearch at {', '.join(hosts)}"
         try:
-            answer = await self._transport.send(Call("GET", "/", "read the cluster's version"), attempts=attempts)
+            answer = await self._transport.send(ApiCall("GET", "/", "read the cluster's version"), attempts=attempts)
         except ClusterError as error:
             prefixes = _prefixes(self.connection)
             if error.status not in (400, 404, 405) or not prefixes:

@@ -35,7 +35,7 @@ _TLS_FAILURES = (aiohttp.ClientSSLError, aiohttp.ServerFingerprintMismatch, ssl.
 
 
 @dataclass(frozen=True, slots=True)
-class _Route:
+class _ProxyRoute:
     """How one host is reached."""
 
     connection: Connection
@@ -51,7 +51,7 @@ class HttpNode(BaseAsyncNode):
 
     def __init__(self, config: NodeConfig) -> None:
         super().__init__(config)
-        self._route: _Route = config._extras[_ROUTE]
+        self._route: _ProxyRoute = config._extras[_ROUTE]
         self._context = self._route.context
         self._session: aiohttp.ClientSession | None = None
 
@@ -151,7 +151,7 @@ class HttpNode(BaseAsyncNode):
 
 def proxy_of(config: NodeConfig) -> Proxy | None:
     """The proxy that requests to this host go through."""
-    route: _Route = config._extras[_ROUTE]
+    route: _ProxyRoute = config._extras[_ROUTE]
     return route.proxy
 
 
@@ -183,7 +183,7 @@ def _address(config: NodeConfig) -> str:
 
 def _routed(config: NodeConfig, connection: Connection, *, context: ssl.SSLContext | None) -> NodeConfig:
     proxy = proxy_for(connection, _address(config))
-    route = _Route(connection, proxy, context if config.scheme == "https" else None)
+    route = _ProxyRoute(connection, proxy, context if config.scheme == "https" else None)
     return config.replace(_extras={_ROUTE: route}, http_compress=config.http_compress or connection.compress)
 
 

@@ -44,7 +44,7 @@ class Imported:
 
 
 @dataclass(frozen=True, slots=True)
-class _Answer:
+class _KibanaAnswer:
     status: int
     headers: Mapping[str, str]
     raw: bytes
@@ -159,7 +159,7 @@ class Kibana:
         body: bytes | None = None,
         kind: str = "",
         spaced: bool = False,
-    ) -> _Answer:
+    ) -> _KibanaAnswer:
         """The answer; sent again after failures that pass: all that is sent here may be sent twice."""
         space = f"/s/{path_part(self._space)}" if spaced and self._space != "default" else ""
         headers = {"kbn-xsrf": "rule-runner", "accept": "application/json", "user-agent": "rule-runner"}
@@ -180,12 +180,12 @@ class Kibana:
             await asyncio.sleep(random.uniform(longest / 2, longest))
         raise AssertionError(f"no attempt to {action}")
 
-    async def _once(self, method: str, target: str, body: bytes | None, *, headers: Mapping[str, str]) -> _Answer:
+    async def _once(self, method: str, target: str, body: bytes | None, *, headers: Mapping[str, str]) -> _KibanaAnswer:
         timeout = self._connection.request_timeout
         answer = await self._node.perform_request(
             method, target, body=body, headers=HttpHeaders(headers), request_timeout=timeout
         )
-        return _Answer(answer.meta.status, answer.meta.headers, answer.body)
+        return _KibanaAnswer(answer.meta.status, answer.meta.headers, answer.body)
 
     def _unreachable(self, error: TransportError, attempts: int) -> UnreachableError:
         why = str(error.message).replace("ELASTICSEARCH_CA_CERTS", "KIBANA_CA_CERTS")
@@ -199,7 +199,7 @@ class Kibana:
         who = self._connection.identity
         return AccessError(f"{who} may not {action} in Kibana's space `{self._space}`: {message}; {_PRIVILEGE}")
 
-    def _failure(self, answer: _Answer, action: str) -> RunnerError:
+    def _failure(self, answer: _KibanaAnswer, action: str) -> RunnerError:
         message = self._clean(answer.message)
         if answer.status == 401:
             return AccessError(f"{self._place} does not accept {self._connection.identity}: {message}")

@@ -58,7 +58,7 @@ class Retry:
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
+class ApiCall:
     """One request, with the words that an error message needs."""
 
     method: str
@@ -103,18 +103,18 @@ class Transport:
         """Close all connections."""
         await self._client.close()
 
-    async def send_for_object(self, call: Call) -> dict[str, Any]:
+    async def send_for_object(self, call: ApiCall) -> dict[str, Any]:
         answer = await self.send(call)
         if isinstance(answer, dict):
             return answer
         raise ClusterError(f"could not {call.action}: the answer is not a JSON object", status=200)
 
-    async def send(self, call: Call, *, attempts: int | None = None) -> Any:
+    async def send(self, call: ApiCall, *, attempts: int | None = None) -> Any:
         """The body of the answer; of a HEAD request whether there is what was asked for."""
         answer = await self.send_for_answer(call, attempts=attempts)
         return 200 <= answer.status < 300 if call.method == "HEAD" else answer.body
 
-    async def send_for_answer(self, call: Call, *, attempts: int | None = None) -> Answer:
+    async def send_for_answer(self, call: ApiCall, *, attempts: int | None = None) -> Answer:
         """The answer; asked for again after failures that pass, as the retry policy and the deadline allow."""
         loop = asyncio.get_running_loop()
         # With several hosts every one of them gets its turn before the request counts as failed.
@@ -137,7 +137,7 @@ class Transport:
             tried = int(retrying.statistics.get("attempt_number", 1))
             raise self._translated(error, call, tried=tried) from None
 
-    async def _send_once(self, call: Call) -> Answer:
+    async def _send_once(self, call: ApiCall) -> Answer:
         timeout = self.connection.request_timeout
         if call.deadline is not None:
             timeout = max(0.1, min(timeout, call.deadline - asyncio.get_running_loop().time()))
@@ -165,7 +165,7 @@ class Transport:
         own = random.uniform(grown / 2, grown)
         return min(self.retry.longest_wait, max(own, asked))
 
-    def _translated(self, error: ApiError | TransportError, call: Call, *, tried: int) -> RunnerError:
+    def _translated(self, error: ApiError | TransportError, call: ApiCall, *, tried: int) -> RunnerError:
         hosts = self.connection.shown_hosts
         attempts = f" ({tried} attempts)" if tried > 1 else ""
         if isinstance(error, UnsupportedProductError):
@@ -184,7 +184,7 @@ class Transport:
             return UnreachableError(f"{self._place} can not be reached: {why}{attempts}", hosts=hosts)
         return self._answered(error, call, attempts=attempts)
 
-    def _answered(self, error: ApiError, call: Call, *, attempts: str) -> RunnerError:
+    def _answered(self, error: ApiError, call: ApiCall, *, attempts: str) -> RunnerError:
         status = error.meta.status
         kind, reason = reason_of(error.body)
         reason = self._clean(reason) or f"HTTP {status}"

@@ -8,9 +8,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from runner.cluster.elasticsearch import Elastic
-from runner.cluster.transport import Call
+from runner.cluster.transport import ApiCall
 from runner.doctor.checks import SETUP_SHOWN, Check, counted, names_of, ok, spoken
-from runner.doctor.hosts import Now
+from runner.doctor.hosts import CurrentTime
 from runner.errors import AccessError, ClusterError
 from runner.rules.rule import Rule
 from runner.search.cluster.search_failures import local_patterns
@@ -40,10 +40,10 @@ class _Lacking:
         return "; ".join([f"on the cluster: {', '.join(self.cluster)}"] * bool(self.cluster) + parts)
 
 
-async def look_at_identity(client: Elastic, *, now: Now) -> tuple[list[Check], bool]:
+async def look_at_identity(client: Elastic, *, now: CurrentTime) -> tuple[list[Check], bool]:
     """Who we are to the cluster, and whether it has security at all."""
     try:
-        answer = await client.request_object(Call("GET", "/_security/_authenticate", "ask who we are"))
+        answer = await client.request_object(ApiCall("GET", "/_security/_authenticate", "ask who we are"))
     except ClusterError as error:
         # Without security there is no such path, or one that looks like an index to write to.
         if not error.no_such_api and error.status not in (404, 405):
@@ -61,10 +61,10 @@ async def look_at_identity(client: Elastic, *, now: Now) -> tuple[list[Check], b
     return [ok("identity", "cluster", who), await _look_at_key(client, str(key.get("id")), now=now)], True
 
 
-async def _look_at_key(client: Elastic, key_id: str, *, now: Now) -> Check:
+async def _look_at_key(client: Elastic, key_id: str, *, now: CurrentTime) -> Check:
     params = {"id": key_id, "owner": True}
     try:
-        answer = await client.request_object(Call("GET", "/_security/api_key", "read our API key", params=params))
+        answer = await client.request_object(ApiCall("GET", "/_security/api_key", "read our API key", params=params))
     except (AccessError, ClusterError):
         return ok("api_key", key_id, "when it expires may not be read with it")
     keys: Sequence[Mapping[str, Any]] = answer.get("api_keys") or ()
@@ -133,7 +133,7 @@ async def _lacking(client: Elastic, role: Mapping[str, Any]) -> _Lacking:
     """What we lack of a role. Asking needs no privilege."""
     body = {"cluster": role.get("cluster", []), "index": role.get("indices", [])}
     action = "ask which privileges we have"
-    answer = await client.request_object(Call("POST", "/_security/user/_has_privileges", action, body=body))
+    answer = await client.request_object(ApiCall("POST", "/_security/user/_has_privileges", action, body=body))
     indices = {
         name: missing
         for name, granted in answer.get("index", {}).items()

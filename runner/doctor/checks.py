@@ -10,7 +10,7 @@ from typing import Literal
 from runner.errors import AccessError, RunnerError
 from runner.rules.rule import Rule
 
-Outcome = Literal["ok", "warning", "problem"]
+CheckResult = Literal["ok", "warning", "problem"]
 
 SETUP_SHOWN = "`rule-runner setup --print` shows the smallest roles"
 
@@ -31,7 +31,7 @@ class Check:
     """What was looked at: `host`, `privilege`, `index`; see docs/access.md."""
     subject: str
     """Which one: an address, an index pattern, a field."""
-    outcome: Outcome
+    outcome: CheckResult
     found: str
     remedy: str = ""
     rules: tuple[RuleName, ...] = ()

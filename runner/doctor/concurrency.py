@@ -1,4 +1,4 @@
-"""`Limit`: many requests, few of them at a time."""
+"""`Concurrency`: many requests, few of them at a time."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-class Limit:
+class Concurrency:
     """Lets so many of what is awaited run at a time."""
 
     def __init__(self, count: int) -> None:

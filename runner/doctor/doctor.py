@@ -9,9 +9,9 @@ from typing import Any
 from runner.cluster.elasticsearch import Elastic
 from runner.doctor.access import Access, look_at_identity, look_at_privileges
 from runner.doctor.checks import Check, RuleName, guarded
-from runner.doctor.concurrency import Limit
+from runner.doctor.concurrency import Concurrency
 from runner.doctor.hosts import (
-    Now,
+    CurrentTime,
     compare_hosts,
     look_at_clock,
     look_at_host,
@@ -43,14 +43,14 @@ async def examine_cluster(
     rules: Sequence[Rule],
     names: StoreNames,
     *,
-    now: Now,
+    now: CurrentTime,
     runtime_mappings: Mapping[str, Any] | None = None,
 ) -> Examination:
     """Everything that can be seen of a cluster without changing it; `runtime_mappings` are fields beside its own.
 
     Without rules nothing of events is asked, as where these are in files. If no host answers, nothing else is asked.
     """
-    limit = Limit(_AT_A_TIME)
+    limit = Concurrency(_AT_A_TIME)
     connection = client.connection
     hosts = await limit.gather(look_at_host(connection, host, now=now) for host in connection.hosts or ("",))
     checks = [check for host in hosts for check in host.checks] + compare_hosts(hosts)
@@ -82,7 +82,7 @@ async def examine_cluster(
             guarded("field", "fields", look_at_fields(client, rules, limit=limit, runtime_mappings=runtime_mappings)),
         ]
     # Not within the limit: these wait for others that are.
-    found = await Limit(len(looks)).gather(looks)
+    found = await Concurrency(len(looks)).gather(looks)
     return Examination((*checks, *(check for each in found for check in each)), is_reachable=True)
 
 
@@ -100,7 +100,7 @@ async def _access_and_setup(
     return checks + await guarded("setup", "objects", look_at_setup(client, names, access))
 
 
-async def _events(client: Elastic, rules: Sequence[Rule], *, now: Now, limit: Limit) -> list[Check]:
+async def _events(client: Elastic, rules: Sequence[Rule], *, now: CurrentTime, limit: Concurrency) -> list[Check]:
     try:
         checks, there = await look_at_indices(client, rules, limit=limit)
     except RunnerError as error:

@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
 
-from runner.doctor.checks import Check, Outcome, counted, names_of, ok, spoken
-from runner.doctor.hosts import Now
+from runner.doctor.checks import Check, CheckResult, counted, names_of, ok, spoken
+from runner.doctor.hosts import CurrentTime
 from runner.errors import EventsError
 from runner.events.columns.batch import STREAM_FIELDS, Columns
 from runner.events.columns.event_groups import Kinds
 from runner.events.fields.index_patterns import index_selector
 from runner.events.fields.schema import Field, Schema, shipped_schema
-from runner.events.files.event_files import EventFiles, Progress, ReadReport
+from runner.events.files.event_files import EventFiles, ReadProgress, ReadReport
 from runner.rules.rule import Rule
 from runner.search.files.file_search import compile_rule, date_field, scope_times
 from runner.windows import from_nanoseconds
@@ -23,7 +23,7 @@ _BROKEN_NOTED = 0.01
 
 
 def look_at_files(
-    paths: Sequence[str | Path], rules: Sequence[Rule], *, now: Now, progress: Progress | None = None
+    paths: Sequence[str | Path], rules: Sequence[Rule], *, now: CurrentTime, progress: ReadProgress | None = None
 ) -> list[Check]:
     """Whether the files can be read, how old their events are, and what of the rules' fields and indices they have."""
     try:
@@ -59,7 +59,7 @@ class _Pass:
         self._columns = Columns([*columns.values(), *(date_field(schema, name) for name in sorted(times))])
         self._streams = Kinds(STREAM_FIELDS)
 
-    def read(self, files: EventFiles, progress: Progress | None) -> None:
+    def read(self, files: EventFiles, progress: ReadProgress | None) -> None:
         """Read everything."""
         for batch in files.batches(self._columns, progress=progress):
             rows = batch.all_rows()
@@ -97,7 +97,7 @@ def _line_checks(report: ReadReport) -> list[Check]:
     lost = report.broken + report.oversized
     if lost:
         found = f"{lost:,} of {lines:,} lines ({lost / lines:.1%}) hold no event: {'; '.join(report.examples)}"
-        outcome: Outcome = "problem" if lost == lines else "warning" if lost / lines > _BROKEN_NOTED else "ok"
+        outcome: CheckResult = "problem" if lost == lines else "warning" if lost / lines > _BROKEN_NOTED else "ok"
         checks.append(
             Check("files", "lines", outcome, found, "expected NDJSON: a document or a search hit on each line")
         )
@@ -113,7 +113,7 @@ def _counted(files: int) -> str:
     return "1 file" if files == 1 else f"{files:,} files"
 
 
-def _age_checks(report: ReadReport, rules: Sequence[Rule], *, now: Now) -> list[Check]:
+def _age_checks(report: ReadReport, rules: Sequence[Rule], *, now: CurrentTime) -> list[Check]:
     if report.newest_ns is None:
         return []
     age = now() - from_nanoseconds(report.newest_ns)

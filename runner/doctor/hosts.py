@@ -17,11 +17,11 @@ from runner.cluster.http_node import addresses
 from runner.cluster.kibana import Kibana
 from runner.cluster.proxies import proxy_for
 from runner.cluster.tls import read_chain, valid_until
-from runner.cluster.transport import Call, targets_part
+from runner.cluster.transport import ApiCall, targets_part
 from runner.doctor.checks import Check, ok, spoken
 from runner.errors import AccessError, ClusterError, RunnerError, UnreachableError
 
-Now = Callable[[], datetime]
+CurrentTime = Callable[[], datetime]
 
 _ENDS_SOON = timedelta(days=30)
 _SKEW_NOTED, _SKEW_HARMFUL = timedelta(seconds=5), timedelta(seconds=60)
@@ -30,7 +30,7 @@ _UNREAD = "the certificate could not be read"
 
 
 @dataclass(frozen=True, slots=True)
-class Host:
+class HostResult:
     """One host of the connection, as it answered."""
 
     checks: tuple[Check, ...]
@@ -39,7 +39,7 @@ class Host:
     """The unique id of the cluster that it belongs to; empty if it did not say."""
 
 
-async def look_at_host(connection: Connection, host: str, *, now: Now) -> Host:
+async def look_at_host(connection: Connection, host: str, *, now: CurrentTime) -> HostResult:
     """One host, asked by itself, once; `host` is empty for a cloud id."""
     patience = min(connection.request_timeout, _MOST_SECONDS)
     own = replace(connection, hosts=(host,) if host else (), request_timeout=patience)
@@ -54,10 +54,10 @@ async def look_at_host(connection: Connection, host: str, *, now: Now) -> Host:
         tls = await _look_at_tls(own, address, now=now)
         # Where nobody answers at all, that is said already.
         checks += (tls,) if reachable or tls.found != _UNREAD else ()
-    return Host(checks, reachable, cluster)
+    return HostResult(checks, reachable, cluster)
 
 
-def compare_hosts(hosts: Sequence[Host]) -> list[Check]:
+def compare_hosts(hosts: Sequence[HostResult]) -> list[Check]:
     """A problem if the hosts belong to different clusters."""
     found = sorted({host.cluster for host in hosts if host.cluster})
     if len(found) < 2:
@@ -85,7 +85,7 @@ def _proxies(connection: Connection) -> list[object]:
     return [proxy_for(connection, address) for address in addresses(connection)]
 
 
-async def _look_at_tls(connection: Connection, host: str, *, now: Now) -> Check:
+async def _look_at_tls(connection: Connection, host: str, *, now: CurrentTime) -> Check:
     shown = without_user(host)
     try:
         chain = await read_chain(connection, host, seconds=connection.request_timeout)
@@ -138,7 +138,7 @@ def _judged_version(info: ClusterInfo) -> Check:
 async def look_at_licence(client: Elastic) -> list[Check]:
     """The licence, where there is one that can be read; EQL is part of the free one."""
     try:
-        answer = await client.request_object(Call("GET", "/_license", "read the licence"))
+        answer = await client.request_object(ApiCall("GET", "/_license", "read the licence"))
     except (AccessError, ClusterError):
         return [ok("licence", "cluster", "none that could be read")]
     licence: Mapping[str, Any] = answer.get("license") or {}
@@ -156,7 +156,7 @@ async def look_for_eql(client: Elastic, indices: Sequence[str]) -> list[Check]:
     action = f"search with EQL in {', '.join(indices)}"
     path = f"/{targets_part(indices)}/_eql/search"
     try:
-        answer = await client.request_object(Call("POST", path, action, params=params, body=body))
+        answer = await client.request_object(ApiCall("POST", path, action, params=params, body=body))
     except AccessError as error:
         return [Check("eql", "cluster", "problem", str(error), "grant `read` on the index patterns of the rules")]
     except ClusterError as error:
@@ -172,17 +172,17 @@ async def look_for_eql(client: Elastic, indices: Sequence[str]) -> list[Check]:
     return [ok("eql", "cluster", "there: rules are asked through the EQL search API")]
 
 
-async def look_at_clock(client: Elastic, *, now: Now) -> list[Check]:
+async def look_at_clock(client: Elastic, *, now: CurrentTime) -> list[Check]:
     """How far our clock is from those of the nodes; rules select events by time.
 
     The nodes say their time in their statistics; a proxy before them may say it in the header `Date`.
     """
     path, fields = "/_nodes/stats/process", "nodes.*.name,nodes.*.timestamp"
-    call = Call("GET", path, "read the nodes' statistics", params={"filter_path": fields})
+    call = ApiCall("GET", path, "read the nodes' statistics", params={"filter_path": fields})
     try:
         answer = await client.answer_to(call)
     except (AccessError, ClusterError):
-        answer = await client.answer_to(Call("GET", "/", "read the cluster's version", ignore=(401, 403)))
+        answer = await client.answer_to(ApiCall("GET", "/", "read the cluster's version", ignore=(401, 403)))
     after = now()
     # Of the attempt that was answered: those before it, of hosts that are away, say nothing.
     before = after - timedelta(seconds=answer.took)

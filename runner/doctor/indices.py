@@ -10,14 +10,14 @@ from statistics import median
 from typing import Any
 
 from runner.cluster.elasticsearch import Elastic
-from runner.cluster.transport import Call, targets_part
-from runner.doctor.checks import Check, Outcome, counted, guarded, names_of, ok, spoken
-from runner.doctor.concurrency import Limit
-from runner.doctor.hosts import Now
+from runner.cluster.transport import ApiCall, targets_part
+from runner.doctor.checks import Check, CheckResult, counted, guarded, names_of, ok, spoken
+from runner.doctor.concurrency import Concurrency
+from runner.doctor.hosts import CurrentTime
 from runner.errors import AccessError, ClusterError, RunnerError
 from runner.events.fields.schema import Schema
 from runner.rules.rule import Rule
-from runner.search.cluster.field_caps import FieldTypeCache
+from runner.search.cluster.field_caps import FieldCapsCache
 from runner.search.cluster.search_failures import is_remote, left_out, local_patterns
 from runner.search.files.file_search import compile_rule
 
@@ -31,7 +31,7 @@ _AHEAD = timedelta(minutes=5)
 
 
 async def look_at_indices(
-    client: Elastic, rules: Sequence[Rule], *, limit: Limit
+    client: Elastic, rules: Sequence[Rule], *, limit: Concurrency
 ) -> tuple[list[Check], frozenset[str]]:
     """What each pattern leads to, which rules are blind, and the patterns of this cluster that lead to something."""
     patterns = sorted({name for rule in rules for name in local_patterns(rule.index)})
@@ -62,7 +62,7 @@ async def _resolved(client: Elastic, pattern: str) -> dict[str, int] | RunnerErr
     """How many data streams, indices and aliases a pattern leads to, or why that could not be found out."""
     path = f"/_resolve/index/{targets_part((pattern,))}"
     try:
-        answer = await client.request_object(Call("GET", path, f"look up {pattern}", ignore=(404,)))
+        answer = await client.request_object(ApiCall("GET", path, f"look up {pattern}", ignore=(404,)))
     except RunnerError as error:
         return error
     backing = sum("data_stream" in index for index in answer.get("indices", ()))
@@ -81,7 +81,7 @@ def _pattern_checks(found: Mapping[str, dict[str, int] | RunnerError]) -> list[C
         found.items(), key=lambda item: not (isinstance(item[1], dict) and any(item[1].values()))
     ):
         if isinstance(counts, RunnerError):
-            outcome: Outcome = "warning" if isinstance(counts, AccessError) else "problem"
+            outcome: CheckResult = "warning" if isinstance(counts, AccessError) else "problem"
             checks.append(Check("index", pattern, outcome, f"could not be looked at: {counts}"))
             continue
         said = [counted(count, kind, plural.get(kind, "")) for kind, count in counts.items() if count]
@@ -100,7 +100,7 @@ async def _look_at_remotes(client: Elastic, rules: Sequence[Rule]) -> list[Check
     if not wanted:
         return []
     try:
-        known = await client.request_object(Call("GET", "/_remote/info", "read the remote clusters"))
+        known = await client.request_object(ApiCall("GET", "/_remote/info", "read the remote clusters"))
     except (AccessError, ClusterError) as error:
         remedy = "grant the cluster privilege `monitor` to see whether they are connected"
         concerned = names_of({rule for own in wanted.values() for rule in own})
@@ -122,10 +122,10 @@ def _remote_check(name: str, known: Mapping[str, Any], rules: Iterable[Rule]) ->
 
 
 async def look_at_fields(
-    client: Elastic, rules: Sequence[Rule], *, limit: Limit, runtime_mappings: Mapping[str, Any] | None = None
+    client: Elastic, rules: Sequence[Rule], *, limit: Concurrency, runtime_mappings: Mapping[str, Any] | None = None
 ) -> list[Check]:
     """Whether the queries fit the fields of their indices, as a search would find out."""
-    cache = FieldTypeCache(client, runtime_mappings=runtime_mappings)
+    cache = FieldCapsCache(client, runtime_mappings=runtime_mappings)
     groups: dict[tuple[str, ...], list[Rule]] = {}
     for rule in rules:
         cache.want(rule)
@@ -134,7 +134,7 @@ async def look_at_fields(
     return [check for checks in await limit.gather(looks) for check in checks]
 
 
-async def _fitting(cache: FieldTypeCache, index: tuple[str, ...], rules: Sequence[Rule]) -> list[Check]:
+async def _fitting(cache: FieldCapsCache, index: tuple[str, ...], rules: Sequence[Rule]) -> list[Check]:
     types = await cache.types(index)
     if not types.indices:
         return []  # The rules are blind, and that was said.
@@ -180,7 +180,7 @@ def _tiebreaker_checks(schema: Schema, rules: Sequence[Rule], subject: str) -> l
 
 
 async def look_at_events(
-    client: Elastic, rules: Sequence[Rule], patterns: Iterable[str], *, now: Now, limit: Limit
+    client: Elastic, rules: Sequence[Rule], patterns: Iterable[str], *, now: CurrentTime, limit: Concurrency
 ) -> list[Check]:
     """For each pattern that leads to something: how old the newest event is, and how late events arrive."""
     groups: dict[tuple[str, str], list[Rule]] = {}
@@ -194,7 +194,9 @@ async def look_at_events(
     return [check for checks in await limit.gather(looks) for check in checks]
 
 
-async def _arriving(client: Elastic, pattern: str, time: str, *, rules: Sequence[Rule], now: Now) -> list[Check]:
+async def _arriving(
+    client: Elastic, pattern: str, time: str, *, rules: Sequence[Rule], now: CurrentTime
+) -> list[Check]:
     body = {
         "size": _NEWEST,
         "_source": False,

@@ -72,7 +72,7 @@ def field_refs(expression: nodes.Expression) -> Iterator[nodes.FieldRef]:
 def identity(expression: nodes.Expression) -> Identity:
     """What the expression means: equal for the same condition wherever it stands."""
     match expression:
-        case nodes.Literal(value=value):
+        case nodes.Constant(value=value):
             return "literal", type(value).__name__, value
         case nodes.FieldRef(field=field, exact=exact):
             return "field", field.name, exact.name

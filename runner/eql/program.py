@@ -9,7 +9,7 @@ from runner.engine.plan import Limit, Plan, Stage
 from runner.eql.analysis.check import check
 from runner.eql.analysis.simplify import simplify
 from runner.eql.syntax import ast
-from runner.eql.syntax.errors import Finding
+from runner.eql.syntax.errors import QueryFinding
 from runner.eql.syntax.parser import parse
 from runner.events.fields.schema import DataType, Field, Schema
 from runner.expressions import nodes
@@ -23,7 +23,7 @@ class Program:
     source: Source
     statement: ast.Statement
     plan: Plan
-    warnings: tuple[Finding, ...]
+    warnings: tuple[QueryFinding, ...]
 
 
 def compile_query(
@@ -72,15 +72,15 @@ def build_plan(statement: ast.Statement, *, category: Field | None, timestamp: F
         kind = "event"
         stages: tuple[Stage, ...] = (_stage(body, category),)
     else:
-        kind = "sequence" if isinstance(body, ast.Sequence) else "sample"
+        kind = "sequence" if isinstance(body, ast.SequenceQuery) else "sample"
         stages = tuple(_term(term, body.keys, category) for term in body.terms for _ in range(term.runs))
-        if isinstance(body, ast.Sequence):
+        if isinstance(body, ast.SequenceQuery):
             until = _term(body.until, body.keys, category) if body.until is not None else None
             maxspan = body.maxspan * 1_000_000 if body.maxspan is not None else None
     return Plan(kind, stages, until, maxspan, limits, timestamp, tiebreaker)
 
 
-def _term(term: ast.Term, shared: tuple[ast.Key, ...], category: Field | None) -> Stage:
+def _term(term: ast.Term, shared: tuple[ast.KeyExpression, ...], category: Field | None) -> Stage:
     keys = tuple(key if isinstance(key, nodes.FieldRef) else None for key in (*shared, *term.keys))
     return _stage(term.query, category, keys=keys, missing=term.missing)
 
@@ -96,8 +96,8 @@ def _stage(
     if query.category is not None:
         assert category is not None
         ref = nodes.FieldRef(query.span, category, category)
-        conjuncts.append(nodes.Comparison(query.span, "==", ref, nodes.Literal(query.span, query.category)))
+        conjuncts.append(nodes.Comparison(query.span, "==", ref, nodes.Constant(query.span, query.category)))
     conjuncts.extend(query.condition.operands if isinstance(query.condition, nodes.And) else (query.condition,))
-    truths = [conjunct.value for conjunct in conjuncts if isinstance(conjunct, nodes.Literal)]
-    kept = tuple(conjunct for conjunct in conjuncts if not isinstance(conjunct, nodes.Literal))
+    truths = [conjunct.value for conjunct in conjuncts if isinstance(conjunct, nodes.Constant)]
+    kept = tuple(conjunct for conjunct in conjuncts if not isinstance(conjunct, nodes.Constant))
     return Stage(kept, keys, missing, empty=any(truth is not True for truth in truths))

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from runner.engine.matcher import Ask, Found, Matcher, Scope
 from runner.engine.plan import Limit
 from runner.eql.program import Program, compile_query
-from runner.eql.syntax.errors import DataError, Finding, RequestError
+from runner.eql.syntax.errors import DataError, QueryFinding, RequestError
 from runner.events.columns.batch import Columns, EventBatch
 from runner.events.columns.row_decoder import Origins
 from runner.events.fields.schema import Field, Schema, schema_from_mapping, shipped_schema, with_inferred
@@ -136,7 +136,7 @@ def answer(
     Raises DataError if the query failed on a value.
     """
     if found.error is not None:
-        raise DataError(program.source, [Finding(Span(0, len(program.source.text)), found.error)])
+        raise DataError(program.source, [QueryFinding(Span(0, len(program.source.text)), found.error)])
     hits: dict[str, Any] = {"total": {"value": len(found.matches), "relation": "eq"}}
     if program.plan.kind == "event":
         hits["events"] = [

@@ -21,7 +21,7 @@ def evaluate(expression: nodes.Expression) -> nodes.Value:
 
     As Elasticsearch folds them, `==` and `!=` with null are tests for null; other operations with null give null.
     """
-    values = [part.value for part in nodes.children(expression) if isinstance(part, nodes.Literal)]
+    values = [part.value for part in nodes.children(expression) if isinstance(part, nodes.Constant)]
     if isinstance(expression, nodes.Comparison):
         return _comparison(expression.operator, values[0], values[1])
     if isinstance(expression, nodes.Not):

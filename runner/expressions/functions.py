@@ -21,7 +21,7 @@ from runner.events.fields.values import read_cidr, read_ip
 from runner.expressions.nodes import Value
 from runner.expressions.patterns.wildcard import fold_java
 
-Kind = Literal["string", "numeric", "integer", "ip", "boolean", "any"]
+ArgumentKind = Literal["string", "numeric", "integer", "ip", "boolean", "any"]
 Evaluate = Callable[[Sequence[Value], bool], Value]
 ArithmeticOperator = Literal["+", "-", "*", "/", "%"]
 ComparisonOperator = Literal["==", "!=", "<", "<=", ">", ">="]
@@ -34,7 +34,7 @@ class Parameter:
     """One parameter of a function; `name` is Elasticsearch's, `constant` says that a field is refused there."""
 
     name: str
-    kind: Kind
+    kind: ArgumentKind
     optional: bool = False
     constant: bool = False
     variadic: bool = False

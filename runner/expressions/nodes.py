@@ -1,15 +1,14 @@
 """Expression nodes: typed conditions over one event, the same for every query language.
 
 Nodes are data: a parser builds them, a checker types them, passes rewrite them. A parser leaves `Name` nodes; the
-checker of its language puts a `FieldRef` (or a null `Literal`, for a field that may be absent) in their place.
+checker of its language puts a `FieldRef` (or a null `Constant`, for a field that may be absent) in their place.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import Literal as OneOf
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 from runner.events.fields.schema import Field
 from runner.messages.text_positions import Span
@@ -19,7 +18,7 @@ Value: TypeAlias = bool | int | float | str | None
 
 
 @dataclass(frozen=True, slots=True)
-class Literal:
+class Constant:
     """A constant of the query, or one that a pass computed."""
 
     span: Span
@@ -70,7 +69,7 @@ class Negative:
 @dataclass(frozen=True, slots=True)
 class Arithmetic:
     span: Span
-    operator: OneOf["+", "-", "*", "/", "%"]
+    operator: Literal["+", "-", "*", "/", "%"]
     left: Expression
     right: Expression
 
@@ -78,7 +77,7 @@ class Arithmetic:
 @dataclass(frozen=True, slots=True)
 class Comparison:
     span: Span
-    operator: OneOf["==", "!=", "<", "<=", ">", ">="]
+    operator: Literal["==", "!=", "<", "<=", ">", ">="]
     left: Expression
     right: Expression
 
@@ -98,9 +97,9 @@ class Pattern:
     """`value : patterns`, `like`, `regex` and their tilde forms; true if any pattern matches the whole value."""
 
     span: Span
-    operator: OneOf[":", "like", "like~", "regex", "regex~"]
+    operator: Literal[":", "like", "like~", "regex", "regex~"]
     value: Expression
-    patterns: tuple[Literal, ...]
+    patterns: tuple[Constant, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +125,7 @@ class Or:
 
 
 Expression: TypeAlias = (
-    Literal | Name | FieldRef | Call | Negative | Arithmetic | Comparison | Membership | Pattern | Not | And | Or
+    Constant | Name | FieldRef | Call | Negative | Arithmetic | Comparison | Membership | Pattern | Not | And | Or
 )
 
 
@@ -156,7 +155,7 @@ def with_children(expression: Expression, parts: tuple[Expression, ...]) -> Expr
     if isinstance(expression, Membership):
         return replace(expression, value=parts[0], items=parts[1:])
     if isinstance(expression, Pattern):
-        patterns = tuple(part for part in parts[1:] if isinstance(part, Literal))
+        patterns = tuple(part for part in parts[1:] if isinstance(part, Constant))
         return replace(expression, value=parts[0], patterns=patterns)
     return replace(expression, arguments=parts) if isinstance(expression, Call) else expression
 

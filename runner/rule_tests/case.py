@@ -18,7 +18,7 @@ SUFFIX = ".test.toml"
 """The end of a test file's name."""
 
 
-class _Table(BaseModel):
+class _CaseTable(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
 
@@ -26,7 +26,7 @@ def _listed(value: object) -> object:
     return tuple(value) if isinstance(value, list) else value
 
 
-class ExpectedAlert(_Table):
+class ExpectedAlert(_CaseTable):
     """One alert that must be there: of these events, with these values."""
 
     events: tuple[str, ...] = ()
@@ -40,7 +40,7 @@ class ExpectedAlert(_Table):
         return _listed(value)
 
 
-class RuleTest(_Table):
+class RuleTest(_CaseTable):
     """One test of a rule."""
 
     name: str = Field(min_length=1)
@@ -75,7 +75,7 @@ class RuleTest(_Table):
         return self
 
 
-class CaseFile(_Table):
+class CaseFile(_CaseTable):
     """The whole of a test file, as it is written."""
 
     rule: str | None = None

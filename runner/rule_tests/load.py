@@ -96,7 +96,7 @@ def _problem(
     detail: ErrorDetails,
     lines: text_positions.Lines,
     *,
-    places: Mapping[toml_positions.Path, toml_positions.Place],
+    places: Mapping[toml_positions.KeyPath, toml_positions.TomlPlace],
 ) -> Problem:
     """What the model refused, in the words of a test file."""
     steps = detail["loc"]

@@ -22,7 +22,7 @@ class MadeAlert:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class TestOutcome:
     """What came of one test. `error` means that it could not be run."""
 
     case: RuleCase

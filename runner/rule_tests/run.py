@@ -19,7 +19,7 @@ from runner.events.fields.schema import Schema, shipped_schema
 from runner.rule_run import RuleRun
 from runner.rule_tests.case import ExpectedAlert, RuleCase
 from runner.rule_tests.missing_alert import reasons
-from runner.rule_tests.outcome import MadeAlert, Outcome, differences
+from runner.rule_tests.outcome import MadeAlert, TestOutcome, differences
 from runner.rules.load import load_rules
 from runner.rules.rule import Rule
 from runner.schedule.schedule import Schedule
@@ -47,7 +47,7 @@ class _Bench:
     reach: Reach
 
 
-async def run_tests(cases: Sequence[RuleCase]) -> AsyncGenerator[Outcome, None]:
+async def run_tests(cases: Sequence[RuleCase]) -> AsyncGenerator[TestOutcome, None]:
     """The outcome of every test, in their order; one that cannot be run stops no other."""
     rules: dict[Path, tuple[Rule | None, str]] = {}
     for case in cases:
@@ -55,12 +55,12 @@ async def run_tests(cases: Sequence[RuleCase]) -> AsyncGenerator[Outcome, None]:
             rules[case.rule_path] = await _rule_of(case.rule_path)
         rule, trouble = rules[case.rule_path]
         if rule is None:
-            yield Outcome(case, "", case.rule_path.stem, "error", (trouble,))
+            yield TestOutcome(case, "", case.rule_path.stem, "error", (trouble,))
         else:
             yield await run_test(case, rule)
 
 
-async def run_test(case: RuleCase, rule: Rule) -> Outcome:
+async def run_test(case: RuleCase, rule: Rule) -> TestOutcome:
     """The outcome of one test of a rule."""
     started = time.perf_counter()
     status: Literal["passed", "failed", "error"]
@@ -70,7 +70,7 @@ async def run_test(case: RuleCase, rule: Rule) -> Outcome:
     except (RunnerError, OSError, ValueError, TypeError) as error:
         messages, status = (str(error),), "error"
     took_ms = round((time.perf_counter() - started) * 1000)
-    return Outcome(case, rule.rule_id, rule.name, status, messages, took_ms)
+    return TestOutcome(case, rule.rule_id, rule.name, status, messages, took_ms)
 
 
 async def _rule_of(path: Path) -> tuple[Rule | None, str]:

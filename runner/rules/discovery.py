@@ -46,13 +46,13 @@ def find_rule_files(paths: Sequence[Path]) -> FoundFiles:
     Tests of rules (`*.test.toml`) and hidden files and folders are passed over; links are followed, but no folder or
     file is taken twice.
     """
-    search = _Search()
+    search = _Walk()
     for path in paths:
         search.look(path)
     return FoundFiles(tuple(search.files), tuple(search.problems), tuple(search.lost))
 
 
-class _Search:
+class _Walk:
     """One walk over the named paths."""
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""`Finding`: one thing wrong with a parsed rule file, by the keys that lead to it, before its line is known."""
+"""`FieldFinding`: one thing wrong with a parsed rule file, by the keys that lead to it, before its line is known."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from runner.errors import Severity
 from runner.messages.suggestions import did_you_mean, near_name
 from runner.rules.rule import Rule, RuleFields
 from runner.rules.rule_tables import Metadata
-from runner.rules.toml_positions import Path
+from runner.rules.toml_positions import KeyPath
 
 RULE_KEYS = tuple(str(field.validation_alias or name) for name, field in RuleFields.model_fields.items())
 """The keys of `[rule]`, as a file spells them."""
@@ -22,19 +22,19 @@ METADATA_KEYS = tuple(Metadata.model_fields)
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class FieldFinding:
     """What is wrong at `path`: with the key itself, or with its value."""
 
-    path: Path
+    path: KeyPath
     message: str
     at: Literal["key", "value"] = "value"
     severity: Severity = "error"
 
 
-def findings_of(error: ValidationError, document: Mapping[str, Any]) -> list[Finding]:
+def findings_of(error: ValidationError, document: Mapping[str, Any]) -> list[FieldFinding]:
     """Every refusal of the model, in the words of a rule file; `document` is the file's TOML."""
     details = error.errors(include_url=False)
-    unknown: dict[Path, list[str]] = {}
+    unknown: dict[KeyPath, list[str]] = {}
     for detail in details:
         if detail["type"] == "extra_forbidden":
             unknown.setdefault(detail["loc"][:-1], []).append(str(detail["loc"][-1]))
@@ -47,21 +47,21 @@ def findings_of(error: ValidationError, document: Mapping[str, Any]) -> list[Fin
     return findings
 
 
-def _finding_of(detail: ErrorDetails, document: Mapping[str, Any]) -> Finding:
+def _finding_of(detail: ErrorDetails, document: Mapping[str, Any]) -> FieldFinding:
     path = _path_of(detail["loc"])
     name = _name_of(path)
     kind, context, value = detail["type"], detail.get("ctx", {}), detail["input"]
     if kind == "missing":
-        return Finding(path[:-1], f"`{name}` is missing in {table_name(path[:-1])}", at="key")
+        return FieldFinding(path[:-1], f"`{name}` is missing in {table_name(path[:-1])}", at="key")
     if kind == "extra_forbidden":
-        return Finding(path, unknown_key(path, _known_at(path)), at="key")
+        return FieldFinding(path, unknown_key(path, _known_at(path)), at="key")
     if kind == "literal_error":
-        return Finding(path, _unknown_value(name, value, str(context["expected"])))
+        return FieldFinding(path, _unknown_value(name, value, str(context["expected"])))
     if kind in _EXPECTED_KINDS:
-        return Finding(path, f"`{name}` is {kind_of(value)}, expected {_EXPECTED_KINDS[kind]}")
+        return FieldFinding(path, f"`{name}` is {kind_of(value)}, expected {_EXPECTED_KINDS[kind]}")
     if kind == "value_error":
-        return Finding(path, f"`{name}`: {shortened(str(context['error']), 300)}")
-    return Finding(path, f"`{name}` {_bounds(kind, context, value) or 'is not accepted: ' + detail['msg']}")
+        return FieldFinding(path, f"`{name}`: {shortened(str(context['error']), 300)}")
+    return FieldFinding(path, f"`{name}` {_bounds(kind, context, value) or 'is not accepted: ' + detail['msg']}")
 
 
 _EXPECTED_KINDS = {
@@ -101,7 +101,7 @@ def _unknown_value(name: str, value: Any, expected: str) -> str:
     return f"`{name}` is `{shortened(value)}`, expected {listed}{did_you_mean(value, known)}"
 
 
-def unknown_key(path: Path, known: Iterable[str]) -> str:
+def unknown_key(path: KeyPath, known: Iterable[str]) -> str:
     """The message on a key that its table does not have: with a near name, or with the table that has such a key."""
     name = str(path[-1])
     message = f"unknown key `{shortened(name)}` in {table_name(path[:-1])}"
@@ -115,14 +115,14 @@ def unknown_key(path: Path, known: Iterable[str]) -> str:
     return f"{message}; it belongs in [metadata]" if name in METADATA_KEYS else message
 
 
-def _path_of(location: Sequence[str | int]) -> Path:
+def _path_of(location: Sequence[str | int]) -> KeyPath:
     """The path in the file of a place in the model, which has the keys of `[rule]` at its top."""
     if location and location[0] in ("metadata", "transform"):
         return tuple(location)
     return ("rule", *location)
 
 
-def _known_at(path: Path) -> tuple[str, ...]:
+def _known_at(path: KeyPath) -> tuple[str, ...]:
     """The keys that the table around `path` may have."""
     model: Any = Rule
     for step in path[1:-1] if path[0] == "rule" else path[:-1]:
@@ -145,7 +145,7 @@ def _model_in(annotation: Any) -> type[BaseModel] | None:
     return next((model for model in found if model is not None), None)
 
 
-def _name_of(path: Path) -> str:
+def _name_of(path: KeyPath) -> str:
     """The last key of a path, with the index of an item: `tags[2]`."""
     names = ""
     for step in path[next((i for i in range(len(path) - 1, -1, -1) if isinstance(path[i], str)), 0) :]:
@@ -153,7 +153,7 @@ def _name_of(path: Path) -> str:
     return shortened(names)
 
 
-def table_name(path: Path) -> str:
+def table_name(path: KeyPath) -> str:
     """A table as its header is written: `[rule.threat.tactic]`; indices are left out."""
     return f"[{'.'.join(str(step) for step in path if isinstance(step, str))}]" if path else "the file"
 

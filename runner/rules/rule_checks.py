@@ -9,10 +9,10 @@ from typing import Any
 from runner.errors import Severity
 from runner.messages.suggestions import near_name
 from runner.rules.date_math import is_relative, read_duration, resolve
-from runner.rules.model_errors import METADATA_KEYS, RULE_KEYS, Finding, unknown_key
+from runner.rules.model_errors import METADATA_KEYS, RULE_KEYS, FieldFinding, unknown_key
 from runner.rules.rule import REFERENCE, RuleFields
 
-Table = Mapping[str, Any]
+RuleTable = Mapping[str, Any]
 
 _LANGUAGES: Mapping[str, tuple[str, ...]] = {
     "eql": ("eql",),
@@ -35,7 +35,7 @@ _NEEDED: Mapping[str, tuple[str, ...]] = {
 _NEW_TERMS_OF_THE_API = ("new_terms_fields", "history_window_start")
 
 
-def check_document(document: Table) -> list[Finding]:
+def check_document(document: RuleTable) -> list[FieldFinding]:
     """Every finding about a parsed file that has a `[rule]` table, in no particular order.
 
     Works on the raw tables so that a wrong value in one key hides nothing about the others.
@@ -55,18 +55,18 @@ def check_document(document: Table) -> list[Finding]:
     ]
 
 
-def _own_names(rule: Table) -> Iterator[Finding]:
+def _own_names(rule: RuleTable) -> Iterator[FieldFinding]:
     """Attributes of `Rule` that are no keys of the format, such as `path`."""
     for name in rule:
         if name in OWN_NAMES:
-            yield Finding(("rule", name), unknown_key(("rule", name), RULE_KEYS), at="key")
+            yield FieldFinding(("rule", name), unknown_key(("rule", name), RULE_KEYS), at="key")
 
 
 OWN_NAMES = frozenset({"path", "query_line", "query_column", "query_escaped", "metadata", "transform", "from_"})
 """Attributes of `Rule` that no file may set: they are taken out before the model reads the table."""
 
 
-def _unknown_tables(document: Table) -> Iterator[Finding]:
+def _unknown_tables(document: RuleTable) -> Iterator[FieldFinding]:
     for name in document:
         if name not in ("rule", "metadata", "transform"):
             if name in RULE_KEYS:
@@ -75,10 +75,10 @@ def _unknown_tables(document: Table) -> Iterator[Finding]:
                 message = f"`{name}` stands above the header of its table; it belongs in [metadata]"
             else:
                 message = unknown_key((name,), ("rule", "metadata", "transform"))
-            yield Finding((name,), message, at="key")
+            yield FieldFinding((name,), message, at="key")
 
 
-def _unknown_metadata(metadata: object) -> Iterator[Finding]:
+def _unknown_metadata(metadata: object) -> Iterator[FieldFinding]:
     """Unknown metadata is a warning: it cannot change what a rule finds, and teams add keys of their own."""
     if not isinstance(metadata, dict):
         return
@@ -86,68 +86,70 @@ def _unknown_metadata(metadata: object) -> Iterator[Finding]:
         if name not in METADATA_KEYS:
             message = unknown_key(("metadata", name), METADATA_KEYS)
             severity: Severity = "error" if name in RULE_KEYS else "warning"
-            yield Finding(("metadata", name), message, at="key", severity=severity)
+            yield FieldFinding(("metadata", name), message, at="key", severity=severity)
 
 
-def _needed_keys(rule: Table) -> Iterator[Finding]:
+def _needed_keys(rule: RuleTable) -> Iterator[FieldFinding]:
     kind = rule.get("type")
     unknown = [name for name in rule if name not in RULE_KEYS]
     for name in _NEEDED.get(kind, ()) if isinstance(kind, str) else ():
         if name not in rule and not (name == "new_terms" and all(key in rule for key in _NEW_TERMS_OF_THE_API)):
             if near_name(name, unknown) is None:  # else its misspelling is reported
-                yield Finding(("rule",), f"`{name}` is missing in [rule]: a rule of type {kind} needs it", at="key")
+                yield FieldFinding(
+                    ("rule",), f"`{name}` is missing in [rule]: a rule of type {kind} needs it", at="key"
+                )
         elif name == "query" and isinstance(rule[name], str) and not rule[name].strip():
-            yield Finding(("rule", "query"), "`query` is empty")
+            yield FieldFinding(("rule", "query"), "`query` is empty")
 
 
-def _language(rule: Table) -> Iterator[Finding]:
+def _language(rule: RuleTable) -> Iterator[FieldFinding]:
     kind, language = rule.get("type"), rule.get("language")
     if not isinstance(kind, str) or not isinstance(language, str):
         return
     fitting = _LANGUAGES.get(kind, ())
     if fitting and language not in fitting and any(language in each for each in _LANGUAGES.values()):
         message = f"`language` is `{language}`, but a rule of type {kind} is written in {' or '.join(fitting)}"
-        yield Finding(("rule", "language"), message)
+        yield FieldFinding(("rule", "language"), message)
 
 
-def _where_events_are(rule: Table) -> Iterator[Finding]:
+def _where_events_are(rule: RuleTable) -> Iterator[FieldFinding]:
     """Data views are kept in Kibana: a rule that names only a data view says nothing about its indices here."""
     if rule.get("type") == "esql" and "index" in rule:
         message = "`index` has no effect: an ES|QL query names its indices itself"
-        yield Finding(("rule", "index"), message, at="key", severity="warning")
+        yield FieldFinding(("rule", "index"), message, at="key", severity="warning")
     if "data_view_id" not in rule or rule.get("type") != "eql":
         return
     if "index" in rule:
         message = "`data_view_id` has no effect beside `index`"
-        yield Finding(("rule", "data_view_id"), message, at="key", severity="warning")
+        yield FieldFinding(("rule", "data_view_id"), message, at="key", severity="warning")
     else:
         message = "data views are kept in Kibana and cannot be looked up here: name the index patterns in `index`"
-        yield Finding(("rule", "data_view_id"), message, at="key")
+        yield FieldFinding(("rule", "data_view_id"), message, at="key")
 
 
-def _suppression(rule: Table) -> Iterator[Finding]:
+def _suppression(rule: RuleTable) -> Iterator[FieldFinding]:
     suppression = rule.get("alert_suppression")
     if not isinstance(suppression, dict):
         return
     if rule.get("type") == "threshold":
         if "duration" not in suppression:
             message = "`duration` is missing in [rule.alert_suppression]: a rule of type threshold needs it"
-            yield Finding(("rule", "alert_suppression"), message, at="key")
+            yield FieldFinding(("rule", "alert_suppression"), message, at="key")
     elif not suppression.get("group_by"):
-        yield Finding(("rule", "alert_suppression"), "`group_by` is missing in [rule.alert_suppression]", at="key")
+        yield FieldFinding(("rule", "alert_suppression"), "`group_by` is missing in [rule.alert_suppression]", at="key")
 
 
-def _window(rule: Table) -> Iterator[Finding]:
+def _window(rule: RuleTable) -> Iterator[FieldFinding]:
     start, end = _moment(rule, "from"), _moment(rule, "to")
     if start is None or end is None or start < end:
         return
     key = "from" if "from" in rule else "to"
     relation = "the same time as" if start == end else "later than"
     message = f"`from` ({_text(rule, 'from')}) is {relation} `to` ({_text(rule, 'to')}): no event can be in between"
-    yield Finding(("rule", key), message)
+    yield FieldFinding(("rule", key), message)
 
 
-def _gaps(rule: Table) -> Iterator[Finding]:
+def _gaps(rule: RuleTable) -> Iterator[FieldFinding]:
     """A look-back that is shorter than the interval; date math that rounds has no fixed length and is left out."""
     start, end = _moment(rule, "from"), _moment(rule, "to")
     if start is None or end is None or start >= end or "/" in _text(rule, "from") + _text(rule, "to"):
@@ -163,7 +165,7 @@ def _gaps(rule: Table) -> Iterator[Finding]:
             f"the look-back of {_words(end - start)} is shorter than the interval of {_words(interval)}: "
             f"{missed} between two runs are never searched"
         )
-        yield Finding(("rule", key), message, severity="warning")
+        yield FieldFinding(("rule", key), message, severity="warning")
 
 
 _UNAPPLIED = {
@@ -175,22 +177,22 @@ _UNAPPLIED = {
 """Keys that change what Kibana does with a match, and what becomes of them here."""
 
 
-def _unapplied(rule: Table) -> Iterator[Finding]:
+def _unapplied(rule: RuleTable) -> Iterator[FieldFinding]:
     if rule.get("type") != "eql":
         return
     for key, fate in _UNAPPLIED.items():
         if rule.get(key):
-            yield Finding(("rule", key), f"`{key}` {fate}", at="key", severity="warning")
+            yield FieldFinding(("rule", key), f"`{key}` {fate}", at="key", severity="warning")
 
 
-def _text(rule: Table, key: str) -> str:
+def _text(rule: RuleTable, key: str) -> str:
     """The value of a key or its default, "" if it is no string."""
     name = "from_" if key == "from" else key
     value = rule.get(key, RuleFields.model_fields[name].default)
     return value if isinstance(value, str) else ""
 
 
-def _moment(rule: Table, key: str) -> datetime | None:
+def _moment(rule: RuleTable, key: str) -> datetime | None:
     """The time that `from` or `to` is at a fixed moment; None where it is not valid or cannot be compared."""
     if is_relative(_text(rule, "from")) != is_relative(_text(rule, "to")):
         return None

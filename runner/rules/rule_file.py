@@ -20,10 +20,10 @@ from runner.messages.suggestions import near_name
 from runner.messages.text_positions import Lines
 from runner.rules import toml_positions
 from runner.rules.discovery import Stamp, reason, stamp_of
-from runner.rules.model_errors import RULE_KEYS, Finding, findings_of, kind_of, shortened
+from runner.rules.model_errors import RULE_KEYS, FieldFinding, findings_of, kind_of, shortened
 from runner.rules.rule import Rule
 from runner.rules.rule_checks import OWN_NAMES, check_document
-from runner.rules.toml_positions import Place
+from runner.rules.toml_positions import TomlPlace
 
 LARGEST_FILE = 1 << 20
 """In bytes; the largest of Elastic's own rule files have 60 KB."""
@@ -176,7 +176,7 @@ def _no_rule(path: Path, document: Mapping[str, Any], lines: Lines, *, named: bo
     return Problem(path, 0, 0, "warning", "no [rule] table: this is no rule file, passed over")
 
 
-def _places(text: str) -> Mapping[toml_positions.Path, Place]:
+def _places(text: str) -> Mapping[toml_positions.KeyPath, TomlPlace]:
     try:
         return toml_positions.find_places(text)
     except RecursionError:
@@ -206,7 +206,9 @@ def _read_document(path: Path, stamp: Stamp, *, document: Mapping[str, Any], tex
     return RuleFile(path, stamp, rule, tuple(problems), marks)
 
 
-def _query_place(table: Mapping[str, Any], lines: Lines, places: Mapping[toml_positions.Path, Place]) -> dict[str, Any]:
+def _query_place(
+    table: Mapping[str, Any], lines: Lines, places: Mapping[toml_positions.KeyPath, TomlPlace]
+) -> dict[str, Any]:
     """The attributes of the rule that say where its query stands in the file."""
     place = places.get(("rule", "query"))
     query = table.get("query")
@@ -219,7 +221,12 @@ def _query_place(table: Mapping[str, Any], lines: Lines, places: Mapping[toml_po
 
 
 def _problem(
-    finding: Finding, path: Path, *, lines: Lines, places: Mapping[toml_positions.Path, Place], rule_id: str | None
+    finding: FieldFinding,
+    path: Path,
+    *,
+    lines: Lines,
+    places: Mapping[toml_positions.KeyPath, TomlPlace],
+    rule_id: str | None,
 ) -> Problem:
     """The finding with its line, column and picture."""
     steps, at = finding.path, finding.at
@@ -234,7 +241,7 @@ def _problem(
     return Problem(path, line, column, finding.severity, finding.message, rule_id, drawn)
 
 
-def _mark(lines: Lines, place: Place | None) -> tuple[int, int, str]:
+def _mark(lines: Lines, place: TomlPlace | None) -> tuple[int, int, str]:
     if place is None:
         return 0, 0, ""
     line, column = lines.place(place.value)

@@ -10,12 +10,12 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-Path = tuple[str | int, ...]
+KeyPath = tuple[str | int, ...]
 """Keys and, for items of arrays, indices from 0: `("rule", "threat", 0, "tactic")`."""
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class TomlPlace:
     """Offsets into the text: of a key, and of its value, whose last character stands before `end`.
 
     An item of an array has its value's offset as `key`; a table header is its own value.
@@ -35,7 +35,7 @@ class Unfinished(ValueError):  # noqa: N818 it names the thing that is not finis
         self.offset = offset
 
 
-def find_places(text: str) -> Mapping[Path, Place]:
+def find_places(text: str) -> Mapping[KeyPath, TomlPlace]:
     """The place of every key, value, array item and table of a valid TOML text; raises Unfinished, RecursionError.
 
     >>> place = find_places('[rule]\\nname = "x"')[("rule", "name")]
@@ -57,7 +57,7 @@ def string_start(text: str, value: int) -> int:
     return start + 1 if text[start : start + 1] == "\n" else start
 
 
-def string_end(text: str, place: Place) -> int:
+def string_end(text: str, place: TomlPlace) -> int:
     """The offset after the last character of the string at `place`."""
     return place.end - (3 if text[place.value : place.value + 3] in ('"""', "'''") else 1)
 
@@ -104,11 +104,11 @@ class _Scanner:
 
     def __init__(self, text: str) -> None:
         self.text = text
-        self.places: dict[Path, Place] = {}
-        self.counts: dict[Path, int] = {}
+        self.places: dict[KeyPath, TomlPlace] = {}
+        self.counts: dict[KeyPath, int] = {}
 
-    def scan(self) -> Mapping[Path, Place]:
-        table: Path = ()
+    def scan(self) -> Mapping[KeyPath, TomlPlace]:
+        table: KeyPath = ()
         position = self._blanks(0)
         while position < len(self.text):
             if self.text[position] == "[":
@@ -121,29 +121,29 @@ class _Scanner:
     def _blanks(self, position: int) -> int:
         return _end(_BLANKS, self.text, position)
 
-    def _header(self, position: int) -> tuple[Path, int]:
+    def _header(self, position: int) -> tuple[KeyPath, int]:
         """The path of the table that a header opens, and the offset after it."""
         array = self.text.startswith("[[", position)
         keys, after = self._keys(position + (2 if array else 1))
         end = after + (2 if array else 1)
-        path: Path = ()
+        path: KeyPath = ()
         for name, start, stop in keys[:-1]:
             path = self._latest((*path, name))
-            self.places.setdefault(path, Place(start, stop, start, stop))
+            self.places.setdefault(path, TomlPlace(start, stop, start, stop))
         name, start, stop = keys[-1]
         path = (*path, name)
         if not array:
             path = self._latest(path)
-            self.places[path] = Place(start, stop, position, end)
+            self.places[path] = TomlPlace(start, stop, position, end)
             return path, end
         count = self.counts.get(path, 0)
         self.counts[path] = count + 1
-        self.places.setdefault(path, Place(start, stop, position, end))
+        self.places.setdefault(path, TomlPlace(start, stop, position, end))
         path = (*path, count)
-        self.places[path] = Place(start, stop, position, end)
+        self.places[path] = TomlPlace(start, stop, position, end)
         return path, end
 
-    def _latest(self, path: Path) -> Path:
+    def _latest(self, path: KeyPath) -> KeyPath:
         """The path itself, or that of its newest table where it is an array of tables."""
         count = self.counts.get(path)
         return path if count is None else (*path, count - 1)
@@ -162,27 +162,27 @@ class _Scanner:
                 return keys, position
             position += 1
 
-    def _pair(self, table: Path, position: int) -> int:
+    def _pair(self, table: KeyPath, position: int) -> int:
         """The offset after the `key = value` at `position`, whose places have been noted."""
         if plain := _PLAIN_KEY.match(self.text, position):  # nearly all keys: worth a way of its own
             path = (*table, plain[1])
             value = plain.end()
             end = self._value(path, value)
-            self.places[path] = Place(position, plain.end(1), value, end)
+            self.places[path] = TomlPlace(position, plain.end(1), value, end)
             return end
         keys, position = self._keys(position)
         value = _end(_BLANK, self.text, position + 1)
         path = table
         for name, start, stop in keys[:-1]:
             path = (*path, name)
-            self.places.setdefault(path, Place(start, stop, start, stop))
+            self.places.setdefault(path, TomlPlace(start, stop, start, stop))
         name, start, stop = keys[-1]
         path = (*path, name)
         end = self._value(path, value)
-        self.places[path] = Place(start, stop, value, end)
+        self.places[path] = TomlPlace(start, stop, value, end)
         return end
 
-    def _value(self, path: Path, position: int) -> int:
+    def _value(self, path: KeyPath, position: int) -> int:
         """The offset after the value at `position`; the places inside of it have been noted."""
         first = self.text[position : position + 1]
         if first == "[":
@@ -195,18 +195,18 @@ class _Scanner:
                     return _end(pattern, self.text, position)
         return _end(_SCALAR, self.text, position)
 
-    def _array(self, path: Path, opening: int) -> int:
+    def _array(self, path: KeyPath, opening: int) -> int:
         position = self._blanks(opening + 1)
         index = 0
         while not self.text.startswith("]", position):
             end = self._value((*path, index), position)
-            self.places[(*path, index)] = Place(position, end, position, end)
+            self.places[(*path, index)] = TomlPlace(position, end, position, end)
             found = _PLAIN_COMMA.match(self.text, end)
             position = found.end() if found else self._after_comma(end, opening)
             index += 1
         return position + 1
 
-    def _inline_table(self, path: Path, opening: int) -> int:
+    def _inline_table(self, path: KeyPath, opening: int) -> int:
         position = self._blanks(opening + 1)
         while not self.text.startswith("}", position):
             position = self._after_comma(self._pair(path, position), opening)

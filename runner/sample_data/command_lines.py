@@ -12,7 +12,7 @@ import shlex
 from collections.abc import Sequence
 from random import Random
 
-from runner.sample_data.processes import Program
+from runner.sample_data.processes import SampleProgram
 
 TOOLS = """
 /usr/bin/ls ls -la <dir>
@@ -256,21 +256,23 @@ class Words:
         self.connecting = read_catalogue(CONNECTING)
         self.lookalikes = read_catalogue(LOOKALIKES)
 
-    def tool(self) -> Program:
+    def tool(self) -> SampleProgram:
         """Return a program that touches no network."""
         return self.fill(self.rng.choice(self.tools))
 
-    def connecting_tool(self) -> Program:
+    def connecting_tool(self) -> SampleProgram:
         """Return a program that is run to reach another host."""
         return self.fill(self.rng.choice(self.connecting))
 
-    def lookalike(self) -> Program:
+    def lookalike(self) -> SampleProgram:
         """Return a program whose arguments resemble those of a reverse shell; it must not connect."""
         return self.fill(self.rng.choice(self.lookalikes))
 
-    def fill(self, program: Program) -> Program:
+    def fill(self, program: SampleProgram) -> SampleProgram:
         """Return the program with its placeholders filled in."""
-        return Program(program.executable, tuple(self.text(part) if "<" in part else part for part in program.args))
+        return SampleProgram(
+            program.executable, tuple(self.text(part) if "<" in part else part for part in program.args)
+        )
 
     def text(self, pattern: str) -> str:
         """Return the text with its placeholders filled in."""
@@ -320,12 +322,12 @@ class Words:
         return f"{top}/{rng.choice(WORDS)}"
 
 
-def read_catalogue(text: str) -> Sequence[Program]:
+def read_catalogue(text: str) -> Sequence[SampleProgram]:
     """Return the programs of a catalogue, one per line that is not empty."""
     lines = (shlex.split(line) for line in text.splitlines() if line)
-    return tuple(Program(executable, tuple(args)) for executable, *args in lines)
+    return tuple(SampleProgram(executable, tuple(args)) for executable, *args in lines)
 
 
-def shell(executable: str, script: str) -> Program:
+def shell(executable: str, script: str) -> SampleProgram:
     """Return a shell that runs a one-line script, as `system()` starts it."""
-    return Program(executable, ("sh", "-c", script))
+    return SampleProgram(executable, ("sh", "-c", script))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from random import Random
 
 from runner.sample_data.addresses import Endpoint
-from runner.sample_data.fleet import Host, Section
+from runner.sample_data.fleet import SampleHost, Section
 from runner.sample_data.machine_state import Machine
 from runner.sample_data.processes import Process, leader_section
 
@@ -116,7 +116,7 @@ def signature_for(name: str) -> Section:
     return {"exists": True, "status": "trusted", "subject_name": subject, "trusted": True}
 
 
-def connection_sections(host: Host, remote: Endpoint, *, action: str | list[str], rng: Random) -> Section:
+def connection_sections(host: SampleHost, remote: Endpoint, *, action: str | list[str], rng: Random) -> Section:
     """Return source, destination and network of an event of a connection with `remote`.
 
     The end that began the connection is the source: the remote one where the action is an acceptance, or where
@@ -141,7 +141,7 @@ def connection_sections(host: Host, remote: Endpoint, *, action: str | list[str]
     }
 
 
-def file_section(host: Host, path: str, *, original: str, rng: Random) -> Section:
+def file_section(host: SampleHost, path: str, *, original: str, rng: Random) -> Section:
     """Return the `file` section of an event about the file at `path`, renamed from `original` where that is given."""
     slash = "/" if host.linux else "\\"
     name = path[path.rfind(slash) + 1 :]

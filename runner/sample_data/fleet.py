@@ -28,7 +28,7 @@ class Image:
 
 
 @dataclass(frozen=True, slots=True)
-class Host:
+class SampleHost:
     """One host: what its documents say about it and its agent, and how finely its agent writes time."""
 
     name: str
@@ -91,10 +91,10 @@ PLACES: tuple[tuple[str, str, tuple[Image, ...]], ...] = (
 AGENTS = ("8.17.4", "8.18.1", "8.19.3", "9.0.2", "9.1.0")
 
 
-def build_fleet(rng: Random, size: int) -> tuple[Host, ...]:
+def build_fleet(rng: Random, size: int) -> tuple[SampleHost, ...]:
     """Return `size` hosts (8 or more for one of each kind); the first one writes nanoseconds."""
     numbers: dict[str, int] = {}
-    hosts: list[Host] = []
+    hosts: list[SampleHost] = []
     for index in range(size):
         stem, role, images = PLACES[index % len(PLACES)]
         numbers[stem] = numbers.get(stem, 0) + 1
@@ -102,7 +102,7 @@ def build_fleet(rng: Random, size: int) -> tuple[Host, ...]:
     return tuple(hosts)
 
 
-def _host(rng: Random, index: int, *, name: str, role: str, image: Image) -> Host:
+def _host(rng: Random, index: int, *, name: str, role: str, image: Image) -> SampleHost:
     agent_id = uuid_text(rng)
     linux = image.type == "linux"
     address = f"10.20.{10 + index // 200}.{11 + index % 200}"
@@ -134,7 +134,7 @@ def _host(rng: Random, index: int, *, name: str, role: str, image: Image) -> Hos
         "elastic": {"agent": {"id": agent_id}},
         "host": host,
     }
-    return Host(name, role, image, address, address6, digits, agent_id, sections)
+    return SampleHost(name, role, image, address, address6, digits, agent_id, sections)
 
 
 def uuid_text(rng: Random) -> str:

@@ -17,7 +17,7 @@ from runner.sample_data.fleet import build_fleet
 from runner.sample_data.ground_truth import Planted, RuleId
 from runner.sample_data.injection import plant
 from runner.sample_data.machine_state import SECOND, Machine, time_text
-from runner.sample_data.timeline import Step, Timeline
+from runner.sample_data.timeline import Timeline, TimelineStep
 
 DEFAULT_SPAN = timedelta(minutes=8)
 SHORTEST_SPAN = timedelta(seconds=15)
@@ -120,18 +120,20 @@ def _nanoseconds(end: datetime) -> int:
     return (end.astimezone(UTC) - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1) * 1_000
 
 
-def _time_of(step: Step) -> int:
+def _time_of(step: TimelineStep) -> int:
     return step.at
 
 
-def _background(machines: tuple[Machine, ...], words: Words, *, count: int, first: int, last: int) -> Iterator[Step]:
+def _background(
+    machines: tuple[Machine, ...], words: Words, *, count: int, first: int, last: int
+) -> Iterator[TimelineStep]:
     """Ordinary activity: `count` steps by time, the last one at `last`.
 
     Activities begin at a steady rate of events, not of activities, so the number of steps comes out exactly whatever
     each of them brings; those that wait for their time are kept in a heap. What would come after `last` is cut off: the
     sample ends in the middle of things, and none begins in its last seconds.
     """
-    waiting: list[tuple[int, int, Step]] = []
+    waiting: list[tuple[int, int, TimelineStep]] = []
     made = {name: 0 for name, _ in SHARES}
     planned = 0
     begins = last - first - min(LAST_BEGIN, (last - first) // 4)
@@ -180,7 +182,7 @@ def _activity(machines: tuple[Machine, ...], words: Words, *, made: dict[str, in
     return line
 
 
-def _document(step: Step, last: int) -> dict[str, Any]:
+def _document(step: TimelineStep, last: int) -> dict[str, Any]:
     """Return the document of a step: what every document has, and the sections of this one."""
     machine = step.machine
     machine.sequence += 1

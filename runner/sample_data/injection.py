@@ -11,7 +11,7 @@ from runner.sample_data.command_lines import Words
 from runner.sample_data.ground_truth import Planted, RuleId
 from runner.sample_data.machine_state import SECOND, Machine
 from runner.sample_data.near_misses import CHILD_PROCESS_NEAR_MISSES, REVERSE_SHELL_NEAR_MISSES
-from runner.sample_data.timeline import Step, Timeline
+from runner.sample_data.timeline import Timeline, TimelineStep
 
 MARGIN = 2 * SECOND
 """How far everything planted keeps from both ends of the span."""
@@ -23,7 +23,7 @@ LONGEST = 4 * SECOND
 class Plants:
     """The planted steps in the order of time, and what they are."""
 
-    steps: tuple[Step, ...]
+    steps: tuple[TimelineStep, ...]
     truth: tuple[Planted, ...]
 
 
@@ -52,7 +52,7 @@ def plant(
     words.rng.shuffle(tasks)
     begin = first + MARGIN + SECOND // 1_000
     room = last - MARGIN - LONGEST - begin
-    steps: list[Step] = []
+    steps: list[TimelineStep] = []
     truth: list[Planted] = []
     for index, task in enumerate(tasks):
         at = begin + room * index // len(tasks) + words.rng.randrange(room // len(tasks) + 1)

@@ -10,10 +10,10 @@ from collections.abc import Callable
 
 from runner.sample_data.addresses import Endpoint, client, internal_service, loopback, service_of_the_internet
 from runner.sample_data.command_lines import BUILD_FILES, shell
-from runner.sample_data.processes import Process, Program, linux_user
+from runner.sample_data.processes import Process, SampleProgram, linux_user
 from runner.sample_data.timeline import Timeline
 
-Activity = Callable[[Timeline], None]
+LinuxActivity = Callable[[Timeline], None]
 
 
 def someone_types(line: Timeline) -> None:
@@ -31,7 +31,9 @@ def someone_types(line: Timeline) -> None:
 def subshell(line: Timeline) -> None:
     """Shells start shells all day: a script with a pipeline in a command substitution."""
     session = line.rng.choice(line.machine.sessions)
-    script = line.run(session, Program("/usr/bin/bash", ("bash", line.words.text("/usr/local/sbin/<word>-<word>.sh"))))
+    script = line.run(
+        session, SampleProgram("/usr/bin/bash", ("bash", line.words.text("/usr/local/sbin/<word>-<word>.sh")))
+    )
     line.wait(500, 9_000)
     for _ in range(line.rng.randrange(1, 3)):
         inner = line.fork(script)
@@ -50,7 +52,9 @@ def cron_job(line: Timeline) -> None:
     line.wait(400, 3_000)
     job = line.run(child, shell(line.machine.host.image.shell, line.words.text("/usr/local/bin/<word>-<word> --quiet")))
     line.wait(500, 4_000)
-    inner = line.run(job, Program("/usr/bin/bash", ("/bin/bash", line.words.text("/usr/local/bin/<word>-<word>"))))
+    inner = line.run(
+        job, SampleProgram("/usr/bin/bash", ("/bin/bash", line.words.text("/usr/local/bin/<word>-<word>")))
+    )
     for _ in range(line.rng.randrange(1, 4)):
         line.wait(2_000, 70_000)
         line.whole_life(inner, line.words.tool())
@@ -74,18 +78,18 @@ def login(line: Timeline) -> None:
     origin = client(line.rng, 22)
     line.accept(listener, origin)
     line.wait(2_000, 20_000)
-    server = line.run(listener, Program("/usr/sbin/sshd", ("sshd: [accepted]",)))
+    server = line.run(listener, SampleProgram("/usr/sbin/sshd", ("sshd: [accepted]",)))
     person = line.rng.choice(line.machine.people)
     line.wait(40_000, 700_000)
     child = line.fork(server)
     child.interactive = True
     child.lead(entry={"source": {"ip": origin.address}, "type": "sshd"}, directory=f"/home/{person.name}")
     line.wait(1_000, 5_000)
-    line.execute(child, Program("/usr/bin/bash", ("-bash",)), user=person)
+    line.execute(child, SampleProgram("/usr/bin/bash", ("-bash",)), user=person)
     for text in ("/usr/bin/id id -un", "/usr/bin/dircolors dircolors -b", "/usr/bin/lesspipe lesspipe"):
         executable, *args = text.split()
         line.wait(500, 3_000)
-        line.end(line.run(child, Program(executable, tuple(args))))
+        line.end(line.run(child, SampleProgram(executable, tuple(args))))
     for _ in range(line.rng.randrange(1, 4)):
         line.wait(100_000, 1_500_000)
         line.end(line.run(child, line.words.tool()))
@@ -101,12 +105,12 @@ def packages(line: Timeline) -> None:
     name = line.words.text("<pkg>")
     debian = line.machine.host.image.family == "debian"
     root = line.machine.system
-    tool = Program("/usr/bin/apt-get", ("apt-get", "install", "-y", name))
+    tool = SampleProgram("/usr/bin/apt-get", ("apt-get", "install", "-y", name))
     if not debian:
-        tool = Program("/usr/bin/dnf-3", ("dnf", "install", "-y", name))
+        tool = SampleProgram("/usr/bin/dnf-3", ("dnf", "install", "-y", name))
     manager = line.run(session, tool, user=root)
     line.wait(5_000, 90_000)
-    fetch = line.run(manager, Program("/usr/lib/apt/methods/https", ("/usr/lib/apt/methods/https",)))
+    fetch = line.run(manager, SampleProgram("/usr/lib/apt/methods/https", ("/usr/lib/apt/methods/https",)))
     mirror = service_of_the_internet(line.rng)
     line.look_up(fetch, mirror)
     line.wait(1_000, 30_000)
@@ -115,14 +119,15 @@ def packages(line: Timeline) -> None:
     line.file(fetch, "creation", path=line.words.text(f"/var/cache/apt/archives/{name}_<d>.<d>.<n>_amd64.deb"))
     line.disconnect(fetch, mirror)
     line.end(fetch)
-    unpack = line.run(manager, Program("/usr/bin/dpkg", ("/usr/bin/dpkg", "--status-fd", "21", "--unpack", name)))
+    unpack = line.run(manager, SampleProgram("/usr/bin/dpkg", ("/usr/bin/dpkg", "--status-fd", "21", "--unpack", name)))
     for _ in range(line.rng.randrange(2, 7)):
         line.wait(300, 4_000)
         final = line.words.text(f"/usr/share/{name}/<word>/<word>-<n>.<word>")
         line.file(unpack, "creation", path=f"{final}.dpkg-new")
         line.file(unpack, "rename", path=final, original=f"{final}.dpkg-new")
     script = line.run(
-        unpack, Program(line.machine.host.image.shell, ("/bin/sh", f"/var/lib/dpkg/info/{name}.postinst", "configure"))
+        unpack,
+        SampleProgram(line.machine.host.image.shell, ("/bin/sh", f"/var/lib/dpkg/info/{name}.postinst", "configure")),
     )
     line.whole_life(script, line.words.tool())
     line.end(script)
@@ -134,20 +139,20 @@ def build(line: Timeline) -> None:
     """A build compiles some files: make, a shell, the compiler's driver and its passes."""
     parent = line.machine.services.get("runner") or line.rng.choice(line.machine.sessions)
     top = line.words.text("/home/gitlab-runner/builds/<word>-<n>")
-    make = line.run(parent, Program("/usr/bin/make", ("make", f"-j{line.rng.randrange(2, 9)}", "-C", top)))
+    make = line.run(parent, SampleProgram("/usr/bin/make", ("make", f"-j{line.rng.randrange(2, 9)}", "-C", top)))
     for _ in range(line.rng.randrange(1, 4)):
         stem = line.rng.choice(BUILD_FILES)
         source, target = f"src/{stem}.c", f"{top}/obj/{stem}.o"
         command = f"gcc -O2 -g -Wall -Iinclude -DVERSION={line.rng.randrange(1, 99)} -c {source} -o obj/{stem}.o"
         step = line.run(make, shell(line.machine.host.image.shell, command))
-        driver = line.run(step, Program("/usr/bin/x86_64-linux-gnu-gcc-13", tuple(command.split())))
+        driver = line.run(step, SampleProgram("/usr/bin/x86_64-linux-gnu-gcc-13", tuple(command.split())))
         temporary = line.words.text("/tmp/cc<hex>.s")
         passes = (
             ("/usr/libexec/gcc/x86_64-linux-gnu/13/cc1", ("cc1", "-quiet", source, "-O2", "-o", temporary), temporary),
             ("/usr/bin/x86_64-linux-gnu-as", ("as", "--64", "-o", target, temporary), target),
         )
         for executable, args, output in passes:
-            stage = line.run(driver, Program(executable, args))
+            stage = line.run(driver, SampleProgram(executable, args))
             line.file(stage, "creation", path=output)
             line.wait(5_000, 200_000)
             line.end(stage)
@@ -164,20 +169,24 @@ def container(line: Timeline) -> None:
         return cron_job(line)
     number = f"{line.rng.getrandbits(256):064x}"
     image = line.words.text("registry.example.internal/<word>/<word>")
-    shim = Program("/usr/bin/containerd-shim-runc-v2", ("containerd-shim-runc-v2", "-namespace", "moby", "-id", number))
+    shim = SampleProgram(
+        "/usr/bin/containerd-shim-runc-v2", ("containerd-shim-runc-v2", "-namespace", "moby", "-id", number)
+    )
     keeper = line.run(parent, shim)
     line.wait(1_000, 9_000)
-    line.end(line.run(keeper, Program("/usr/bin/runc", ("runc", "--root", "/run/docker/runtime-runc/moby", "init"))))
+    line.end(
+        line.run(keeper, SampleProgram("/usr/bin/runc", ("runc", "--root", "/run/docker/runtime-runc/moby", "init")))
+    )
     first = line.fork(keeper)
     first.lead(entry={"type": "container"}, directory="/app")
     tag = [f"{line.rng.randrange(1, 9)}.{line.rng.randrange(0, 30)}"]
     first.container = {"container": {"id": number, "image": {"name": image, "tag": tag}, "name": line.words.word()}}
     line.wait(500, 4_000)
-    line.execute(first, Program("/usr/bin/dash", ("/bin/sh", "/docker-entrypoint.sh", "serve")))
+    line.execute(first, SampleProgram("/usr/bin/dash", ("/bin/sh", "/docker-entrypoint.sh", "serve")))
     for _ in range(line.rng.randrange(1, 4)):
         line.wait(500, 5_000)
         line.end(line.run(first, line.words.tool()))
-    line.execute(first, Program("/usr/local/bin/node", ("node", line.words.text("/app/<word>/server.js"))))
+    line.execute(first, SampleProgram("/usr/local/bin/node", ("node", line.words.text("/app/<word>/server.js"))))
     line.file(first, "creation", path=line.words.text("/app/<word>/<word>.pid"))
     line.wait(100_000, 3_000_000)
     line.end(first, line.rng.choice((0, 0, 137)))
@@ -192,7 +201,7 @@ def health_check(line: Timeline) -> None:
     command = f"nc -z -w 2 {target.name} {target.port}"
     check = line.run(parent, shell(line.machine.host.image.shell, command))
     line.wait(300, 2_000)
-    probe = line.run(check, Program("/usr/bin/nc", tuple(command.split())))
+    probe = line.run(check, SampleProgram("/usr/bin/nc", tuple(command.split())))
     line.wait(300, 2_000)
     line.connect(probe, target)
     line.wait(500, 9_000)
@@ -206,7 +215,7 @@ def wait_for_local_port(line: Timeline) -> None:
     parent = line.machine.services["init"]
     here = loopback(line.rng)
     script = line.run(
-        parent, Program("/usr/bin/bash", ("bash", "/usr/local/bin/wait-for-it", f"localhost:{here.port}"))
+        parent, SampleProgram("/usr/bin/bash", ("bash", "/usr/local/bin/wait-for-it", f"localhost:{here.port}"))
     )
     line.wait(500, 4_000)
     line.connect(script, here)
@@ -222,7 +231,7 @@ def relay(line: Timeline) -> None:
     parent = line.machine.services["init"]
     target = internal_service(line.rng)
     args = ("socat", f"TCP-LISTEN:{target.port},reuseaddr", f"TCP:{target.name}:{target.port}")
-    process = line.run(parent, Program("/usr/bin/socat", args))
+    process = line.run(parent, SampleProgram("/usr/bin/socat", args))
     line.wait(2_000, 50_000)
     line.connect(process, target)
     line.wait(50_000, 900_000)
@@ -311,13 +320,15 @@ def service_files(line: Timeline) -> None:
 def rotation(line: Timeline) -> None:
     """A timer rotates logs."""
     root = line.machine.services["init"]
-    process = line.run(root, Program("/usr/sbin/logrotate", ("/usr/sbin/logrotate", "/etc/logrotate.conf")))
+    process = line.run(root, SampleProgram("/usr/sbin/logrotate", ("/usr/sbin/logrotate", "/etc/logrotate.conf")))
     for _ in range(line.rng.randrange(2, 6)):
         path = line.words.text("/var/log/<word>/<word>.log")
         line.wait(500, 9_000)
         line.file(process, "rename", path=f"{path}.1", original=path)
         line.file(process, "creation", path=path)
-    line.end(line.run(process, Program("/usr/bin/gzip", ("gzip", line.words.text("/var/log/<word>/<word>.log.2")))))
+    line.end(
+        line.run(process, SampleProgram("/usr/bin/gzip", ("gzip", line.words.text("/var/log/<word>/<word>.log.2"))))
+    )
     line.end(process)
 
 
@@ -325,7 +336,7 @@ def identity_change(line: Timeline) -> None:
     """A session becomes root for one command."""
     session = line.rng.choice(line.machine.sessions)
     tool = line.words.tool()
-    process = line.run(session, Program("/usr/bin/sudo", ("sudo", *tool.args)))
+    process = line.run(session, SampleProgram("/usr/bin/sudo", ("sudo", *tool.args)))
     line.wait(900, 9_000)
     process.user = linux_user("root", 0)
     line.add_process(process, "uid_change", types=["change"])
@@ -343,11 +354,11 @@ def _server(line: Timeline) -> tuple[Process, int]:
     return line.rng.choice(here)
 
 
-PROCESS_ACTIVITIES: tuple[Activity, ...] = (
+PROCESS_ACTIVITIES: tuple[LinuxActivity, ...] = (
     someone_types, someone_types, someone_types, subshell, subshell, cron_job, cron_job, login, lookalike, packages,
     build, build, container, container, identity_change,
 )  # fmt: skip
-NETWORK_ACTIVITIES: tuple[Activity, ...] = (
+NETWORK_ACTIVITIES: tuple[LinuxActivity, ...] = (
     requests, requests, requests, tool_connects, agent_ships, names, health_check, wait_for_local_port, relay,
 )  # fmt: skip
-FILE_ACTIVITIES: tuple[Activity, ...] = (service_files, service_files, service_files, service_files, rotation)
+FILE_ACTIVITIES: tuple[LinuxActivity, ...] = (service_files, service_files, service_files, service_files, rotation)

@@ -6,9 +6,9 @@ from datetime import UTC, datetime
 from hashlib import md5, sha1, sha256
 from random import Random
 
-from runner.sample_data.fleet import Host, Section
-from runner.sample_data.processes import Process, Program, User, entity_id_for, linux_user, windows_user
-from runner.sample_data.services import LINUX_SERVICES, WINDOWS_SERVICES, Service
+from runner.sample_data.fleet import SampleHost, Section
+from runner.sample_data.processes import Process, SampleProgram, User, entity_id_for, linux_user, windows_user
+from runner.sample_data.services import LINUX_SERVICES, WINDOWS_SERVICES, HostService
 
 ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
 SCRAMBLE = 1_540_483_477  # odd, so that multiplying by it modulo a power of two maps no two numbers to one
@@ -20,7 +20,7 @@ SECOND = 1_000_000_000
 class Machine:
     """One running host. Its documents share the sections of the host, its processes get ids that no other has."""
 
-    def __init__(self, host: Host, rng: Random, *, start: int) -> None:
+    def __init__(self, host: SampleHost, rng: Random, *, start: int) -> None:
         self.host = host
         self.booted = start - rng.randrange(3_600, 40 * 86_400) * SECOND
         self.resolution: int = 10 ** (9 - host.digits)
@@ -70,7 +70,7 @@ class Machine:
         return time_text(at, self.host.digits)
 
     def begin(
-        self, program: Program, user: User, *, at: int, parent: Process | None, pid: int | None = None
+        self, program: SampleProgram, user: User, *, at: int, parent: Process | None, pid: int | None = None
     ) -> Process:
         """Return a new process of this machine; a child of `parent`, in its group, session and container."""
         number = self.next_pid() if pid is None else pid
@@ -83,10 +83,10 @@ class Machine:
         at = self.booted
         if linux:
             first = self.begin(
-                Program("/usr/lib/systemd/systemd", ("/sbin/init",)), self.system, at=at, parent=None, pid=1
+                SampleProgram("/usr/lib/systemd/systemd", ("/sbin/init",)), self.system, at=at, parent=None, pid=1
             )
         else:
-            image = Program("C:\\Windows\\System32\\services.exe", ("C:\\Windows\\system32\\services.exe",))
+            image = SampleProgram("C:\\Windows\\System32\\services.exe", ("C:\\Windows\\system32\\services.exe",))
             first = self.begin(image, self.system, at=at, parent=None, pid=rng.randrange(150, 220) * 4)
         self.services["init"] = first
         pid = 300 if linux else 900
@@ -99,16 +99,16 @@ class Machine:
         for person in self.people[:2]:
             self.sessions.append(self._session(rng, person, at=at))
 
-    def _service(self, service: Service, first: Process, *, at: int, pid: int) -> Process:
+    def _service(self, service: HostService, first: Process, *, at: int, pid: int) -> Process:
         image = self.host.image
-        command = Program(service.executable, service.args)
+        command = SampleProgram(service.executable, service.args)
         if image.type == "linux":
             parts = (
                 part.replace("<python>", image.python).replace("<cron>", image.cron)
                 for part in (service.executable, *service.args)
             )
             executable, *args = parts
-            command = Program(executable, tuple(args))
+            command = SampleProgram(executable, tuple(args))
         user = self.system
         if service.user:
             name, number = service.user.replace("~", " ").rsplit(" ", 1)
@@ -123,9 +123,9 @@ class Machine:
     def _session(self, rng: Random, person: User, *, at: int) -> Process:
         since = at + rng.randrange(600, 3_000) * SECOND
         if not self.host.linux:
-            program = Program("C:\\Windows\\explorer.exe", ("C:\\Windows\\Explorer.EXE",))
+            program = SampleProgram("C:\\Windows\\explorer.exe", ("C:\\Windows\\Explorer.EXE",))
             return self.begin(program, person, at=since, parent=self.services["init"])
-        process = self.begin(Program("/usr/bin/bash", ("-bash",)), person, at=since, parent=self.services["sshd"])
+        process = self.begin(SampleProgram("/usr/bin/bash", ("-bash",)), person, at=since, parent=self.services["sshd"])
         origin = f"10.30.{rng.randrange(1, 40)}.{rng.randrange(2, 250)}"
         process.interactive = True
         process.lead(entry={"source": {"ip": origin}, "type": "sshd"}, directory=f"/home/{person.name}")
@@ -138,7 +138,7 @@ def time_text(at: int, digits: int) -> str:
     return f"{datetime.fromtimestamp(seconds, UTC).isoformat()[:19]}.{rest:09d}"[: 20 + digits] + "Z"
 
 
-def _person(host: Host, number: int) -> User:
+def _person(host: SampleHost, number: int) -> User:
     name = PEOPLE[number]
     if host.linux:
         return linux_user(name, 1000 + number)

@@ -20,12 +20,12 @@ from runner.sample_data.attacks import (
     utility,
     way_in,
 )
-from runner.sample_data.processes import Process, Program
+from runner.sample_data.processes import Process, SampleProgram
 from runner.sample_data.timeline import MILLISECOND, Timeline
 
 NearMiss = Callable[[Scene], Pair]
 TOO_LATE = SECOND + MILLISECOND
-SHELL = Program("/usr/bin/bash", ("/bin/bash", "-i"))
+SHELL = SampleProgram("/usr/bin/bash", ("/bin/bash", "-i"))
 
 
 def _soon(line: Timeline) -> None:
@@ -34,7 +34,7 @@ def _soon(line: Timeline) -> None:
 
 def _opener(line: Timeline, remote: Endpoint) -> Process:
     """A shell that is about to connect, started as in the attacks."""
-    process = line.run(way_in(line), Program("/usr/bin/bash", ("bash", "-c", to_address(BASH, remote))))
+    process = line.run(way_in(line), SampleProgram("/usr/bin/bash", ("bash", "-c", to_address(BASH, remote))))
     line.wait(1_000, 60_000)
     return process
 
@@ -96,7 +96,7 @@ def shell_of_other_parent(scene: Scene) -> Pair:
     line = scene.here
     remote = attacker(line.rng)
     opener = _opener(line, remote)
-    bystander = line.run(line.rng.choice(line.machine.sessions), Program("/usr/bin/bash", ("bash", "-l")))
+    bystander = line.run(line.rng.choice(line.machine.sessions), SampleProgram("/usr/bin/bash", ("bash", "-l")))
     first = line.connect(opener, remote)
     _soon(line)
     line.fork(bystander)
@@ -119,10 +119,10 @@ def shell_on_windows(scene: Scene) -> Pair:
     line = scene.windows
     remote = attacker(line.rng)
     path = "C:\\cygwin64\\bin\\bash"
-    opener = line.start(line.machine.sessions[0], Program(path, ("bash", "-c", to_address(BASH, remote))))
+    opener = line.start(line.machine.sessions[0], SampleProgram(path, ("bash", "-c", to_address(BASH, remote))))
     first = line.connect(opener, remote)
     _soon(line)
-    child = line.machine.begin(Program(path, ("bash", "-i")), opener.user, at=line.now, parent=opener)
+    child = line.machine.begin(SampleProgram(path, ("bash", "-i")), opener.user, at=line.now, parent=opener)
     return first, line.add_process(child, "exec", types=["start"])
 
 
@@ -141,7 +141,7 @@ def other_program_connects(scene: Scene) -> Pair:
     """What connects is a script in another language, which becomes a shell only then."""
     line = scene.here
     remote = attacker(line.rng)
-    opener = line.run(way_in(line), Program("/usr/bin/ruby", ("ruby", "/tmp/open.rb")))
+    opener = line.run(way_in(line), SampleProgram("/usr/bin/ruby", ("ruby", "/tmp/open.rb")))
     line.wait(2_000, 60_000)
     first = line.connect(opener, remote)
     line.wait(900, 9_000)
@@ -160,7 +160,7 @@ def other_program_starts(scene: Scene) -> Pair:
     opener = _opener(line, remote)
     first = line.connect(opener, remote)
     _soon(line)
-    child = line.spawn(opener, Program("/usr/bin/rsync", ("rsync", "-a", "/srv/data/", "/mnt/usb/")))
+    child = line.spawn(opener, SampleProgram("/usr/bin/rsync", ("rsync", "-a", "/srv/data/", "/mnt/usb/")))
     second = line.steps[-1].event_id
     line.end(child)
     return first, second
@@ -173,7 +173,7 @@ def shell_became_other(scene: Scene) -> Pair:
     opener = _opener(line, remote)
     first = line.connect(opener, remote)
     line.wait(900, 9_000)
-    line.execute(opener, Program("/usr/bin/script", ("script", "-q", "/dev/null")))
+    line.execute(opener, SampleProgram("/usr/bin/script", ("script", "-q", "/dev/null")))
     _soon(line)
     line.spawn(opener, SHELL)
     return first, line.steps[-1].event_id
@@ -266,7 +266,7 @@ def utility_of_other_entity(scene: Scene) -> Pair:
     line = scene.here
     remote = attacker(line.rng)
     parent = stager(line)
-    bystander = line.run(parent, Program("/usr/bin/ruby", ("ruby", "/srv/app/bin/sidekiq")))
+    bystander = line.run(parent, SampleProgram("/usr/bin/ruby", ("ruby", "/srv/app/bin/sidekiq")))
     line.run(parent, utility(line, "PYTHON", args=PYTHON, remote=remote))
     first = line.steps[-1].event_id
     _soon(line)
@@ -277,7 +277,7 @@ def utility_connects_before(scene: Scene) -> Pair:
     """The process connects, and only then becomes the utility."""
     line = scene.here
     remote = attacker(line.rng)
-    process = line.run(stager(line), Program("/usr/bin/perl", ("perl", "/tmp/open.pl")))
+    process = line.run(stager(line), SampleProgram("/usr/bin/perl", ("perl", "/tmp/open.pl")))
     line.wait(2_000, 40_000)
     second = line.connect(process, remote)
     _soon(line)
@@ -289,8 +289,8 @@ def utility_on_windows(scene: Scene) -> Pair:
     line = scene.windows
     remote = attacker(line.rng)
     path = "C:\\Program Files\\Python312\\python.exe"
-    parent = line.start(line.machine.sessions[0], Program(path, (path, "C:\\Temp\\stage.py")))
-    program = Program(path, tuple(to_address(part, remote) for part in PYTHON))
+    parent = line.start(line.machine.sessions[0], SampleProgram(path, (path, "C:\\Temp\\stage.py")))
+    program = SampleProgram(path, tuple(to_address(part, remote) for part in PYTHON))
     process = line.machine.begin(program, parent.user, at=line.now, parent=parent)
     first = line.add_process(process, "exec", types=["start"])
     _soon(line)

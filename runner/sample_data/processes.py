@@ -13,7 +13,7 @@ ANCESTORS = 3
 """How many ancestors a document names; an agent's limit is higher, and most trees end before it."""
 
 
-class Program(NamedTuple):
+class SampleProgram(NamedTuple):
     """What a process runs: the file and its arguments."""
 
     executable: str
@@ -71,7 +71,14 @@ class Process:
     )  # fmt: skip
 
     def __init__(
-        self, program: Program, user: User, *, pid: int, entity_id: str, started: str, parent: Process | None = None
+        self,
+        program: SampleProgram,
+        user: User,
+        *,
+        pid: int,
+        entity_id: str,
+        started: str,
+        parent: Process | None = None,
     ) -> None:
         self.program = program
         self.user = user
@@ -79,7 +86,7 @@ class Process:
         self.entity_id = entity_id
         self.started = started
         self.parent = parent
-        self.previous: Program | None = None
+        self.previous: SampleProgram | None = None
         self.entry: Section | None = None
         self.directory: str = parent.directory if parent else "/"
         self.interactive: bool = parent.interactive if parent else False
@@ -92,7 +99,7 @@ class Process:
         self._as_leader: Section | None = None
         self._brief: Section | None = None
 
-    def run(self, program: Program) -> None:
+    def run(self, program: SampleProgram) -> None:
         """Replace the program, as `exec` does."""
         self.previous, self.program = self.program, program
         self._as_parent = self._as_leader = self._brief = None

@@ -15,13 +15,13 @@ from runner.sample_data.document_sections import (
 )
 from runner.sample_data.fleet import Section
 from runner.sample_data.machine_state import Machine
-from runner.sample_data.processes import Process, Program, User
+from runner.sample_data.processes import Process, SampleProgram, User
 
 MILLISECOND = 1_000_000
 Actions = str | list[str]
 
 
-class Step(NamedTuple):
+class TimelineStep(NamedTuple):
     """One event before it is a document: all but its place in the agent's count of events."""
 
     at: int
@@ -49,7 +49,7 @@ class Timeline:
         self.machine = machine
         self.words = words
         self.rng: Random = words.rng
-        self.steps: list[Step] = []
+        self.steps: list[TimelineStep] = []
         self.now: int = now - now % MILLISECOND
 
     def wait(self, low: int, high: int) -> None:
@@ -63,7 +63,7 @@ class Timeline:
         self.add_process(child, "fork", types=["start"])
         return child
 
-    def execute(self, process: Process, program: Program, *, user: User | None = None) -> str:
+    def execute(self, process: Process, program: SampleProgram, *, user: User | None = None) -> str:
         """The process runs another program, where `user` is given under that account."""
         process.run(program)
         if user is not None:
@@ -72,20 +72,20 @@ class Timeline:
             process.group_leader = process
         return self.add_process(process, "exec", types=["start"])
 
-    def spawn(self, parent: Process, program: Program) -> Process:
+    def spawn(self, parent: Process, program: SampleProgram) -> Process:
         """A child that runs another program at once, without a fork that an agent would see (`posix_spawn`)."""
         child = self._child(parent)
         self.execute(child, program)
         return child
 
-    def run(self, parent: Process, program: Program, *, user: User | None = None) -> Process:
+    def run(self, parent: Process, program: SampleProgram, *, user: User | None = None) -> Process:
         """Fork, and a moment later execute."""
         child = self.fork(parent)
         self.wait(150, 4_000)
         self.execute(child, program, user=user)
         return child
 
-    def start(self, parent: Process, program: Program, *, user: User | None = None) -> Process:
+    def start(self, parent: Process, program: SampleProgram, *, user: User | None = None) -> Process:
         """A new process as Windows has them: there is no fork."""
         child = self._child(parent)
         child.program = program
@@ -97,7 +97,7 @@ class Timeline:
         """The process ends."""
         return self.add_process(process, "end", types=["end"], exit_code=code)
 
-    def whole_life(self, parent: Process, program: Program) -> Process:
+    def whole_life(self, parent: Process, program: SampleProgram) -> Process:
         """A short process that the agent reports in one document when it has ended."""
         child = self._child(parent)
         child.run(program)
@@ -175,7 +175,7 @@ class Timeline:
         message = "Endpoint DLL load event" if stream == "library" else f"Endpoint {stream} event"
         at = self.now - self.now % self.machine.resolution
         self.steps.append(
-            Step(at, self.machine, event_id, stream, category, action, types, message, process.user, sections)
+            TimelineStep(at, self.machine, event_id, stream, category, action, types, message, process.user, sections)
         )
         return event_id
 

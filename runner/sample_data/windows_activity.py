@@ -7,11 +7,11 @@ from collections.abc import Callable
 from runner.sample_data.addresses import client, internal_service, service_of_the_internet
 from runner.sample_data.document_sections import signature_for
 from runner.sample_data.fleet import Section
-from runner.sample_data.processes import Process, Program
+from runner.sample_data.processes import Process, SampleProgram
 from runner.sample_data.services import SYSTEM32
 from runner.sample_data.timeline import Timeline
 
-Activity = Callable[[Timeline], None]
+WindowsActivity = Callable[[Timeline], None]
 
 APPS = (
     "C:\\Program Files\\Google\\Chrome\\Application\\chrome.exe",
@@ -183,8 +183,8 @@ def logon(line: Timeline) -> None:
     )
 
 
-def _program(line: Timeline, path: str, *, text: str) -> Program:
-    return Program(path, (path, *line.words.text(text).split()))
+def _program(line: Timeline, path: str, *, text: str) -> SampleProgram:
+    return SampleProgram(path, (path, *line.words.text(text).split()))
 
 
 def _other(line: Timeline, process: Process, *, stream: str, action: str, types: list[str], extra: Section) -> None:
@@ -196,7 +196,13 @@ def _other(line: Timeline, process: Process, *, stream: str, action: str, types:
     line.add(process, stream, action=action, types=types, sections={"process": section, **extra})
 
 
-PROCESS_ACTIVITIES: tuple[Activity, ...] = (tool_runs, tool_runs, app_starts)
-NETWORK_ACTIVITIES: tuple[Activity, ...] = (app_connects, app_connects, clients_come)
-FILE_ACTIVITIES: tuple[Activity, ...] = (files_change,)
-OTHER_ACTIVITIES: tuple[Activity, ...] = (registry_changes, registry_changes, libraries_load, libraries_load, logon)
+PROCESS_ACTIVITIES: tuple[WindowsActivity, ...] = (tool_runs, tool_runs, app_starts)
+NETWORK_ACTIVITIES: tuple[WindowsActivity, ...] = (app_connects, app_connects, clients_come)
+FILE_ACTIVITIES: tuple[WindowsActivity, ...] = (files_change,)
+OTHER_ACTIVITIES: tuple[WindowsActivity, ...] = (
+    registry_changes,
+    registry_changes,
+    libraries_load,
+    libraries_load,
+    logon,
+)

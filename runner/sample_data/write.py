@@ -18,7 +18,7 @@ from runner.errors import AccessError, SettingsError
 from runner.sample_data.generate import Sample, SampleEvent, generate
 
 PROGRESS_EVERY = 2_000
-Target = Path | Literal["-"]
+SampleTarget = Path | Literal["-"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ class SampleSummary:
 
 
 def write_sample(
-    out: Target,
+    out: SampleTarget,
     *,
     events: int,
     attacks: int,
@@ -101,7 +101,7 @@ def _hit(event: SampleEvent) -> dict[str, Any]:
 
 
 @contextmanager
-def _opened(target: Target) -> Iterator[IO[bytes]]:
+def _opened(target: SampleTarget) -> Iterator[IO[bytes]]:
     """Give the file to write to; a regular file is written beside its name and moved there when it is complete."""
     if str(target) == "-":
         yield sys.stdout.buffer

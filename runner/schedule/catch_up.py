@@ -1,4 +1,4 @@
-"""`Progress`: what the service knows of its rules between two ticks."""
+"""`RuleStates`: what the service knows of its rules between two ticks."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from typing import Literal
 
 from runner.rule_run import RuleRun
 from runner.rules.rule import Rule
-from runner.schedule.schedule import DueWindow, Footing, Schedule, chunk_of, due_live, due_owed, pause_after
+from runner.schedule.schedule import CatchUpState, DueWindow, Schedule, chunk_of, due_live, due_owed, pause_after
 from runner.store.protocol import Mark, RuleState, marked, state_after
 
-Kind = Literal["live", "owed"]
+WindowKind = Literal["live", "owed"]
 
 
-class Progress:
+class RuleStates:
     """The states of the rules as the ledger has them, and what matters for the next ticks alone.
 
     Nothing here has to outlive the process: from the ledger, another one goes on.
@@ -29,7 +29,7 @@ class Progress:
         """The end of the newest window that was tried of each rule."""
         self._believed: dict[str, datetime] = {}
         self._waits: dict[str, _Wait] = {}
-        self._footings: dict[str, Footing] = {}
+        self._footings: dict[str, CatchUpState] = {}
         self._rounds = 0
 
     def see(self, rules: Iterable[Rule], schedule: Schedule, *, now: datetime) -> None:
@@ -86,10 +86,10 @@ class Progress:
         """The backlog windows that are searched next."""
         self._rounds += 1
         for item in due:
-            footing = self._footings.get(item.rule.rule_id, Footing())
+            footing = self._footings.get(item.rule.rule_id, CatchUpState())
             self._footings[item.rule.rule_id] = replace(footing, turn=self._rounds)
 
-    def note(self, run: RuleRun, rule: Rule, kind: Kind, *, passed: timedelta) -> None:
+    def note(self, run: RuleRun, rule: Rule, kind: WindowKind, *, passed: timedelta) -> None:
         """A run that was recorded; `passed` is the time by which waits are measured."""
         rule_id = rule.rule_id
         before = self.states.get(rule_id)
@@ -100,7 +100,7 @@ class Progress:
             self._waits.pop(rule_id, None)  # what failed before was another rule
             self._footings.pop(rule_id, None)
         if kind == "owed":
-            self._footings[rule_id] = _footing_after(self._footings.get(rule_id, Footing()), run, rule)
+            self._footings[rule_id] = _footing_after(self._footings.get(rule_id, CatchUpState()), run, rule)
         wait = self._waits.get(rule_id)
         if run.complete:
             # A live window that is well says nothing of a backlog that fails by itself.
@@ -118,12 +118,12 @@ class Progress:
 class _Wait:
     """Until when the backlog of a rule waits, after so many failures of windows of that kind in a row."""
 
-    kind: Kind
+    kind: WindowKind
     failures: int
     until: timedelta
 
 
-def _footing_after(footing: Footing, run: RuleRun, rule: Rule) -> Footing:
+def _footing_after(footing: CatchUpState, run: RuleRun, rule: Rule) -> CatchUpState:
     if run.status != "failed":
         return replace(footing, failures=0)
     if chunk_of(rule, footing.failures + 1) < chunk_of(rule, footing.failures):

@@ -29,7 +29,7 @@ _NOTHING = timedelta(0)
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class RuleStatus:
     """Where one rule stands: its last run, how far it was searched, what is owed and what is given up."""
 
     rule_id: str
@@ -76,7 +76,7 @@ class Gap:
 
 def standings_of(
     loaded: LoadedRules, states: Mapping[str, RuleState], schedule: Schedule, *, now: datetime
-) -> tuple[Standing, ...]:
+) -> tuple[RuleStatus, ...]:
     """Where every rule of the rule files stands, in their order, then those that only the ledger knows, by name."""
     known = [standing_of(rule, states.get(rule.rule_id), schedule, now=now) for rule in loaded.rules]
     here = {rule.rule_id for rule in (*loaded.rules, *loaded.unsupported)}
@@ -89,14 +89,14 @@ def standings_of(
     return (*known, *sorted(others, key=lambda standing: (standing.name, standing.rule_id)))
 
 
-def standing_of(rule: Rule, state: RuleState | None, schedule: Schedule, *, now: datetime) -> Standing:
+def standing_of(rule: Rule, state: RuleState | None, schedule: Schedule, *, now: datetime) -> RuleStatus:
     """Where a rule of the rule files stands."""
     last = state.last if state is not None else None
     ends = [last.window.end] if last is not None else []
     if rule.enabled and state is not None:
         ends.append(schedule.live(rule, now).start)
     spans, given_up = _missing(state, max(ends, default=None), horizon_start=now - schedule.horizon)
-    return Standing(
+    return RuleStatus(
         rule_id=rule.rule_id,
         name=rule.name,
         presence="enabled" if rule.enabled else "disabled",
@@ -108,13 +108,13 @@ def standing_of(rule: Rule, state: RuleState | None, schedule: Schedule, *, now:
     )
 
 
-def _standing_without_rule(state: RuleState, presence: Presence, schedule: Schedule, *, now: datetime) -> Standing:
+def _standing_without_rule(state: RuleState, presence: Presence, schedule: Schedule, *, now: datetime) -> RuleStatus:
     """Where a rule stands of which there is nothing but what the ledger remembers."""
     last = state.last
     until = last.window.end if last is not None else None
     spans, given_up = _missing(state, until, horizon_start=now - schedule.horizon)
     name = last.name if last is not None else state.rule_id
-    return Standing(state.rule_id, name, presence, last, _searched_to(state), None, spans, given_up)
+    return RuleStatus(state.rule_id, name, presence, last, _searched_to(state), None, spans, given_up)
 
 
 def _searched_to(state: RuleState | None) -> datetime | None:
@@ -140,7 +140,7 @@ def _missing(
 
 
 def gaps_of(
-    standings: Iterable[Standing],
+    standings: Iterable[RuleStatus],
     rules: Mapping[str, Rule],
     schedule: Schedule,
     *,
@@ -173,7 +173,7 @@ def _due(rule: Rule | None, span: Window, schedule: Schedule) -> datetime | None
     return schedule.next_start(rule, span.start) if rule is not None else None
 
 
-def _owed(standing: Standing, span: Window, runs: Iterable[RuleRun]) -> tuple[GapKind, str]:
+def _owed(standing: RuleStatus, span: Window, runs: Iterable[RuleRun]) -> tuple[GapKind, str]:
     run = _run_over(span, runs)
     if run is not None:
         said = "; ".join(run.messages) or "the run said nothing"
@@ -188,7 +188,7 @@ def _owed(standing: Standing, span: Window, runs: Iterable[RuleRun]) -> tuple[Ga
     return "never searched", "no run has covered it yet"
 
 
-def _given_up(standing: Standing, span: Window, runs: Iterable[RuleRun]) -> tuple[GapKind, str]:
+def _given_up(standing: RuleStatus, span: Window, runs: Iterable[RuleRun]) -> tuple[GapKind, str]:
     run = _run_over(span, runs)
     before = f"; the last run over it: {'; '.join(run.messages)}" if run is not None and run.messages else ""
     return "given up", f"older than RUNNER_CATCH_UP; a replay of the span searches it{before}"

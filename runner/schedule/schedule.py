@@ -130,7 +130,7 @@ def owed(state: RuleState | None, until: datetime, *, horizon: timedelta) -> tup
 
 
 @dataclass(frozen=True, slots=True)
-class Footing:
+class CatchUpState:
     """Where catching up with a rule's backlog stands."""
 
     turn: int = -1
@@ -142,7 +142,7 @@ class Footing:
 
 
 def oldest_owed(
-    schedule: Schedule, rule: Rule, spans: Sequence[Window], footing: Footing = Footing()
+    schedule: Schedule, rule: Rule, spans: Sequence[Window], footing: CatchUpState = CatchUpState()
 ) -> tuple[DueWindow, ...]:
     """The window that searches the beginning of a rule's backlog, ascending as `owed` gives it; none without any.
 
@@ -173,7 +173,7 @@ def due_owed(
     now: datetime,
     tried: Mapping[str, datetime],
     most: int,
-    footings: Mapping[str, Footing] = MappingProxyType({}),
+    footings: Mapping[str, CatchUpState] = MappingProxyType({}),
 ) -> tuple[DueWindow, ...]:
     """The oldest backlog of each rule, one bounded window a rule, oldest first, of at most `most` rules at a time.
 
@@ -191,7 +191,7 @@ def due_owed(
         is_tried = rule.rule_id in tried and tried[rule.rule_id] >= live.end
         until = live.end if is_tried else schedule.shown(rule, live).start
         spans = owed(state, until, horizon=schedule.horizon)
-        footing = footings.get(rule.rule_id, Footing())
+        footing = footings.get(rule.rule_id, CatchUpState())
         due.extend(oldest_owed(schedule, rule, spans, footing))
     turns = {rule_id: footing.turn for rule_id, footing in footings.items()}
     due.sort(key=lambda item: (turns.get(item.rule.rule_id, -1), item.window.start, item.rule.rule_id))

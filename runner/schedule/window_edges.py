@@ -38,7 +38,7 @@ def reach_of(query: str) -> Reach:
     body, is_alone = statement.body, not statement.pipes
     if isinstance(body, ast.EventQuery):
         return Reach(bounded=is_alone)
-    if not isinstance(body, ast.Sequence) or body.maxspan is None:
+    if not isinstance(body, ast.SequenceQuery) or body.maxspan is None:
         return Reach(bounded=False)
     maxspan = timedelta(milliseconds=body.maxspan)
     return Reach(maxspan, body.terms[0].missing, body.terms[-1].missing, bounded=is_alone)

@@ -79,7 +79,7 @@ def hour_of(window: Window) -> datetime:
     return moment.replace(minute=0, second=0, microsecond=0)
 
 
-class KnownTime:
+class ReplayLedger:
     """A ledger that is told of the runs that lie in time which it knows of their rule; all else is the one behind it.
 
     Told of others, it would take the time between them and the rule's first window for owed.
@@ -101,7 +101,7 @@ class KnownTime:
         await self._ledger.mark(marks)
 
 
-class Rehearsal:
+class DryRunStore:
     """An `AlertStore` and a `Ledger` that keep nothing but which alerts there would be, for a replay that writes
     nothing: 16 bytes an alert, since a noisy rule makes many."""
 

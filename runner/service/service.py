@@ -9,11 +9,11 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from runner.clock import Clock, StepWatch
+from runner.clock import Clock, ClockSteps
 from runner.errors import RunnerError
 from runner.rule_run import RuleRun
 from runner.rules.rule import Rule
-from runner.schedule.catch_up import Progress
+from runner.schedule.catch_up import RuleStates
 from runner.schedule.schedule import DueWindow, Schedule, due_marks, edited
 from runner.service.due_requests import requests_for
 from runner.service.execution import Execution
@@ -68,8 +68,8 @@ class Service:
         self._leases = leases or EveryRule()
         self._tick, self._renewal, self._at_once = tick, renewal, max(1, at_once)
         self._active: ActiveRules | None = None
-        self._progress = Progress()
-        self._steps = StepWatch()
+        self._progress = RuleStates()
+        self._steps = ClockSteps()
         self._trusted: dict[str, datetime] = {}
         self._held: frozenset[str] = frozenset()
         self._current: frozenset[str] = frozenset()

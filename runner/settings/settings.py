@@ -47,7 +47,7 @@ def _named(template: str) -> Any:
     return Field(default_factory=lambda known: template.format(space=known.get("space", "default")))
 
 
-Span = Annotated[timedelta, BeforeValidator(checks.duration(timedelta(seconds=1), "30s, 5m or 1h"))]
+Duration = Annotated[timedelta, BeforeValidator(checks.duration(timedelta(seconds=1), "30s, 5m or 1h"))]
 IndexName = Annotated[str, BeforeValidator(checks.index_name)]
 ReadableFile = Annotated[Path, BeforeValidator(checks.readable_file)]
 
@@ -81,7 +81,7 @@ class Settings(BaseSettings):
     elasticsearch_client_cert: ReadableFile | None = None
     elasticsearch_client_key: ReadableFile | None = None
     elasticsearch_verify_certs: Annotated[bool, BeforeValidator(checks.switch)] = True
-    elasticsearch_request_timeout: Span = timedelta(seconds=30)
+    elasticsearch_request_timeout: Duration = timedelta(seconds=30)
     elasticsearch_compress: Annotated[bool, BeforeValidator(checks.switch)] = False
     # A secret, as it may hold a password.
     elasticsearch_proxy: Annotated[SecretStr | None, BeforeValidator(checks.proxy)] = None
@@ -101,10 +101,10 @@ class Settings(BaseSettings):
     state_index: IndexName = _named("rule-runner-state-{space}")
 
     # How it runs
-    tick: Span = timedelta(seconds=10)
+    tick: Duration = timedelta(seconds=10)
     concurrency: Annotated[int, BeforeValidator(checks.whole_number(1, 64))] = 4
     workers: Annotated[int, BeforeValidator(checks.whole_number(1, 64))] = 1
-    search_timeout: Span = timedelta(minutes=2)
+    search_timeout: Duration = timedelta(minutes=2)
     runtime_fields: ReadableFile | None = None
     catch_up: Annotated[timedelta, BeforeValidator(checks.duration(timedelta(0), "6h or 7d"))] = timedelta(days=7)
     lease: Annotated[timedelta, BeforeValidator(checks.duration(timedelta(seconds=3), "30s"))] = timedelta(seconds=30)
@@ -218,9 +218,11 @@ def load_settings(
     Raises SettingsError with every problem there is, each with its place, and never a secret's value.
     """
     problems: list[str] = []
-    env_layer = {name: _Given(value, f"{name} (environment)") for name, value in environ.items()}
+    env_layer = {name: _GivenValue(value, f"{name} (environment)") for name, value in environ.items()}
     layers = (env_layer, _read_env_file(env_file, problems))
-    given = {name: _Given(value, flag_for(name)) for name, value in overrides.items() if value not in (None, (), [])}
+    given = {
+        name: _GivenValue(value, flag_for(name)) for name, value in overrides.items() if value not in (None, (), [])
+    }
     for field in Settings.model_fields:
         for layer in layers:
             if field in given:
@@ -247,14 +249,14 @@ def load_settings(
 
 
 @dataclass(frozen=True, slots=True)
-class _Given:
+class _GivenValue:
     """A value as it was given, and where: the flag, or the variable and its layer."""
 
     value: object
     place: str
 
 
-def _read_env_file(path: Path | None, problems: list[str]) -> dict[str, _Given]:
+def _read_env_file(path: Path | None, problems: list[str]) -> dict[str, _GivenValue]:
     """The variables of a `.env` file, taken as they stand (`$` is not expanded)."""
     if path is None or not path.exists():
         return {}
@@ -263,7 +265,7 @@ def _read_env_file(path: Path | None, problems: list[str]) -> dict[str, _Given]:
     except (OSError, UnicodeDecodeError) as error:
         problems.append(f"{path}: cannot be read: {error.strerror if isinstance(error, OSError) else 'not UTF-8'}")
         return {}
-    found: dict[str, _Given] = {}
+    found: dict[str, _GivenValue] = {}
     for binding in parse_stream(StringIO(text)):
         # A binding begins with the blank lines before it.
         blank = len(binding.original.string) - len(binding.original.string.lstrip("\n"))
@@ -271,11 +273,11 @@ def _read_env_file(path: Path | None, problems: list[str]) -> dict[str, _Given]:
         if binding.error:
             problems.append(f"{path}, line {line}: not understood, expected NAME=value")
         elif binding.key is not None:
-            found[binding.key] = _Given(binding.value or "", f"{binding.key} ({path}, line {line})")
+            found[binding.key] = _GivenValue(binding.value or "", f"{binding.key} ({path}, line {line})")
     return found
 
 
-def _look_up(field: str, layer: Mapping[str, _Given], problems: list[str]) -> _Given | None:
+def _look_up(field: str, layer: Mapping[str, _GivenValue], problems: list[str]) -> _GivenValue | None:
     """The value of a setting in one layer, from its file where a `*_FILE` variable names one; `RUNNER_*` goes first."""
     names = tuple(reversed(variables_for(field)))
     files = tuple(f"{name}_FILE" for name in names) if field in SECRETS else ()
@@ -290,7 +292,7 @@ def _look_up(field: str, layer: Mapping[str, _Given], problems: list[str]) -> _G
     return _read_secret(file, problems)
 
 
-def _read_secret(file: _Given, problems: list[str]) -> _Given:
+def _read_secret(file: _GivenValue, problems: list[str]) -> _GivenValue:
     """The content of a secret's file without its trailing line break; empty, with a problem noted, if there is none."""
     path = checks.path_of(file.value)
     try:
@@ -298,16 +300,16 @@ def _read_secret(file: _Given, problems: list[str]) -> _Given:
             text = stream.read(_SECRET_BYTES + 1).decode("utf-8").rstrip("\r\n")
     except OSError as error:
         problems.append(f"{file.place}: cannot read {path}: {error.strerror}")
-        return _Given("", file.place)
+        return _GivenValue("", file.place)
     except ValueError:  # not UTF-8, or a path that no file can have
         text = ""
     if not text or len(text) > _SECRET_BYTES:
         problems.append(f"{file.place}: expected a secret as text in {path}, found none")
-        return _Given("", file.place)
-    return _Given(text, f"{file.place} -> {path}")
+        return _GivenValue("", file.place)
+    return _GivenValue(text, f"{file.place} -> {path}")
 
 
-def _conflicts(given: Mapping[str, _Given]) -> Iterator[str]:
+def _conflicts(given: Mapping[str, _GivenValue]) -> Iterator[str]:
     """What cannot be set together, or not alone."""
     username, password = given.get("elasticsearch_username"), given.get("elasticsearch_password")
     signs = [given.get("elasticsearch_api_key"), given.get("elasticsearch_bearer_token"), username or password]
@@ -325,7 +327,7 @@ def _conflicts(given: Mapping[str, _Given]) -> Iterator[str]:
         yield f"{hosts.place} and {cloud.place}: expected one of the two"
 
 
-def _misplaced(settings: Settings, given: Mapping[str, _Given]) -> Iterator[str]:
+def _misplaced(settings: Settings, given: Mapping[str, _GivenValue]) -> Iterator[str]:
     """Why alerts that are shown in the chosen way can not be where `alerts_alias` says."""
     if (alias := given.get("alerts_alias")) is None:
         return
@@ -345,7 +347,7 @@ def _misplaced(settings: Settings, given: Mapping[str, _Given]) -> Iterator[str]
         )
 
 
-def _problem(field: str, given: _Given, message: str) -> str:
+def _problem(field: str, given: _GivenValue, message: str) -> str:
     """One line for a finding of the validation: place, what was found, what was expected."""
     if field not in Settings.model_fields:
         return f"{given.place}: no such setting{did_you_mean(field, Settings.model_fields)}"
@@ -356,7 +358,7 @@ def _problem(field: str, given: _Given, message: str) -> str:
     return f"{given.place}: found {found}, {message.removeprefix('Value error, ')}"
 
 
-def _unknown_names(layers: Iterable[Mapping[str, _Given]]) -> Iterator[str]:
+def _unknown_names(layers: Iterable[Mapping[str, _GivenValue]]) -> Iterator[str]:
     """A sentence for every variable that looks as if it were meant for the runner and is not one of its settings."""
     known = {name for field in Settings.model_fields for name in variables_for(field)}
     known |= {f"{name}_FILE" for field in SECRETS for name in variables_for(field)}

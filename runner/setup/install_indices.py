@@ -22,7 +22,7 @@ from runner.setup.index_objects import (
     state_template_body,
 )
 from runner.setup.mappings import REPLACEMENTS
-from runner.setup.write_target import Target, create_stream, mapping_version, read_target, roll_over
+from runner.setup.write_target import WriteTarget, create_stream, mapping_version, read_target, roll_over
 
 _NO_TYPE = re.compile(r"(?:mapper type|No handler for type) \[(?P<type>\w+)\]")
 """How Elasticsearch, since 8.10 and before, says that it does not know a field type."""
@@ -74,7 +74,7 @@ async def install(client: Elastic, names: StoreNames) -> SetupReport:
     return report + await _install_state(client, names.state, is_serverless=is_serverless)
 
 
-async def find_security_alerts(client: Elastic, name: str) -> Target:
+async def find_security_alerts(client: Elastic, name: str) -> WriteTarget:
     """Where Kibana's Security app keeps its alerts. Raises StoreError if that is not there: it is Kibana's to make."""
     target = await read_target(client, name)
     if target is None:

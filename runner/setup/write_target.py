@@ -1,4 +1,4 @@
-"""`Target`: what stands behind the name that alerts or runs are written to."""
+"""`WriteTarget`: what stands behind the name that alerts or runs are written to."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from runner.cluster.elasticsearch import Elastic
-from runner.cluster.transport import Call, path_part
+from runner.cluster.transport import ApiCall, path_part
 from runner.errors import ClusterError
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
+class WriteTarget:
     """An alias or a data stream, with the indices behind it and the one that is written to ("" if there is none)."""
 
     kind: Literal["alias", "data_stream"]
@@ -19,20 +19,20 @@ class Target:
     write_index: str
 
 
-async def read_target(client: Elastic, name: str) -> Target | None:
+async def read_target(client: Elastic, name: str) -> WriteTarget | None:
     """What stands behind the name; None if it is neither an alias nor a data stream. Raises the errors of `Elastic`."""
     behind = await client.read_alias(name)
     if behind is not None:
         written = sorted(index for index, is_written in behind.items() if is_written)
-        return Target("alias", tuple(sorted(behind)), written[0] if written else "")
+        return WriteTarget("alias", tuple(sorted(behind)), written[0] if written else "")
     indices = await _stream_indices(client, name)
-    return Target("data_stream", indices, indices[-1]) if indices else None
+    return WriteTarget("data_stream", indices, indices[-1]) if indices else None
 
 
 async def mapping_version(client: Elastic, index: str, *, product: str) -> int:
     """Which version of ours the mapping of an index is; 0 if it says nothing of it."""
     path = f"/{path_part(index)}/_mapping"
-    answer = await client.request(Call("GET", path, f"read the mapping of {index}", ignore=(404,)))
+    answer = await client.request(ApiCall("GET", path, f"read the mapping of {index}", ignore=(404,)))
     found: Any = answer.get(index) if isinstance(answer, dict) else None
     meta = (found or {}).get("mappings", {}).get("_meta", {})
     return int(meta.get("version", 0)) if meta.get("managed_by") == product else 0
@@ -41,7 +41,7 @@ async def mapping_version(client: Elastic, index: str, *, product: str) -> int:
 async def create_stream(client: Elastic, name: str) -> bool:
     """True if the data stream was created, False if it was there already."""
     try:
-        await client.request(Call("PUT", f"/_data_stream/{path_part(name)}", f"create the data stream {name}"))
+        await client.request(ApiCall("PUT", f"/_data_stream/{path_part(name)}", f"create the data stream {name}"))
     except ClusterError as error:
         if error.type == "resource_already_exists_exception":
             return False
@@ -51,14 +51,14 @@ async def create_stream(client: Elastic, name: str) -> bool:
 
 async def roll_over(client: Elastic, alias: str, conditions: dict[str, str]) -> str:
     """The name of the new index, if one of the conditions holds; "" if none does."""
-    call = Call("POST", f"/{path_part(alias)}/_rollover", f"roll over {alias}", body={"conditions": conditions})
+    call = ApiCall("POST", f"/{path_part(alias)}/_rollover", f"roll over {alias}", body={"conditions": conditions})
     answer = await client.request(call)
     return str(answer["new_index"]) if answer.get("rolled_over") else ""
 
 
 async def _stream_indices(client: Elastic, name: str) -> tuple[str, ...]:
     """The backing indices of a data stream in their order; none if there is no such data stream."""
-    call = Call("GET", f"/_data_stream/{path_part(name)}", f"read the data stream {name}", ignore=(404,))
+    call = ApiCall("GET", f"/_data_stream/{path_part(name)}", f"read the data stream {name}", ignore=(404,))
     try:
         answer = await client.request(call)
     except ClusterError as error:

@@ -1,4 +1,4 @@
-"""`Pulse` and the verdicts made of it: whether the service is alive, and whether it can search.
+"""`HealthState` and the verdicts made of it: whether the service is alive, and whether it can search.
 
 Alive means that the loop is at work, whatever it meets: restarting a process because its cluster is away helps nobody.
 Ready means that what is due can be searched and written.
@@ -17,7 +17,7 @@ from runner.windows import iso
 
 
 @dataclass(frozen=True, slots=True)
-class Vitals:
+class HealthSnapshot:
     """What the service last said of itself."""
 
     at: datetime
@@ -39,7 +39,7 @@ class Vitals:
 
 
 @dataclass(frozen=True, slots=True)
-class Check:
+class HealthCheck:
     """One thing that was looked at; `reason` says what is wrong, or how it is."""
 
     name: str
@@ -48,10 +48,10 @@ class Check:
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class HealthReport:
     """The answer to `/healthz` or `/readyz`."""
 
-    checks: tuple[Check, ...]
+    checks: tuple[HealthCheck, ...]
 
     @property
     def ok(self) -> bool:
@@ -65,16 +65,16 @@ class Verdict:
         }
 
 
-class Pulse:
+class HealthState:
     """Collects what the service says of itself. One thread writes; any may read `vitals`, which is replaced whole."""
 
     def __init__(self, now: datetime) -> None:
-        self._vitals = Vitals(now)
+        self._vitals = HealthSnapshot(now)
         self._runs = self._failed = 0
         self._failure = ""
 
     @property
-    def vitals(self) -> Vitals:
+    def vitals(self) -> HealthSnapshot:
         return self._vitals
 
     def beat(self, now: datetime) -> None:
@@ -104,44 +104,44 @@ class Pulse:
         self._failure = ""
 
 
-def liveness(vitals: Vitals, now: datetime, patience: timedelta) -> Verdict:
+def liveness(vitals: HealthSnapshot, now: datetime, patience: timedelta) -> HealthReport:
     """Whether the loop is at work: it was silent for no longer than `patience`."""
-    return Verdict((_loop(vitals, now, patience),))
+    return HealthReport((_loop(vitals, now, patience),))
 
 
-def readiness(vitals: Vitals, now: datetime, patience: timedelta) -> Verdict:
+def readiness(vitals: HealthSnapshot, now: datetime, patience: timedelta) -> HealthReport:
     """Whether what is due can be searched: rules are loaded, the store answers, and not every search fails."""
-    return Verdict((_loop(vitals, now, patience), _rules(vitals), _store(vitals), _search(vitals)))
+    return HealthReport((_loop(vitals, now, patience), _rules(vitals), _store(vitals), _search(vitals)))
 
 
-def _loop(vitals: Vitals, now: datetime, patience: timedelta) -> Check:
+def _loop(vitals: HealthSnapshot, now: datetime, patience: timedelta) -> HealthCheck:
     silence = now - vitals.at
     if silence > patience:
         told = f"silent since {iso(vitals.at)}, for {silence.total_seconds():.0f} s"
-        return Check("loop", False, f"{told}; expected a sign of life every {patience.total_seconds():.0f} s")
-    return Check("loop", True, "at work")
+        return HealthCheck("loop", False, f"{told}; expected a sign of life every {patience.total_seconds():.0f} s")
+    return HealthCheck("loop", True, "at work")
 
 
-def _rules(vitals: Vitals) -> Check:
+def _rules(vitals: HealthSnapshot) -> HealthCheck:
     problems = f"{vitals.errors} problem{'s' * (vitals.errors != 1)} in the rule files" if vitals.errors else ""
     if vitals.rules is None:
-        return Check("rules", False, "not loaded yet")
+        return HealthCheck("rules", False, "not loaded yet")
     if not vitals.rules:
-        return Check("rules", False, f"no rule can be run{f': {problems}' if problems else ''}")
+        return HealthCheck("rules", False, f"no rule can be run{f': {problems}' if problems else ''}")
     in_use = f"{vitals.rules} rule{'s' * (vitals.rules != 1)} in use"
-    return Check("rules", True, f"{in_use}; {problems}" if problems else in_use)
+    return HealthCheck("rules", True, f"{in_use}; {problems}" if problems else in_use)
 
 
-def _store(vitals: Vitals) -> Check:
+def _store(vitals: HealthSnapshot) -> HealthCheck:
     if not vitals.ticked:
-        return Check("store", False, "not asked yet: the first tick is not over")
-    return Check("store", False, vitals.trouble) if vitals.trouble else Check("store", True, "reachable")
+        return HealthCheck("store", False, "not asked yet: the first tick is not over")
+    return HealthCheck("store", False, vitals.trouble) if vitals.trouble else HealthCheck("store", True, "reachable")
 
 
-def _search(vitals: Vitals) -> Check:
+def _search(vitals: HealthSnapshot) -> HealthCheck:
     if vitals.failed and vitals.failed == vitals.runs:
         told = "the last run failed" if vitals.runs == 1 else f"the last {vitals.runs} runs all failed"
-        return Check("search", False, f"{told}: {vitals.failure}")
+        return HealthCheck("search", False, f"{told}: {vitals.failure}")
     if vitals.failed:
-        return Check("search", True, f"{vitals.failed} of the last {vitals.runs} runs failed")
-    return Check("search", True, "no failure" if vitals.runs else "nothing searched yet")
+        return HealthCheck("search", True, f"{vitals.failed} of the last {vitals.runs} runs failed")
+    return HealthCheck("search", True, "no failure" if vitals.runs else "nothing searched yet")

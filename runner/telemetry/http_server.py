@@ -1,4 +1,4 @@
-"""`Server`: answers GET requests for a few fixed paths, on a thread and an event loop of its own.
+"""`HttpServer`: answers GET requests for a few fixed paths, on a thread and an event loop of its own.
 
 Of its own, so that it answers while the service's loop is busy or stuck: that is when somebody asks. A request has few
 seconds and few bytes; who is slower, or comes when too many are there, is sent away. Every answer ends its connection.
@@ -33,7 +33,7 @@ _ACCEPT = re.compile(rb"(?im)^accept:[ \t]*([^\r\n]*)")
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class HttpAnswer:
     """What is sent back."""
 
     body: bytes
@@ -41,11 +41,11 @@ class Answer:
     status: HTTPStatus = HTTPStatus.OK
 
 
-Route = Callable[[str], Answer]
+Route = Callable[[str], HttpAnswer]
 """Makes the answer for one path, given the request's `Accept` header. Called on the server's thread."""
 
 
-class Server:
+class HttpServer:
     """Listens at one address from `start` to `stop`."""
 
     def __init__(self, routes: Mapping[str, Route]) -> None:
@@ -159,11 +159,11 @@ def _bound(host: str, port: int) -> socket.socket:
         raise SettingsError(f"cannot listen at {shown}: {error.strerror or error}") from None
 
 
-def _plain(status: HTTPStatus) -> Answer:
-    return Answer(f"{status.phrase}\n".encode(), status=status)
+def _plain(status: HTTPStatus) -> HttpAnswer:
+    return HttpAnswer(f"{status.phrase}\n".encode(), status=status)
 
 
-def _rendered(answer: Answer, extra: str = "", *, with_body: bool = True) -> bytes:
+def _rendered(answer: HttpAnswer, extra: str = "", *, with_body: bool = True) -> bytes:
     head = (
         f"HTTP/1.1 {answer.status.value} {answer.status.phrase}\r\nContent-Type: {answer.content_type}\r\n"
         f"Content-Length: {len(answer.body)}\r\nCache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\n"

@@ -30,7 +30,7 @@ from runner import __version__
 from runner.alerts.alert import Alert
 from runner.alerts.event_fields import value_at
 from runner.rule_run import RuleRun
-from runner.schedule.rule_status import Standing, standing_of
+from runner.schedule.rule_status import RuleStatus, standing_of
 from runner.schedule.schedule import Schedule
 from runner.service.rules_in_use import ActiveRules
 from runner.store.protocol import AlertFilter, AlertStore, RuleState, StoredAlert, WriteResult
@@ -41,7 +41,7 @@ _LAG_BUCKETS = (1.0, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1_800.0, 3_600.
 
 
 @dataclass(frozen=True, slots=True)
-class View:
+class ServiceView:
     """What the service knows at this moment. The mappings may change while they are looked at: they are copied."""
 
     active: ActiveRules = field(default_factory=ActiveRules)
@@ -79,7 +79,7 @@ class _Distribution:
 
 
 @dataclass(slots=True)
-class _Tally:
+class _RunCounts:
     """What the runs of one rule came to."""
 
     outcomes: dict[str, int] = field(default_factory=lambda: dict.fromkeys(_OUTCOMES, 0))
@@ -106,11 +106,11 @@ class Metrics(Collector):
     The service's thread notes, another one may collect at the same time. `look` gives the present view, `now` the time.
     """
 
-    def __init__(self, look: Callable[[], View], now: Callable[[], datetime]) -> None:
+    def __init__(self, look: Callable[[], ServiceView], now: Callable[[], datetime]) -> None:
         self._look = look
         self._now = now
         self._lock = threading.Lock()
-        self._tallies: dict[str, _Tally] = {}
+        self._tallies: dict[str, _RunCounts] = {}
         self._durations = _Distribution(_RUN_BUCKETS)
         self._ingest = _Distribution(_LAG_BUCKETS)
         self._detection = _Distribution(_LAG_BUCKETS)
@@ -123,7 +123,7 @@ class Metrics(Collector):
     def note_run(self, run: RuleRun) -> None:
         """A run is done."""
         with self._lock:
-            self._tallies.setdefault(run.rule_id, _Tally()).add(run)
+            self._tallies.setdefault(run.rule_id, _RunCounts()).add(run)
             self._durations.add(run.took_ms / 1000)
             self._last_runs[run.rule_id] = run.started
 
@@ -172,7 +172,7 @@ class Metrics(Collector):
         yield from _rules(view.active)
         yield from _standings(standings, now)
 
-    def _service(self, view: View) -> Iterator[Metric]:
+    def _service(self, view: ServiceView) -> Iterator[Metric]:
         yield CounterMetricFamily("rule_runner_ticks", "Looks at what is due.", value=self._ticks)
         yield CounterMetricFamily(
             "rule_runner_tick_failures", "Ticks that came to nothing, or fell into a pause after one.",
@@ -186,14 +186,14 @@ class Metrics(Collector):
 
     def _runs(self, active: ActiveRules) -> Iterator[Metric]:
         """The counters of the rules, from 0: a rate of a counter that is not there yet misses its first step."""
-        tallies = [(rule.rule_id, self._tallies.get(rule.rule_id, _Tally())) for rule in active.rules]
+        tallies = [(rule.rule_id, self._tallies.get(rule.rule_id, _RunCounts())) for rule in active.rules]
         runs = CounterMetricFamily("rule_runner_runs", "Runs by outcome.", labels=("rule_id", "outcome"))
         for rule_id, tally in tallies:
             for outcome, count in tally.outcomes.items():
                 runs.add_metric((rule_id, outcome), count)
         yield runs
         yield self._durations.family("rule_runner_run_duration_seconds", "How long runs took, over all rules.")
-        counters: tuple[tuple[str, str, Callable[[_Tally], float]], ...] = (
+        counters: tuple[tuple[str, str, Callable[[_RunCounts], float]], ...] = (
             ("run_seconds", "How long the runs of a rule took together.", lambda tally: tally.seconds),
             ("matches", "Matches that searches found.", lambda tally: tally.matches),
             ("alerts_created", "New alerts, building blocks not counted.", lambda tally: tally.created),
@@ -213,7 +213,7 @@ class Metrics(Collector):
             last.add_metric((rule_id,), when.timestamp())
         yield last
 
-    def _lags(self, view: View) -> Iterator[Metric]:
+    def _lags(self, view: ServiceView) -> Iterator[Metric]:
         yield self._ingest.family(
             "rule_runner_ingest_lag_seconds", "From @timestamp to event.ingested, of the events of new alerts."
         )
@@ -290,9 +290,9 @@ def _rules(active: ActiveRules) -> Iterator[Metric]:
     yield names
 
 
-def _standings(standings: Sequence[Standing], now: datetime) -> Iterator[Metric]:
+def _standings(standings: Sequence[RuleStatus], now: datetime) -> Iterator[Metric]:
     """Where each rule stands."""
-    gauges: tuple[tuple[str, str, Callable[[Standing], float | None]], ...] = (
+    gauges: tuple[tuple[str, str, Callable[[RuleStatus], float | None]], ...] = (
         ("owed_windows", "Runs that it takes to search what is owed.", lambda one: one.owed_windows),
         ("gap_seconds", "Length of the spans that are owed.", lambda one: one.owed_length.total_seconds()),
         (

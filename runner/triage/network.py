@@ -9,7 +9,7 @@ from typing import Any, Final, Literal
 
 from runner.alerts.event_fields import text_at, value_at
 
-Scope = Literal["public", "private", "shared", "loopback", "link-local", "multicast", "unspecified", "unknown"]
+AddressScope = Literal["public", "private", "shared", "loopback", "link-local", "multicast", "unspecified", "unknown"]
 
 # RFC 1918 and RFC 4193. The standard library's `is_private` also holds the documentation ranges, which are no inside.
 _PRIVATE: Final = tuple(map(ipaddress.ip_network, ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7")))
@@ -17,7 +17,7 @@ _SHARED: Final = ipaddress.ip_network("100.64.0.0/10")  # carrier-grade NAT, RFC
 
 
 @dataclass(frozen=True, slots=True)
-class Connection:
+class NetworkConnection:
     """One network connection as an event reports it; what is not known is empty."""
 
     source_ip: str
@@ -28,17 +28,17 @@ class Connection:
     transport: str
     direction: str
     process: str
-    source_scope: Scope
-    destination_scope: Scope
+    source_scope: AddressScope
+    destination_scope: AddressScope
 
 
-def connection_of(document: Mapping[str, Any]) -> Connection | None:
+def connection_of(document: Mapping[str, Any]) -> NetworkConnection | None:
     """The connection of an event, or None if it names no address."""
     source, destination = text_at(document, "source.ip"), text_at(document, "destination.ip")
     domain = text_at(document, "destination.domain")
     if not (source or destination or domain):
         return None
-    return Connection(
+    return NetworkConnection(
         source_ip=source,
         source_port=_port(document, "source.port"),
         destination_ip=destination,
@@ -52,7 +52,7 @@ def connection_of(document: Mapping[str, Any]) -> Connection | None:
     )
 
 
-def scope_of(address: str) -> Scope:
+def scope_of(address: str) -> AddressScope:
     """What kind of address it is; an IPv4 address inside an IPv6 one is judged as itself.
 
     >>> scope_of("10.1.2.3"), scope_of("::ffff:127.0.0.1"), scope_of("203.0.113.77")

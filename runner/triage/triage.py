@@ -9,7 +9,7 @@ from typing import Any, Final, Protocol, TypeVar
 
 from runner.alerts.event_fields import flat_values, text_at, texts_at, value_at, values_at
 from runner.events.fields.dates import read_date
-from runner.triage.network import Connection, connection_of
+from runner.triage.network import NetworkConnection, connection_of
 from runner.triage.next_searches import Clause, FollowUp, follow_up
 from runner.triage.process_chain import ProcessStep, process_chains
 from runner.windows import from_nanoseconds
@@ -91,7 +91,7 @@ class HashView:
 
 
 @dataclass(frozen=True, slots=True)
-class ThreatEntry:
+class AttackTactic:
     """A tactic of MITRE ATT&CK with its techniques and sub-techniques as (id, name, page)."""
 
     framework: str
@@ -116,11 +116,11 @@ class TriageView:
     events: tuple[EventView, ...]
     processes: tuple[tuple[ProcessStep, ...], ...]
     """Chains from the oldest ancestor down."""
-    connections: tuple[Connection, ...]
+    connections: tuple[NetworkConnection, ...]
     users: tuple[UserView, ...]
     hosts: tuple[HostView, ...]
     hashes: tuple[HashView, ...]
-    threats: tuple[ThreatEntry, ...]
+    threats: tuple[AttackTactic, ...]
     tags: tuple[str, ...]
     guide: str
     """The rule's investigation guide, in Markdown."""
@@ -238,12 +238,12 @@ def _hashes(document: Mapping[str, Any]) -> Iterable[HashView]:
             yield from (HashView(of, name, str(value), file) for name, value in flat_values(hashes) if value)
 
 
-def _threat(entry: Mapping[str, Any]) -> ThreatEntry:
+def _threat(entry: Mapping[str, Any]) -> AttackTactic:
     techniques: list[tuple[str, str, str]] = []
     for technique in values_at(entry, "technique"):
         techniques.append(_reference(technique))
         techniques += [_reference(sub) for sub in values_at(technique, "subtechnique")]
-    return ThreatEntry(text_at(entry, "framework"), _reference(value_at(entry, "tactic") or {}), tuple(techniques))
+    return AttackTactic(text_at(entry, "framework"), _reference(value_at(entry, "tactic") or {}), tuple(techniques))
 
 
 def _reference(entry: Mapping[str, Any]) -> tuple[str, str, str]:

@@ -9,7 +9,7 @@ import pytest
 
 from runner.eql.analysis.check import Checked, check, type_of
 from runner.eql.syntax import ast
-from runner.eql.syntax.errors import Finding, VerificationError
+from runner.eql.syntax.errors import QueryFinding, VerificationError
 from runner.eql.syntax.parser import parse
 from runner.events.fields.schema import DataType, Field, Schema
 from runner.expressions import nodes
@@ -43,7 +43,7 @@ def check_text(
     )  # fmt: skip
 
 
-def written(text: str, findings: tuple[Finding, ...]) -> list[str]:
+def written(text: str, findings: tuple[QueryFinding, ...]) -> list[str]:
     """Findings as the specification has them: place and length, message and hint."""
     lines = []
     for finding in findings:
@@ -115,7 +115,7 @@ def test_optional_fields() -> None:
     first, second = condition.operands
     assert isinstance(first, nodes.Comparison)
     assert isinstance(second, nodes.Comparison)
-    assert isinstance(first.left, nodes.Literal)
+    assert isinstance(first.left, nodes.Constant)
     assert first.left.value is None
     assert isinstance(second.left, nodes.FieldRef)
     assert second.left.optional

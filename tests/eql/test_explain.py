@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from runner import eql
-from runner.eql.explain.event_chain import Given, link, prefixes
+from runner.eql.explain.event_chain import ChainEvent, link, prefixes
 from runner.eql.explain.event_verdict import EventVerdict, Judge, Verdict
 from runner.eql.explain.funnel import Funnel
 from runner.eql.explain.partial_trace import Trace, trace
@@ -373,7 +373,7 @@ class TestChains:
         groups = run(program, events).groups()
         result = trace(program.plan, groups, watch=prefixes(numbers))
         returned = [match.events for match in result.found]
-        given_events = [Given(number, judge.judge(events[number])) for number in numbers]
+        given_events = [ChainEvent(number, judge.judge(events[number])) for number in numbers]
         return link(program.plan, given_events, groups, result, returned=returned)
 
     def test_a_sequence_that_was_found(self) -> None:

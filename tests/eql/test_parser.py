@@ -76,7 +76,7 @@ def test_statement_and_terms_know_their_text() -> None:
     )
     statement = parse(text)
     sequence = statement.body
-    assert isinstance(sequence, ast.Sequence)
+    assert isinstance(sequence, ast.SequenceQuery)
     assert sequence.until is not None
     parts = [statement.span, sequence.span, *(term.span for term in sequence.terms), sequence.until.span]
     parts += [term.query.span for term in sequence.terms] + [key.span for key in sequence.keys]

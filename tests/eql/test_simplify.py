@@ -111,11 +111,11 @@ def value_of(expression: nodes.Expression) -> nodes.Value:
 
     def rule(node: nodes.Expression) -> nodes.Expression:
         if isinstance(node, nodes.FieldRef):
-            return nodes.Literal(node.span, VALUES[node.field.name])
-        return nodes.Literal(node.span, evaluate(node)) if nodes.children(node) else node
+            return nodes.Constant(node.span, VALUES[node.field.name])
+        return nodes.Constant(node.span, evaluate(node)) if nodes.children(node) else node
 
     result = nodes.rewrite(expression, rule)
-    assert isinstance(result, nodes.Literal)
+    assert isinstance(result, nodes.Constant)
     return result.value
 
 
@@ -128,12 +128,12 @@ def test_meaning_stays_and_the_result_has_the_promised_form(text: str) -> None:
     assert value_of(after) is value_of(condition(statement))
     for node, _ in nodes.walk(after):
         parts = nodes.children(node)
-        assert not parts or not all(isinstance(part, nodes.Literal) for part in parts)
+        assert not parts or not all(isinstance(part, nodes.Constant) for part in parts)
         if isinstance(node, nodes.Comparison):
             assert node.operator != "!="
-            assert not isinstance(node.left, nodes.Literal)
+            assert not isinstance(node.left, nodes.Constant)
         if isinstance(node, (nodes.And, nodes.Or)):
             assert len(parts) >= 2
-            assert not any(isinstance(part, (nodes.Literal, type(node))) for part in parts)
+            assert not any(isinstance(part, (nodes.Constant, type(node))) for part in parts)
         if isinstance(node, nodes.Not):
             assert not isinstance(node.operand, nodes.Not)

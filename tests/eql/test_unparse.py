@@ -34,7 +34,7 @@ def same(statement: ast.Statement) -> str:
         return ast.show(replace(statement, body=query(body)))
     terms = tuple(replace(term, query=query(term.query)) for term in body.terms)
     body = replace(body, terms=terms)
-    if isinstance(body, ast.Sequence) and body.until is not None:
+    if isinstance(body, ast.SequenceQuery) and body.until is not None:
         body = replace(body, until=replace(body.until, query=query(body.until.query)))
     return ast.show(replace(statement, body=body))
 
@@ -82,7 +82,7 @@ def test_parsing_what_was_written_gives_the_same_tree() -> None:
 
 @given(st.text(st.characters(exclude_categories=["Cs"]), max_size=20))
 def test_every_text_can_be_a_constant_and_a_name(text: str) -> None:
-    tree = nodes.Comparison(SPAN, "==", nodes.Name(SPAN, text), nodes.Literal(SPAN, text))
+    tree = nodes.Comparison(SPAN, "==", nodes.Name(SPAN, text), nodes.Constant(SPAN, text))
     read = parse(f"any where {unparse(tree)}").body
     assert isinstance(read, ast.EventQuery)
     assert ast.show(read.condition) == ast.show(tree)
@@ -91,7 +91,7 @@ def test_every_text_can_be_a_constant_and_a_name(text: str) -> None:
 @given(st.integers(1, 10**12))
 def test_durations_are_read_back(milliseconds: int) -> None:
     body = parse(f"sequence with maxspan={duration(milliseconds)} [any where true] [any where true]").body
-    assert isinstance(body, ast.Sequence)
+    assert isinstance(body, ast.SequenceQuery)
     assert body.maxspan == milliseconds
 
 

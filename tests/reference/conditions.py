@@ -71,7 +71,7 @@ class Conditions:
 
     def constant(self, node: nodes.Expression) -> Constant | None:
         """The value of an expression without fields, and of one that a null makes null; else None."""
-        if isinstance(node, nodes.Literal):
+        if isinstance(node, nodes.Constant):
             return Constant(node.value)
         if isinstance(node, nodes.Name):
             return Constant(None) if self.field(node.name) is None else None
@@ -248,7 +248,7 @@ class Conditions:
 
     def script(self, node: nodes.Expression, given: list[Any]) -> Any:
         """The value of an expression; `given` has the value of each name in the order of the text and is used up."""
-        if isinstance(node, nodes.Literal):
+        if isinstance(node, nodes.Constant):
             return node.value
         if isinstance(node, nodes.Name):
             return given.pop(0) if given else None
@@ -260,7 +260,7 @@ class Conditions:
         if isinstance(node, nodes.Arithmetic):
             return fn.arithmetic(node.operator, parts[0], parts[1])
         if isinstance(node, nodes.Comparison):
-            if node.operator in ("==", "!=") and node.right == nodes.Literal(node.right.span, None):
+            if node.operator in ("==", "!=") and node.right == nodes.Constant(node.right.span, None):
                 return (parts[0] is None) == (node.operator == "==")
             field = self.field(node.left.name) if isinstance(node.left, nodes.Name) else None
             if (

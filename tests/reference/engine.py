@@ -102,14 +102,14 @@ class _Search:
         body = statement.body
         if isinstance(body, ast.EventQuery):
             found: Answer = [((), (event.number,)) for event in sorted(self._matching(body), key=lambda e: e.place)]
-        elif isinstance(body, ast.Sequence):
+        elif isinstance(body, ast.SequenceQuery):
             found = self._sequences(body)
         else:
             found = self._samples(body)
         return self._limited(found, statement)
 
     def _limited(self, found: Answer, statement: ast.Statement) -> Answer:
-        is_head = self._options.result_position == "head" or isinstance(statement.body, ast.Sample)
+        is_head = self._options.result_position == "head" or isinstance(statement.body, ast.SampleQuery)
         limits: list[tuple[str, int]] = [(pipe.name, pipe.count) for pipe in statement.pipes]
         limits = limits or [("head" if is_head else "tail", self._options.size)]
         limits[0] = (limits[0][0], min(limits[0][1], self._options.size))
@@ -121,7 +121,7 @@ class _Search:
         tests: list[Constant | Test] = [self._conditions.condition(query.condition)]
         if query.category is not None:
             category = nodes.Name(query.span, self._options.event_category_field)
-            wanted = nodes.Literal(query.span, query.category)
+            wanted = nodes.Constant(query.span, query.category)
             tests.append(self._conditions.condition(nodes.Comparison(query.span, "==", category, wanted)))
 
         def met(test: Constant | Test, source: Mapping[str, Any]) -> bool:
@@ -133,7 +133,7 @@ class _Search:
 
     # Stages and keys.
 
-    def _stage(self, term: ast.Term, shared: tuple[ast.Key, ...], *, timed: bool) -> Stage:
+    def _stage(self, term: ast.Term, shared: tuple[ast.KeyExpression, ...], *, timed: bool) -> Stage:
         names = [*shared, *term.keys]
         keys: list[Field | None] = []
         for name in names:
@@ -152,7 +152,7 @@ class _Search:
             hits.extend(Hit(event, combination) for combination in itertools.product(*choices))
         return Stage(matching, hits, keys, term.missing)
 
-    def _stages(self, body: ast.Sequence | ast.Sample, *, timed: bool) -> list[Stage]:
+    def _stages(self, body: ast.SequenceQuery | ast.SampleQuery, *, timed: bool) -> list[Stage]:
         return [self._stage(term, body.keys, timed=timed) for term in body.terms for _ in range(term.runs)]
 
     def _printed(self, key: Key, fields: list[Field | None], *, sample: bool) -> tuple[Any, ...]:
@@ -165,7 +165,7 @@ class _Search:
 
     # Sequences.
 
-    def _sequences(self, body: ast.Sequence) -> Answer:
+    def _sequences(self, body: ast.SequenceQuery) -> Answer:
         stages = self._stages(body, timed=True)
         until = self._stage(body.until, body.keys, timed=True) if body.until else None
         maxspan = None if body.maxspan is None else body.maxspan * 1_000_000
@@ -188,7 +188,7 @@ class _Search:
 
     # Samples.
 
-    def _samples(self, body: ast.Sample) -> Answer:
+    def _samples(self, body: ast.SampleQuery) -> Answer:
         stages = self._stages(body, timed=False)
         shared = set.intersection(*({hit.key for hit in stage.hits} for stage in stages))
         room = len(stages) + self._options.max_samples_per_key - 1

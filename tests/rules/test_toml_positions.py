@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from runner.messages.text_positions import Lines, picture
-from runner.rules.toml_positions import Place, find_places, string_end, string_start
+from runner.rules.toml_positions import TomlPlace, find_places, string_end, string_start
 from tests.paths import SHARED
 
 CORPUS = SHARED / "corpus" / "detection-rules"
@@ -49,7 +49,7 @@ def leaves(path: tuple[str | int, ...], value: Any) -> Iterator[tuple[tuple[str 
         yield from leaves((*path, key), item)
 
 
-def assert_true(text: str, places: Mapping[tuple[str | int, ...], Place]) -> None:
+def assert_true(text: str, places: Mapping[tuple[str | int, ...], TomlPlace]) -> None:
     """Each place holds its key, and each value, read again from its place alone, is the document's."""
     document = tomllib.loads(text)
     expected = dict(leaves((), document))

@@ -25,7 +25,7 @@ from runner.search.cluster.cluster_search import ClusterSearch
 from runner.service.execution import Execution
 from runner.service.service import Service
 from runner.store.elasticsearch.elasticsearch_store import ElasticsearchStore
-from runner.telemetry.health import Pulse, readiness
+from runner.telemetry.health import HealthState, readiness
 from runner.telemetry.logs import log_run
 from tests.scenarios.incidents import Incident
 from tests.scenarios.places import MAPPINGS
@@ -58,7 +58,7 @@ class ClusterWorld:
         self.runs: list[RuleRun] = []
         self.troubles: list[str] = []
         self.planted: set[Incident] = set()
-        self.pulse = Pulse(self.clock.now())
+        self.pulse = HealthState(self.clock.now())
         self._rules = folder / "rules"
         self._rules.mkdir(exist_ok=True)
         for rule, query in QUERIES.items():

@@ -17,7 +17,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from runner.clock import FakeClock, SetBack, StepWatch, SystemClock
+from runner.clock import ClockSteps, FakeClock, SetBack, SystemClock
 from runner.errors import Problem
 from runner.rule_run import RuleRun
 from runner.rules.rule import Rule
@@ -132,7 +132,7 @@ async def test_a_laptop_that_slept_for_a_night_catches_up(world: World) -> None:
 
 
 def test_a_clock_that_is_set_back_was_right_until_it_was_set_forwards() -> None:
-    clock, watch = FakeClock(at("10:00:00")), StepWatch()
+    clock, watch = FakeClock(at("10:00:00")), ClockSteps()
     assert watch.look(clock) is None
     for _ in range(3):
         clock.advance(MINUTE)
@@ -155,7 +155,7 @@ def test_a_clock_that_is_set_back_was_right_until_it_was_set_forwards() -> None:
 
 @given(st.lists(st.tuples(st.integers(0, 900), st.sampled_from((0, 0, -3_600, 3_600, -300, 90_000))), max_size=12))
 def test_a_clock_that_was_right_at_first_is_found_right_again(steps: list[tuple[int, int]]) -> None:
-    clock, watch = FakeClock(at("10:00:00")), StepWatch()
+    clock, watch = FakeClock(at("10:00:00")), ClockSteps()
     watch.look(clock)
     right, wrong = clock.now(), 0
     for passed, step in steps:
@@ -175,7 +175,7 @@ def test_a_clock_that_was_right_at_first_is_found_right_again(steps: list[tuple[
 
 
 def test_the_machines_clock_and_the_time_that_passes() -> None:
-    clock, watch = SystemClock(), StepWatch()
+    clock, watch = SystemClock(), ClockSteps()
     before = clock.elapsed()
     assert [watch.look(clock) for _ in range(3)] == [None] * 3
     assert clock.elapsed() >= before

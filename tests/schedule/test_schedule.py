@@ -15,8 +15,8 @@ from runner.rules.load import load_rules
 from runner.rules.rule import Rule
 from runner.schedule.schedule import (
     CATCH_UP_CHUNK,
+    CatchUpState,
     DueWindow,
-    Footing,
     Schedule,
     chunk_of,
     due_live,
@@ -193,14 +193,14 @@ def test_a_window_of_backlog_that_fails_gets_shorter_and_then_others_go_first(tm
     lengths = [chunk_of(one, failures).total_seconds() / 60 for failures in range(6)]
     assert lengths == [60, 30, 15, 7.5, 5, 5]
 
-    def window(footing: Footing) -> Window:
+    def window(footing: CatchUpState) -> Window:
         (due,) = oldest_owed(TOGETHER, one, spans, footing)
         return due.window
 
-    assert window(Footing(failures=2)) == minutes(-4, 15)
-    assert window(Footing(beyond=START + timedelta(minutes=5))) == minutes(1, 65)
-    assert window(Footing(beyond=START + timedelta(minutes=120))) == minutes(146, 160)
-    assert window(Footing(beyond=START + timedelta(minutes=160))) == minutes(-4, 60)  # and from the start again
+    assert window(CatchUpState(failures=2)) == minutes(-4, 15)
+    assert window(CatchUpState(beyond=START + timedelta(minutes=5))) == minutes(1, 65)
+    assert window(CatchUpState(beyond=START + timedelta(minutes=120))) == minutes(146, 160)
+    assert window(CatchUpState(beyond=START + timedelta(minutes=160))) == minutes(-4, 60)  # and from the start again
 
 
 def test_the_ledger_is_told_what_it_has_to_know_and_nothing_twice(tmp_path: Path) -> None:

@@ -211,4 +211,10 @@ def test_what_can_carry_it_carries_the_version() -> None:
 def test_the_files_are_all_used() -> None:
     folder = files("runner.setup")
     found = sorted(item.name for item in folder.iterdir() if item.name.endswith(".json"))
-    assert found == ["alerts_data_view.json", "alerts_search.json", "dashboard.json", "ecs_fields.json", "runs_data_view.json"]
+    assert found == [
+        "alerts_data_view.json",
+        "alerts_search.json",
+        "dashboard.json",
+        "ecs_fields.json",
+        "runs_data_view.json",
+    ]

@@ -11,7 +11,7 @@ from runner.errors import Problem, StoreError
 from runner.rule_run import RuleRun, Status
 from runner.rules.rule import Rule
 from runner.service.rules_in_use import ActiveRules
-from runner.telemetry.health import Pulse, Vitals, liveness, readiness
+from runner.telemetry.health import HealthSnapshot, HealthState, liveness, readiness
 from runner.windows import Window
 
 NOW = datetime(2026, 3, 2, 10, 5, tzinfo=UTC)
@@ -24,19 +24,19 @@ def rule_run(status: Status, said: str = "") -> RuleRun:
     return RuleRun("a", "A", "e", status, Window(NOW, NOW), NOW, messages=(said,) if said else ())
 
 
-def pulse_at_work() -> Pulse:
-    pulse = Pulse(NOW)
+def pulse_at_work() -> HealthState:
+    pulse = HealthState(NOW)
     pulse.note_rules(ActiveRules(rules=(RULE,)))
     pulse.note_tick(NOW, None)
     return pulse
 
 
-def failing(vitals: Vitals, now: datetime = NOW) -> dict[str, str]:
+def failing(vitals: HealthSnapshot, now: datetime = NOW) -> dict[str, str]:
     return {check.name: check.reason for check in readiness(vitals, now, PATIENCE).checks if not check.ok}
 
 
 def test_before_the_first_tick_it_is_alive_and_not_ready() -> None:
-    vitals = Pulse(NOW).vitals
+    vitals = HealthState(NOW).vitals
     assert liveness(vitals, NOW, PATIENCE).ok
     assert failing(vitals) == {"rules": "not loaded yet", "store": "not asked yet: the first tick is not over"}
 

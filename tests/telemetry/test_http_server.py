@@ -12,23 +12,23 @@ from contextlib import ExitStack
 import pytest
 
 from runner.errors import SettingsError
-from runner.telemetry.http_server import Answer, Server, split_address
+from runner.telemetry.http_server import HttpAnswer, HttpServer, split_address
 
 HOST = "127.0.0.1"
 
 
-def broken(accept: str) -> Answer:
+def broken(accept: str) -> HttpAnswer:
     raise ValueError("hunter2")
 
 
 @pytest.fixture
 def port() -> Iterator[int]:
     routes = {
-        "/hello": lambda accept: Answer(f"hello {accept}\n".encode()),
-        "/large": lambda accept: Answer(b"x" * 5_000_000),
+        "/hello": lambda accept: HttpAnswer(f"hello {accept}\n".encode()),
+        "/large": lambda accept: HttpAnswer(b"x" * 5_000_000),
         "/broken": broken,
     }
-    server = Server(routes)
+    server = HttpServer(routes)
     try:
         yield server.start(HOST, 0)
     finally:
@@ -131,17 +131,17 @@ def test_a_large_answer_arrives_whole(port: int) -> None:
 
 def test_a_port_that_is_taken(port: int) -> None:
     with pytest.raises(SettingsError, match=f"cannot listen at 127.0.0.1:{port}: another process listens there"):
-        Server({}).start(HOST, port)
+        HttpServer({}).start(HOST, port)
     with pytest.raises(SettingsError, match=r"cannot listen at host\.invalid:1: "):
-        Server({}).start("host.invalid", 1)
+        HttpServer({}).start("host.invalid", 1)
 
 
 def test_the_port_is_free_again_after_the_end() -> None:
-    server = Server({})
+    server = HttpServer({})
     port = server.start(HOST, 0)
     server.stop()
     server.stop()
-    again = Server({"/": lambda accept: Answer(json.dumps(accept).encode())})
+    again = HttpServer({"/": lambda accept: HttpAnswer(json.dumps(accept).encode())})
     assert again.start(HOST, port) == port
     assert ask(port, "/", Accept="a").status == 200
     again.stop()

@@ -22,7 +22,7 @@ from runner.schedule.schedule import Schedule
 from runner.service.rules_in_use import ActiveRules
 from runner.store.memory import MemoryStore
 from runner.store.protocol import RuleState
-from runner.telemetry.metrics import Metrics, ObservedAlerts, View, registry_of, rendered
+from runner.telemetry.metrics import Metrics, ObservedAlerts, ServiceView, registry_of, rendered
 from runner.windows import Window
 from tests.paths import ROOT
 
@@ -47,7 +47,7 @@ def rule_run(rule_id: str, status: Status = "succeeded", **counts: Any) -> RuleR
 class Observed:
     """Metrics with a view that the test sets."""
 
-    def __init__(self, view: View) -> None:
+    def __init__(self, view: ServiceView) -> None:
         self.view = view
         self.metrics = Metrics(lambda: self.view, lambda: NOON)
         self.metrics.note_rules(view.active)
@@ -68,7 +68,7 @@ class Observed:
 
 @pytest.fixture
 def observed() -> Observed:
-    return Observed(View(active(rule("a"), rule("b")), schedule=Schedule(together=True)))
+    return Observed(ServiceView(active(rule("a"), rule("b")), schedule=Schedule(together=True)))
 
 
 def test_runs_are_counted_by_rule_and_outcome_from_zero(observed: Observed) -> None:
@@ -131,7 +131,7 @@ def test_rules_by_what_became_of_them(observed: Observed) -> None:
     )
     found = active(rule("a"), rule("off", enabled=False), problems=problems)
     unsupported = replace(found.loaded, unsupported=(rule("q", type="query"),))
-    observed.view = View(replace(found, loaded=unsupported), held=frozenset({"a"}))
+    observed.view = ServiceView(replace(found, loaded=unsupported), held=frozenset({"a"}))
     counts = {state: observed.value("rules", state=state) for state in ("in_use", "disabled", "broken", "unsupported")}
     assert counts == {"in_use": 1, "disabled": 1, "broken": 2, "unsupported": 1}
     assert (observed.value("last_reload_successful"), observed.value("leases_held")) == (0, 1)
@@ -149,7 +149,7 @@ def test_a_rule_that_is_gone_takes_its_series_along(observed: Observed) -> None:
 
 def test_names_with_anything_in_them_are_escaped() -> None:
     name = 'quote " backslash \\ line\nend é'
-    observed = Observed(View(active(rule("a", name=name))))
+    observed = Observed(ServiceView(active(rule("a", name=name))))
     assert observed.value("rule_info", rule_id="a", rule_name=name) == 1
 
 
@@ -188,7 +188,7 @@ def test_the_newest_event_is_told_of_files_only(observed: Observed) -> None:
 def full() -> Observed:
     """Metrics with every family there is."""
     states = {"a": RuleState("a", (Window(NOON - MINUTE, NOON),), rule_run("a"))}
-    made = Observed(View(active(rule("a")), states, held=frozenset({"a"}), newest_event=NOON))
+    made = Observed(ServiceView(active(rule("a")), states, held=frozenset({"a"}), newest_event=NOON))
     made.metrics.note_run(rule_run("a"))
     return made
 
@@ -236,7 +236,7 @@ def test_names_follow_the_conventions() -> None:
 
 
 def test_a_thousand_rules_have_a_bounded_number_of_series() -> None:
-    observed = Observed(View(active(*(rule(str(number)) for number in range(1_000)))))
+    observed = Observed(ServiceView(active(*(rule(str(number)) for number in range(1_000)))))
     for number in range(1_000):
         observed.metrics.note_run(rule_run(str(number)))
     assert len(observed.samples()) < 16_100

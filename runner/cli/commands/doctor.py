@@ -18,7 +18,7 @@ from runner.cli.locations import NO_SOURCE, has_cluster, require_rule_paths
 from runner.clock import SystemClock
 from runner.cluster.elasticsearch import Retry
 from runner.cluster.kibana import Kibana
-from runner.doctor.checks import Check, Outcome, RuleName
+from runner.doctor.checks import Check, CheckResult, RuleName
 from runner.doctor.doctor import Examination, examine_cluster, look_at_rules
 from runner.doctor.files import look_at_files
 from runner.doctor.hosts import look_at_kibana
@@ -29,7 +29,7 @@ from runner.search.files.file_search import FileSearch
 from runner.settings.settings import Settings
 from runner.setup.index_objects import StoreNames
 
-_STYLES: dict[Outcome, str] = {"problem": "bold red", "warning": "yellow", "ok": "green"}
+_STYLES: dict[CheckResult, str] = {"problem": "bold red", "warning": "yellow", "ok": "green"}
 _NAMED = 4
 """How many rules are named before the rest is only counted."""
 _SHOWN = 4
@@ -104,7 +104,7 @@ def _as_json(checks: Sequence[Check], rules: Sequence[Rule]) -> dict[str, Any]:
     }
 
 
-def _worst(counts: Mapping[Outcome, int]) -> Outcome:
+def _worst(counts: Mapping[CheckResult, int]) -> CheckResult:
     return next((outcome for outcome in _STYLES if counts[outcome]), "ok")
 
 

@@ -19,7 +19,7 @@ from runner.cli.event_references import EventLine, find_events, places_of
 from runner.cli.exit_codes import ExitCode
 from runner.cli.pages.explain_page import ExplainedEvent, Explanation, page
 from runner.engine.plan import Plan
-from runner.eql.explain.event_chain import Chain, Given, link, prefixes
+from runner.eql.explain.event_chain import Chain, ChainEvent, link, prefixes
 from runner.eql.explain.event_verdict import Judge
 from runner.eql.explain.funnel import Funnel
 from runner.eql.explain.partial_trace import Trace, trace
@@ -133,7 +133,7 @@ def _explanation(
     program, funnel = searched.program, searched.funnel
     plan = program.plan
     judge = Judge(plan, now_ns=searched.now_ns)
-    given = [Given(line.number, judge.judge(line.source())) for line in lines]
+    given = [ChainEvent(line.number, judge.judge(line.source())) for line in lines]
     positive = [place for place, stage in enumerate(plan.stages) if not stage.missing]
     as_chain = len(given) > 1
     if as_chain:
@@ -177,7 +177,7 @@ def _check_chain(plan: Plan, count: int, most: int) -> None:
         raise SettingsError(f"--event was given {count} times, but the {plan.kind} has {most} stages with an event")
 
 
-def _chain(searched: _Searched, given: Sequence[Given], traced: Trace | None) -> Chain:
+def _chain(searched: _Searched, given: Sequence[ChainEvent], traced: Trace | None) -> Chain:
     groups = searched.funnel.groups() if searched.program.plan.kind == "sequence" else []
     return link(searched.program.plan, given, groups, traced, returned=searched.returned)
 

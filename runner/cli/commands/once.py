@@ -35,7 +35,7 @@ from runner.cli.signals import on_signals
 from runner.cli.wiring import Opened, alone, opened
 from runner.clock import Clock, FakeClock, SystemClock
 from runner.errors import SettingsError
-from runner.events.files.event_files import EVENT_FILES, Progress
+from runner.events.files.event_files import EVENT_FILES, ReadProgress
 from runner.rule_run import RuleRun
 from runner.rules.load import LoadedRules
 from runner.rules.rule import Rule
@@ -52,10 +52,10 @@ from runner.windows import from_nanoseconds
 _SHOWN_ALERTS = 20
 
 
-class Watch:
+class RunObserver:
     """Is told what a single run does. This one passes on nothing; another may show it."""
 
-    def reading(self, advance: Progress) -> Progress:
+    def reading(self, advance: ReadProgress) -> ReadProgress:
         """The progress of reading, as it is to be reported."""
         return advance
 
@@ -70,14 +70,14 @@ class Watch:
         """A run is done."""
 
 
-def once(settings: Settings, watch: Watch | None = None) -> ExitCode:
+def once(settings: Settings, watch: RunObserver | None = None) -> ExitCode:
     """Run every due rule once and print what was done; the `watch` is told of it meanwhile."""
     configure_logging(settings, stream=sys.stderr, color=may_color())
     require_rule_paths(settings)
-    return asyncio.run(_once(settings, watch or Watch()))
+    return asyncio.run(_once(settings, watch or RunObserver()))
 
 
-async def _once(settings: Settings, watch: Watch) -> ExitCode:
+async def _once(settings: Settings, watch: RunObserver) -> ExitCode:
     stopping = asyncio.Event()
     on_signals(stopping.set)
     total: list[int] = []

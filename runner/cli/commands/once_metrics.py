@@ -6,37 +6,37 @@ from collections.abc import Mapping
 from dataclasses import replace
 from datetime import timedelta
 
-from runner.cli.commands.once import Watch
+from runner.cli.commands.once import RunObserver
 from runner.cli.commands.once import once as run_once
 from runner.cli.exit_codes import ExitCode
 from runner.cli.metrics_port import listening
 from runner.clock import SystemClock
-from runner.events.files.event_files import Progress
+from runner.events.files.event_files import ReadProgress
 from runner.rule_run import RuleRun
 from runner.schedule.schedule import Schedule
 from runner.service.execution import Execution
 from runner.service.rules_in_use import ActiveRules
 from runner.settings.settings import Settings
 from runner.store.protocol import RuleState, state_after
-from runner.telemetry.health import Pulse
-from runner.telemetry.metrics import Metrics, ObservedAlerts, View
+from runner.telemetry.health import HealthState
+from runner.telemetry.metrics import Metrics, ObservedAlerts, ServiceView
 
 _PATIENCE = timedelta(minutes=5)
 """How long nothing may have been read and no window searched for the run to count as alive, beside a search's time."""
 
 
-class ShownRun(Watch):
+class ShownRun(RunObserver):
     """Collects what a single run does, for whoever asks at the port meanwhile."""
 
     def __init__(self) -> None:
         self.clock = SystemClock()
-        self.pulse = Pulse(self.clock.now())
-        self.metrics = Metrics(lambda: View(self._active, self._states, self._schedule), self.clock.now)
+        self.pulse = HealthState(self.clock.now())
+        self.metrics = Metrics(lambda: ServiceView(self._active, self._states, self._schedule), self.clock.now)
         self._active = ActiveRules()
         self._schedule = Schedule()
         self._states: Mapping[str, RuleState] = {}
 
-    def reading(self, advance: Progress) -> Progress:
+    def reading(self, advance: ReadProgress) -> ReadProgress:
         """The same progress, each step of which is a sign of life."""
 
         def advanced(count: int) -> None:

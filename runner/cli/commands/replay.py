@@ -15,7 +15,7 @@ from runner.cli.console import may_color, say, warn
 from runner.cli.exit_codes import ExitCode
 from runner.cli.locations import has_cluster, require_rule_paths
 from runner.cli.pages.replay_progress import ReplayBar, replay_bar
-from runner.cli.pages.replay_report import Outcome, print_outcome
+from runner.cli.pages.replay_report import ReplayOutcome, print_outcome
 from runner.cli.signals import on_signals
 from runner.cli.wiring import Opened, opened
 from runner.clock import SystemClock
@@ -25,7 +25,7 @@ from runner.messages.suggestions import did_you_mean
 from runner.rules.rule import Rule
 from runner.search.protocol import SearchRequest
 from runner.service.execution import Execution
-from runner.service.replay import KnownTime, Rehearsal, replay, replay_requests, requests_left
+from runner.service.replay import DryRunStore, ReplayLedger, replay, replay_requests, requests_left
 from runner.service.replay_journal import Done, Journal, identity_of
 from runner.service.rules_in_use import ActiveRules, load_active
 from runner.settings.settings import Settings
@@ -34,7 +34,7 @@ from runner.windows import Window, from_nanoseconds, iso
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class ReplayOptions:
     """What a replay was asked for. Without `start` and `end` it is all of the time that the files cover."""
 
     start: datetime | None = None
@@ -45,14 +45,14 @@ class Wanted:
     """Begin at the beginning, also if an interrupted one could go on."""
 
 
-def replay_span(settings: Settings, wanted: Wanted) -> ExitCode:
+def replay_span(settings: Settings, wanted: ReplayOptions) -> ExitCode:
     """Search every window of a past span and print what was found."""
     configure_logging(settings, stream=sys.stderr, color=may_color())
     require_rule_paths(settings)
     return asyncio.run(_replay(settings, wanted))
 
 
-async def _replay(settings: Settings, wanted: Wanted) -> ExitCode:
+async def _replay(settings: Settings, wanted: ReplayOptions) -> ExitCode:
     stopping = asyncio.Event()
     on_signals(stopping.set)
     with replay_bar() as bar:
@@ -66,7 +66,7 @@ async def _replay(settings: Settings, wanted: Wanted) -> ExitCode:
             requests = replay_requests(schedule, rules, span)
             journal = None if wanted.dry_run or "-" in settings.events else Journal(_journal_path(settings))
             done = _begun(journal, _identity(settings, rules, span), requests, anew=wanted.anew)
-            outcome = Outcome(span, tuple(rules), dry_run=wanted.dry_run, windows=len(requests))
+            outcome = ReplayOutcome(span, tuple(rules), dry_run=wanted.dry_run, windows=len(requests))
             for run in done.runs:
                 outcome.tally(run.rule_id).add(run)
             left = requests_left(requests, done)
@@ -86,20 +86,20 @@ async def _replay(settings: Settings, wanted: Wanted) -> ExitCode:
     return ExitCode.RULE_FAILED if broken or outcome.failed else ExitCode.FINE
 
 
-async def _execution(tools: Opened, wanted: Wanted) -> Execution:
+async def _execution(tools: Opened, wanted: ReplayOptions) -> Execution:
     """The execution of live runs, marked as manual; for a dry run one that writes nothing."""
     execution = tools.execution(SystemClock())
     execution = replace(execution, context=replace(execution.context, manual=True))
     if wanted.dry_run:
-        rehearsal = Rehearsal()
+        rehearsal = DryRunStore()
         return replace(execution, alerts=rehearsal, ledger=rehearsal)
-    return replace(execution, ledger=KnownTime(execution.ledger, await tools.store.read()))
+    return replace(execution, ledger=ReplayLedger(execution.ledger, await tools.store.read()))
 
 
 async def _run(
     execution: Execution,
     requests: Sequence[SearchRequest],
-    outcome: Outcome,
+    outcome: ReplayOutcome,
     *,
     journal: Journal | None,
     bar: ReplayBar,
@@ -133,7 +133,7 @@ def _chosen(active: ActiveRules, rule_ids: Sequence[str]) -> list[Rule]:
     return [by_id[id_] for id_ in dict.fromkeys(rule_ids)] if rule_ids else list(active.rules)
 
 
-async def _span(tools: Opened, wanted: Wanted) -> Window:
+async def _span(tools: Opened, wanted: ReplayOptions) -> Window:
     start, end = wanted.start, wanted.end
     if start is None or end is None:
         if tools.files is None:
@@ -179,7 +179,7 @@ def _begun(journal: Journal | None, identity: str, requests: Sequence[SearchRequ
     return done
 
 
-def _say_how_to_go_on(outcome: Outcome, journal: Journal | None) -> None:
+def _say_how_to_go_on(outcome: ReplayOutcome, journal: Journal | None) -> None:
     if not outcome.stopped and not outcome.failed:
         return
     span = f"--from {iso(outcome.span.start)} --to {iso(outcome.span.end)}"

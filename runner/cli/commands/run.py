@@ -23,10 +23,10 @@ from runner.service.rules_in_use import ActiveRules
 from runner.service.service import Service
 from runner.settings.settings import Settings
 from runner.store.file_lock import FileLock
-from runner.telemetry.health import Pulse
+from runner.telemetry.health import HealthState
 from runner.telemetry.heartbeat import HeartbeatFile
 from runner.telemetry.logs import configure_logging, log_run
-from runner.telemetry.metrics import Metrics, ObservedAlerts, View
+from runner.telemetry.metrics import Metrics, ObservedAlerts, ServiceView
 from runner.windows import from_nanoseconds
 
 _PATIENCE_TICKS = 3
@@ -50,7 +50,7 @@ async def _run(settings: Settings) -> ExitCode:
     clock = SystemClock()
     patience = _PATIENCE_TICKS * settings.tick + settings.search_timeout
     heart = HeartbeatFile(heartbeat_path(settings), patience, on_failure=_LOG.warning)
-    pulse = Pulse(clock.now())
+    pulse = HealthState(clock.now())
 
     def beat() -> None:
         heart.beat(clock.now())
@@ -63,13 +63,13 @@ async def _run(settings: Settings) -> ExitCode:
         if isinstance(leases, FileLock):
             await leases.wait_for("once", seconds=PATIENCE_S, enough=lambda: False)
 
-        def view() -> View:
+        def view() -> ServiceView:
             newest = tools.files.report.newest_ns if tools.files is not None else None
             event = None if newest is None else from_nanoseconds(newest)
-            return View(service.active, service.states, service.schedule, service.held, event)
+            return ServiceView(service.active, service.states, service.schedule, service.held, event)
 
         metrics = Metrics(view, clock.now)
-        watch = _Watch(clock, heart, pulse, metrics, Heap())
+        watch = _ServiceObserver(clock, heart, pulse, metrics, Heap())
         execution = tools.execution(clock)
         service = Service(
             settings.rules,
@@ -101,12 +101,12 @@ async def _run(settings: Settings) -> ExitCode:
 
 
 @dataclass(frozen=True, slots=True)
-class _Watch:
+class _ServiceObserver:
     """Passes on what the service does, to everything that shows it."""
 
     clock: SystemClock
     heart: HeartbeatFile
-    pulse: Pulse
+    pulse: HealthState
     metrics: Metrics
     heap: Heap
 

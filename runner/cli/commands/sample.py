@@ -15,7 +15,7 @@ from runner.windows import from_nanoseconds
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
+class SamplePlan:
     """What is to be made."""
 
     out: str
@@ -28,7 +28,7 @@ class Plan:
     hits: bool
 
 
-def sample(plan: Plan, end: str, *, span: str | None) -> ExitCode:
+def sample(plan: SamplePlan, end: str, *, span: str | None) -> ExitCode:
     """Write the events; the newest is of the time `end` (date math)."""
     try:
         last = resolve(end, datetime.now(UTC))

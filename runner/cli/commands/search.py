@@ -18,7 +18,7 @@ from runner.eql.explain.query_reading import unmapped_names
 from runner.errors import ClusterError, SearchError, SettingsError
 from runner.events.columns.batch import Columns
 from runner.events.fields.schema import Schema, schema_from_mapping, shipped_schema, with_inferred
-from runner.events.files.event_files import EventFiles, Progress, TimeWanted
+from runner.events.files.event_files import EventFiles, ReadProgress, TimeWanted
 from runner.search.files.file_pass import matched
 from runner.search.files.file_search import date_field
 from runner.settings.settings import Settings
@@ -82,7 +82,7 @@ def _search_files(settings: Settings, query: str, chosen: eql.SearchOptions, map
 
 
 def compiled(
-    files: EventFiles, query: str, chosen: eql.SearchOptions, schema: Schema, advance: Progress
+    files: EventFiles, query: str, chosen: eql.SearchOptions, schema: Schema, advance: ReadProgress
 ) -> tuple[eql.Program, Schema]:
     """The query compiled, and the schema that it was compiled with.
 
@@ -98,7 +98,7 @@ def compiled(
     return chosen.program(query, inferred), inferred
 
 
-def _documents(files: EventFiles, advance: Progress) -> Iterator[dict[str, Any]]:
+def _documents(files: EventFiles, advance: ReadProgress) -> Iterator[dict[str, Any]]:
     """Every document of the files, whole."""
     for batch in files.batches(Columns([date_field(Schema(), "@timestamp")]), progress=advance):
         files.keep(batch, batch.all_rows())

@@ -26,7 +26,7 @@ from runner.cli.wiring import opened_store
 from runner.clock import SystemClock
 from runner.rules.load import LoadedRules, load_rules
 from runner.rules.model_errors import shortened
-from runner.schedule.rule_status import Gap, Standing, gaps_of, standings_of
+from runner.schedule.rule_status import Gap, RuleStatus, gaps_of, standings_of
 from runner.schedule.schedule import Schedule
 from runner.settings.settings import Settings
 from runner.windows import Window, iso
@@ -70,7 +70,9 @@ def gaps(settings: Settings) -> ExitCode:
     return ExitCode.FINE
 
 
-async def _look(settings: Settings, now: datetime, *, with_gaps: bool) -> tuple[tuple[Standing, ...], tuple[Gap, ...]]:
+async def _look(
+    settings: Settings, now: datetime, *, with_gaps: bool
+) -> tuple[tuple[RuleStatus, ...], tuple[Gap, ...]]:
     schedule = Schedule(together=bool(settings.events) or not has_cluster(settings), horizon=settings.catch_up)
     loaded: LoadedRules = await asyncio.to_thread(load_rules, settings.rules)
     async with opened_store(settings) as store:
@@ -84,7 +86,7 @@ async def _look(settings: Settings, now: datetime, *, with_gaps: bool) -> tuple[
     return standings, gaps_of(lacking, rules, schedule, unfinished=unfinished)
 
 
-def _standing_json(standing: Standing, now: datetime) -> dict[str, Any]:
+def _standing_json(standing: RuleStatus, now: datetime) -> dict[str, Any]:
     lag, last = standing.lag(now), standing.last
     return {
         "rule_id": standing.rule_id,
@@ -122,7 +124,7 @@ def _seconds(length: timedelta) -> float:
     return round(length.total_seconds(), 3)
 
 
-def _print_standings(standings: Sequence[Standing], now: datetime) -> None:
+def _print_standings(standings: Sequence[RuleStatus], now: datetime) -> None:
     console = out()
     if not standings:
         console.print("No rules.")
@@ -145,7 +147,7 @@ def _print_standings(standings: Sequence[Standing], now: datetime) -> None:
         console.print(f"{' and '.join(told)} over all rules; `rule-runner status --gaps` lists it.", soft_wrap=True)
 
 
-def _cells(standing: Standing, now: datetime) -> list[Text | str]:
+def _cells(standing: RuleStatus, now: datetime) -> list[Text | str]:
     """The row of a rule, the most telling cells first."""
     last, lag = standing.last, standing.lag(now)
     name = Text(standing.name + _NOTES[standing.presence])

@@ -16,7 +16,7 @@ from runner.cli.locations import require_rule_paths
 from runner.cli.pages.junit import junit_report
 from runner.errors import SettingsError
 from runner.rule_tests.load import LoadedTests, load_tests
-from runner.rule_tests.outcome import Outcome
+from runner.rule_tests.outcome import TestOutcome
 from runner.rule_tests.run import run_tests
 from runner.rules.load import load_rules
 from runner.rules.rule import Rule
@@ -48,7 +48,7 @@ def test(settings: Settings, *, junit: Path | None, require_tests: bool) -> Exit
     return ExitCode.FINDINGS if failed or loaded.problems or (untested and require_tests) else ExitCode.FINE
 
 
-async def _run(loaded: LoadedTests) -> list[Outcome]:
+async def _run(loaded: LoadedTests) -> list[TestOutcome]:
     return [outcome async for outcome in run_tests(loaded.cases)]
 
 
@@ -59,7 +59,7 @@ def _untested(settings: Settings, loaded: LoadedTests) -> list[Rule]:
     return [rule for rule in load_rules(paths).rules if rule.path.resolve() not in tested] if paths else []
 
 
-def _as_json(outcomes: Sequence[Outcome], loaded: LoadedTests, untested: Sequence[Rule]) -> dict[str, object]:
+def _as_json(outcomes: Sequence[TestOutcome], loaded: LoadedTests, untested: Sequence[Rule]) -> dict[str, object]:
     counts = Counter(outcome.status for outcome in outcomes)
     return {
         "tests": [
@@ -86,7 +86,7 @@ def _as_json(outcomes: Sequence[Outcome], loaded: LoadedTests, untested: Sequenc
     }
 
 
-def _print(outcomes: Sequence[Outcome], loaded: LoadedTests) -> None:
+def _print(outcomes: Sequence[TestOutcome], loaded: LoadedTests) -> None:
     console = out()
     for problem in loaded.problems:
         show_problem(problem, err())

@@ -10,8 +10,8 @@ from rich.text import Text
 from runner.eql.explain.event_chain import Chain, Link
 from runner.eql.explain.event_verdict import EventVerdict, StageVerdict, Verdict
 from runner.eql.explain.funnel import KeyStep, StageFunnel
-from runner.eql.explain.partial_trace import Ending, Step
-from runner.eql.explain.query_reading import ConditionReading, Reading, StageReading
+from runner.eql.explain.partial_trace import Ending, PartialStep
+from runner.eql.explain.query_reading import ConditionReading, QueryReading, StageReading
 from runner.eql.explain.unparse import string
 from runner.events.fields.values import date_text
 from runner.expressions.functions import text_of
@@ -35,9 +35,9 @@ class ExplainedEvent:
 class Explanation:
     """All that is said about a query and the events it was asked of. Events are numbers in the order of reading."""
 
-    reading: Reading
+    reading: QueryReading
     stages: tuple[StageFunnel, ...]
-    steps: tuple[Step, ...]
+    steps: tuple[PartialStep, ...]
     keys: tuple[KeyStep, ...]
     complete: int
     refused: tuple[Ending, ...]
@@ -81,7 +81,7 @@ def _heading(text: str) -> Text:
 # How the query was read.
 
 
-def _reading(reading: Reading) -> Iterator[Text]:
+def _reading(reading: QueryReading) -> Iterator[Text]:
     positive = sum(not stage.missing for stage in reading.stages if stage.label != "until")
     kind = {
         "event": "event query",
@@ -228,7 +228,7 @@ _FATES = {
 }
 
 
-def _example(step: Step, fate: str, explanation: Explanation) -> Iterator[Text]:
+def _example(step: PartialStep, fate: str, explanation: Explanation) -> Iterator[Text]:
     if fate == "maxspan" and step.nearest is not None and explanation.maxspan_ns is not None:
         ending = step.nearest
         over = _length(ending.span_ns - explanation.maxspan_ns)

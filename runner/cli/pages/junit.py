@@ -13,13 +13,13 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 from runner.errors import Problem
-from runner.rule_tests.outcome import Outcome
+from runner.rule_tests.outcome import TestOutcome
 
 _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 """Characters that XML 1.0 cannot hold in any form."""
 
 
-def junit_report(outcomes: Sequence[Outcome], problems: Sequence[Problem]) -> bytes:
+def junit_report(outcomes: Sequence[TestOutcome], problems: Sequence[Problem]) -> bytes:
     """The XML document; a test file that could not be read counts as an error of its suite."""
     root = ElementTree.Element("testsuites", name="rule-runner test")
     for path, group in groupby(outcomes, key=lambda outcome: outcome.case.path):
@@ -34,7 +34,7 @@ def junit_report(outcomes: Sequence[Outcome], problems: Sequence[Problem]) -> by
     return bytes(ElementTree.tostring(root, encoding="utf-8", xml_declaration=True)) + b"\n"
 
 
-def _suite(root: ElementTree.Element, path: Path, outcomes: Sequence[Outcome]) -> None:
+def _suite(root: ElementTree.Element, path: Path, outcomes: Sequence[TestOutcome]) -> None:
     suite = ElementTree.SubElement(
         root,
         "testsuite",

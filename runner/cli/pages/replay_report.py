@@ -23,7 +23,7 @@ _COLUMNS, _COLUMNS_NARROW = 24, 8
 
 
 @dataclass(slots=True)
-class Tally:
+class RuleTally:
     """What the runs of one rule came to."""
 
     windows: int = 0
@@ -51,7 +51,7 @@ class Tally:
 
 
 @dataclass(slots=True)
-class Outcome:
+class ReplayOutcome:
     """What a replay came to, also one that goes on where another was stopped."""
 
     span: Window
@@ -62,10 +62,10 @@ class Outcome:
     left: int = 0
     """Those of them that were not searched."""
     stopped: bool = False
-    tallies: dict[str, Tally] = field(default_factory=dict)
+    tallies: dict[str, RuleTally] = field(default_factory=dict)
 
-    def tally(self, rule_id: str) -> Tally:
-        return self.tallies.setdefault(rule_id, Tally())
+    def tally(self, rule_id: str) -> RuleTally:
+        return self.tallies.setdefault(rule_id, RuleTally())
 
     @property
     def created(self) -> int:
@@ -81,7 +81,7 @@ class Outcome:
         return sum((tally.per_hour for tally in self.tallies.values()), Counter[datetime]())
 
 
-def print_outcome(outcome: Outcome, form: str) -> None:
+def print_outcome(outcome: ReplayOutcome, form: str) -> None:
     """Print it as `json`, or as tables: the noisiest rules first, those that found nothing in one line."""
     if form == "json":
         print_json(_as_json(outcome))
@@ -106,11 +106,11 @@ def print_outcome(outcome: Outcome, form: str) -> None:
     console.print(f"{counted(outcome.created, 'alert')} {wrote}.")
 
 
-def _is_telling(tally: Tally) -> bool:
+def _is_telling(tally: RuleTally) -> bool:
     return bool(tally.matches or tally.created or tally.duplicates or tally.capped or tally.failed)
 
 
-def _print_noise(outcome: Outcome, rules: Sequence[Rule]) -> None:
+def _print_noise(outcome: ReplayOutcome, rules: Sequence[Rule]) -> None:
     columns = ["rule", "windows", "alerts", "a day", "most in an hour", "hour (UTC)"]
     columns += [] if is_narrow() else ["known", "over cap", "failed"]
     page = table(*columns, right=[*columns[1:5], "known", "over cap", "failed"])
@@ -129,7 +129,7 @@ def _a_day(count: int, span: Window) -> str:
     return f"{count / (span.length / _DAY):.1f}" if span.length >= _DAY else "-"
 
 
-def _print_hours(outcome: Outcome, rules: Sequence[Rule]) -> None:
+def _print_hours(outcome: ReplayOutcome, rules: Sequence[Rule]) -> None:
     """A row for each rule and a column for each hour, or for several where there are too many."""
     most = _COLUMNS_NARROW if is_narrow() else _COLUMNS
     first, last = hour_of(Window(outcome.span.start, outcome.span.start)), hour_of(outcome.span)
@@ -168,7 +168,7 @@ def _headings(starts: Sequence[datetime], step: int) -> list[str]:
     return headings
 
 
-def _as_json(outcome: Outcome) -> dict[str, Any]:
+def _as_json(outcome: ReplayOutcome) -> dict[str, Any]:
     return {
         "window": {"from": iso(outcome.span.start), "to": iso(outcome.span.end)},
         "dry_run": outcome.dry_run,
@@ -181,7 +181,7 @@ def _as_json(outcome: Outcome) -> dict[str, Any]:
     }
 
 
-def _tally_json(rule: Rule, tally: Tally) -> dict[str, Any]:
+def _tally_json(rule: Rule, tally: RuleTally) -> dict[str, Any]:
     return {
         "rule_id": rule.rule_id,
         "name": rule.name,

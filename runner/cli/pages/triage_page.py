@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from runner.cli.console import SEVERITY_STYLES, printable
-from runner.triage.network import Connection
+from runner.triage.network import NetworkConnection
 from runner.triage.process_chain import ProcessStep
 from runner.triage.triage import EventView, TriageView
 from runner.windows import iso
@@ -143,7 +143,7 @@ def _process(step: ProcessStep, depth: int) -> Text:
     return line
 
 
-def _connection(connection: Connection) -> Text:
+def _connection(connection: NetworkConnection) -> Text:
     def end(address: str, port: int | None, scope: str) -> str:
         place = f"{address}:{port}" if port is not None and ":" not in address else address
         if port is not None and ":" in address:

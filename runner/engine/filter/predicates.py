@@ -115,7 +115,7 @@ class _Maker:
                 scripted = any(part.scripted for part in parts)
                 name = ("Or" if decisive else "And", *(part.identity for part in parts))
                 return Junction(name, parts, decisive, sum(part.cost for part in parts), scripted)
-            case nodes.Literal(value=value):
+            case nodes.Constant(value=value):
                 verdict = value is True
                 raise ConstantPredicateError(f"constant condition {verdict} was not simplified away")
         return self._leaf(expression)
@@ -155,14 +155,14 @@ def _types(expression: nodes.Expression) -> tuple[DataType, ...]:
         part = todo.pop()
         if isinstance(part, nodes.FieldRef):
             found += (part.field.type, part.exact.type)
-        elif not isinstance(part, nodes.Literal):
+        elif not isinstance(part, nodes.Constant):
             todo += nodes.children(part)
     return tuple(found)
 
 
 def _is_of_clock(part: nodes.Expression) -> bool:
     """Whether it is a text that means something else at another moment."""
-    return isinstance(part, nodes.Literal) and isinstance(part.value, str) and part.value.startswith("now")
+    return isinstance(part, nodes.Constant) and isinstance(part.value, str) and part.value.startswith("now")
 
 
 def join_conjuncts(expressions: Sequence[nodes.Expression], now_ns: int) -> tuple[Predicate, ...]:

@@ -51,10 +51,10 @@ class Hint:
 def hint_for(expression: nodes.Expression) -> Hint | None:
     """The hint of a condition that tests one field against constants; None where there is none."""
     match expression:
-        case nodes.Comparison(_, "==", nodes.FieldRef() as ref, nodes.Literal(value=None)):
+        case nodes.Comparison(_, "==", nodes.FieldRef() as ref, nodes.Constant(value=None)):
             # Dates and addresses may have a value that counts as missing.
             return Hint((frozenset(),), False) if ref.field.type in _FIELDS else None
-        case nodes.Comparison(_, "==", nodes.FieldRef() as ref, nodes.Literal() as constant):
+        case nodes.Comparison(_, "==", nodes.FieldRef() as ref, nodes.Constant() as constant):
             return _hint(ref, [_whole(ref, constant)])
         case nodes.Membership(_, nodes.FieldRef() as ref, items):
             return _hint(ref, [_whole(ref, item) for item in items])
@@ -68,7 +68,7 @@ def hint_for(expression: nodes.Expression) -> Hint | None:
         case nodes.Call(
             _,
             "startswith" | "endswith" | "stringcontains" as name,
-            (nodes.FieldRef() as ref, nodes.Literal(_, str(text))),
+            (nodes.FieldRef() as ref, nodes.Constant(_, str(text))),
         ):
             return _hint(ref, [_of_call(name, text)])
     return None
@@ -106,7 +106,7 @@ def _hint(ref: nodes.FieldRef, needles: Sequence[Needle | None]) -> Hint | None:
 
 def _whole(ref: nodes.FieldRef, item: nodes.Expression) -> Needle | None:
     """A field without a mapping compares numbers as numbers: only texts are looked for as texts there."""
-    if not isinstance(item, nodes.Literal) or item.value is None:
+    if not isinstance(item, nodes.Constant) or item.value is None:
         return None
     if ref.exact.type is DataType.NULL and not isinstance(item.value, str):
         return None

@@ -69,21 +69,21 @@ def field_kernel(expression: nodes.Expression, now_ns: int) -> Leaf | None:
     match expression:
         case nodes.FieldRef():
             return Leaf((expression.field,), _any(_is_true), 1)
-        case nodes.Comparison(_, "==", nodes.FieldRef() as ref, nodes.Literal(value=None)):
+        case nodes.Comparison(_, "==", nodes.FieldRef() as ref, nodes.Constant(value=None)):
             return Leaf((ref.field,), _missing_test(ref.field), 1)
-        case nodes.Comparison(_, operator, nodes.FieldRef() as ref, nodes.Literal(value=constant)):
+        case nodes.Comparison(_, operator, nodes.FieldRef() as ref, nodes.Constant(value=constant)):
             ranged = operator != "==" and ref.field.type is DataType.TEXT
             read = ref.field if ranged else ref.exact
             return Leaf((read,), _any(_comparison(operator, read, constant, now_ns)), 2)
         case nodes.Membership(_, nodes.FieldRef() as ref, items, insensitive):
-            constants = [item.value for item in items if isinstance(item, nodes.Literal)]
+            constants = [item.value for item in items if isinstance(item, nodes.Constant)]
             if len(constants) == len(items):
                 return Leaf((ref.exact,), _any(_membership(ref.exact, constants, insensitive, now_ns)), 2)
         case nodes.Pattern(_, operator, nodes.FieldRef() as ref, patterns):
             test = _pattern(operator, [pattern.value for pattern in patterns], java=False)
             return Leaf((ref.exact,), _any(_on_text(test)), 30 if operator.startswith("regex") else 6)
         case nodes.Call(_, name, (nodes.FieldRef() as ref, *rest), insensitive):
-            constants = [item.value for item in rest if isinstance(item, nodes.Literal)]
+            constants = [item.value for item in rest if isinstance(item, nodes.Constant)]
             if len(constants) == len(rest):
                 call = _call(name, constants, insensitive)
                 return Leaf((ref.exact,), _any(call), 8) if call is not None else None
@@ -365,7 +365,7 @@ def _script(expression: nodes.Expression, occurrences: list[nodes.FieldRef], now
     """A function of the values of the occurrences; adds the expression's own occurrences to the list as it finds
     them."""
     match expression:
-        case nodes.Literal(value=constant):
+        case nodes.Constant(value=constant):
             return lambda given: constant
         case nodes.FieldRef():
             position = len(occurrences)
@@ -433,10 +433,10 @@ def _equal(left: nodes.Value, right: nodes.Value) -> bool:
 def _script_comparison(expression: nodes.Comparison, occurrences: list[nodes.FieldRef], now_ns: int) -> _Script:
     operator = expression.operator
     left, right = expression.left, expression.right
-    if operator in ("==", "!=") and isinstance(right, nodes.Literal) and right.value is None:
+    if operator in ("==", "!=") and isinstance(right, nodes.Constant) and right.value is None:
         inner, wanted = _script(left, occurrences, now_ns), operator == "=="
         return lambda given: (inner(given) is None) == wanted
-    if isinstance(left, nodes.FieldRef) and isinstance(right, nodes.Literal) and left.exact.type not in _STRINGS:
+    if isinstance(left, nodes.FieldRef) and isinstance(right, nodes.Constant) and left.exact.type not in _STRINGS:
         # Dates, addresses and versions compare by what they mean, not as the text that a script would print.
         plain = "==" if operator == "!=" else operator
         if left.exact.type in _DATES and right.value is not None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from runner.eql.analysis.field_lookup import FieldFinder, Unusable
 from runner.eql.syntax import ast
-from runner.eql.syntax.errors import Finding, VerificationError
+from runner.eql.syntax.errors import QueryFinding, VerificationError
 from runner.events.fields.schema import DataType, Field, Schema
 from runner.events.fields.values import read_cidr
 from runner.expressions import nodes, types
@@ -37,7 +37,7 @@ class Checked:
     """A statement whose names are fields, and what is doubtful in it but no error."""
 
     statement: ast.Statement
-    warnings: tuple[Finding, ...]
+    warnings: tuple[QueryFinding, ...]
 
 
 def check(
@@ -55,7 +55,7 @@ def check(
     """
     checker = _Checker(source, schema)
     special = [timestamp_field] if tiebreaker_field is None else [timestamp_field, tiebreaker_field]
-    if not isinstance(statement.body, ast.Sample):  # samples use neither
+    if not isinstance(statement.body, ast.SampleQuery):  # samples use neither
         for name in special:
             checker.require(name, Span(statement.span.start, statement.span.start))
     checked = replace(statement, body=_body(checker, statement.body, category_field))
@@ -66,7 +66,7 @@ def check(
 
 def type_of(expression: nodes.Expression) -> DataType:
     """The type of a checked expression's value; NULL where it is always null."""
-    if isinstance(expression, nodes.Literal):
+    if isinstance(expression, nodes.Constant):
         return types.type_of_value(expression.value)
     if isinstance(expression, nodes.FieldRef):
         return expression.field.type
@@ -86,13 +86,13 @@ def _widest(parts: Sequence[DataType]) -> DataType:
 
 
 def _body(
-    checker: _Checker, body: ast.EventQuery | ast.Sequence | ast.Sample, category_field: str
-) -> ast.EventQuery | ast.Sequence | ast.Sample:
+    checker: _Checker, body: ast.EventQuery | ast.SequenceQuery | ast.SampleQuery, category_field: str
+) -> ast.EventQuery | ast.SequenceQuery | ast.SampleQuery:
     if isinstance(body, ast.EventQuery):
         return checker.event_query(body, category_field)
     shared = checker.keys(body.keys)
     terms = tuple(_term(checker, term, category_field) for term in body.terms)
-    if isinstance(body, ast.Sample):
+    if isinstance(body, ast.SampleQuery):
         checker.findings.extend(_key_findings("Sample", shared, terms))
         return replace(body, terms=terms, keys=shared)
     until = _term(checker, body.until, category_field) if body.until else None
@@ -105,7 +105,9 @@ def _term(checker: _Checker, term: ast.Term, category_field: str) -> ast.Term:
     return replace(term, query=query, keys=checker.keys(term.keys))
 
 
-def _key_findings(kind: str, shared: tuple[ast.Key, ...], terms: tuple[ast.Term, ...]) -> Iterator[Finding]:
+def _key_findings(
+    kind: str, shared: tuple[ast.KeyExpression, ...], terms: tuple[ast.Term, ...]
+) -> Iterator[QueryFinding]:
     """Keys whose type does not go with that of the first term's key at the same place."""
     first = (*shared, *terms[0].keys)
     for term in terms[1:]:
@@ -113,7 +115,7 @@ def _key_findings(kind: str, shared: tuple[ast.Key, ...], terms: tuple[ast.Term,
             if not (isinstance(key, nodes.FieldRef) and isinstance(other, nodes.FieldRef)):
                 continue
             if not types.compatible(key.field.type, other.field.type):
-                yield Finding(
+                yield QueryFinding(
                     key.span,
                     f"{kind} key [{key.field.name}] type [{types.key_type_name(key.field.type)}] is incompatible "
                     f"with key [{other.field.name}] type [{types.key_type_name(other.field.type)}]",
@@ -126,7 +128,7 @@ class _Sound:
 
     node: nodes.Expression  # keeps the node, and thereby its id, alive
     type: DataType
-    constant: nodes.Literal | None
+    constant: nodes.Constant | None
 
 
 class _Checker:
@@ -137,8 +139,8 @@ class _Checker:
         self._lenient = schema.lenient
         self._finder = FieldFinder(schema)
         self._sound: dict[int, _Sound] = {}
-        self.findings: list[Finding] = []
-        self.warnings: dict[str, Finding] = {}
+        self.findings: list[QueryFinding] = []
+        self.warnings: dict[str, QueryFinding] = {}
 
     # Statements.
 
@@ -151,7 +153,7 @@ class _Checker:
                 problem = _inexact(ref)
                 if problem:
                     self._report(ref.span, f"[{category_field}] cannot operate on {problem}")
-                self._read(nodes.Literal(ref.span, query.category), ref.exact)
+                self._read(nodes.Constant(ref.span, query.category), ref.exact)
         condition = nodes.rewrite(query.condition, self._check)
         known = self._sound.get(id(condition))
         if known is not None and known.type not in (DataType.BOOLEAN, DataType.NULL):
@@ -165,11 +167,11 @@ class _Checker:
         found = self._name(nodes.Name(span, name))
         return found if isinstance(found, nodes.FieldRef) else None
 
-    def keys(self, keys: tuple[ast.Key, ...]) -> tuple[ast.Key, ...]:
+    def keys(self, keys: tuple[ast.KeyExpression, ...]) -> tuple[ast.KeyExpression, ...]:
         """Join keys with their fields."""
         return tuple(self._key(key) for key in keys)
 
-    def _key(self, key: ast.Key) -> ast.Key:
+    def _key(self, key: ast.KeyExpression) -> ast.KeyExpression:
         if not isinstance(key, nodes.Name):
             return key
         found = self._name(key)
@@ -187,10 +189,10 @@ class _Checker:
             found = self._name(node)
             if found is None:
                 return node
-            constant = found if isinstance(found, nodes.Literal) else None
+            constant = found if isinstance(found, nodes.Constant) else None
             self._note(found, type_of(found), constant)
             return found
-        if isinstance(node, nodes.Literal):
+        if isinstance(node, nodes.Constant):
             self._note(node, types.type_of_value(node.value), node)
             return node
         if isinstance(node, nodes.Pattern) and node.operator.startswith("like"):
@@ -239,20 +241,20 @@ class _Checker:
             self._report(node.span, str(error))
             return
         result = types.type_of_value(value) if value is not None else _result_type(node, kinds)
-        self._note(node, result, nodes.Literal(node.span, value))
+        self._note(node, result, nodes.Constant(node.span, value))
 
-    def _note(self, node: nodes.Expression, data_type: DataType, constant: nodes.Literal | None) -> None:
+    def _note(self, node: nodes.Expression, data_type: DataType, constant: nodes.Constant | None) -> None:
         self._sound[id(node)] = _Sound(node, data_type, constant)
 
-    def _name(self, name: nodes.Name) -> nodes.FieldRef | nodes.Literal | None:
+    def _name(self, name: nodes.Name) -> nodes.FieldRef | nodes.Constant | None:
         """The field, a null for an optional one that is not there, or None after it was reported."""
         found = self._finder.find(name.name, suggest=not name.optional)
         if not isinstance(found, Unusable):
             return nodes.FieldRef(name.span, found.field, found.exact, name.optional)
         if found.unknown and name.optional:
-            return nodes.Literal(name.span, None)
+            return nodes.Constant(name.span, None)
         if found.unknown and self._lenient:
-            self.warnings.setdefault(name.name, Finding(name.span, found.message, found.hint))
+            self.warnings.setdefault(name.name, QueryFinding(name.span, found.message, found.hint))
             field = Field(name.name, DataType.NULL)
             return nodes.FieldRef(name.span, field, field)
         self._report(name.span, found.message, found.hint)
@@ -374,7 +376,7 @@ class _Checker:
     # Reporting.
 
     def _report(self, span: Span, message: str, hint: str = "") -> None:
-        self.findings.append(Finding(span, message, hint))
+        self.findings.append(QueryFinding(span, message, hint))
 
     def _accept(
         self, node: nodes.Expression, part: _Sound, accepted: frozenset[DataType], kind: str, order: str
@@ -396,7 +398,7 @@ class _Checker:
             self._report(node.span, f"[{self._text(node)}] cannot operate on {problem}")
         return not problem
 
-    def _read(self, constant: nodes.Literal, field: Field, *, ordered: bool = False) -> bool:
+    def _read(self, constant: nodes.Constant, field: Field, *, ordered: bool = False) -> bool:
         """Whether the field's type can read a constant; reported if not."""
         try:
             check_readable(constant.value, field, ordered=ordered)

@@ -27,7 +27,7 @@ def simplify(statement: ast.Statement) -> ast.Statement:
     if isinstance(body, ast.EventQuery):
         return replace(statement, body=_query(body))
     terms = tuple(_term(term) for term in body.terms)
-    if isinstance(body, ast.Sample):
+    if isinstance(body, ast.SampleQuery):
         return replace(statement, body=replace(body, terms=terms))
     until = _term(body.until) if body.until else None
     return replace(statement, body=replace(body, terms=terms, until=until))
@@ -52,9 +52,9 @@ def fold_constants(node: nodes.Expression) -> nodes.Expression:
     parts = nodes.children(node)
     if not parts:
         return node
-    if all(isinstance(part, nodes.Literal) for part in parts):
+    if all(isinstance(part, nodes.Constant) for part in parts):
         try:
-            return nodes.Literal(node.span, evaluate(node))
+            return nodes.Constant(node.span, evaluate(node))
         except (ValueError, OverflowError):
             return node
     if isinstance(node, (nodes.And, nodes.Or)):
@@ -64,10 +64,10 @@ def fold_constants(node: nodes.Expression) -> nodes.Expression:
     if isinstance(node, nodes.Pattern):
         patterns = tuple(pattern for pattern in node.patterns if pattern.value is not None)
         if not patterns:
-            return nodes.Literal(node.span, None)
+            return nodes.Constant(node.span, None)
         return node if len(patterns) == len(node.patterns) else replace(node, patterns=patterns)
     if isinstance(node, nodes.Arithmetic) or (isinstance(node, nodes.Comparison) and node.operator not in ("==", "!=")):
-        return nodes.Literal(node.span, None) if any(_is_null(part) for part in parts) else node
+        return nodes.Constant(node.span, None) if any(_is_null(part) for part in parts) else node
     return node
 
 
@@ -76,10 +76,10 @@ def _fold_junction(node: nodes.And | nodes.Or) -> nodes.Expression:
     deciding = isinstance(node, nodes.Or)
     kept: list[nodes.Expression] = []
     for operand in node.operands:
-        if not isinstance(operand, nodes.Literal):
+        if not isinstance(operand, nodes.Constant):
             kept.append(operand)
         elif bool(operand.value) is deciding:
-            return nodes.Literal(node.span, deciding)
+            return nodes.Constant(node.span, deciding)
     if len(kept) == len(node.operands):
         return node
     return kept[0] if len(kept) == 1 else replace(node, operands=tuple(kept))
@@ -87,20 +87,20 @@ def _fold_junction(node: nodes.And | nodes.Or) -> nodes.Expression:
 
 def _without_nulls(node: nodes.Membership) -> nodes.Expression:
     if _is_null(node.value):
-        return nodes.Literal(node.span, None)
+        return nodes.Constant(node.span, None)
     items = tuple(item for item in node.items if not _is_null(item))
     if not items:
-        return nodes.Literal(node.span, False)
+        return nodes.Constant(node.span, False)
     return node if len(items) == len(node.items) else replace(node, items=items)
 
 
 def _is_null(node: nodes.Expression) -> bool:
-    return isinstance(node, nodes.Literal) and node.value is None
+    return isinstance(node, nodes.Constant) and node.value is None
 
 
 def constants_right(node: nodes.Expression) -> nodes.Expression:
     """`5 > f` as `f < 5`."""
-    if isinstance(node, nodes.Comparison) and isinstance(node.left, nodes.Literal):
+    if isinstance(node, nodes.Comparison) and isinstance(node.left, nodes.Constant):
         return nodes.Comparison(node.span, _MIRRORED[node.operator], node.right, node.left)
     return node
 
@@ -114,7 +114,7 @@ def not_equal(node: nodes.Expression) -> nodes.Expression:
 
 def boolean_equality(node: nodes.Expression) -> nodes.Expression:
     """`predicate == true` as the predicate, `predicate == false` as `not predicate`; fields stay compared."""
-    if not (isinstance(node, nodes.Comparison) and node.operator == "==" and isinstance(node.right, nodes.Literal)):
+    if not (isinstance(node, nodes.Comparison) and node.operator == "==" and isinstance(node.right, nodes.Constant)):
         return node
     if not isinstance(node.right.value, bool) or not _is_predicate(node.left):
         return node

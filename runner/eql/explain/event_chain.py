@@ -61,7 +61,7 @@ class Chain:
 
 
 @dataclass(frozen=True, slots=True)
-class Given:
+class ChainEvent:
     """One event of a chain: its number in the order of reading, and its verdict."""
 
     number: int
@@ -75,7 +75,7 @@ def prefixes(events: Sequence[int]) -> list[tuple[int, ...]]:
 
 def link(
     plan: Plan,
-    given: Sequence[Given],
+    given: Sequence[ChainEvent],
     groups: Sequence[Sequence[StageEvent]],
     traced: Trace | None,
     *,
@@ -108,7 +108,7 @@ def link(
 
 def _link(
     plan: Plan,
-    given: Sequence[Given],
+    given: Sequence[ChainEvent],
     positive: Sequence[int],
     place: int,
     *,
@@ -143,7 +143,7 @@ def _gap(left: int | None, right: int | None) -> int | None:
     return None if left is None or right is None else right - left
 
 
-def _is_later(left: Given, right: Given, places: dict[int, int]) -> bool:
+def _is_later(left: ChainEvent, right: ChainEvent, places: dict[int, int]) -> bool:
     """By the order of the stage events where both are such, else by time, then by the order of reading."""
     if left.number in places and right.number in places:
         return places[left.number] < places[right.number]

@@ -225,11 +225,11 @@ def _hint(expression: nodes.Expression, given: Sequence[Canonical], *, met: bool
     if met or not texts:
         return ""
     match expression:
-        case nodes.Comparison(_, "==", nodes.FieldRef(), nodes.Literal(value=str() as constant)):
+        case nodes.Comparison(_, "==", nodes.FieldRef(), nodes.Constant(value=str() as constant)):
             return _exact_hint(texts, [constant], instead=":")
         case nodes.Membership(_, nodes.FieldRef(), items, False):
             constants = [
-                item.value for item in items if isinstance(item, nodes.Literal) and isinstance(item.value, str)
+                item.value for item in items if isinstance(item, nodes.Constant) and isinstance(item.value, str)
             ]
             return _exact_hint(texts, constants, instead="in~")
         case nodes.Pattern(_, operator, nodes.FieldRef(), patterns):
@@ -238,7 +238,7 @@ def _hint(expression: nodes.Expression, given: Sequence[Canonical], *, met: bool
                 return _regex_hint(texts, given_patterns, insensitive=operator.endswith("~"))
             return _wildcard_hint(texts, given_patterns, operator)
         case nodes.Call(
-            _, ("startswith" | "endswith" | "stringcontains") as name, (_, nodes.Literal(value=str() as needle)), False
+            _, ("startswith" | "endswith" | "stringcontains") as name, (_, nodes.Constant(value=str() as needle)), False
         ):
             folded, wanted = [wildcard.fold(text) for text in texts], wildcard.fold(needle)
             test = {"startswith": str.startswith, "endswith": str.endswith}.get(name, str.__contains__)

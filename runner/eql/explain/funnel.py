@@ -26,7 +26,7 @@ _SHOWN = 3
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class FunnelStep:
     """One condition of a stage: how many events came to it and how many of them passed.
 
     `common` are the most frequent values of its field among those that came, where none passed. `error` says on what
@@ -48,7 +48,7 @@ class StageFunnel:
     label: str
     events: int
     left: int
-    steps: tuple[Step, ...]
+    steps: tuple[FunnelStep, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,10 +71,10 @@ class _Counting:
         self.error = ""
         self.values: Counter[Canonical] = Counter()
 
-    def step(self) -> Step:
+    def step(self) -> FunnelStep:
         common = () if self.passed else tuple(self.values.most_common(_SHOWN))
         field = self.condition.fields[0] if common and self.condition is not None else ""
-        return Step(self.text, self.came, self.passed, field, common, self.error)
+        return FunnelStep(self.text, self.came, self.passed, field, common, self.error)
 
     def passing(self, batch: EventBatch, rows: Rows) -> Rows:
         """The rows that meet the condition; counts them."""

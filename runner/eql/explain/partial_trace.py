@@ -16,7 +16,7 @@ from runner.engine.sequence.join_keys import key_reader
 from runner.engine.sequence.sequence_matcher import FoundSequence, Key, SequenceMatcher, StageEvent
 from runner.eql.explain.unparse import unparse
 
-Fate: TypeAlias = Literal[
+PartialOutcome: TypeAlias = Literal[
     "continued", "maxspan", "until", "replaced", "no event", "other key", "only before", "missing event"
 ]
 """How a partial sequence ended.
@@ -38,7 +38,7 @@ _MOST_FOLLOWING = 20
 class Ending:
     """One partial sequence, its events in stage order, and how it ended; `by` is the event that ended it, if any."""
 
-    fate: Fate
+    fate: PartialOutcome
     events: tuple[int, ...]
     by: int | None = None
     span_ns: int = 0
@@ -65,7 +65,7 @@ class NearKey:
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class PartialStep:
     """What became of the partial sequences that had come to one stage: `came` is the sum of all fates.
 
     `nearest` is the one that maxspan ended by least, `example` one for each other fate.
@@ -74,7 +74,7 @@ class Step:
     label: str
     next_label: str
     came: int
-    fates: tuple[tuple[Fate, int], ...]
+    fates: tuple[tuple[PartialOutcome, int], ...]
     nearest: Ending | None
     examples: tuple[Ending, ...]
     near_key: NearKey | None
@@ -84,7 +84,7 @@ class Step:
 class Trace:
     """The steps between the positive stages, how many sequences were complete, and how many a missing event refused."""
 
-    steps: tuple[Step, ...]
+    steps: tuple[PartialStep, ...]
     complete: int
     refused: tuple[Ending, ...]
     found: tuple[FoundSequence, ...]
@@ -98,18 +98,18 @@ class _Partial:
     events: tuple[int, ...]
     times: tuple[int, ...]
 
-    def ended(self, fate: Fate, by: StageEvent | None = None) -> Ending:
+    def ended(self, fate: PartialOutcome, by: StageEvent | None = None) -> Ending:
         span = by.time - self.times[0] if by is not None and fate == "maxspan" else 0
         return Ending(fate, self.events, by.event if by is not None else None, span)
 
 
 @dataclass(slots=True)
-class _Place:
+class _StageTrace:
     """One positive stage: the fates of the partial sequences that came to it, and the events that stand at it."""
 
     came: int = 0
-    fates: Counter[Fate] = field(default_factory=Counter)
-    examples: dict[Fate, Ending] = field(default_factory=dict)
+    fates: Counter[PartialOutcome] = field(default_factory=Counter)
+    examples: dict[PartialOutcome, Ending] = field(default_factory=dict)
     nearest: Ending | None = None
     keys: set[Key] = field(default_factory=set)
     arrivals: list[StageEvent] = field(default_factory=list)
@@ -152,7 +152,7 @@ class _Tracer:
         self._watch = watch
         self._watched: dict[tuple[int, ...], list[Ending]] = {}
         self._slots: dict[Key, list[_Partial | None]] = {}
-        self._places = [_Place() for _ in self.positive]
+        self._places = [_StageTrace() for _ in self.positive]
         self._number = {stage: place for place, stage in enumerate(self.positive)}
 
     def run(self, groups: Iterable[Sequence[StageEvent]]) -> None:
@@ -203,7 +203,7 @@ class _Tracer:
         if ending.events in self._watch:
             self._watched.setdefault(ending.events, []).append(ending)
 
-    def _unfollowed(self, place: int, key: Key) -> Fate:
+    def _unfollowed(self, place: int, key: Key) -> PartialOutcome:
         following = self._places[place + 1]
         if not following.keys:
             return "no event"
@@ -212,11 +212,11 @@ class _Tracer:
     def watched(self) -> dict[tuple[int, ...], tuple[Ending, ...]]:
         return {events: tuple(endings) for events, endings in self._watched.items()}
 
-    def steps(self) -> tuple[Step, ...]:
+    def steps(self) -> tuple[PartialStep, ...]:
         """What became of the partial sequences at each stage but the last."""
         names = [f"stage {stage + 1}" for stage in self.positive]
         return tuple(
-            Step(
+            PartialStep(
                 label=names[place],
                 next_label=names[place + 1],
                 came=found.came,

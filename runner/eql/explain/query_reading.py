@@ -76,7 +76,7 @@ class StageReading:
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class QueryReading:
     """A query as it was understood."""
 
     kind: str
@@ -95,7 +95,7 @@ def explain(
     *,
     unmapped: Sequence[str] = (),
     limits: Sequence[Limit] | None = None,
-) -> Reading:
+) -> QueryReading:
     """How the query of a program was read; `origin` says where a field's type is from.
 
     `unmapped` are its optional fields that null stands for, `limits` those that the search will apply, the plan's own
@@ -110,7 +110,7 @@ def explain(
     """
     plan = program.plan
     applied = plan.limits if limits is None else limits
-    return Reading(
+    return QueryReading(
         kind=plan.kind,
         stages=tuple(_stage(stage, label) for stage, label in zip(plan.all_stages(), labels(plan), strict=True)),
         maxspan=None if plan.maxspan is None else duration(plan.maxspan // 1_000_000),
@@ -207,7 +207,7 @@ def unmapped_names(text: str, schema: Schema) -> tuple[str, ...]:
     for query in ast.event_queries(statement):
         expressions.extend(node for node, _ in nodes.walk(query.condition))
     if not isinstance(body, ast.EventQuery):
-        until = [body.until] if isinstance(body, ast.Sequence) and body.until is not None else []
+        until = [body.until] if isinstance(body, ast.SequenceQuery) and body.until is not None else []
         expressions.extend([*body.keys, *(key for term in (*body.terms, *until) for key in term.keys)])
     names = [node.name for node in expressions if isinstance(node, nodes.Name) and node.optional]
     return tuple(name for name in dict.fromkeys(names) if schema.find(name) is None)
@@ -226,12 +226,12 @@ def read_leaf(expression: nodes.Expression) -> LeafReading:
     match expression:
         case nodes.FieldRef(_, field):
             return _field_query(expression, "term", field, "is true")
-        case nodes.Comparison(_, "==", nodes.FieldRef(_, field), nodes.Literal(value=None)):
+        case nodes.Comparison(_, "==", nodes.FieldRef(_, field), nodes.Constant(value=None)):
             return _field_query(expression, "exists", field, "has no value")
-        case nodes.Comparison(_, operator, nodes.FieldRef(_, field, exact), nodes.Literal(value=value)):
+        case nodes.Comparison(_, operator, nodes.FieldRef(_, field, exact), nodes.Constant(value=value)):
             return _comparison(expression, operator, field, exact=exact, value=value)
         case nodes.Membership(_, nodes.FieldRef(exact=exact), items, insensitive):
-            listed = _either([_shown(item.value) for item in items if isinstance(item, nodes.Literal)])
+            listed = _either([_shown(item.value) for item in items if isinstance(item, nodes.Constant)])
             if insensitive:
                 notes = ("`*` and `?` are literal for `in~`",) if any(char in listed for char in "*?") else ()
                 return _field_query(expression, "term", exact, f"is {listed}", case=_FOLDED, notes=notes)
@@ -239,7 +239,7 @@ def read_leaf(expression: nodes.Expression) -> LeafReading:
         case nodes.Pattern(_, operator, nodes.FieldRef(exact=exact), patterns):
             return _pattern(expression, operator, exact, patterns=[text_of(pattern.value) for pattern in patterns])
         case nodes.Call(_, name, (nodes.FieldRef(exact=exact), *rest), insensitive):
-            constants = [_shown(item.value) for item in rest if isinstance(item, nodes.Literal)]
+            constants = [_shown(item.value) for item in rest if isinstance(item, nodes.Constant)]
             if name == "cidrmatch":
                 return _field_query(expression, "terms", exact, f"lies in {_either(constants)}")
             return _field_query(

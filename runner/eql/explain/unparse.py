@@ -80,18 +80,18 @@ def duration(milliseconds: int) -> str:
     return f"{milliseconds // size}{unit}"
 
 
-def _body(body: ast.EventQuery | ast.Sequence | ast.Sample) -> str:
+def _body(body: ast.EventQuery | ast.SequenceQuery | ast.SampleQuery) -> str:
     if isinstance(body, ast.EventQuery):
         return unparse(body)
     lines = [unparse(term) for term in body.terms]
-    if isinstance(body, ast.Sample):
+    if isinstance(body, ast.SampleQuery):
         return "\n  ".join([f"sample{_keys(body.keys)}", *lines])
     maxspan = "" if body.maxspan is None else f" with maxspan={duration(body.maxspan)}"
     head = f"sequence{_keys(body.keys)}{maxspan}"
     return "\n  ".join([head, *lines]) + ("" if body.until is None else f"\nuntil {unparse(body.until)}")
 
 
-def _keys(keys: tuple[ast.Key, ...]) -> str:
+def _keys(keys: tuple[ast.KeyExpression, ...]) -> str:
     return f" by {', '.join(_written(key)[0] for key in keys)}" if keys else ""
 
 
@@ -118,7 +118,7 @@ def _char(char: str) -> str:
 def _written(node: nodes.Expression) -> tuple[str, _Level]:
     """The text of an expression and how tightly it holds together."""
     match node:
-        case nodes.Literal(_, value):
+        case nodes.Constant(_, value):
             return _literal(value)
         case nodes.Name(_, name, optional):
             return f"{'?' if optional else ''}{field_name(name)}", _Level.PRIMARY

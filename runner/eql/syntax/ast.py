@@ -1,7 +1,7 @@
 """The syntax tree of a query. Nodes are data: the parser builds them, the checker types them, the passes rewrite them.
 
 The same classes serve every stage. What changes along the way:
-- the parser leaves `Name` nodes; the checker puts a `FieldRef` (or, for an unmapped optional field, a null `Literal`)
+- the parser leaves `Name` nodes; the checker puts a `FieldRef` (or, for an unmapped optional field, a null `Constant`)
   in their place;
 - after `simplify` no constant sub-expression is left, constants stand on the right of comparisons and `!=` is
   `Not(Comparison("=="))`.
@@ -11,16 +11,15 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import Literal as OneOf
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 from runner.expressions.nodes import (
     Arithmetic,
     Call,
     Comparison,
+    Constant,
     Expression,
     FieldRef,
-    Literal,
     Membership,
     Name,
     Negative,
@@ -29,8 +28,8 @@ from runner.expressions.nodes import (
 )
 from runner.messages.text_positions import Span
 
-Key: TypeAlias = Name | FieldRef | Literal
-"""A join key: a `Name` from the parser, then a `FieldRef`, or a null `Literal` for an unmapped optional key."""
+KeyExpression: TypeAlias = Name | FieldRef | Constant
+"""A join key: a `Name` from the parser, then a `FieldRef`, or a null `Constant` for an unmapped optional key."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,28 +47,28 @@ class Term:
 
     span: Span
     query: EventQuery
-    keys: tuple[Key, ...] = ()
+    keys: tuple[KeyExpression, ...] = ()
     missing: bool = False
     """Written `![ ... ]`."""
     runs: int = 1
 
 
 @dataclass(frozen=True, slots=True)
-class Sequence:
+class SequenceQuery:
     """`sequence by ... with maxspan=... [..] [..] until [..]`; `maxspan` in milliseconds."""
 
     span: Span
     terms: tuple[Term, ...]
-    keys: tuple[Key, ...] = ()
+    keys: tuple[KeyExpression, ...] = ()
     maxspan: int | None = None
     until: Term | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Sample:
+class SampleQuery:
     span: Span
     terms: tuple[Term, ...]
-    keys: tuple[Key, ...] = ()
+    keys: tuple[KeyExpression, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +76,7 @@ class Pipe:
     """`| head N` or `| tail N`."""
 
     span: Span
-    name: OneOf["head", "tail"]
+    name: Literal["head", "tail"]
     count: int
 
 
@@ -86,7 +85,7 @@ class Statement:
     """A whole query."""
 
     span: Span
-    body: EventQuery | Sequence | Sample
+    body: EventQuery | SequenceQuery | SampleQuery
     pipes: tuple[Pipe, ...] = ()
 
 
@@ -96,12 +95,12 @@ def event_queries(statement: Statement) -> tuple[EventQuery, ...]:
     if isinstance(body, EventQuery):
         return (body,)
     terms = tuple(term.query for term in body.terms)
-    return (*terms, body.until.query) if isinstance(body, Sequence) and body.until else terms
+    return (*terms, body.until.query) if isinstance(body, SequenceQuery) and body.until else terms
 
 
 def show(node: Expression | Statement | EventQuery | Term) -> str:
     """A node on one line, operators first: `(and (== a 1) (not (: b "x*")))`. For tests and for looking at a query."""
-    if isinstance(node, Literal):
+    if isinstance(node, Constant):
         return json.dumps(node.value, ensure_ascii=False)
     if isinstance(node, Name):
         return f"?{node.name}" if node.optional else node.name
@@ -130,16 +129,16 @@ def _head(node: Expression) -> str:
     return "-" if isinstance(node, Negative) else type(node).__name__.lower()
 
 
-def _show_body(body: EventQuery | Sequence | Sample) -> str:
+def _show_body(body: EventQuery | SequenceQuery | SampleQuery) -> str:
     if isinstance(body, EventQuery):
         return show(body)
     terms = " ".join(show(term) for term in body.terms)
-    if isinstance(body, Sample):
+    if isinstance(body, SampleQuery):
         return f"(sample{_show_keys(body.keys)} {terms})"
     maxspan = "" if body.maxspan is None else f" maxspan {body.maxspan}"
     until = "" if body.until is None else f" until {show(body.until)}"
     return f"(sequence{_show_keys(body.keys)}{maxspan} {terms}{until})"
 
 
-def _show_keys(keys: tuple[Key, ...]) -> str:
+def _show_keys(keys: tuple[KeyExpression, ...]) -> str:
     return "".join([" by ", ",".join(show(key) for key in keys)]) if keys else ""

@@ -9,7 +9,7 @@ from runner.messages.text_positions import Source, Span
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class QueryFinding:
     """One thing wrong at one place of the query.
 
     `hint` is a near name or an advice that reads on from the message (it begins with a comma or a semicolon), or empty.
@@ -29,7 +29,7 @@ class EqlError(Exception):
     kind = "eql_exception"
     """The `error.type` of the API's answer."""
 
-    def __init__(self, source: Source, findings: Sequence[Finding]) -> None:
+    def __init__(self, source: Source, findings: Sequence[QueryFinding]) -> None:
         self.source = source
         self.findings = tuple(findings)
         super().__init__(self.reason())
@@ -41,7 +41,7 @@ class EqlError(Exception):
             lines.append(f"line {line}:{column}: {finding.message}{finding.hint}")
         return "\n".join(lines)
 
-    def picture(self, finding: Finding) -> str:
+    def picture(self, finding: QueryFinding) -> str:
         """The finding's line with carets under its place, ready to print; of a long line the part around the place."""
         return self.source.picture(finding.span)
 
@@ -81,7 +81,7 @@ class RequestError(EqlError):
 
     def __init__(self, problems: Sequence[str]) -> None:
         self.problems = tuple(problems)
-        super().__init__(Source(""), [Finding(Span(0, 0), problem) for problem in problems])
+        super().__init__(Source(""), [QueryFinding(Span(0, 0), problem) for problem in problems])
 
     def reason(self) -> str:
         return "Validation Failed: " + "".join(f"{number}: {text};" for number, text in enumerate(self.problems, 1))

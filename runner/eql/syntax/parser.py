@@ -7,11 +7,11 @@ too many (maxspan, keys, pipes), this does not.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal as OneOf
+from typing import Literal as Literal
 from typing import NoReturn, TypeVar, cast
 
 from runner.eql.syntax import ast, tokens
-from runner.eql.syntax.errors import Finding, ParsingError
+from runner.eql.syntax.errors import ParsingError, QueryFinding
 from runner.eql.syntax.tokens import Token
 from runner.expressions import nodes
 from runner.messages.suggestions import near_names, suggestion
@@ -108,7 +108,7 @@ class _Parser:
     # Errors.
 
     def _fail(self, span: Span, message: str, hint: str = "") -> NoReturn:
-        raise ParsingError(self._source, [Finding(span, message, hint)])
+        raise ParsingError(self._source, [QueryFinding(span, message, hint)])
 
     def too_large(self) -> NoReturn:
         """Refuse the query because it nests too deep."""
@@ -153,7 +153,7 @@ class _Parser:
         if not self._at(_STATEMENT):
             self._unexpected()
         first = self._token
-        body: ast.EventQuery | ast.Sequence | ast.Sample
+        body: ast.EventQuery | ast.SequenceQuery | ast.SampleQuery
         if first.kind == "sequence":
             body = self._sequence()
         elif first.kind == "sample":
@@ -164,7 +164,7 @@ class _Parser:
             body = self._event_query()
         pipes: list[ast.Pipe] = []
         while self._accept("|"):
-            pipes.append(self._pipe(on_sample=isinstance(body, ast.Sample)))
+            pipes.append(self._pipe(on_sample=isinstance(body, ast.SampleQuery)))
         if not self._at(frozenset({tokens.END})):
             self._unexpected()
         return ast.Statement(self._since(first.start), body, tuple(pipes))
@@ -182,9 +182,9 @@ class _Parser:
         condition = self._condition()
         return ast.EventQuery(self._since(start.start), name, condition)
 
-    def _sequence(self) -> ast.Sequence:
+    def _sequence(self) -> ast.SequenceQuery:
         start = self._advance()
-        keys: tuple[ast.Key, ...] = ()
+        keys: tuple[ast.KeyExpression, ...] = ()
         maxspan: int | None = None
         if self._at(frozenset({"by"})):
             keys = self._keys()
@@ -209,9 +209,9 @@ class _Parser:
                 self._fail(start.span, "[maxspan] is required for sequences with missing events queries; found none")
             if all(term.missing for term in terms):
                 self._fail(start.span, "A sequence requires at least one positive event query; found none")
-        return ast.Sequence(self._since(start.start), terms, keys, maxspan, until)
+        return ast.SequenceQuery(self._since(start.start), terms, keys, maxspan, until)
 
-    def _sample(self) -> ast.Sample:
+    def _sample(self) -> ast.SampleQuery:
         start = self._advance()
         keys = self._keys() if self._at(frozenset({"by"})) else ()
         terms = self._terms(frozenset({"["}))
@@ -225,7 +225,7 @@ class _Parser:
             self._fail(start.span, f"A sample requires a minimum of 2 queries, found [{len(terms)}]")
         if not keys and not terms[0].keys:
             self._fail(start.span, "A sample must have at least one join key, found none")
-        return ast.Sample(self._since(start.start), terms, keys)
+        return ast.SampleQuery(self._since(start.start), terms, keys)
 
     def _terms(self, openings: frozenset[str]) -> tuple[ast.Term, ...]:
         terms = [self._term(openings)]
@@ -241,14 +241,14 @@ class _Parser:
         runs = self._runs() if self._accept("with") else 1
         return ast.Term(self._since(opening.start), query, keys, opening.kind == "![", runs)
 
-    def _keys(self) -> tuple[ast.Key, ...]:
+    def _keys(self) -> tuple[ast.KeyExpression, ...]:
         self._advance()
         keys = [self._key()]
         while self._accept(","):
             keys.append(self._key())
         return tuple(keys)
 
-    def _key(self) -> ast.Key:
+    def _key(self) -> ast.KeyExpression:
         start = self._token.start
         key = self._condition()
         if not isinstance(key, nodes.Name):
@@ -336,11 +336,11 @@ class _Parser:
         if len(arguments) != 1:
             message = f"Pipe [{name.text}] expects exactly one argument but found [{len(arguments)}]"
             self._fail(self._since(name.start), message)
-        count = arguments[0].value if isinstance(arguments[0], nodes.Literal) else None
+        count = arguments[0].value if isinstance(arguments[0], nodes.Constant) else None
         if not isinstance(count, int) or isinstance(count, bool) or count >= 2**31:
             shown = self._source.excerpt(arguments[0].span)
             self._fail(arguments[0].span, f"Pipe [{name.text}] expects a positive integer but found [{shown}]")
-        kind = cast(OneOf["head", "tail"], name.text)
+        kind = cast(Literal["head", "tail"], name.text)
         return ast.Pipe(self._since(name.start), kind, count)
 
     # Expressions. `_condition`, `_arithmetic` and `_operand` hold several levels of the grammar each, because every
@@ -364,7 +364,7 @@ class _Parser:
             test_start = self._token.start
             test = self._arithmetic()
             if self._at(_COMPARISONS):
-                operator = cast(OneOf["==", "!=", "<", "<=", ">", ">="], self._advance().kind)
+                operator = cast(Literal["==", "!=", "<", "<=", ">", ">="], self._advance().kind)
                 right = self._arithmetic()
                 test = nodes.Comparison(self._since(test_start), operator, test, right)
             while nots:
@@ -419,7 +419,7 @@ class _Parser:
             product_start = self._token.start
 
     def _binary(self, start: int, operator: Token, left: nodes.Expression, right: nodes.Expression) -> nodes.Arithmetic:
-        kind = cast(OneOf["+", "-", "*", "/", "%"], operator.kind)
+        kind = cast(Literal["+", "-", "*", "/", "%"], operator.kind)
         return nodes.Arithmetic(self._since(start), kind, left, right)
 
     def _operand(self) -> nodes.Expression:
@@ -439,7 +439,7 @@ class _Parser:
         else:
             operand = self._field()
         if self._at(_PATTERNS):
-            operator = cast(OneOf[":", "like", "like~", "regex", "regex~"], self._advance().kind)
+            operator = cast(Literal[":", "like", "like~", "regex", "regex~"], self._advance().kind)
             patterns = self._patterns()
             return nodes.Pattern(self._since(token.start), operator, operand, patterns)
         negated = self._accept("not")
@@ -493,12 +493,12 @@ class _Parser:
         token = self._expect(_NAMES)
         return token.text if token.kind == tokens.IDENTIFIER else token.text[1:-1].replace("``", "`")
 
-    def _patterns(self) -> tuple[nodes.Literal, ...]:
+    def _patterns(self) -> tuple[nodes.Constant, ...]:
         if not self._accept("("):
             return (self._constant(),)
         return self._listed(self._constant)
 
-    def _constant(self) -> nodes.Literal:
+    def _constant(self) -> nodes.Constant:
         token = self._token
         if token.kind == "?" and self._next_kind() == tokens.STRING:
             self._old_raw_string(token)
@@ -512,7 +512,7 @@ class _Parser:
             value = token.kind == "true"
         else:
             value = self._number(token)
-        return nodes.Literal(token.span, value)
+        return nodes.Constant(token.span, value)
 
     def _string(self, token: Token) -> str:
         try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-from runner.eql.syntax.errors import Finding
+from runner.eql.syntax.errors import QueryFinding
 from runner.messages.text_positions import Span
 
 KEYWORDS = (
@@ -41,7 +41,7 @@ class Tokens(NamedTuple):
     """All tokens, the last of kind END; or, where the text stops being EQL, of kind UNKNOWN, and why."""
 
     tokens: list[Token]
-    finding: Finding | None
+    finding: QueryFinding | None
 
 
 # Possessive quantifiers: no alternative is ever retried, so the time is linear whatever the text.
@@ -100,7 +100,9 @@ def tokenize(text: str) -> Tokens:
                 tokens.append(Token(UNKNOWN, "/*", position, end))
                 return Tokens(
                     tokens,
-                    Finding(Span(position, size), "token recognition error at: '/*'", "; the comment is not closed"),
+                    QueryFinding(
+                        Span(position, size), "token recognition error at: '/*'", "; the comment is not closed"
+                    ),
                 )
             end = closing
         elif group == "WORD":
@@ -141,13 +143,13 @@ def _comment_end(text: str, start: int) -> int | None:
     return last
 
 
-def _unreadable(text: str, start: int, end: int | None) -> Finding:
+def _unreadable(text: str, start: int, end: int | None) -> QueryFinding:
     """Why there is no token at `start`; `end` is where a string in single quotes ends."""
     char = text[start]
     if end is not None:
         if text[start - 1 : start] == "?":
-            return Finding(Span(start - 1, end), old_raw_string(char))
-        return Finding(Span(start, end), "Use double quotes [\"] to define string literals, not single quotes [']")
+            return QueryFinding(Span(start - 1, end), old_raw_string(char))
+        return QueryFinding(Span(start, end), "Use double quotes [\"] to define string literals, not single quotes [']")
     stop, hint = start, _CHAR_HINTS.get(char, "" if char.isascii() else _CHAR_HINTS["$"])
     if text.startswith('"""', start):
         stop = _line_end(text, start)
@@ -161,7 +163,7 @@ def _unreadable(text: str, start: int, end: int | None) -> Finding:
     elif char == "!":
         stop = start + 1
     piece = text[start : stop + 1]
-    return Finding(Span(start, start + len(piece)), f"token recognition error at: '{_shown(piece)}'", hint)
+    return QueryFinding(Span(start, start + len(piece)), f"token recognition error at: '{_shown(piece)}'", hint)
 
 
 def _string_hint(read: str, following: str) -> str:

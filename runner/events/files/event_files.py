@@ -18,16 +18,16 @@ from runner.events.files.compression import spooled
 from runner.events.files.discovery import EVENT_FILES, files_in, near_file
 from runner.events.files.event_stream import EventStream, Spools, TimeWanted
 from runner.events.files.kept_lines import KeptLines
-from runner.events.files.line_blocks import CHUNK, Block, Progress
+from runner.events.files.line_blocks import CHUNK, Block, ReadProgress
 from runner.events.files.read_report import MAX_LINE, Counts, ReadReport
-from runner.events.files.splits import Part, PartRead, parts_of
+from runner.events.files.splits import Split, SplitRead, splits_of
 from runner.events.files.time_index import TimeIndex
 
 __all__ = [
     "EVENT_FILES",
     "MAX_LINE",
     "EventFiles",
-    "Progress",
+    "ReadProgress",
     "ReadReport",
     "TimeWanted",
     "newest_timestamp",
@@ -114,7 +114,7 @@ class EventFiles:
         *,
         time_field: str = "@timestamp",
         wanted: TimeWanted | None = None,
-        progress: Progress | None = None,
+        progress: ReadProgress | None = None,
     ) -> Iterator[EventBatch]:
         """All events, batch by batch; starts a new reading. A batch is good until the next.
 
@@ -133,7 +133,7 @@ class EventFiles:
                 self._counts.add(stream.counts)
             self._open = []
 
-    def parts(self, time: Field, *, size: int) -> list[Part]:
+    def parts(self, time: Field, *, size: int) -> list[Split]:
         """All that is to be read, in parts of about `size` bytes, in the best order; starts a new reading.
 
         The parts are read elsewhere, and what is found out is given to `take_over`, part by part in this order.
@@ -143,7 +143,7 @@ class EventFiles:
         return [
             part
             for stream in reversed(self._waiting)
-            for part in parts_of(stream.number, stream.path, self._identities[stream.number], size=size)
+            for part in splits_of(stream.number, stream.path, self._identities[stream.number], size=size)
         ]
 
     @property
@@ -152,7 +152,7 @@ class EventFiles:
         assert self._folder is not None
         return Path(self._folder.name)
 
-    def take_over(self, part: Part, read: PartRead, *, is_last: bool) -> None:
+    def take_over(self, part: Split, read: SplitRead, *, is_last: bool) -> None:
         """Take note of what was read of a part; `is_last`: the part has been read to its end."""
         if self._waiting and self._waiting[-1].number == part.number:
             self._open = [(self._waiting.pop(), _no_blocks())]
@@ -219,7 +219,7 @@ class EventFiles:
         self._waiting = sorted(streams, key=_place, reverse=True)
         self._open = []
 
-    def _next(self, columns: Columns, wanted: TimeWanted, progress: Progress | None) -> Iterator[EventBatch]:
+    def _next(self, columns: Columns, wanted: TimeWanted, progress: ReadProgress | None) -> Iterator[EventBatch]:
         """The next batch, of the file that is the furthest back in time; none if that one has come to its end."""
         opened = min(self._open, key=lambda pair: _place(pair[0]), default=None)
         if self._waiting and (
@@ -277,7 +277,7 @@ class EventFiles:
 
 
 def newest_timestamp(
-    files: EventFiles, columns: Columns, wanted: TimeWanted, progress: Progress | None = None
+    files: EventFiles, columns: Columns, wanted: TimeWanted, progress: ReadProgress | None = None
 ) -> int | None:
     """The newest timestamp of all events in nanoseconds since 1970, None if no event has one. Reads everything once."""
     for _ in files.batches(columns, wanted=wanted, progress=progress):

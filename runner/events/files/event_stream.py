@@ -14,9 +14,9 @@ from runner.events.fields.schema import Field
 from runner.events.fields.timestamp_column import NO_TIME
 from runner.events.files.compression import DAMAGE, OpenText
 from runner.events.files.json_documents import is_csv, is_wrapped, unwrapped
-from runner.events.files.line_blocks import Block, Progress, blocks_of
+from runner.events.files.line_blocks import Block, ReadProgress, blocks_of
 from runner.events.files.read_report import Counts, SkippedLine
-from runner.events.files.time_index import Reading, Span, TimeIndex
+from runner.events.files.time_index import FileReading, LineSpan, TimeIndex
 
 _START = 1 << 16
 _ALLOWANCE_NS = 600 * 10**9
@@ -64,7 +64,7 @@ class EventStream:
         spools: Spools,
         *,
         identity: tuple[int, int] | None = None,
-        part: Span | None = None,
+        part: LineSpan | None = None,
     ) -> None:
         """`identity` is the device and inode that the file must still have; `part` is all of a plain file to read."""
         self.number = number
@@ -87,7 +87,7 @@ class EventStream:
         self._identity = identity
         self._part = part
         self._broken: list[SkippedLine] = []
-        self._reading: Reading | None = None
+        self._reading: FileReading | None = None
 
     def peek(self, time: Field) -> None:
         """Look up the time of the first event that has one; errors are left for the reading."""
@@ -115,7 +115,7 @@ class EventStream:
         return self.newest - max(0 if tight else _ALLOWANCE_NS, 2 * self.disorder)
 
     def blocks(
-        self, wanted: TimeWanted, index: TimeIndex | None, *, chunk: Callable[[], int], progress: Progress | None
+        self, wanted: TimeWanted, index: TimeIndex | None, *, chunk: Callable[[], int], progress: ReadProgress | None
     ) -> Generator[Block]:
         """The blocks that matter, in order. What is wrong with the file goes to `counts`."""
         self.is_open = True
@@ -166,7 +166,7 @@ class EventStream:
         index: TimeIndex | None,
         *,
         chunk: Callable[[], int],
-        progress: Progress | None,
+        progress: ReadProgress | None,
     ) -> Iterator[Block]:
         spool = self._spools.of(self.path)
         if spool is None and self._identity is not None and not self._is_same(text):
@@ -206,7 +206,7 @@ class EventStream:
         index: TimeIndex,
         *,
         chunk: Callable[[], int],
-        progress: Progress | None,
+        progress: ReadProgress | None,
     ) -> Iterator[Block]:
         """The stretches that have events of the wanted time, and what nothing is known of yet."""
         every = wanted.spans or ((NO_TIME, np.iinfo(np.int64).max),)

@@ -25,7 +25,7 @@ _BATCH = 32_768
 _BREAK = b"\n"
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
-Progress = Callable[[int], None]
+ReadProgress = Callable[[int], None]
 """Called with the number of bytes (of the files as they are stored) that were read since the last call."""
 
 
@@ -53,7 +53,7 @@ def blocks_of(
     first_line: int = 1,
     offset: int = 0,
     chunk: Callable[[], int] = lambda: CHUNK,
-    progress: Progress | None = None,
+    progress: ReadProgress | None = None,
 ) -> Iterator[Block]:
     """All lines of the text, block by block; a block is good until the next.
 

@@ -12,7 +12,7 @@ from runner.events.files.event_stream import EventStream, Spools
 from runner.events.files.json_documents import is_wrapped
 from runner.events.files.kept_lines import Kept
 from runner.events.files.read_report import Counts
-from runner.events.files.time_index import Span
+from runner.events.files.time_index import LineSpan
 
 PART = 64 << 20
 """About how many bytes of a plain file make a part."""
@@ -21,13 +21,13 @@ _PIECE = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class Split:
     """Some lines of one file; `number` is that of the file. No span: all of it, in whatever form it is."""
 
     number: int
     path: str
     identity: tuple[int, int] | None
-    span: Span | None = None
+    span: LineSpan | None = None
     size: int = 0
     """Bytes of it, as they are stored."""
 
@@ -37,7 +37,7 @@ class Part:
 
 
 @dataclass(frozen=True, slots=True)
-class PartRead:
+class SplitRead:
     """What was read of a part, or of a piece of it: what was counted, its lines, its latest time and its disorder."""
 
     counts: Counts
@@ -47,9 +47,9 @@ class PartRead:
     kept: Sequence[Kept]
 
 
-def parts_of(number: int, path: str, identity: tuple[int, int] | None, *, size: int) -> list[Part]:
+def splits_of(number: int, path: str, identity: tuple[int, int] | None, *, size: int) -> list[Split]:
     """The parts of a file: stretches of about `size` bytes of a plain one, else all of it."""
-    whole = Part(number, path, identity, size=_size_of(path))
+    whole = Split(number, path, identity, size=_size_of(path))
     if whole.size <= size:
         return [whole]
     try:
@@ -65,7 +65,7 @@ def parts_of(number: int, path: str, identity: tuple[int, int] | None, *, size: 
         return [whole]  # the reading will say what is wrong
     ends = [*cuts[1:], None]
     return [
-        Part(number, path, identity, Span(start, 1, end), (whole.size if end is None else end) - start)
+        Split(number, path, identity, LineSpan(start, 1, end), (whole.size if end is None else end) - start)
         for start, end in zip(cuts, ends, strict=True)
     ]
 

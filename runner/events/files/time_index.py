@@ -29,7 +29,7 @@ _NEVER: int = int(np.iinfo(np.int64).max)
 
 
 @dataclass(frozen=True, slots=True)
-class Span:
+class LineSpan:
     """Bytes of a file that are read together: from `start`, which is the beginning of line `line`, to `end`.
 
     None: to the end of the file, whatever is there; that part is not in the index yet.
@@ -41,7 +41,7 @@ class Span:
 
 
 @dataclass(frozen=True, slots=True)
-class Identity:
+class FileIdentity:
     """What tells a file from others, whatever its name is."""
 
     device: int
@@ -51,7 +51,7 @@ class Identity:
 
 
 @dataclass(slots=True)
-class Reading:
+class FileReading:
     """What is learnt of a file while it is read on: a row for every stretch, and the first lines without an event."""
 
     names: tuple[str, ...]
@@ -89,10 +89,10 @@ class Reading:
 
 
 @dataclass(slots=True)
-class _Known:
+class _KnownFile:
     """What is known of one file from its beginning to `end`."""
 
-    identity: Identity
+    identity: FileIdentity
     names: tuple[str, ...]
     end: int = 0
     lines: int = 0
@@ -110,7 +110,7 @@ class TimeIndex:
     """What earlier passes have learnt of files."""
 
     def __init__(self) -> None:
-        self._known: dict[tuple[int, int], _Known] = {}
+        self._known: dict[tuple[int, int], _KnownFile] = {}
 
     def __len__(self) -> int:
         """How many files something is known of."""
@@ -118,7 +118,7 @@ class TimeIndex:
 
     def spans(
         self, file: IO[bytes], names: Sequence[str], wanted: Sequence[tuple[int, int]], *, number: int
-    ) -> tuple[list[Span], Counts]:
+    ) -> tuple[list[LineSpan], Counts]:
         """What of an open plain file must be read, and what was counted in the rest of it.
 
         `names` are the time fields, `wanted` spans of time (nanoseconds, inclusive): an event matters if any of its
@@ -127,32 +127,32 @@ class TimeIndex:
         identity = identity_of(file)
         known = self._known.get((identity.device, identity.inode))
         if known is None or set(names) != set(known.names) or not _is_same(known, identity, file):
-            self._known[identity.device, identity.inode] = _Known(identity, tuple(names))
-            return [Span()], Counts()
+            self._known[identity.device, identity.inode] = _KnownFile(identity, tuple(names))
+            return [LineSpan()], Counts()
         table = known.table
         needed = np.zeros(len(table), dtype=np.bool_)
         for place in (_TIMES + 2 * known.names.index(name) for name in names) if len(table) else ():
             for start, end in united(wanted):
                 needed |= (table[:, place + 1] >= start) & (table[:, place] <= end)
-        spans: list[Span] = []
+        spans: list[LineSpan] = []
         ends = [*table[1:, 0].tolist(), known.end] if len(table) else []
         for row in np.flatnonzero(needed).tolist():
             start, line = table[row, :2].tolist()
             if spans and spans[-1].end == start:
                 spans[-1] = replace(spans[-1], end=ends[row])
             else:
-                spans.append(Span(start, line, ends[row]))
+                spans.append(LineSpan(start, line, ends[row]))
         if identity.size > known.end:
-            spans.append(Span(known.end, known.lines + 1))
+            spans.append(LineSpan(known.end, known.lines + 1))
         return spans, _counts(known, ~needed, spans, number)
 
-    def reading(self, file: IO[bytes]) -> Reading:
+    def reading(self, file: IO[bytes]) -> FileReading:
         """What to note in while the file is read on from the end that is known."""
         identity = identity_of(file)
         known = self._known[identity.device, identity.inode]
-        return Reading(known.names, end=known.end, lines=known.lines)
+        return FileReading(known.names, end=known.end, lines=known.lines)
 
-    def note(self, file: IO[bytes], reading: Reading) -> None:
+    def note(self, file: IO[bytes], reading: FileReading) -> None:
         """Add what was learnt of a file."""
         identity = identity_of(file)
         known = self._known.get((identity.device, identity.inode))
@@ -172,10 +172,10 @@ class TimeIndex:
         self._known = {key: known for key, known in self._known.items() if key in kept}
 
 
-def identity_of(file: IO[bytes]) -> Identity:
+def identity_of(file: IO[bytes]) -> FileIdentity:
     """What an open file is told by."""
     found = os.fstat(file.fileno())
-    return Identity(found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns)
+    return FileIdentity(found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns)
 
 
 def united(spans: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
@@ -193,7 +193,7 @@ def united(spans: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
     return found
 
 
-def _counts(known: _Known, rest: NDArray[np.bool_], spans: Sequence[Span], number: int) -> Counts:
+def _counts(known: _KnownFile, rest: NDArray[np.bool_], spans: Sequence[LineSpan], number: int) -> Counts:
     """What was counted in those stretches that are not read again."""
     if not len(known.table):
         return Counts()
@@ -213,7 +213,7 @@ def _counts(known: _Known, rest: NDArray[np.bool_], spans: Sequence[Span], numbe
     return counts
 
 
-def _is_same(known: _Known, identity: Identity, file: IO[bytes]) -> bool:
+def _is_same(known: _KnownFile, identity: FileIdentity, file: IO[bytes]) -> bool:
     """Whether the file still begins with what was read of it."""
     before = known.identity
     if identity.size < known.end or (identity.size == before.size and identity.modified_ns != before.modified_ns):

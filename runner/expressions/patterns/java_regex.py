@@ -18,8 +18,8 @@ from runner.expressions.patterns.regex_automaton import (
     START,
     WORDS,
     Factory,
-    Node,
     Ranges,
+    RegexNode,
     complement_of,
     ranges_of,
     union_of,
@@ -76,7 +76,7 @@ class JavaParser:
         self._place = 0
         self._nesting = 0
 
-    def parse(self) -> Node:
+    def parse(self) -> RegexNode:
         """The node of the whole pattern. Raises ValueError with the position, from 0, and what is wrong there."""
         node = self._union()
         if self._place < len(self._text):
@@ -106,14 +106,14 @@ class JavaParser:
         self._place += 1
         return self._text[self._place - 1]
 
-    def _union(self) -> Node:
+    def _union(self) -> RegexNode:
         nodes = [self._chain()]
         while self._match("|"):
             nodes.append(self._chain())
         return self._make.any_of(nodes)
 
-    def _chain(self) -> Node:
-        nodes: list[Node] = []
+    def _chain(self) -> RegexNode:
+        nodes: list[RegexNode] = []
         while self._more() and self._text[self._place] not in "|)":
             if self._match("\\Q"):
                 nodes.extend(self._quoted())
@@ -121,7 +121,7 @@ class JavaParser:
                 nodes.append(self._quantified())
         return self._make.chain(nodes)
 
-    def _quoted(self) -> list[Node]:
+    def _quoted(self) -> list[RegexNode]:
         """The characters up to `\\E`; a quantifier after it holds for the last one."""
         end = self._text.find("\\E", self._place)
         text = self._text[self._place :] if end < 0 else self._text[self._place : end]
@@ -131,10 +131,10 @@ class JavaParser:
             nodes[-1] = self._quantifiers(nodes[-1])
         return nodes
 
-    def _quantified(self) -> Node:
+    def _quantified(self) -> RegexNode:
         return self._quantifiers(self._atom())
 
-    def _quantifiers(self, node: Node) -> Node:
+    def _quantifiers(self, node: RegexNode) -> RegexNode:
         first = self._place
         while self._more() and self._text[self._place] in "?*+{":
             start = self._place
@@ -161,7 +161,7 @@ class JavaParser:
             raise self._error("Illegal repetition range", start)
         return int(low), last
 
-    def _atom(self) -> Node:
+    def _atom(self) -> RegexNode:
         start = self._place
         char = self._next("an expression")
         if char == "(":
@@ -180,7 +180,7 @@ class JavaParser:
             raise self._error("Illegal repetition", start)
         return self._make.chars(self._folded(ranges_of(char)))
 
-    def _group(self, start: int) -> Node:
+    def _group(self, start: int) -> RegexNode:
         before = self._flags
         if self._match("?"):
             for sign, what in _REFUSED_GROUPS.items():
@@ -225,7 +225,7 @@ class JavaParser:
             elif char not in "dmuxU":
                 raise self._error(f"Unknown inline modifier '{char}'", self._place - 1)
 
-    def _escape(self, start: int) -> Node:
+    def _escape(self, start: int) -> RegexNode:
         char = self._text[self._place] if self._more() else ""
         if char in _ASSERTIONS and char:
             self._place += 1

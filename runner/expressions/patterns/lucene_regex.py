@@ -15,9 +15,9 @@ from runner.expressions.patterns.regex_automaton import (
     WORDS,
     Automaton,
     Factory,
-    Kind,
-    Node,
     Ranges,
+    RegexKind,
+    RegexNode,
     complement_of,
     ends_of,
     letter_of,
@@ -25,7 +25,7 @@ from runner.expressions.patterns.regex_automaton import (
     spine_of,
     union_of,
 )
-from runner.expressions.patterns.wildcard import Matcher, Tokens, Wild, fold, token_matcher
+from runner.expressions.patterns.wildcard import TextMatcher, Wild, WildcardTokens, fold, token_matcher
 
 _SPACES = ranges_of(" \t\n\r")
 _CLASSES: dict[str, Ranges] = {
@@ -40,7 +40,7 @@ _MAX_NESTING = 60
 _MAX_INT = 2**31 - 1
 
 
-def matcher(patterns: Sequence[str], insensitive: bool) -> Matcher:
+def matcher(patterns: Sequence[str], insensitive: bool) -> TextMatcher:
     """A test whether a whole text fits one of the patterns, in Lucene's syntax.
 
     Raises ValueError, saying the position (from 0) and what is wrong there, for a pattern that is none. A test raises
@@ -58,21 +58,21 @@ def pieces(patterns: Sequence[str], insensitive: bool) -> list[list[str]]:
     factory = Factory()
     node = _LuceneParser("|".join(patterns), insensitive, factory).parse()
     found = []
-    for choice in node.parts if node.kind is Kind.ANY_OF else (node,):
+    for choice in node.parts if node.kind is RegexKind.ANY_OF else (node,):
         letters = [letter_of(part) for part in spine_of(choice)]
         runs = groupby(letters, key=lambda letter: letter is not None)
         found.append([fold("".join(letter[0] for letter in run if letter)) for is_text, run in runs if is_text])
     return found
 
 
-def java_matcher(patterns: Sequence[str], insensitive: bool) -> Matcher:
+def java_matcher(patterns: Sequence[str], insensitive: bool) -> TextMatcher:
     """The same in the syntax of Java, without look-around, back-references, possessive and atomic groups."""
     factory = Factory()
     return _matcher(factory, JavaParser("|".join(patterns), insensitive, factory).parse())
 
 
-def _matcher(factory: Factory, node: Node) -> Matcher:
-    choices = node.parts if node.kind is Kind.ANY_OF else (node,)
+def _matcher(factory: Factory, node: RegexNode) -> TextMatcher:
+    choices = node.parts if node.kind is RegexKind.ANY_OF else (node,)
     simple = [_as_wildcard(factory, choice) for choice in choices]
     direct = [test for test in simple if test is not None]
     if len(direct) == len(choices):
@@ -91,7 +91,7 @@ def _matcher(factory: Factory, node: Node) -> Matcher:
     return match
 
 
-def _as_wildcard(factory: Factory, node: Node) -> Matcher | None:
+def _as_wildcard(factory: Factory, node: RegexNode) -> TextMatcher | None:
     """A matcher of literals, `.` and `.*` alone; None if there is more to the expression, or letters of mixed case."""
     if node is factory.empty:
         return "".__eq__
@@ -112,7 +112,7 @@ def _as_wildcard(factory: Factory, node: Node) -> Matcher | None:
     return None if len(foldings) > 1 else token_matcher(_joined(tokens), True in foldings)
 
 
-def _joined(tokens: Sequence[str | Wild]) -> Tokens:
+def _joined(tokens: Sequence[str | Wild]) -> WildcardTokens:
     joined: list[str | Wild] = []
     for token in tokens:
         if isinstance(token, str) and joined and not isinstance(joined[-1], Wild):
@@ -132,7 +132,7 @@ class _LuceneParser:
         self._place = 0
         self._nesting = 0
 
-    def parse(self) -> Node:
+    def parse(self) -> RegexNode:
         """The node of the whole pattern. Raises ValueError."""
         if not self._text:
             return self._make.empty
@@ -167,25 +167,25 @@ class _LuceneParser:
         self._place = end + 1
         return text
 
-    def _union(self) -> Node:
+    def _union(self) -> RegexNode:
         nodes = [self._intersection()]
         while self._match("|"):
             nodes.append(self._intersection())
         return self._make.any_of(nodes)
 
-    def _intersection(self) -> Node:
+    def _intersection(self) -> RegexNode:
         nodes = [self._concatenation()]
         while self._match("&"):
             nodes.append(self._concatenation())
         return self._make.all_of(nodes)
 
-    def _concatenation(self) -> Node:
+    def _concatenation(self) -> RegexNode:
         nodes = [self._repetition()]
         while self._place < len(self._text) and not self._peek(")|&"):
             nodes.append(self._repetition())
         return self._make.chain(nodes)
 
-    def _repetition(self) -> Node:
+    def _repetition(self) -> RegexNode:
         node = self._complement()
         while self._peek("?*+{"):
             sign = self._next()
@@ -220,14 +220,14 @@ class _LuceneParser:
             raise self._error(f"integer expected, found [{self._text[start : self._place][:20]}]", start)
         return number
 
-    def _complement(self) -> Node:
+    def _complement(self) -> RegexNode:
         negations = 0
         while self._match("~"):
             negations += 1
         node = self._character_class() if self._match("[") else self._simple()
         return self._make.complement(node) if negations % 2 else node
 
-    def _character_class(self) -> Node:
+    def _character_class(self) -> RegexNode:
         negated = self._match("^")
         sets = [self._class_item()]
         while self._place < len(self._text) and not self._peek("]"):
@@ -272,10 +272,10 @@ class _LuceneParser:
         self._match("\\")
         return self._next()
 
-    def _string(self, text: str) -> Node:
+    def _string(self, text: str) -> RegexNode:
         return self._make.chain(self._make.chars(self._letter(char)) for char in text)
 
-    def _simple(self) -> Node:
+    def _simple(self) -> RegexNode:
         if self._match("."):
             return self._make.any_char
         if self._match("#"):
@@ -294,7 +294,7 @@ class _LuceneParser:
                 return self._make.chars(ranges)
         return self._make.chars(self._letter(self._next()))
 
-    def _group(self) -> Node:
+    def _group(self) -> RegexNode:
         if self._match(")"):
             return self._make.empty
         self._nesting += 1
@@ -306,7 +306,7 @@ class _LuceneParser:
             raise self._error("expected ')'")
         return node
 
-    def _interval(self) -> Node:
+    def _interval(self) -> RegexNode:
         """A number between two others, `<5-120>`; with leading zeros if both bounds are written with the same width."""
         text = self._until(">")
         low, dash, high = text.partition("-")
@@ -327,7 +327,7 @@ class _LuceneParser:
         return self._make.cat(zeros, self._make.any_of(choices))
 
 
-def _fixed_width(make: Factory, low: str, high: str) -> Node:
+def _fixed_width(make: Factory, low: str, high: str) -> RegexNode:
     """Numbers from `low` to `high`, which have the same number of digits."""
     if not low:
         return make.empty

@@ -28,7 +28,7 @@ class TooComplexError(ValueError):
     """The expression needs more states or work than allowed."""
 
 
-class Kind(enum.Enum):
+class RegexKind(enum.Enum):
     NOTHING = enum.auto()
     EMPTY = enum.auto()
     CHARS = enum.auto()
@@ -46,12 +46,12 @@ terminator that ends the text. BOUNDARY: between a word character and something 
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Node:
+class RegexNode:
     """An expression. Equal expressions of one factory are the same object."""
 
     number: int
-    kind: Kind
-    parts: tuple[Node, ...]
+    kind: RegexKind
+    parts: tuple[RegexNode, ...]
     ranges: Ranges
     low: int
     high: int | None
@@ -100,41 +100,41 @@ class Factory:
     """Makes the nodes of one expression, each only once and in its simplest form."""
 
     def __init__(self) -> None:
-        self._known: dict[tuple[object, ...], Node] = {}
+        self._known: dict[tuple[object, ...], RegexNode] = {}
         self.cuts: set[int] = {0}
         """The characters at which a set begins or has just ended."""
-        self.nothing = self._intern(Kind.NOTHING)
-        self.empty = self._intern(Kind.EMPTY)
+        self.nothing = self._intern(RegexKind.NOTHING)
+        self.empty = self._intern(RegexKind.EMPTY)
         self.any_char = self.chars(ANY_CHAR)
-        self.anything = self._intern(Kind.NOT, (self.nothing,))
+        self.anything = self._intern(RegexKind.NOT, (self.nothing,))
 
     def _intern(
         self,
-        kind: Kind,
-        parts: tuple[Node, ...] = (),
+        kind: RegexKind,
+        parts: tuple[RegexNode, ...] = (),
         *,
         ranges: Ranges = (),
         low: int = 0,
         high: int | None = None,
         asserts: int = 0,
-    ) -> Node:
+    ) -> RegexNode:
         key = (kind, tuple([part.number for part in parts]), ranges, low, high, asserts)
         known = self._known.get(key)
         if known is not None:
             return known
         depth = 1 + max((part.depth for part in parts), default=0)
-        if kind is Kind.CAT:
+        if kind is RegexKind.CAT:
             depth = max(1 + parts[0].depth, parts[1].depth)
         if depth > _MAX_DEPTH:
             raise TooComplexError("the regular expression is too complex: it is nested too deeply")
         for part in parts:
             asserts |= part.asserts
         nullable = _is_nullable(kind, parts, low)
-        node = Node(len(self._known), kind, parts, ranges, low, high, nullable, asserts, depth)
+        node = RegexNode(len(self._known), kind, parts, ranges, low, high, nullable, asserts, depth)
         self._known[key] = node
         return node
 
-    def chars(self, ranges: Ranges) -> Node:
+    def chars(self, ranges: Ranges) -> RegexNode:
         """One character of the set."""
         if not ranges:
             return self.nothing
@@ -142,13 +142,13 @@ class Factory:
             self.cuts.add(first)
             if last < MAX_CHAR:
                 self.cuts.add(last + 1)
-        return self._intern(Kind.CHARS, ranges=ranges)
+        return self._intern(RegexKind.CHARS, ranges=ranges)
 
-    def assertion(self, kind: int) -> Node:
+    def assertion(self, kind: int) -> RegexNode:
         """The empty text at a place where the assertion holds."""
-        return self._intern(Kind.ASSERT, asserts=kind)
+        return self._intern(RegexKind.ASSERT, asserts=kind)
 
-    def cat(self, first: Node, second: Node) -> Node:
+    def cat(self, first: RegexNode, second: RegexNode) -> RegexNode:
         """One after the other."""
         if first is self.nothing or second is self.nothing:
             return self.nothing
@@ -156,47 +156,49 @@ class Factory:
             return second
         if second is self.empty:
             return first
-        if first is self.anything and (second is first or (second.kind is Kind.CAT and second.parts[0] is first)):
+        if first is self.anything and (second is first or (second.kind is RegexKind.CAT and second.parts[0] is first)):
             return second
         spine = []
-        while first.kind is Kind.CAT:  # chains lean to the right, so that their rests are shared
+        while first.kind is RegexKind.CAT:  # chains lean to the right, so that their rests are shared
             spine.append(first.parts[0])
             first = first.parts[1]
-        node = self._intern(Kind.CAT, (first, second))
+        node = self._intern(RegexKind.CAT, (first, second))
         for part in reversed(spine):
-            node = self._intern(Kind.CAT, (part, node))
+            node = self._intern(RegexKind.CAT, (part, node))
         return node
 
-    def chain(self, nodes: Iterable[Node]) -> Node:
+    def chain(self, nodes: Iterable[RegexNode]) -> RegexNode:
         """All of them, one after the other."""
         result = self.empty
         for node in reversed(list(nodes)):
             result = self.cat(node, result)
         return result
 
-    def any_of(self, nodes: Iterable[Node]) -> Node:
+    def any_of(self, nodes: Iterable[RegexNode]) -> RegexNode:
         """One of them."""
-        return self._set(Kind.ANY_OF, nodes, neutral=self.nothing, absorbing=self.anything)
+        return self._set(RegexKind.ANY_OF, nodes, neutral=self.nothing, absorbing=self.anything)
 
-    def all_of(self, nodes: Iterable[Node]) -> Node:
+    def all_of(self, nodes: Iterable[RegexNode]) -> RegexNode:
         """What fits all of them."""
-        return self._set(Kind.ALL_OF, nodes, neutral=self.anything, absorbing=self.nothing)
+        return self._set(RegexKind.ALL_OF, nodes, neutral=self.anything, absorbing=self.nothing)
 
-    def _set(self, kind: Kind, nodes: Iterable[Node], *, neutral: Node, absorbing: Node) -> Node:
-        parts: dict[int, Node] = {}
-        sets: list[Node] = []
+    def _set(
+        self, kind: RegexKind, nodes: Iterable[RegexNode], *, neutral: RegexNode, absorbing: RegexNode
+    ) -> RegexNode:
+        parts: dict[int, RegexNode] = {}
+        sets: list[RegexNode] = []
         for node in nodes:
             for part in node.parts if node.kind is kind else (node,):
                 if part is absorbing:
                     return absorbing
-                if part.kind is Kind.CHARS and kind is Kind.ANY_OF:
+                if part.kind is RegexKind.CHARS and kind is RegexKind.ANY_OF:
                     sets.append(part)
                 elif part is not neutral:
                     parts[part.number] = part
         if sets:
             merged = sets[0] if len(sets) == 1 else self.chars(union_of(part.ranges for part in sets))
             parts[merged.number] = merged
-        if self.empty.number in parts and kind is Kind.ANY_OF:
+        if self.empty.number in parts and kind is RegexKind.ANY_OF:
             others = [part for part in parts.values() if part is not self.empty]
             if any(part.nullable for part in others):
                 del parts[self.empty.number]
@@ -206,11 +208,11 @@ class Factory:
             return next(iter(parts.values()))
         return self._intern(kind, tuple(parts[number] for number in sorted(parts)))
 
-    def complement(self, node: Node) -> Node:
+    def complement(self, node: RegexNode) -> RegexNode:
         """Every text that does not fit it."""
-        return node.parts[0] if node.kind is Kind.NOT else self._intern(Kind.NOT, (node,))
+        return node.parts[0] if node.kind is RegexKind.NOT else self._intern(RegexKind.NOT, (node,))
 
-    def loop(self, node: Node, low: int, high: int | None) -> Node:
+    def loop(self, node: RegexNode, low: int, high: int | None) -> RegexNode:
         """It, `low` to `high` times."""
         if high == 0 or node is self.empty:
             return self.empty
@@ -223,47 +225,47 @@ class Factory:
         if high is None and low == 0:
             if node is self.any_char or node is self.anything:
                 return self.anything
-            if node.kind is Kind.LOOP and node.low <= 1 and node.high is None:
-                return self._intern(Kind.LOOP, node.parts)
-        return self._intern(Kind.LOOP, (node,), low=low, high=high)
+            if node.kind is RegexKind.LOOP and node.low <= 1 and node.high is None:
+                return self._intern(RegexKind.LOOP, node.parts)
+        return self._intern(RegexKind.LOOP, (node,), low=low, high=high)
 
 
-def _is_nullable(kind: Kind, parts: tuple[Node, ...], low: int) -> bool:
+def _is_nullable(kind: RegexKind, parts: tuple[RegexNode, ...], low: int) -> bool:
     match kind:
-        case Kind.EMPTY:
+        case RegexKind.EMPTY:
             return True
-        case Kind.CAT | Kind.ALL_OF:
+        case RegexKind.CAT | RegexKind.ALL_OF:
             return all(part.nullable for part in parts)
-        case Kind.ANY_OF:
+        case RegexKind.ANY_OF:
             return any(part.nullable for part in parts)
-        case Kind.NOT:
+        case RegexKind.NOT:
             return not parts[0].nullable
-        case Kind.LOOP:
+        case RegexKind.LOOP:
             return low == 0 or parts[0].nullable
         case _:
             return False
 
 
-def is_nullable(node: Node, holds: int) -> bool:
+def is_nullable(node: RegexNode, holds: int) -> bool:
     """Whether an expression fits the empty text at a place where those assertions hold."""
-    if node.nullable and node.kind is not Kind.NOT:
+    if node.nullable and node.kind is not RegexKind.NOT:
         return True
     if not node.asserts & holds:
         return node.nullable
     match node.kind:
-        case Kind.ASSERT:
+        case RegexKind.ASSERT:
             return True
-        case Kind.CAT:
-            while node.kind is Kind.CAT:
+        case RegexKind.CAT:
+            while node.kind is RegexKind.CAT:
                 if not is_nullable(node.parts[0], holds):
                     return False
                 node = node.parts[1]
             return is_nullable(node, holds)
-        case Kind.ANY_OF:
+        case RegexKind.ANY_OF:
             return any(is_nullable(part, holds) for part in node.parts)
-        case Kind.ALL_OF:
+        case RegexKind.ALL_OF:
             return all(is_nullable(part, holds) for part in node.parts)
-        case Kind.NOT:
+        case RegexKind.NOT:
             return not is_nullable(node.parts[0], holds)
         case _:
             return is_nullable(node.parts[0], holds)
@@ -274,10 +276,10 @@ class Derivatives:
 
     def __init__(self, factory: Factory) -> None:
         self._factory = factory
-        self._known: dict[tuple[int, int, int], Node] = {}
+        self._known: dict[tuple[int, int, int], RegexNode] = {}
         self._work = 0
 
-    def of(self, node: Node, char: int, holds: int) -> Node:
+    def of(self, node: RegexNode, char: int, holds: int) -> RegexNode:
         """What must follow `char` if the whole is to fit the node. `holds`: the assertions that hold before `char`."""
         holds &= node.asserts
         key = (node.number, char, holds)
@@ -289,21 +291,21 @@ class Derivatives:
             known = self._known[key] = self._derive(node, char, holds)
         return known
 
-    def _derive(self, node: Node, char: int, holds: int) -> Node:
+    def _derive(self, node: RegexNode, char: int, holds: int) -> RegexNode:
         make = self._factory
         match node.kind:
-            case Kind.CHARS:
+            case RegexKind.CHARS:
                 place = bisect_right(node.ranges, (char, MAX_CHAR + 1)) - 1
                 return make.empty if place >= 0 and char <= node.ranges[place][1] else make.nothing
-            case Kind.CAT:
+            case RegexKind.CAT:
                 return self._derive_chain(node, char, holds)
-            case Kind.ANY_OF:
+            case RegexKind.ANY_OF:
                 return make.any_of([self.of(part, char, holds) for part in node.parts])
-            case Kind.ALL_OF:
+            case RegexKind.ALL_OF:
                 return make.all_of([self.of(part, char, holds) for part in node.parts])
-            case Kind.NOT:
+            case RegexKind.NOT:
                 return make.complement(self.of(node.parts[0], char, holds))
-            case Kind.LOOP:
+            case RegexKind.LOOP:
                 inner = node.parts[0]
                 low = 0 if is_nullable(inner, holds) else max(0, node.low - 1)
                 rest = make.loop(inner, low, None if node.high is None else node.high - 1)
@@ -311,10 +313,10 @@ class Derivatives:
             case _:
                 return make.nothing
 
-    def _derive_chain(self, node: Node, char: int, holds: int) -> Node:
+    def _derive_chain(self, node: RegexNode, char: int, holds: int) -> RegexNode:
         make = self._factory
         choices = []
-        while node.kind is Kind.CAT:
+        while node.kind is RegexKind.CAT:
             first, rest = node.parts
             choices.append(make.cat(self.of(first, char, holds), rest))
             self._work += 1
@@ -330,7 +332,7 @@ class _State(dict[str, "_State"]):
 
     __slots__ = ("accepts", "build", "classes", "decided", "last", "node", "word")
 
-    def __init__(self, node: Node, word: bool | None, build: Callable[[_State, str, bool], _State]) -> None:
+    def __init__(self, node: RegexNode, word: bool | None, build: Callable[[_State, str, bool], _State]) -> None:
         super().__init__()
         self.node = node
         self.word = word
@@ -349,7 +351,7 @@ class _State(dict[str, "_State"]):
 class Automaton:
     """The deterministic automaton of one node; its states are made when a text first reaches them."""
 
-    def __init__(self, factory: Factory, node: Node) -> None:
+    def __init__(self, factory: Factory, node: RegexNode) -> None:
         self._derivatives = Derivatives(factory)
         self._decided = {factory.nothing: False, factory.anything: True}
         self._needs_last = bool(node.asserts & LAST_END)
@@ -357,7 +359,7 @@ class Automaton:
             for first, last in WORDS:
                 factory.cuts |= {first, last + 1}
         self._cuts = sorted(factory.cuts)
-        self._states: dict[tuple[Node, bool | None], _State] = {}
+        self._states: dict[tuple[RegexNode, bool | None], _State] = {}
         self._kept = 0
         self._start = self._state(node, None)
 
@@ -385,7 +387,7 @@ class Automaton:
             state = state[char]
         return state.accepts
 
-    def _state(self, node: Node, word: bool | None) -> _State:
+    def _state(self, node: RegexNode, word: bool | None) -> _State:
         if not node.asserts:
             word = False
         key = (node, word)
@@ -427,18 +429,18 @@ class Automaton:
         return self._state(self._derivatives.of(node, code, holds), word)
 
 
-def spine_of(node: Node) -> list[Node]:
+def spine_of(node: RegexNode) -> list[RegexNode]:
     """The parts of a chain in order; the node itself if it is none."""
     spine = []
-    while node.kind is Kind.CAT:
+    while node.kind is RegexKind.CAT:
         spine.append(node.parts[0])
         node = node.parts[1]
     return [*spine, node]
 
 
-def letter_of(node: Node) -> tuple[str, bool] | None:
+def letter_of(node: RegexNode) -> tuple[str, bool] | None:
     """The one character that a node stands for, and whether in both cases (the lower one is given); else None."""
-    if node.kind is not Kind.CHARS or len(node.ranges) > 2 or any(first != last for first, last in node.ranges):
+    if node.kind is not RegexKind.CHARS or len(node.ranges) > 2 or any(first != last for first, last in node.ranges):
         return None
     first, last = node.ranges[0][0], node.ranges[-1][0]
     if first == last:
@@ -446,13 +448,13 @@ def letter_of(node: Node) -> tuple[str, bool] | None:
     return (chr(last), True) if 65 <= first <= 90 and last == first + 32 else None
 
 
-def ends_of(node: Node) -> tuple[str, str]:
+def ends_of(node: RegexNode) -> tuple[str, str]:
     """Texts with which every fitting text begins and ends once A to Z are in lower case; empty where none is known."""
     spine = spine_of(node)
     return _literal(spine), _literal(spine[::-1])[::-1]
 
 
-def _literal(spine: list[Node]) -> str:
+def _literal(spine: list[RegexNode]) -> str:
     letters = []
     for node in spine:
         letter = letter_of(node)

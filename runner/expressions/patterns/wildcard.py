@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
-Matcher: TypeAlias = Callable[[str], bool]
+TextMatcher: TypeAlias = Callable[[str], bool]
 
 
 class Wild(enum.Enum):
@@ -22,7 +22,7 @@ class Wild(enum.Enum):
     MANY = "*"
 
 
-Tokens: TypeAlias = Sequence[str | Wild]
+WildcardTokens: TypeAlias = Sequence[str | Wild]
 """A pattern: literal texts of any length, and wildcards."""
 
 _TERMINATORS = "\n\r\u0085\u2028\u2029"
@@ -36,12 +36,12 @@ def fold(text: str) -> str:
     return text.encode("utf-8", "surrogatepass").lower().decode("utf-8", "surrogatepass")
 
 
-def matcher(pattern: str, insensitive: bool) -> Matcher:
+def matcher(pattern: str, insensitive: bool) -> TextMatcher:
     """A test whether a whole text fits the pattern of `:`, `like` and `like~`, in which nothing is escaped."""
     return token_matcher(_tokens(pattern), insensitive)
 
 
-def escaped_matcher(pattern: str, insensitive: bool) -> Matcher:
+def escaped_matcher(pattern: str, insensitive: bool) -> TextMatcher:
     r"""The same for a pattern of Lucene's wildcard query, where `\` makes the next character literal.
 
     A `\` at the very end is a literal one.
@@ -59,7 +59,7 @@ def escaped_matcher(pattern: str, insensitive: bool) -> Matcher:
     return token_matcher(tokens, insensitive)
 
 
-def java_matcher(pattern: str, insensitive: bool) -> Matcher:
+def java_matcher(pattern: str, insensitive: bool) -> TextMatcher:
     """The same for `:`, `like` and `like~` on an expression, which Elasticsearch answers with Java.
 
     Neither wildcard fits a line terminator there; a pattern without wildcards ignores case in all of Unicode.
@@ -75,7 +75,7 @@ def java_matcher(pattern: str, insensitive: bool) -> Matcher:
     return lambda text: simple(text) if _TERMINATOR.search(text) is None else pieces.match(text)
 
 
-def any_matcher(patterns: Sequence[str], insensitive: bool) -> Matcher:
+def any_matcher(patterns: Sequence[str], insensitive: bool) -> TextMatcher:
     """A test whether a whole text fits any of the patterns of `:`, `like` or `like~`."""
     if len(patterns) == 1:
         return matcher(patterns[0], insensitive)
@@ -94,7 +94,9 @@ def any_matcher(patterns: Sequence[str], insensitive: bool) -> Matcher:
     return match
 
 
-def _by_shape(patterns: Sequence[str]) -> tuple[frozenset[str], tuple[str, ...], tuple[str, ...], tuple[Matcher, ...]]:
+def _by_shape(
+    patterns: Sequence[str],
+) -> tuple[frozenset[str], tuple[str, ...], tuple[str, ...], tuple[TextMatcher, ...]]:
     """Patterns without wildcards, the texts of `text*` and of `*text`, and matchers of the rest."""
     whole, prefixes, suffixes, others = [], [], [], []
     for pattern in patterns:
@@ -110,12 +112,12 @@ def _by_shape(patterns: Sequence[str]) -> tuple[frozenset[str], tuple[str, ...],
     return frozenset(whole), tuple(prefixes), tuple(suffixes), tuple(others)
 
 
-def equals(wanted: str, *, insensitive: bool) -> Matcher:
+def equals(wanted: str, *, insensitive: bool) -> TextMatcher:
     """A test for equality, as a term query makes it."""
     return token_matcher([wanted], insensitive)
 
 
-def starts_with(prefix: str, *, insensitive: bool) -> Matcher:
+def starts_with(prefix: str, *, insensitive: bool) -> TextMatcher:
     """A test for a literal prefix, as a prefix query makes it."""
     return token_matcher([prefix, Wild.MANY], insensitive)
 
@@ -140,7 +142,7 @@ def _tokens(pattern: str) -> list[str | Wild]:
     return [_WILD.get(part, part) for part in re.split(r"([*?])", pattern) if part]
 
 
-def token_matcher(tokens: Tokens, insensitive: bool) -> Matcher:
+def token_matcher(tokens: WildcardTokens, insensitive: bool) -> TextMatcher:
     """A test whether a whole text fits the tokens; the common shapes are one call of a method of `str`."""
     pieces = _Pieces.of(tokens, insensitive, within_lines=False)
     if any(isinstance(piece, re.Pattern) for piece in pieces.all()):
@@ -153,7 +155,7 @@ def token_matcher(tokens: Tokens, insensitive: bool) -> Matcher:
     return lambda text: direct(text.lower() if text.isascii() else fold(text))
 
 
-def _direct(pieces: _Pieces) -> Matcher | None:
+def _direct(pieces: _Pieces) -> TextMatcher | None:
     """A short form for literal pieces, on a text that is folded already; None if pieces stand in the middle."""
     prefix, middle, suffix = pieces.prefix, pieces.middle, pieces.suffix
     assert isinstance(prefix, str)
@@ -194,7 +196,7 @@ class _Pieces:
     """True: no wildcard fits a line terminator."""
 
     @classmethod
-    def of(cls, tokens: Tokens, insensitive: bool, *, within_lines: bool) -> _Pieces:
+    def of(cls, tokens: WildcardTokens, insensitive: bool, *, within_lines: bool) -> _Pieces:
         groups: list[list[str | Wild]] = [[]]
         for token in tokens:
             if token is Wild.MANY:
@@ -233,7 +235,7 @@ class _Pieces:
         return not (self.within_lines and _TERMINATOR.search(text, place, end))
 
 
-def _piece(group: Tokens, within_lines: bool) -> _Piece:
+def _piece(group: WildcardTokens, within_lines: bool) -> _Piece:
     if not any(isinstance(token, Wild) for token in group):
         return "".join(map(str, group))
     one = f"[^{_TERMINATORS}]" if within_lines else "."

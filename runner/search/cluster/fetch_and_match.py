@@ -20,8 +20,8 @@ from runner.cluster.elasticsearch import Elastic
 from runner.eql.syntax.errors import EqlError
 from runner.errors import ClusterError, Problem, RunnerError, SearchError, UnreachableError
 from runner.rules.rule import Rule
-from runner.search.cluster.fetch_pass import Asked, CandidatePass
-from runner.search.cluster.field_caps import FieldTypeCache, FieldTypes
+from runner.search.cluster.fetch_pass import Asked, FetchPass
+from runner.search.cluster.field_caps import FieldCaps, FieldCapsCache
 from runner.search.cluster.point_in_time import PassOptions, PassTimeoutError, PointLostError, RemoteLostError
 from runner.search.cluster.request_body import timestamps_of
 from runner.search.cluster.search_failures import no_index, query_error, subject_of
@@ -47,7 +47,7 @@ class _Unit:
 
 
 @dataclass(frozen=True, slots=True)
-class _Outcome:
+class _UnitOutcome:
     """What became of a unit: results, and what is to be asked again in smaller units."""
 
     results: tuple[SearchResult, ...] = ()
@@ -77,8 +77,8 @@ class FetchSearch:
         self._client = client
         self._concurrency = max(1, concurrency)
         self._options = PassOptions(page_size, timeout, dict(runtime_mappings or {}))
-        self._types = FieldTypeCache(client, fresh_for=types_fresh_for, runtime_mappings=runtime_mappings)
-        self._programs: dict[tuple[Hashable, ...], tuple[FieldTypes, eql.Program | EqlError]] = {}
+        self._types = FieldCapsCache(client, fresh_for=types_fresh_for, runtime_mappings=runtime_mappings)
+        self._programs: dict[tuple[Hashable, ...], tuple[FieldCaps, eql.Program | EqlError]] = {}
         # Rules that made a shared pass fail or be late: they are asked alone from then on.
         self._alone: set[str] = set()
         # Rules with a regular expression that ignores case on a runtime field, which no server can do.
@@ -103,7 +103,7 @@ class FetchSearch:
         for request in requests:
             self._types.want(request.rule)
         waiting = deque(self._units(requests))
-        running: set[asyncio.Task[_Outcome]] = set()
+        running: set[asyncio.Task[_UnitOutcome]] = set()
         away: str | None = None
         try:
             while waiting or running:
@@ -146,41 +146,41 @@ class FetchSearch:
                 yield _Unit(tuple(group[start : start + MOST_TOGETHER]))
         yield from (_Unit((request,)) for request in alone)
 
-    async def _outcome(self, unit: _Unit) -> _Outcome:
+    async def _outcome(self, unit: _Unit) -> _UnitOutcome:
         loop = asyncio.get_running_loop()
         started = loop.time()
         try:
             outcome = await self._answer(unit)
         except UnreachableError as error:
             failed = tuple(Unreachable(request, error=str(error)) for request in unit.requests)
-            outcome = _Outcome(failed, away=str(error))
+            outcome = _UnitOutcome(failed, away=str(error))
         except RunnerError as error:
             outcome = self._failed(unit, error)
         took_ms = (loop.time() - started) * 1_000
         return replace(outcome, results=tuple(replace(result, took_ms=took_ms) for result in outcome.results))
 
-    def _failed(self, unit: _Unit, error: RunnerError) -> _Outcome:
+    def _failed(self, unit: _Unit, error: RunnerError) -> _UnitOutcome:
         """Errors for all requests, or, where one of several rules may be to blame, the same requests in two halves."""
         rules = {request.rule.fingerprint for request in unit.requests}
         if isinstance(error, ClusterError) and _NO_FOLDING in error.reason and not rules <= self._case_bound:
             self._case_bound |= rules
-            return _Outcome(again=(unit,))
+            return _UnitOutcome(again=(unit,))
         if len(unit.requests) > 1 and _may_be_of_one(error):
             middle = len(unit.requests) // 2
             halves = unit.requests[:middle], unit.requests[middle:]
-            return _Outcome(again=tuple(_Unit(half, rest=True) for half in halves))
+            return _UnitOutcome(again=tuple(_Unit(half, rest=True) for half in halves))
         if unit.rest and len(unit.requests) == 1:
             self._alone.add(unit.requests[0].rule.fingerprint)
-        return _Outcome(tuple(_error_result(request, error) for request in unit.requests))
+        return _UnitOutcome(tuple(_error_result(request, error) for request in unit.requests))
 
-    async def _answer(self, unit: _Unit) -> _Outcome:
+    async def _answer(self, unit: _Unit) -> _UnitOutcome:
         """The results of a unit. Raises RunnerError if its pass failed."""
         patterns = unit.requests[0].rule.index
         deadline = asyncio.get_running_loop().time() + self._options.timeout
         types = await self._types.types(patterns, deadline=deadline)
         if not types.indices:
             warning = await no_index(self._client, patterns)
-            return _Outcome(tuple(SearchResult(request, warnings=(warning,)) for request in unit.requests))
+            return _UnitOutcome(tuple(SearchResult(request, warnings=(warning,)) for request in unit.requests))
         asked: list[Asked] = []
         results: list[SearchResult] = []
         for request in unit.requests:
@@ -195,17 +195,17 @@ class FetchSearch:
                 results += await self._passed(first, types)
             except UnreachableError as error:
                 failed = [Unreachable(one.request, error=str(error)) for one in first]
-                return _Outcome((*results, *failed), again, str(error))
+                return _UnitOutcome((*results, *failed), again, str(error))
             except RunnerError as error:
                 failing = self._failed(replace(unit, requests=tuple(one.request for one in first)), error)
-                return _Outcome((*results, *failing.results), (*failing.again, *again))
-        return _Outcome(tuple(results), again)
+                return _UnitOutcome((*results, *failing.results), (*failing.again, *again))
+        return _UnitOutcome(tuple(results), again)
 
-    async def _passed(self, asked: Sequence[Asked], types: FieldTypes) -> list[SearchResult]:
+    async def _passed(self, asked: Sequence[Asked], types: FieldCaps) -> list[SearchResult]:
         """The results of one pass, begun anew if the server forgets its point in time. Raises RunnerError."""
         for start in range(1, MOST_STARTS + 1):
             try:
-                return await CandidatePass(self._client, asked, self._options, remotes=types.remotes).results()
+                return await FetchPass(self._client, asked, self._options, remotes=types.remotes).results()
             except PointLostError:
                 if start == MOST_STARTS:
                     raise
@@ -218,7 +218,7 @@ class FetchSearch:
                 raise
         raise AssertionError("unreachable: the last start returns or raises")
 
-    async def _compiled(self, request: SearchRequest, types: FieldTypes) -> Asked:
+    async def _compiled(self, request: SearchRequest, types: FieldCaps) -> Asked:
         """The request with its program. Raises SearchError for a query that its indices cannot answer."""
         rule = request.rule
         found = await asyncio.to_thread(self._program, rule, types)
@@ -237,7 +237,7 @@ class FetchSearch:
         )
         return Asked(request, found, filters)
 
-    def _program(self, rule: Rule, types: FieldTypes) -> eql.Program | EqlError:
+    def _program(self, rule: Rule, types: FieldCaps) -> eql.Program | EqlError:
         key = (rule.fingerprint, rule.index)
         known = self._programs.get(key)
         if known is not None and known[0] is types:

@@ -50,7 +50,7 @@ class Origin:
     id: str
 
 
-class CandidatePass:
+class FetchPass:
     """Answers requests over the same indices, window, timestamp fields and rule filters with one walk.
 
     What is kept of a candidate that may be part of a match is where it is and what the engine keeps, so memory is

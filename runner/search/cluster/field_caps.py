@@ -23,7 +23,7 @@ _STREAM_NAMES = frozenset(stream.name for stream in STREAM_FIELDS)
 
 
 @dataclass(frozen=True, slots=True)
-class FieldTypes:
+class FieldCaps:
     """The fields of the indices behind some patterns. `unsearchable` are those that some index cannot search in,
     `remotes` the remote clusters that have some of the indices."""
 
@@ -34,7 +34,7 @@ class FieldTypes:
 
 
 @dataclass(slots=True)
-class _Known:
+class _KnownCaps:
     """What is known of one list of patterns; `asked` are the names that were asked for, with `*` for all."""
 
     wanted: set[str] = field(default_factory=set)
@@ -42,11 +42,11 @@ class _Known:
     """What was looked through for names of fields."""
     asked: frozenset[str] = frozenset()
     read_at: float = 0.0
-    types: FieldTypes | None = None
+    types: FieldCaps | None = None
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
-class FieldTypeCache:
+class FieldCapsCache:
     """Asks for the types of the fields that rules name, once for all rules over the same indices.
 
     What was read is used for `fresh_for` seconds. `runtime_mappings` are fields beside those of the indices.
@@ -58,11 +58,11 @@ class FieldTypeCache:
         self._client = client
         self._fresh_for = fresh_for
         self._runtime_mappings = dict(runtime_mappings or {})
-        self._known: dict[tuple[str, ...], _Known] = {}
+        self._known: dict[tuple[str, ...], _KnownCaps] = {}
 
     def want(self, rule: Rule) -> None:
         """Ask for this rule's fields, too, when the fields of its indices are read next."""
-        known = self._known.setdefault(rule.index, _Known())
+        known = self._known.setdefault(rule.index, _KnownCaps())
         naming = (rule.query, rule.event_category_override, rule.timestamp_field, rule.tiebreaker_field)
         if naming not in known.seen:
             known.seen.add(naming)
@@ -70,12 +70,12 @@ class FieldTypeCache:
 
     async def types(
         self, patterns: tuple[str, ...], *, all_fields: bool = False, deadline: float | None = None
-    ) -> FieldTypes:
+    ) -> FieldCaps:
         """The types of the wanted fields, or of all; those may have been read a while ago.
 
         Raises RunnerError, also if only a part of the indices answered: what the others hold is not known then.
         """
-        known = self._known.setdefault(patterns, _Known())
+        known = self._known.setdefault(patterns, _KnownCaps())
         async with known.lock:
             now = asyncio.get_running_loop().time()
             asked = frozenset({"*"} if all_fields or "*" in known.asked else known.wanted)
@@ -96,7 +96,7 @@ class FieldTypeCache:
             known.asked = frozenset()
 
 
-def _read(answer: Mapping[str, Any]) -> FieldTypes:
+def _read(answer: Mapping[str, Any]) -> FieldCaps:
     schema = schema_from_field_caps(answer)
     own = {
         name: found if name in _STREAM_NAMES else replace(found, path=name.replace(".", _DOT))
@@ -110,7 +110,7 @@ def _read(answer: Mapping[str, Any]) -> FieldTypes:
     }
     indices = tuple(answer.get("indices") or ())
     remotes = {name.rpartition(":")[0] for name in indices if ":" in name}
-    return FieldTypes(indices, Schema(own), frozenset(unsearchable), frozenset(remotes))
+    return FieldCaps(indices, Schema(own), frozenset(unsearchable), frozenset(remotes))
 
 
 def _asked_names(rule: Rule) -> Iterator[str]:
@@ -140,7 +140,7 @@ def _names(rule: Rule) -> Iterable[str]:
     if isinstance(body, ast.EventQuery):
         return
     terms = body.terms
-    if isinstance(body, ast.Sequence) and body.until is not None:
+    if isinstance(body, ast.SequenceQuery) and body.until is not None:
         terms = (*terms, body.until)
     keys = (*body.keys, *(key for term in terms for key in term.keys))
     yield from (key.name for key in keys if isinstance(key, nodes.Name))

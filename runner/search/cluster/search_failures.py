@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from runner.cluster.elasticsearch import Elastic, reason_of
-from runner.cluster.transport import Call
+from runner.cluster.transport import ApiCall
 from runner.errors import AccessError, ClusterError, SearchError
 from runner.rules.rule import Rule
 
@@ -114,7 +114,7 @@ async def no_index(client: Elastic, patterns: Sequence[str]) -> str:
         return warning
     try:
         answer = await client.request_object(
-            Call("POST", "/_security/user/_has_privileges", "ask which indices may be read", body=body)
+            ApiCall("POST", "/_security/user/_has_privileges", "ask which indices may be read", body=body)
         )
     except ClusterError:
         return warning  # Without security everything may be read.

@@ -170,7 +170,7 @@ class _Translator:
                 return any_of(map(self._condition, operands))
             case nodes.Not(_, operand):
                 return _not(self._condition(operand))
-            case nodes.Literal(value=value):
+            case nodes.Constant(value=value):
                 return _ALL if value is True else _NONE
         found = self._leaf(expression)
         return found if found is not None else self._script(expression)
@@ -180,21 +180,21 @@ class _Translator:
         match expression:
             case nodes.FieldRef(field=field):
                 return self._equal(field, True)
-            case nodes.Comparison(_, "==", nodes.FieldRef(field=field), nodes.Literal(value=None)):
+            case nodes.Comparison(_, "==", nodes.FieldRef(field=field), nodes.Constant(value=None)):
                 return _not(self._present(field))
-            case nodes.Comparison(_, operator, nodes.FieldRef() as ref, nodes.Literal(value=constant)):
+            case nodes.Comparison(_, operator, nodes.FieldRef() as ref, nodes.Constant(value=constant)):
                 if operator == "==":
                     return self._equal(ref.exact, constant)
                 return self._ordered(ref, operator, constant)
             case nodes.Membership(_, nodes.FieldRef(exact=field), items, insensitive):
-                constants = [item.value for item in items if isinstance(item, nodes.Literal)]
+                constants = [item.value for item in items if isinstance(item, nodes.Constant)]
                 if len(constants) == len(items):
                     return self._member(field, constants, insensitive)
             case nodes.Pattern(_, operator, nodes.FieldRef(exact=field), patterns):
                 texts = [text_of(pattern.value) for pattern in patterns if pattern.value is not None]
                 return self._pattern(field, operator, texts)
             case nodes.Call(_, name, (nodes.FieldRef(exact=field), *rest), insensitive):
-                given = [item.value for item in rest if isinstance(item, nodes.Literal)]
+                given = [item.value for item in rest if isinstance(item, nodes.Constant)]
                 if len(given) == len(rest):
                     return self._call(field, name, given, insensitive=insensitive)
         return None
@@ -403,7 +403,7 @@ def _mandatory(expression: nodes.Expression) -> list[Field]:
         case nodes.Negative(operand=operand) | nodes.Not(operand=operand):
             return _mandatory(operand)
         case nodes.Comparison(left=left, right=right):
-            is_null_test = any(isinstance(side, nodes.Literal) and side.value is None for side in (left, right))
+            is_null_test = any(isinstance(side, nodes.Constant) and side.value is None for side in (left, right))
             return [] if is_null_test else _mandatory(left) + _mandatory(right)
         case nodes.Arithmetic(left=left, right=right):
             return _mandatory(left) + _mandatory(right)

@@ -9,11 +9,11 @@ from runner.engine.filter.predicates import Conjuncts
 from runner.engine.filter.stage_filter import Sieves
 from runner.engine.matcher import CROWD, Edge
 from runner.events.fields.schema import Field
-from runner.events.files.event_files import EventFiles, Progress, TimeWanted
-from runner.events.files.splits import PART, Part
+from runner.events.files.event_files import EventFiles, ReadProgress, TimeWanted
+from runner.events.files.splits import PART, Split
 from runner.garbage_collection import rarely_collecting
-from runner.search.files.worker import Job
-from runner.search.files.worker_pool import Workers
+from runner.search.files.worker import SplitSearch
+from runner.search.files.worker_pool import WorkerPool
 
 
 def matched(
@@ -22,7 +22,7 @@ def matched(
     fields: Sequence[Field],
     *,
     wanted: TimeWanted,
-    progress: Progress | None = None,
+    progress: ReadProgress | None = None,
     patient: Collection[int] = (),
     conjuncts: Conjuncts | None = None,
     sieves: Sieves | None = None,
@@ -47,7 +47,7 @@ def matched(
             )
             if workers > 1 and files.can_be_shared():
                 parts = files.parts(_time_field(matcher, fields, wanted), size=part_size)
-                job = Job(tuple(asks), tuple(fields), wanted, files.folder / "lines")
+                job = SplitSearch(tuple(asks), tuple(fields), wanted, files.folder / "lines")
                 _share(files, matcher, parts, job, workers=workers, progress=progress)
             else:
                 for batch in files.batches(matcher.columns(fields), wanted=wanted, progress=progress):
@@ -69,14 +69,14 @@ def _time_field(matcher: eql.Matcher, fields: Sequence[Field], wanted: TimeWante
 def _share(
     files: EventFiles,
     matcher: eql.Matcher,
-    parts: Sequence[Part],
-    job: Job,
+    parts: Sequence[Split],
+    job: SplitSearch,
     *,
     workers: int,
-    progress: Progress | None,
+    progress: ReadProgress | None,
 ) -> None:
     """Have the parts of the files searched by other processes, and go on with what these find."""
-    with Workers(min(workers, len(parts)), job) as pool:
+    with WorkerPool(min(workers, len(parts)), job) as pool:
         for part, finding in pool.findings(parts):
             files.take_over(part, finding.read, is_last=finding.is_last)
             matcher.take_over(finding.handover)

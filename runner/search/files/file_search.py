@@ -13,11 +13,11 @@ from runner import eql
 from runner.engine.filter.predicates import Conjuncts
 from runner.engine.filter.stage_filter import Sieves
 from runner.engine.sequence.sequence_matcher import FoundSequence
-from runner.eql.syntax.errors import EqlError, Finding
+from runner.eql.syntax.errors import EqlError, QueryFinding
 from runner.errors import EventsError, Problem, RunnerError, Severity
 from runner.events.columns.batch import Columns
 from runner.events.fields.schema import DataType, Field, Schema, shipped_schema
-from runner.events.files.event_files import EventFiles, Progress, ReadReport, TimeWanted, newest_timestamp
+from runner.events.files.event_files import EventFiles, ReadProgress, ReadReport, TimeWanted, newest_timestamp
 from runner.events.files.time_index import TimeIndex
 from runner.garbage_collection import rarely_collecting
 from runner.messages.text_positions import Source
@@ -41,7 +41,7 @@ class FileSearch:
     """
 
     def __init__(
-        self, paths: Sequence[str | Path], *, live: bool = False, progress: Progress | None = None, workers: int = 1
+        self, paths: Sequence[str | Path], *, live: bool = False, progress: ReadProgress | None = None, workers: int = 1
     ) -> None:
         self._paths = tuple(paths)
         self._live = live
@@ -256,7 +256,7 @@ def _unfiltered(rule: Rule) -> Problem:
     return Problem(rule.path, rule.query_line, rule.query_column, "error", message, rule.rule_id)
 
 
-def _problem(rule: Rule, source: Source, finding: Finding, severity: Severity) -> Problem:
+def _problem(rule: Rule, source: Source, finding: QueryFinding, severity: Severity) -> Problem:
     line, column = source.place(finding.span.start)
     file_line, file_column = place_in_file(rule, line, column)
     return Problem(

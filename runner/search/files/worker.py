@@ -1,7 +1,8 @@
-"""A worker: a process that finds the events of stages in parts of files, as it is told on its standard input.
+"""A worker process: finds the events of stages in splits of files.
 
-It is given pickles from the process that has started it, on a pipe that nobody else has: a `Job`, then parts. For each
-it answers with `Finding`s on its standard output, the last of which says so. It ends when its input does.
+It reads pickles from its standard input, a pipe from the process that started it: one `SplitSearch`, then splits. It
+answers each split with one or more `SplitResult`s on its standard output, the last of them marked `is_last`, and ends
+when its input does.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from runner.events.fields.schema import Field
 from runner.events.files.event_stream import TimeWanted
 from runner.events.files.kept_lines import KeptLines
 from runner.events.files.read_report import Counts
-from runner.events.files.splits import Part, PartRead
+from runner.events.files.splits import Split, SplitRead
 from runner.garbage_collection import rarely_collecting
 
 _CHUNK = 16 << 20
@@ -29,7 +30,7 @@ _MUCH = 1 << 17
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
+class SplitSearch:
     """What all parts are searched for; `spool` is where lines are copied to that cannot be read again by offset."""
 
     asks: tuple[eql.Ask, ...]
@@ -39,24 +40,24 @@ class Job:
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class SplitResult:
     """What was found in a part, or in a piece of it."""
 
     handover: Handover
-    read: PartRead
+    read: SplitRead
     is_last: bool
 
 
 class Worker:
     """Searches parts, one after the other; what it learns of the events at one it knows at the next."""
 
-    def __init__(self, job: Job) -> None:
+    def __init__(self, job: SplitSearch) -> None:
         self._job = job
         self._matcher = eql.Matcher(job.asks)
         self._columns = Columns([*self._matcher.fields(), *job.fields])
         self._kept = KeptLines(lambda path: None, spool=job.spool)
 
-    def findings(self, part: Part) -> Iterator[Finding]:
+    def findings(self, part: Split) -> Iterator[SplitResult]:
         """What is found in a part, in pieces."""
         stream = part.stream()
         for block in stream.blocks(self._job.wanted, None, chunk=lambda: _CHUNK, progress=None):
@@ -75,10 +76,10 @@ class Worker:
                 )
             self._columns.trim()
             if self._matcher.held() > _MUCH:
-                read = PartRead(Counts(), 0, stream.newest, stream.disorder, self._kept.hand_over())
-                yield Finding(self._matcher.hand_over(), read, is_last=False)
-        read = PartRead(stream.counts, stream.lines, stream.newest, stream.disorder, self._kept.hand_over())
-        yield Finding(self._matcher.hand_over(), read, is_last=True)
+                read = SplitRead(Counts(), 0, stream.newest, stream.disorder, self._kept.hand_over())
+                yield SplitResult(self._matcher.hand_over(), read, is_last=False)
+        read = SplitRead(stream.counts, stream.lines, stream.newest, stream.disorder, self._kept.hand_over())
+        yield SplitResult(self._matcher.hand_over(), read, is_last=True)
 
 
 def serve(told: IO[bytes], answers: IO[bytes]) -> None:

@@ -1,4 +1,4 @@
-"""`Workers`: several processes that search parts of files; what they find is given back in the order of the parts."""
+"""`WorkerPool`: processes that search splits of files; results come back in the order of the splits."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from dataclasses import replace
 from typing import Any
 
 from runner.errors import EventsError
-from runner.events.files.splits import Part
-from runner.search.files.worker import Finding, Job
+from runner.events.files.splits import Split
+from runner.search.files.worker import SplitResult, SplitSearch
 
 # Not `-m`: the classes would be those of another module then, and their pickles of no use here.
 _START = "import sys; from runner.search.files.worker import serve; serve(sys.stdin.buffer, sys.stdout.buffer)"
@@ -22,17 +22,17 @@ _AHEAD = 2
 """How many parts for each worker may be found before those of the parts before them are taken."""
 
 
-class Workers:
+class WorkerPool:
     """Processes that search; use it as a context manager, after which there are none."""
 
-    def __init__(self, count: int, job: Job) -> None:
+    def __init__(self, count: int, job: SplitSearch) -> None:
         self._processes: list[subprocess.Popen[bytes]] = []
         self._threads: list[threading.Thread] = []
         self._job = job
         self._count = count
         self._is_over = threading.Event()
 
-    def __enter__(self) -> Workers:
+    def __enter__(self) -> WorkerPool:
         for number in range(self._count):
             command = [sys.executable, "-c", _START]
             process = _started(command)
@@ -65,12 +65,12 @@ class Workers:
         """The ids of the processes."""
         return tuple(process.pid for process in self._processes)
 
-    def findings(self, parts: Sequence[Part]) -> Iterator[tuple[Part, Finding]]:
+    def findings(self, parts: Sequence[Split]) -> Iterator[tuple[Split, SplitResult]]:
         """What is found in the parts, in their order; a part may have several findings.
 
         Raises EventsError if a worker ends before its work is done.
         """
-        found: list[queue.Queue[Finding | EventsError]] = [queue.Queue(maxsize=4) for _ in parts]
+        found: list[queue.Queue[SplitResult | EventsError]] = [queue.Queue(maxsize=4) for _ in parts]
         room = threading.Semaphore(_AHEAD * self._count)
         waiting = iter(range(len(parts)))
         lock = threading.Lock()
@@ -118,7 +118,7 @@ def _started(command: Sequence[str]) -> subprocess.Popen[bytes]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _asked(process: subprocess.Popen[bytes], part: Part) -> Iterator[Finding | EventsError]:
+def _asked(process: subprocess.Popen[bytes], part: Split) -> Iterator[SplitResult | EventsError]:
     """What a worker finds in a part; an error, if it ends before it has said that it is done."""
     assert process.stdin is not None and process.stdout is not None
     try:

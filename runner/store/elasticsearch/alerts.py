@@ -20,7 +20,7 @@ from runner.cluster.elasticsearch import Elastic
 from runner.errors import AccessError, ClusterError, StoreError, UnreachableError
 from runner.setup.index_objects import StoreNames
 from runner.setup.install_indices import find_security_alerts
-from runner.store.elasticsearch.bulk import Action, Outcome, write_bulk
+from runner.store.elasticsearch.bulk import Action, ActionOutcome, write_bulk
 from runner.store.protocol import AlertFilter, StoredAlert, WriteResult
 from runner.windows import iso
 
@@ -116,7 +116,7 @@ class ElasticsearchAlerts:
             await self._reinstall()
             outcomes = await self._write(actions)
         unsure: list[Alert] = []
-        failed: list[Outcome] = []
+        failed: list[ActionOutcome] = []
         for alert, outcome in zip(sent, outcomes, strict=True):
             if outcome.stored:
                 work.created[alert.id] = str(outcome.item.get("_index", ""))
@@ -167,7 +167,7 @@ class ElasticsearchAlerts:
         except ClusterError as error:
             raise StoreError(str(error)) from None
 
-    async def _write(self, actions: Sequence[Action]) -> list[Outcome]:
+    async def _write(self, actions: Sequence[Action]) -> list[ActionOutcome]:
         try:
             return await write_bulk(
                 self._client, actions, index=self._name, refresh=True, require_alias=bool(self._needs_alias)

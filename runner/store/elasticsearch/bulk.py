@@ -40,7 +40,7 @@ class Action:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class ActionOutcome:
     """What became of one action."""
 
     status: int
@@ -74,7 +74,7 @@ class Outcome:
 
 async def write_bulk(
     client: Elastic, actions: Sequence[Action], *, index: str, refresh: bool = False, require_alias: bool = False
-) -> list[Outcome]:
+) -> list[ActionOutcome]:
     """One outcome per action, in order; raises the errors of `Elastic` if nothing was answered."""
     work = _Work(client, actions, index=index, require_alias=require_alias)
     retry = client.retry
@@ -93,7 +93,7 @@ def _too_large(action: Action) -> str:
     return f"its {action.size:,} bytes are more than the cluster takes in one request (http.max_content_length)"
 
 
-def _help_for(outcome: Outcome) -> str:
+def _help_for(outcome: ActionOutcome) -> str:
     """What helps against a failure that is not of the document."""
     if outcome.type == "cluster_block_exception" and "read-only-allow-delete" in outcome.reason:
         return ": a disk of the cluster is full; with room on it the cluster lifts the block by itself"
@@ -115,9 +115,9 @@ class _Work:
         self._index = index
         self._require_alias = require_alias
         self._most_bytes = MOST_BYTES
-        self._done: dict[int, Outcome] = {}
+        self._done: dict[int, ActionOutcome] = {}
         self._unanswered: set[int] = set()
-        self._put_off: dict[int, Outcome] = {}
+        self._put_off: dict[int, ActionOutcome] = {}
         self._failure: UnreachableError | ClusterError | None = None
         self.pending = list(range(len(actions)))
         self.asked_wait = 0.0
@@ -149,7 +149,7 @@ class _Work:
             else:
                 self._read(answer, chunk)
 
-    def outcomes(self) -> list[Outcome]:
+    def outcomes(self) -> list[ActionOutcome]:
         """The outcome of every action; those that were put off to the end have the status that put them off."""
         lost = [number for number in self.pending if number not in self._put_off]
         if lost and self._failure is not None:
@@ -168,14 +168,14 @@ class _Work:
         if len(chunk) > 1:
             middle = len(chunk) // 2
             return [chunk[:middle], chunk[middle:]]
-        self._done[chunk[0]] = Outcome(_TOO_LARGE, error.type, _too_large(self._actions[chunk[0]]))
+        self._done[chunk[0]] = ActionOutcome(_TOO_LARGE, error.type, _too_large(self._actions[chunk[0]]))
         return []
 
     def _read(self, answer: Mapping[str, Any], chunk: list[int]) -> None:
         for number, item in zip(chunk, answer["items"], strict=True):
             result = next(iter(item.values()))
             kind, reason = reason_of({"error": result["error"]}) if "error" in result else ("", "")
-            outcome = Outcome(int(result["status"]), kind, reason, number in self._unanswered, result)
+            outcome = ActionOutcome(int(result["status"]), kind, reason, number in self._unanswered, result)
             if outcome.status in _LATER:
                 self._put_off[number] = outcome
                 self.pending.append(number)

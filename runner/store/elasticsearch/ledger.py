@@ -22,7 +22,7 @@ from runner.cluster.elasticsearch import Elastic
 from runner.errors import AccessError, ClusterError, StoreError
 from runner.rule_run import RuleRun
 from runner.setup.index_objects import StoreNames
-from runner.store.elasticsearch.bulk import Action, Outcome, write_bulk
+from runner.store.elasticsearch.bulk import Action, ActionOutcome, write_bulk
 from runner.store.protocol import Mark, RuleState, marked, state_after
 from runner.windows import Window, iso, nanoseconds
 
@@ -119,7 +119,9 @@ class ElasticsearchLedger:
                 raise self._failure(outcome, self._names.state)
         return conflicts
 
-    async def _write(self, state: RuleState, stored: _Stored | None, run: RuleRun) -> tuple[Outcome, Outcome]:
+    async def _write(
+        self, state: RuleState, stored: _Stored | None, run: RuleRun
+    ) -> tuple[ActionOutcome, ActionOutcome]:
         """What became of the ledger's document and of the run's, sent in one request."""
         header = {"_index": self._names.runs, "_id": _run_id(run), "require_alias": True}
         log = Action(orjson.dumps({"create": header}), orjson.dumps(_run_document(run)))
@@ -134,7 +136,7 @@ class ElasticsearchLedger:
         header |= {"if_seq_no": stored.version["_seq_no"], "if_primary_term": stored.version["_primary_term"]}
         return Action(orjson.dumps({"index": header}), orjson.dumps(_state_document(state)))
 
-    async def _send(self, actions: Sequence[Action]) -> list[Outcome]:
+    async def _send(self, actions: Sequence[Action]) -> list[ActionOutcome]:
         try:
             return await write_bulk(self._client, actions, index=self._names.state)
         except ClusterError as error:
@@ -173,7 +175,7 @@ class ElasticsearchLedger:
         except ClusterError as error:
             raise StoreError(str(error)) from None
 
-    def _failure(self, outcome: Outcome, index: str) -> StoreError:
+    def _failure(self, outcome: ActionOutcome, index: str) -> StoreError:
         return StoreError(f"{index} can not be written: {outcome.explained}")
 
 

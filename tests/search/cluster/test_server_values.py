@@ -21,7 +21,7 @@ from runner.cluster.elasticsearch import Connection, open_client
 from runner.eql.syntax.errors import EqlError
 from runner.events.columns.batch import Columns, EventBatch
 from runner.events.fields.schema import DataType
-from runner.search.cluster.field_caps import FieldTypeCache, FieldTypes
+from runner.search.cluster.field_caps import FieldCaps, FieldCapsCache
 from runner.search.cluster.pages import read_page
 from runner.search.cluster.stage_query import Translation, filters_for
 from runner.windows import nanoseconds
@@ -116,11 +116,11 @@ def indices(elasticsearch_url: str, namespace: str) -> tuple[str, str]:
     return names
 
 
-def types_of(url: str, pattern: str) -> FieldTypes:
-    async def read() -> FieldTypes:
+def types_of(url: str, pattern: str) -> FieldCaps:
+    async def read() -> FieldCaps:
         client = open_client(Connection(hosts=(url,)))
         try:
-            return await FieldTypeCache(client, runtime_mappings=EXTRA).types((pattern,), all_fields=True)
+            return await FieldCapsCache(client, runtime_mappings=EXTRA).types((pattern,), all_fields=True)
         finally:
             await client.close()
 

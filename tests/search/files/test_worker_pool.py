@@ -18,8 +18,8 @@ from runner.errors import EventsError
 from runner.events.fields.schema import DataType, Field, Schema, shipped_schema
 from runner.events.files.event_files import EventFiles, ReadReport, TimeWanted
 from runner.search.files.file_pass import matched
-from runner.search.files.worker import Job
-from runner.search.files.worker_pool import Workers
+from runner.search.files.worker import SplitSearch
+from runner.search.files.worker_pool import WorkerPool
 from tests.search.files.test_live_files import line_of
 
 TIME = Field("@timestamp", DataType.DATE)
@@ -91,9 +91,9 @@ def test_a_worker_that_is_killed_is_an_error_and_leaves_no_process(tmp_path: Pat
     (tmp_path / "a.ndjson").write_bytes(b"".join(line_of(Random(1), number, number) + b"\n" for number in range(3_000)))
     with EventFiles([tmp_path]) as files:
         parts = files.parts(TIME, size=20_000)
-        job = Job(tuple(asks()), (TIME,), WANTED, files.folder / "lines")
+        job = SplitSearch(tuple(asks()), (TIME,), WANTED, files.folder / "lines")
         ended = r"a\.ndjson: a worker process was ended by SIGKILL while it searched"
-        with pytest.raises(EventsError, match=ended), Workers(1, job) as pool:
+        with pytest.raises(EventsError, match=ended), WorkerPool(1, job) as pool:
             for _, _finding in pool.findings(parts):
                 (process,) = pool.processes()
                 os.kill(process, signal.SIGKILL)
@@ -105,9 +105,9 @@ def test_a_worker_that_is_told_to_stop_goes_on_until_its_work_is_done(tmp_path: 
     (tmp_path / "a.ndjson").write_bytes(b"".join(line_of(Random(1), number, number) + b"\n" for number in range(3_000)))
     with EventFiles([tmp_path]) as files:
         parts = files.parts(TIME, size=20_000)
-        job = Job(tuple(asks()), (TIME,), WANTED, files.folder / "lines")
+        job = SplitSearch(tuple(asks()), (TIME,), WANTED, files.folder / "lines")
         done = 0
-        with Workers(2, job) as pool:
+        with WorkerPool(2, job) as pool:
             for _, finding in pool.findings(parts):
                 for process in pool.processes():
                     os.kill(process, signal.SIGTERM)
