@@ -14,20 +14,20 @@ from runner.engine.filter.predicates import Conjuncts
 from runner.engine.filter.stage_filter import Sieve, Sieves, Wanted
 from runner.engine.plan import Limit, Plan, Stage
 from runner.engine.scope import Scope
-from runner.engine.sequence.join_keys import KeyNumbers
-from runner.engine.sequence.open_matches import Gathered, GatheredSamples, GatheredSequences
+from runner.engine.sequence.join_keys import KeyCodes
+from runner.engine.sequence.open_matches import OpenEvents, OpenSamples, OpenSequences
 from runner.engine.sequence.sequence_matcher import FoundSequence
 from runner.engine.sequence.stage_gate import NOWHERE, Search, Watch, Watched
-from runner.engine.sequence.stage_rows import Entries, joined
-from runner.engine.sequence.stage_sink import Candidates
+from runner.engine.sequence.stage_rows import StageRows, joined
+from runner.engine.sequence.stage_sink import StageSink
 from runner.engine.stage_sets import bits_of
-from runner.engine.watermark import Edge
+from runner.engine.watermark import Watermark
 from runner.events.columns.batch import Columns, EventBatch, Rows
 from runner.events.fields.schema import Field
 
-__all__ = ["Ask", "Edge", "Found", "Matcher", "Scope"]
+__all__ = ["Ask", "Found", "Matcher", "Scope", "Watermark"]
 
-CROWD = 1 << 15
+ROWS_HELD = 1 << 15
 """So many entries are held before it is worth while to settle them: about 1 MB, and the join keys take 8 MB more."""
 
 
@@ -58,7 +58,7 @@ class Found:
 class Handover:
     """What the matcher of one process has gathered, for that of another, which has the same asks."""
 
-    entries: tuple[tuple[int, Entries], ...]
+    stage_rows: tuple[tuple[int, StageRows], ...]
     """Each with the number of its ask."""
     keys: tuple[object, ...]
     """The values of join keys by the numbers that stand in the entries."""
@@ -72,37 +72,37 @@ class Matcher:
         self,
         asks: Sequence[Ask],
         *,
-        room: int = CROWD,
-        numbers: int = CROWD,
+        room: int = ROWS_HELD,
+        numbers: int = ROWS_HELD,
         conjuncts: Conjuncts | None = None,
         sieves: Sieves | None = None,
         field: str = "@timestamp",
-        patient: Collection[int] = (),
+        unordered: Collection[int] = (),
     ) -> None:
         """`room` is how many entries may be held before it is worth while to settle them, `numbers` how many values of
         join keys before it is looked which of them are needed. `conjuncts` and `sieves` keep what other passes can use
         again; who gives `sieves` feeds batches of `columns`, and calls `close` at the end.
 
-        `field` is the timestamp field that the edges given to `feed` and `settle` are meant of. Sequences that go by
-        another one wait for all events, and so do those asks that are `patient`.
+        `field` is the timestamp field that the edges given to `feed` and `advance` are meant of. Sequences that go by
+        another one wait for all events, and so do those asks that are `unordered`.
         """
         self._conjuncts = conjuncts = conjuncts if conjuncts is not None else Conjuncts()
         self._asks = asks
         self._errors: dict[int, str] = {}
-        self._key_numbers = KeyNumbers()
-        self._gathered: list[Gathered] = []
-        self._sinks: list[Candidates] = []
+        self._key_codes = KeyCodes()
+        self._open: list[OpenEvents] = []
+        self._sinks: list[StageSink] = []
         wanted: list[Wanted] = []
         watched: list[Watched] = []
-        self._field, self._patient = field, frozenset(patient)
+        self._field, self._unordered = field, frozenset(unordered)
         self._least_room = self._room = room
-        self._most_numbers = numbers
+        self._most_codes = numbers
         for number, ask in enumerate(asks):
-            gathered = _gathered(ask)
-            self._gathered.append(gathered)
+            open_events = _open(ask)
+            self._open.append(open_events)
             for place, stage in enumerate(ask.plan.all_stages()):
                 if not stage.empty and not (ask.plan.kind == "sequence" and _never_complete(ask.plan)):
-                    sink = _candidates(number, place, stage, ask, gathered)
+                    sink = _sink_for(number, place, stage, ask, open_events)
                     self._sinks.append(sink)
                     carried = [key.exact for key in stage.keys if key is not None]
                     carried += [] if ask.plan.tiebreaker is None else [ask.plan.tiebreaker]
@@ -111,7 +111,7 @@ class Matcher:
                     wanted.append(Wanted(predicates, ask.scope, names))
                     watched.append(Watched(number, place, ask.plan, any(part.scripted for part in predicates)))
         self._equals = _equals(wanted)
-        self._watch = Watch(watched, field=field, patient=self._patient)
+        self._watch = Watch(watched, field=field, patient=self._unordered)
         self._sieves = sieves
         self._wanted = wanted
         self._sieve = Sieve(wanted) if sieves is None else sieves.take(wanted)
@@ -137,7 +137,7 @@ class Matcher:
             self._sieves.give_back(self._sieve)
             self._sieves = None
 
-    def feed(self, batch: EventBatch, edge: Edge | None = None) -> Rows:
+    def feed(self, batch: EventBatch, watermark: Watermark | None = None) -> Rows:
         """Take in the next batch; returns the rows that may become part of a match, so that their documents are kept.
 
         The caller says that with this batch all events within the edge have come; None: nothing is known of that.
@@ -145,13 +145,13 @@ class Matcher:
         kept = np.zeros(len(batch), dtype=np.bool_)
         if not self._watch.sleepers():
             for number, met in self._sieve.sift(batch):
-                kept[self._taken(batch, number, met)] = True
+                kept[self._take_in(batch, number, met)] = True
             return np.flatnonzero(kept)
-        turn = self._watch.turn(batch.timestamps(self._field), batch.base, NOWHERE if edge is None else edge)
+        turn = self._watch.turn(batch.timestamps(self._field), batch.base, NOWHERE if watermark is None else watermark)
         everywhere: dict[int, Rows | ValueError] = {}  # of all rows those that meet a stage, by any of its equals
         for search in turn.searches():
             for number, met in self._met(batch, search, everywhere):
-                rows = self._taken(batch, number, met)
+                rows = self._take_in(batch, number, met)
                 kept[rows] = True
                 turn.note(number, rows)
         return np.flatnonzero(kept)
@@ -175,13 +175,13 @@ class Matcher:
         if rest:
             yield from self._sieve.sift(batch, rest, search.rows)
 
-    def _taken(self, batch: EventBatch, number: int, met: Rows | ValueError) -> Rows:
+    def _take_in(self, batch: EventBatch, number: int, met: Rows | ValueError) -> Rows:
         """Take in what meets a stage; returns the rows that may become part of a match."""
         sink = self._sinks[number]
         if isinstance(met, ValueError):
             self._errors.setdefault(sink.ask, str(met))
             return np.zeros(0, dtype=np.intp)
-        return sink.add(batch, met, self._key_numbers)
+        return sink.add(batch, met, self._key_codes)
 
     def found(self) -> Iterator[Found]:
         """What each ask found, in the order of the asks."""
@@ -189,78 +189,78 @@ class Matcher:
             if number in self._errors:
                 yield Found(error=self._errors[number])
             else:
-                yield Found(_limited(self._gathered[number].found(self._key_numbers), ask))
+                yield Found(_limited(self._open[number].found(self._key_codes), ask))
 
-    def settle(self, edges: Iterable[Edge]) -> None:
+    def advance(self, watermarks: Iterable[Watermark]) -> None:
         """Work off what is held, if that is much: the caller says that all events within the edge have come.
 
-        `edges` are tried one after the other, as long as too much is left.
+        `watermarks` are tried one after the other, as long as too much is left.
         """
         able = [
-            gathered
-            for number, gathered in enumerate(self._gathered)
-            if number not in self._patient
-            and (gathered.plan.kind == "sample" or gathered.plan.timestamp.name == self._field)
+            open_events
+            for number, open_events in enumerate(self._open)
+            if number not in self._unordered
+            and (open_events.plan.kind == "sample" or open_events.plan.timestamp.name == self._field)
         ]
-        if sum(gathered.settled + gathered.fresh for gathered in able) < self._room:
+        if sum(open_events.advanced + open_events.added for open_events in able) < self._room:
             return
-        least = sum(gathered.fresh for gathered in able) // (2 * len(able))
-        grown = [gathered for gathered in able if gathered.fresh and gathered.fresh >= least]
-        for edge in edges:
-            for gathered in grown:
-                gathered.settle(edge, self._key_numbers)
-            if sum(gathered.settled + gathered.fresh for gathered in able) < self._room // 2:
+        least = sum(open_events.added for open_events in able) // (2 * len(able))
+        grown = [open_events for open_events in able if open_events.added and open_events.added >= least]
+        for watermark in watermarks:
+            for open_events in grown:
+                open_events.advance(watermark, self._key_codes)
+            if sum(open_events.advanced + open_events.added for open_events in able) < self._room // 2:
                 break
-        held = sum(gathered.settled + gathered.fresh for gathered in able)
+        held = sum(open_events.advanced + open_events.added for open_events in able)
         self._room = max(self._least_room, 2 * held)
-        if len(self._key_numbers) > self._most_numbers:
-            self._forget_numbers()
+        if len(self._key_codes) > self._most_codes:
+            self._forget_codes()
 
     def hand_over(self) -> Handover:
         """What was gathered since the last call; it is let go of here."""
-        entries = tuple(
-            (number, joined(gathered.parts)) for number, gathered in enumerate(self._gathered) if gathered.parts
+        stage_rows = tuple(
+            (number, joined(open_events.parts)) for number, open_events in enumerate(self._open) if open_events.parts
         )
-        keys = tuple(self._key_numbers.known())
-        self._key_numbers.forget_but(np.zeros(0, dtype=np.int32))
-        for gathered in self._gathered:
-            gathered.parts, gathered.fresh = [], 0
-        return Handover(entries, keys, dict(self._errors))
+        keys = tuple(self._key_codes.all_values())
+        self._key_codes.forget_but(np.zeros(0, dtype=np.int32))
+        for open_events in self._open:
+            open_events.parts, open_events.added = [], 0
+        return Handover(stage_rows, keys, dict(self._errors))
 
     def take_over(self, handover: Handover) -> None:
         """Go on with what another matcher has gathered. No batch may be fed any more: what was met elsewhere wakes
         nothing here."""
-        numbers = self._key_numbers.numbered(handover.keys)
-        for number, entries in handover.entries:
-            self._gathered[number].add(replace(entries, keys=numbers[entries.keys]))
+        numbers = self._key_codes.codes_for(handover.keys)
+        for number, stage_rows in handover.stage_rows:
+            self._open[number].add(replace(stage_rows, keys=numbers[stage_rows.keys]))
         for number, error in handover.errors.items():
             self._errors.setdefault(number, error)
 
     def held(self) -> int:
         """How many entries are held: events of stages that may yet become part of a match."""
-        return sum(gathered.settled + gathered.fresh for gathered in self._gathered)
+        return sum(open_events.advanced + open_events.added for open_events in self._open)
 
     def needed(self) -> list[int]:
         """The events that a match has, or may yet have, ascending: the documents of all others may be let go."""
-        columns = [column for gathered in self._gathered for column in gathered.event_columns()]
+        columns = [column for open_events in self._open for column in open_events.event_columns()]
         return list(np.unique(np.concatenate(columns)).tolist()) if columns else []
 
     def late(self) -> frozenset[int]:
         """The asks for which an event came after all that was said to be past: what they found is worth nothing."""
         return frozenset(self._watch.late).union(
             number
-            for number, gathered in enumerate(self._gathered)
-            if isinstance(gathered, GatheredSequences) and gathered.late
+            for number, open_events in enumerate(self._open)
+            if isinstance(open_events, OpenSequences) and open_events.late
         )
 
-    def _forget_numbers(self) -> None:
+    def _forget_codes(self) -> None:
         """Forget the values of join keys that nothing which is held has."""
-        columns = [column for gathered in self._gathered for column in gathered.key_columns()]
+        columns = [column for open_events in self._open for column in open_events.key_columns()]
         wanted = np.unique(np.concatenate([column.ravel() for column in columns] or [np.zeros(0, dtype=np.int32)]))
-        if 2 * len(wanted) < len(self._key_numbers):
-            renumbered = self._key_numbers.forget_but(wanted)
-            for gathered in self._gathered:
-                gathered.renumber(renumbered)
+        if 2 * len(wanted) < len(self._key_codes):
+            new_codes = self._key_codes.forget_but(wanted)
+            for open_events in self._open:
+                open_events.recode(new_codes)
 
 
 def _equals(wanted: Sequence[Wanted]) -> list[int]:
@@ -272,23 +272,23 @@ def _equals(wanted: Sequence[Wanted]) -> list[int]:
     ]
 
 
-def _candidates(number: int, place: int, stage: Stage, ask: Ask, gathered: Gathered) -> Candidates:
+def _sink_for(number: int, place: int, stage: Stage, ask: Ask, open_events: OpenEvents) -> StageSink:
     plan = ask.plan
     timestamp = None if plan.kind == "sample" else plan.timestamp
     timed = plan.kind == "sequence"
-    return Candidates(number, place, stage.keys, ask.scope, timestamp, plan.tiebreaker, timed, gathered)
+    return StageSink(number, place, stage.keys, ask.scope, timestamp, plan.tiebreaker, timed, open_events)
 
 
-def _gathered(ask: Ask) -> Gathered:
+def _open(ask: Ask) -> OpenEvents:
     limits = ask.plan.limits if ask.limits is None else ask.limits
     limit = limits[0] if limits else None
     match ask.plan.kind:
         case "event":
-            return Gathered(ask.plan, limit)
+            return OpenEvents(ask.plan, limit)
         case "sample":
-            return GatheredSamples(ask.plan, limit, most=ask.max_samples_per_key)
+            return OpenSamples(ask.plan, limit, most=ask.max_samples_per_key)
         case "sequence":
-            return GatheredSequences(ask.plan, limit)
+            return OpenSequences(ask.plan, limit)
 
 
 def _never_complete(plan: Plan) -> bool:

@@ -1,5 +1,4 @@
-"""A checked query as a plan: stages with their conditions split into conjuncts, keys, limits. The plan is what is
-run."""
+"""Plan of a query, of whatever language: stages as lists of conjuncts, join keys, limits. The engine runs plans."""
 
 from __future__ import annotations
 
@@ -11,16 +10,16 @@ from runner.events.fields.schema import Field
 from runner.expressions import nodes
 
 Identity: TypeAlias = tuple[object, ...]
-"""What an expression means, without where it stands: equal for equal conditions of different queries."""
+"""An expression without its position in the text: equal for equal conditions of different queries."""
 
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """One event query of the plan: an event must meet all `conjuncts`. No conjunct: any event; `empty`: none."""
+    """One event condition of a plan: all `conjuncts` must hold (none: any event meets it); `empty`: none does."""
 
     conjuncts: tuple[nodes.Expression, ...]
     keys: tuple[nodes.FieldRef | None, ...] = ()
-    """The join keys, those of the whole query first; None is the null key of an unmapped optional field."""
+    """Join keys, those of the whole query first; None is the null key of an unmapped optional field."""
     missing: bool = False
     empty: bool = False
 
@@ -49,7 +48,7 @@ class Plan:
     tiebreaker: Field | None
 
     def all_stages(self) -> tuple[Stage, ...]:
-        """Every stage whose events are looked for, the `until` stage last."""
+        """All stages, the `until` stage last."""
         return self.stages if self.until is None else (*self.stages, self.until)
 
     def fields(self) -> frozenset[Field]:
@@ -70,7 +69,7 @@ def field_refs(expression: nodes.Expression) -> Iterator[nodes.FieldRef]:
 
 
 def identity(expression: nodes.Expression) -> Identity:
-    """What the expression means: equal for the same condition wherever it stands."""
+    """Identity of an expression: equal for the same condition at any position."""
     match expression:
         case nodes.Constant(value=value):
             return "literal", type(value).__name__, value

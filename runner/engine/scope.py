@@ -1,4 +1,4 @@
-"""Which events a program is asked about, by index and time."""
+"""Scope of a query: the index patterns and the span of time whose events it searches."""
 
 from __future__ import annotations
 
@@ -21,11 +21,9 @@ _Period: TypeAlias = tuple[tuple[str, ...], tuple[int, int]]
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """Which events a program is asked about: those of the indices, with a timestamp in the span (nanoseconds,
-    inclusive).
+    """Events of the indices with a timestamp in the span (nanoseconds since 1970, both ends inclusive; None: any time).
 
-    `times` names the timestamp field, and after it those that count where the ones before have no value. No span: all
-    events.
+    `times` names the timestamp field, then its fallbacks for events without a value in the fields before.
     """
 
     indices: tuple[str, ...] = ()
@@ -38,8 +36,8 @@ class Scope:
 
 
 class ScopeMasks:
-    """Which indices, and for one batch at a time which events by their time, are in each scope. What several scopes
-    have in common is worked out once."""
+    """Membership of indices in scopes and, for one batch at a time, of events by their time; shared parts are computed
+    once."""
 
     def __init__(self, scopes: Iterable[Scope]) -> None:
         known = frozenset(scopes)
@@ -47,25 +45,25 @@ class ScopeMasks:
         self.turn_to(known)
 
     def stream_fields(self) -> list[str]:
-        """The fields of a plain document that say whether its data stream is among those of the scopes."""
+        """The data stream fields that decide whether a plain document belongs to a scope."""
         if not any(self._selectors):
             return []
         is_whole = any(map(depends_on_namespace, self._selectors))
         return [field.name for field in STREAM_FIELDS if is_whole or field is not NAMESPACE]
 
     def selects(self, indices: tuple[str, ...], stream: str | None) -> bool:
-        """Whether the index or data stream is among those that the patterns of a scope name."""
+        """Whether the index or data stream matches the patterns; every one does if there are none."""
         return not indices or self._selectors[indices](stream)
 
     def turn_to(self, scopes: Iterable[Scope]) -> None:
-        """Go on with other times for the same indices; the last batch is let go of."""
+        """Replace the spans of time for the same indices, and drop the last batch."""
         self._every = frozenset(scope.period for scope in scopes)
         self._batch: EventBatch | None = None
         self._within: Mask = np.zeros(0, dtype=np.bool_)
         self._periods: dict[_Period | None, Mask] = {}
 
     def begin(self, batch: EventBatch) -> Mask:
-        """Turn to a batch; returns a mask of the events in the time of any scope."""
+        """Start on a batch; returns a mask of the events in the span of any scope."""
         if batch is not self._batch:
             self._batch = batch
             self._periods = {}
@@ -75,7 +73,7 @@ class ScopeMasks:
         return self._within
 
     def inside(self, scope: Scope, rows: Rows) -> Rows:
-        """Those of the rows that are in the time of the scope."""
+        """The rows that are in the span of the scope."""
         return rows if scope.period is None else rows[self._period(scope.period)[rows]]
 
     def _period(self, period: _Period | None) -> Mask:

@@ -1,4 +1,4 @@
-"""Watermark of a pass: the point in time up to which all of its events have come."""
+"""Watermark of a pass (as in stream processing): up to here all of its events have come."""
 
 from __future__ import annotations
 
@@ -11,15 +11,14 @@ _NO_EVENT = -1
 
 
 @dataclass(frozen=True, slots=True)
-class Edge:
-    """Up to where the events of a pass are known: all of those before `time`, and at that time those with numbers up to
-    `event`."""
+class Watermark:
+    """All events before `time` (nanoseconds since 1970) have come, and at that time those with ids up to `event`."""
 
     time: int
     event: int = _NO_EVENT
 
     def passed(self, times: NDArray[np.int64], events: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """Of each event whether it is within what is known."""
+        """A mask of the events at or before the watermark."""
         last = (times == self.time) & (events <= self.event)
         passed: NDArray[np.bool_] = (times < self.time) | last
         return passed

@@ -16,7 +16,7 @@ import pytest
 from runner import eql
 from runner.engine.plan import Limit
 from runner.engine.sequence.sequence_matcher import FoundSequence
-from runner.engine.watermark import Edge
+from runner.engine.watermark import Watermark
 from runner.events.columns.batch import Columns, EventBatch
 from runner.events.fields.schema import Schema, schema_from_mapping
 from runner.events.fields.timestamp_column import NO_TIME
@@ -86,7 +86,7 @@ def settled(
         matcher.feed(batch)
         newest = max(newest, int(batch.timestamps("@timestamp").max(initial=newest)))
         last = start + len(rows) - 1
-        matcher.settle([Edge(newest - lateness, last if ascending else -1)])
+        matcher.advance([Watermark(newest - lateness, last if ascending else -1)])
         columns.trim()
     (found,) = matcher.found()
     return found.matches, bool(matcher.late())
@@ -129,7 +129,7 @@ def held_by(query: str, sources: Sequence[dict[str, Any]]) -> int:
     for number, source in enumerate(sources):
         matcher.feed(EventBatch(columns, [columns.decoder.row(source)], base=number))
         if number % 100 == 99:
-            matcher.settle([Edge(source["@timestamp"] * 1_000_000, number)])
+            matcher.advance([Watermark(source["@timestamp"] * 1_000_000, number)])
     return matcher.held()
 
 
@@ -203,7 +203,7 @@ def test_matches_of_many_keys_keep_theirs_when_others_are_forgotten() -> None:
         rows = [columns.decoder.row(event(number, category, f"key {number}")) for category in "AB"]
         rows.append(columns.decoder.row(event(number, "A", f"open {number % 7}")))
         matcher.feed(EventBatch(columns, rows, base=3 * number))
-        matcher.settle([Edge(number * 1_000_000, 3 * number + 2)])
+        matcher.advance([Watermark(number * 1_000_000, 3 * number + 2)])
         columns.trim()
     assert matcher.held() == 7
     (found,) = matcher.found()

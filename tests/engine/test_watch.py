@@ -11,7 +11,7 @@ import orjson
 import pytest
 
 from runner import eql
-from runner.engine.matcher import Edge, Found, Scope
+from runner.engine.matcher import Found, Scope, Watermark
 from runner.events.columns.batch import Columns, EventBatch
 from runner.events.fields.schema import schema_from_mapping
 from runner.events.files.event_files import EventFiles, TimeWanted
@@ -49,7 +49,7 @@ class Pass:
         self._drawn.update(enumerate(tokens, base))
         lines = [orjson.dumps(event(token)) for token in tokens]
         batch = EventBatch.of_lines(self._columns, lines, base=base, broken=unbroken)
-        edge = None if until is None else Edge(START + round(until * SECOND), -1 if last is None else last)
+        edge = None if until is None else Watermark(START + round(until * SECOND), -1 if last is None else last)
         rows = self.matcher.feed(batch, edge)
         self._columns.trim()
         return [tokens[row] for row in rows.tolist()]
@@ -130,7 +130,9 @@ def test_stages_by_another_timestamp_than_that_of_the_edges_never_sleep() -> Non
     given = Pass("sequence [A where true] [any where true]", timestamp_field="ingested")
     batch = [{"event.category": "B", "ingested": number} for number in range(3)]
     columns = Columns([*given.matcher.fields(), SCHEMA.fields["@timestamp"]])
-    rows = given.matcher.feed(EventBatch(columns, [columns.decoder.row(one) for one in batch], base=0), Edge(START))
+    rows = given.matcher.feed(
+        EventBatch(columns, [columns.decoder.row(one) for one in batch], base=0), Watermark(START)
+    )
     assert rows.tolist() == [0, 1, 2]
 
 
@@ -264,7 +266,7 @@ def test_times_may_lie_centuries_apart() -> None:
         batch = EventBatch(
             columns, [columns.decoder.row({"@timestamp": time, "event.category": category})], base=number
         )
-        given.matcher.feed(batch, Edge(int(batch.timestamps("@timestamp")[0]), number))
+        given.matcher.feed(batch, Watermark(int(batch.timestamps("@timestamp")[0]), number))
     (found,) = given.matcher.found()
     assert [match.events for match in found.matches] == [(0, 1)]
 

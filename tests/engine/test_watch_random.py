@@ -18,7 +18,7 @@ import pytest
 from runner import eql
 from runner.engine.filter.predicates import Conjuncts
 from runner.engine.filter.stage_filter import Sieve, Sieves, Wanted
-from runner.engine.matcher import Edge, Found, Scope
+from runner.engine.matcher import Found, Scope, Watermark
 from runner.events.columns.batch import Columns, EventBatch
 from runner.events.fields.index_patterns import index_selector
 from runner.events.fields.schema import schema_from_mapping
@@ -88,7 +88,7 @@ class Reading:
 
     events: list[dict[str, Any]]
     runs: list[range]
-    edges: list[Edge | None]
+    edges: list[Watermark | None]
 
 
 @dataclass(frozen=True)
@@ -241,11 +241,11 @@ def random_reading(rng: Random, order: str) -> Reading:
         runs.sort(key=lambda run: min(time_of(source_of(events[number])) for number in run))
     times = [time_of(source_of(event)) for event in events]
     if order == "any, said to be ascending":
-        edges: list[Edge | None] = list(lying_edges(rng, runs, times))
+        edges: list[Watermark | None] = list(lying_edges(rng, runs, times))
     else:
         edges = list(honest_edges(rng, runs, times))
         if order == "ascending, ties later":
-            edges = [None if edge is None else Edge(edge.time) for edge in edges]
+            edges = [None if edge is None else Watermark(edge.time) for edge in edges]
     return Reading(events, runs, edges)
 
 
@@ -258,7 +258,7 @@ def random_runs(rng: Random, count: int, start: int) -> Iterator[range]:
         start = stop
 
 
-def honest_edges(rng: Random, runs: Sequence[range], times: Sequence[int]) -> Iterator[Edge | None]:
+def honest_edges(rng: Random, runs: Sequence[range], times: Sequence[int]) -> Iterator[Watermark | None]:
     """As far as may be said after each run, and now and then less than that."""
     unread = [
         min(((times[number], number) for number in run if times[number] != NO_TIME), default=(1 << 62, -1))
@@ -270,17 +270,17 @@ def honest_edges(rng: Random, runs: Sequence[range], times: Sequence[int]) -> It
         if rng.random() < unsaid:
             yield None
         elif rng.random() < less:
-            yield Edge(time - rng.choice((0, 1, 3, 10)) * STEP_MS * MILLI)
+            yield Watermark(time - rng.choice((0, 1, 3, 10)) * STEP_MS * MILLI)
         else:
-            yield Edge(time, number - 1)
+            yield Watermark(time, number - 1)
 
 
-def lying_edges(rng: Random, runs: Sequence[range], times: Sequence[int]) -> Iterator[Edge]:
+def lying_edges(rng: Random, runs: Sequence[range], times: Sequence[int]) -> Iterator[Watermark]:
     """As if what has been read were all until then."""
     newest, lag = (NO_TIME, -1), rng.choice((0, 0, 0, 1, 5)) * STEP_MS * MILLI
     for run in runs:
         newest = max(newest, *((times[number], number) for number in run))
-        yield Edge(max(newest[0], START_MS) - lag, -1 if lag else newest[1])
+        yield Watermark(max(newest[0], START_MS) - lag, -1 if lag else newest[1])
 
 
 # The comparison.
@@ -294,7 +294,7 @@ class Forgetful(Sieves):
 
 
 def run(
-    asks: Sequence[eql.Ask], reading: Reading, *, rng: Random, edges: Sequence[Edge | None], **options: Any
+    asks: Sequence[eql.Ask], reading: Reading, *, rng: Random, edges: Sequence[Watermark | None], **options: Any
 ) -> Outcome:
     """What is found; if `room` is among the options, everything is worked off after every batch."""
     matcher = eql.Matcher(asks, numbers=10, **options)
@@ -353,7 +353,7 @@ def check(rng: Random, order: str) -> tuple[int, bool]:
         given = {"conjuncts": Conjuncts(), "sieves": rng.choice((Sieves, Forgetful))()}
     came_late = False
     said = reading.edges
-    ways: list[tuple[Sequence[Edge | None], dict[str, Any]]] = [(said, {}), (said, {"room": 1})]
+    ways: list[tuple[Sequence[Watermark | None], dict[str, Any]]] = [(said, {}), (said, {"room": 1})]
     if rng.random() < 0.2:
         ways.append(([None] * len(said), {}))
     for edges, room in ways:

@@ -20,9 +20,10 @@ Order: TypeAlias = object
 
 @dataclass(frozen=True, slots=True)
 class KeyReader:
-    """How the keys of one field are read: `read` gives the distinct values of an event, ascending (none: no value).
+    """How the join keys of one field are read: `read` gives the distinct values of an event, ascending.
 
-    `show` prints a value, given whether it is for a sample, where dates are epoch milliseconds instead of ISO text.
+    `show` prints a value as the API does; its second argument is true for samples, whose dates are epoch milliseconds
+    instead of ISO text.
     """
 
     read: Callable[[Canonical], tuple[object, ...]]
@@ -73,33 +74,33 @@ def _show_date(value: object, *, nanos: bool, sample: bool) -> object:
 
 
 _PLAIN_TEXTS = frozenset({DataType.KEYWORD, DataType.CONSTANT_KEYWORD, DataType.WILDCARD})
-"""Types of which a single value is the key as it is."""
+"""Types whose single value is the join key as it is."""
 MISSING_KEY = -1
 SEVERAL_KEYS = -2
-_UNNUMBERED = -3
+_NO_CODE = -3
 _REMEMBERED = 200_000
-"""So many values of a field are remembered with their numbers."""
+"""Most values of one field whose codes are kept; beyond that its dictionary is emptied."""
 
 
-class _Known(dict[Any, int]):
-    """The numbers of the values of one field that stages were met with."""
+class _KnownCodes(dict[Any, int]):
+    """Dictionary encoding of one field: from a value as it is read to its code."""
 
-    def __init__(self, field: Field, number: Callable[[object], int]) -> None:
+    def __init__(self, field: Field, code: Callable[[object], int]) -> None:
         super().__init__()
-        self._number, self._read = number, key_reader(field).read
+        self._code, self._read = code, key_reader(field).read
         self._is_plain, self._is_typed = field.type in _PLAIN_TEXTS, field.type is DataType.NULL
-        self.several: dict[Any, list[int]] = {}
-        """Of values with several keys the numbers of all of them, ascending by key."""
+        self.several_codes: dict[Any, list[int]] = {}
+        """For arrays: the codes of all their values, ascending by value."""
 
     def __missing__(self, key: Any) -> int:
         value: Canonical = key[1] if self._is_typed and key else key
         if self._is_plain and type(value) is str:
-            found = self._number(value)
+            found = self._code(value)
         else:
-            numbers = [self._number(one) for one in self._read(value)]
-            found = SEVERAL_KEYS if len(numbers) > 1 else numbers[0] if numbers else MISSING_KEY
+            codes = [self._code(one) for one in self._read(value)]
+            found = SEVERAL_KEYS if len(codes) > 1 else codes[0] if codes else MISSING_KEY
             if found == SEVERAL_KEYS:
-                self.several[key] = numbers
+                self.several_codes[key] = codes
         self[key] = found
         return found
 
@@ -109,70 +110,68 @@ def _keys(batch: EventBatch, field: Field, rows: Rows) -> Iterable[Any]:
     return map(typed, values) if field.type is DataType.NULL else values
 
 
-class KeyNumbers:
-    """Numbers for the values of join keys, the same for the same value of whatever field; read once per distinct
-    value."""
+class KeyCodes:
+    """Dictionary encoding of join keys: one int for each distinct value, the same in every field."""
 
     def __init__(self) -> None:
-        self._numbers: dict[object, int] = {}
+        self._codes: dict[object, int] = {}
         self._firsts: dict[object, int] = {}
         self._values: list[object] = []
         self._equal: list[int] = []
         self._equal_column: NDArray[np.int64] = np.zeros(0, dtype=np.int64)
-        self._known: dict[str, _Known] = {}
+        self._known: dict[str, _KnownCodes] = {}
 
     def __len__(self) -> int:
         return len(self._values)
 
-    def of(self, batch: EventBatch, field: Field, rows: Rows) -> NDArray[np.int32]:
-        """Of each row the number of the field's value, `MISSING_KEY` or `SEVERAL_KEYS`."""
-        known = self._known.get(field.name)
-        if known is None or len(known) > _REMEMBERED:
-            known = self._known[field.name] = _Known(field, self._number)
-        return np.fromiter(map(known.__getitem__, _keys(batch, field, rows)), dtype=np.int32, count=len(rows))
+    def codes_of(self, batch: EventBatch, field: Field, rows: Rows) -> NDArray[np.int32]:
+        """For each row the code of the field's value, `MISSING_KEY` or `SEVERAL_KEYS`."""
+        all_values = self._known.get(field.name)
+        if all_values is None or len(all_values) > _REMEMBERED:
+            all_values = self._known[field.name] = _KnownCodes(field, self._code)
+        return np.fromiter(map(all_values.__getitem__, _keys(batch, field, rows)), dtype=np.int32, count=len(rows))
 
-    def several(self, batch: EventBatch, field: Field, rows: Rows) -> list[list[int]]:
-        """Of each row, for which there are `SEVERAL_KEYS`, the numbers of all values of the field, ascending by
-        value."""
-        return [self._known[field.name].several[key] for key in _keys(batch, field, rows)]
+    def several_codes(self, batch: EventBatch, field: Field, rows: Rows) -> list[list[int]]:
+        """For each row, all of which have `SEVERAL_KEYS`: the codes of the field's values, ascending by value."""
+        return [self._known[field.name].several_codes[key] for key in _keys(batch, field, rows)]
 
-    def values(self, numbers: Iterable[int]) -> tuple[object, ...]:
-        """The values that have these numbers; None for a missing one."""
-        return tuple([None if number < 0 else self._values[number] for number in numbers])
+    def values(self, codes: Iterable[int]) -> tuple[object, ...]:
+        """The values of these codes; None for a missing one."""
+        return tuple([None if code < 0 else self._values[code] for code in codes])
 
     def equal(self) -> NDArray[np.int64]:
-        """By number, the smallest number of an equal value: 1 and 1.0 have two numbers but join."""
+        """By code, the smallest code of an equal value: 1 and 1.0 have two codes but join."""
         if len(self._equal_column) < len(self._equal):
             self._equal_column = np.array(self._equal, dtype=np.int64)
         return self._equal_column
 
     def forget_but(self, wanted: NDArray[np.int32]) -> NDArray[np.int32]:
-        """Forget all values but those with the wanted numbers (ascending); returns the new number by the old one.
+        """Drop all values but those of the wanted codes (ascending); returns the new codes, indexed by the old ones.
 
-        The numbers below 0 stand at the end of what comes back, so that they are found there as they were.
+        `MISSING_KEY` and `SEVERAL_KEYS` are negative, so they index the last two elements, which hold themselves.
         """
-        renumbered = np.full(len(self._values) + 2, _UNNUMBERED, dtype=np.int32)
-        renumbered[[MISSING_KEY, SEVERAL_KEYS]] = MISSING_KEY, SEVERAL_KEYS
-        kept = [self._values[number] for number in wanted.tolist() if number >= 0]
-        self._numbers, self._firsts, self._values, self._equal = {}, {}, [], []
+        new_codes = np.full(len(self._values) + 2, _NO_CODE, dtype=np.int32)
+        new_codes[[MISSING_KEY, SEVERAL_KEYS]] = MISSING_KEY, SEVERAL_KEYS
+        kept = [self._values[code] for code in wanted.tolist() if code >= 0]
+        self._codes, self._firsts, self._values, self._equal = {}, {}, [], []
         self._equal_column, self._known = np.zeros(0, dtype=np.int64), {}
-        renumbered[wanted[wanted >= 0]] = [self._number(key) for key in kept]
-        return renumbered
+        new_codes[wanted[wanted >= 0]] = [self._code(key) for key in kept]
+        return new_codes
 
-    def known(self) -> list[object]:
-        """All values by their numbers."""
+    def all_values(self) -> list[object]:
+        """All values, indexed by code."""
         return self._values
 
-    def numbered(self, values: Sequence[object]) -> NDArray[np.int32]:
-        """The number of each value; those below 0 stand at the end, so that they are found there as they are."""
-        return np.array([*map(self._number, values), SEVERAL_KEYS, MISSING_KEY], dtype=np.int32)
+    def codes_for(self, values: Sequence[object]) -> NDArray[np.int32]:
+        """The code of each value, then `SEVERAL_KEYS` and `MISSING_KEY`, which as indices find themselves there."""
+        return np.array([*map(self._code, values), SEVERAL_KEYS, MISSING_KEY], dtype=np.int32)
 
-    def _number(self, key: object) -> int:
+    def _code(self, key: object) -> int:
         typed = key if type(key) is str else (type(key), key)
-        number = self._numbers.get(typed)
-        if number is None:
-            number = self._numbers[typed] = len(self._values)
+        code = self._codes.get(typed)
+        if code is None:
+            code = self._codes[typed] = len(self._values)
             self._values.append(key)
-            # A text equals nothing but itself; of numbers and truth values 1, 1.0 and true are equal.
-            self._equal.append(number if type(key) is str else self._firsts.setdefault(key, number))
-        return number
+            # A text equals only itself; of numbers and booleans 1, 1.0 and true are equal.
+            self._equal.append(code if type(key) is str else self._firsts.setdefault(key, code))
+        return code

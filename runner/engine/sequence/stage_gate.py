@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from runner.engine.plan import Plan
 from runner.engine.stage_sets import bits_of
-from runner.engine.watermark import Edge
+from runner.engine.watermark import Watermark
 from runner.events.columns.batch import Rows
 from runner.events.fields.timestamp_column import NO_TIME
 
@@ -28,7 +28,7 @@ _FOREVER = 1 << 64
 _LONG = 0.25
 """The part of a batch's time for which a stage has to be awake to be so for all of the next batch."""
 _LAST: int = int(np.iinfo(np.int64).max)
-NOWHERE = Edge(NO_TIME)
+NOWHERE = Watermark(NO_TIME)
 """The edge within which there is no event."""
 
 
@@ -73,9 +73,9 @@ class Watch:
         self._depths = {number: self._depth(number) for number in self._before}
         self._restless: frozenset[int] = frozenset()
         self._latest = dict.fromkeys(self._after, NO_TIME)
-        self._skipped: dict[int, Edge] = {}
+        self._skipped: dict[int, Watermark] = {}
 
-    def turn(self, times: NDArray[np.int64], base: int, edge: Edge) -> Turn:
+    def turn(self, times: NDArray[np.int64], base: int, edge: Watermark) -> Turn:
         """What to look for in the next batch; all events within the edge have come then."""
         return Turn(self, times, base, edge)
 
@@ -126,7 +126,7 @@ class Watch:
         """Take note of the sleepers that were awake for long in a batch."""
         self._restless = frozenset(restless)
 
-    def skip(self, stages: int, edge: Edge) -> None:
+    def skip(self, stages: int, edge: Watermark) -> None:
         """Take note that these stages may have been met by events within the edge that were not looked at."""
         for number in bits_of(stages):
             self._skipped[number] = max(self._skipped.get(number, NOWHERE), edge, key=_edge_order)
@@ -135,7 +135,7 @@ class Watch:
 class Turn:
     """The searches of one batch: what is met in one says what the next ones are about."""
 
-    def __init__(self, watch: Watch, times: NDArray[np.int64], base: int, edge: Edge) -> None:
+    def __init__(self, watch: Watch, times: NDArray[np.int64], base: int, edge: Watermark) -> None:
         self._watch, self._times = watch, times
         self._events = np.arange(base, base + len(times), dtype=np.int64)
         self._timed = times != NO_TIME
@@ -165,7 +165,7 @@ class Turn:
         if asleep:
             yield from self._searches_of_sleepers(asleep)
             last = int(self._events[self._passed & (self._times == newest)][-1])
-            self._watch.skip(asleep, Edge(newest, last))
+            self._watch.skip(asleep, Watermark(newest, last))
         if newest > self._start:
             self._watch.rest(number for number, spans in self._woken.items() if self._is_long(spans, newest))
 
@@ -230,5 +230,5 @@ def _place_before(one: Watched) -> int | None:
     return max((place for place in positive if place < one.place), default=None)
 
 
-def _edge_order(edge: Edge) -> tuple[int, int]:
+def _edge_order(edge: Watermark) -> tuple[int, int]:
     return edge.time, edge.event

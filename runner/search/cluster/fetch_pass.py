@@ -11,7 +11,7 @@ from typing import Any
 
 from runner import eql
 from runner.cluster.elasticsearch import Elastic
-from runner.engine.matcher import Edge
+from runner.engine.matcher import Watermark
 from runner.engine.sequence.sequence_matcher import FoundSequence
 from runner.errors import SearchError
 from runner.events.columns.batch import Columns, EventBatch
@@ -192,7 +192,7 @@ class FetchPass:
 
         The last of all are those without a time, at the largest number.
         """
-        self._matcher.settle((Edge(min(last, _LAST_MILLISECOND) * MILLI),))
+        self._matcher.advance((Watermark(min(last, _LAST_MILLISECOND) * MILLI),))
         if len(self._kept) > self._room:
             self._kept = {number: self._kept[number] for number in self._matcher.needed()}
             self._room = max(_ROOM, 2 * len(self._kept))

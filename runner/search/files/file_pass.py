@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 from runner import eql
 from runner.engine.filter.predicates import Conjuncts
 from runner.engine.filter.stage_filter import Sieves
-from runner.engine.matcher import CROWD, Edge
+from runner.engine.matcher import ROWS_HELD, Watermark
 from runner.events.fields.schema import Field
 from runner.events.files.event_files import EventFiles, ReadProgress, TimeWanted
 from runner.events.files.splits import PART, Split
@@ -23,14 +23,14 @@ def matched(
     *,
     wanted: TimeWanted,
     progress: ReadProgress | None = None,
-    patient: Collection[int] = (),
+    unordered: Collection[int] = (),
     conjuncts: Conjuncts | None = None,
     sieves: Sieves | None = None,
     workers: int = 1,
     part_size: int = PART,
-    room: int = CROWD,
+    room: int = ROWS_HELD,
 ) -> tuple[list[eql.Found], frozenset[int]]:
-    """What each ask finds; and which asks have to wait for all events, `patient` ones and those found to be.
+    """What each ask finds; and which asks have to wait for all events, `unordered` ones and those found to be.
 
     `fields` are read beside those of the asks. Sequences are worked off on the way, by what the order of the files
     promises, when `room` entries are held. Where an event breaks the promise, the files are read once more, and those
@@ -38,12 +38,12 @@ def matched(
     the files of about `part_size` bytes, as processes of their own; the answer is the same. Raises EventsError if one
     of them comes to a bad end.
     """
-    waiting = frozenset(patient)
+    waiting = frozenset(unordered)
     with rarely_collecting() as pass_over:
         while True:
             pass_over()
             matcher = eql.Matcher(
-                asks, conjuncts=conjuncts, sieves=sieves, room=room, field=wanted.names[0], patient=waiting
+                asks, conjuncts=conjuncts, sieves=sieves, room=room, field=wanted.names[0], unordered=waiting
             )
             if workers > 1 and files.can_be_shared():
                 parts = files.parts(_time_field(matcher, fields, wanted), size=part_size)
@@ -51,7 +51,7 @@ def matched(
                 _share(files, matcher, parts, job, workers=workers, progress=progress)
             else:
                 for batch in files.batches(matcher.columns(fields), wanted=wanted, progress=progress):
-                    files.keep(batch, matcher.feed(batch, Edge(*files.horizon(tight=True))))
+                    files.keep(batch, matcher.feed(batch, Watermark(*files.horizon(tight=True))))
                     _settle(files, matcher)
                     pass_over()
             matcher.close()
@@ -86,4 +86,4 @@ def _share(
 
 
 def _settle(files: EventFiles, matcher: eql.Matcher) -> None:
-    matcher.settle(Edge(*files.horizon(tight=tight)) for tight in (False, True))
+    matcher.advance(Watermark(*files.horizon(tight=tight)) for tight in (False, True))

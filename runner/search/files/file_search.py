@@ -55,7 +55,7 @@ class FileSearch:
         self._index = TimeIndex()
         self._times: tuple[str, ...] = ("@timestamp",)
         # Rules whose sequences have to wait for all events, since the files are not in the order that they seem to be.
-        self._patient: set[str] = set()
+        self._unordered: set[str] = set()
         self.report = ReadReport()
         """What the last pass read."""
 
@@ -128,18 +128,18 @@ class FileSearch:
             after = min(request.window.start for request in requests).timestamp() - _MODIFIED_MARGIN_S
             self._files = EventFiles(self._paths, modified_after=after, index=self._index)
         files = self._opened()
-        found, patient = matched(
+        found, unordered = matched(
             files,
             [self._ask(request) for request in requests],
             [date_field(self._schema, name) for name in self._times],
             wanted=TimeWanted(self._times, tuple((one.window.start_ns, one.window.end_ns) for one in requests)),
             progress=self._progress,
-            patient=[place for place, request in enumerate(requests) if request.rule.rule_id in self._patient],
+            unordered=[place for place, request in enumerate(requests) if request.rule.rule_id in self._unordered],
             conjuncts=self._conjuncts,
             sieves=self._sieves,
             workers=self._workers if self._pays(files, self._part_of(requests)) else 1,
         )
-        self._patient.update(requests[place].rule.rule_id for place in patient)
+        self._unordered.update(requests[place].rule.rule_id for place in unordered)
         self.report = files.report()
         return found
 

@@ -66,10 +66,12 @@ def write_files(rng: Random, folder: Path, order: str) -> None:
 
 
 def answers(
-    folder: Path, asks: Sequence[eql.Ask], *, room: int = 1 << 30, patient: Sequence[int] = ()
+    folder: Path, asks: Sequence[eql.Ask], *, room: int = 1 << 30, unordered: Sequence[int] = ()
 ) -> tuple[list[Any], frozenset[int]]:
     with EventFiles([folder]) as files:
-        found, waiting = matched(files, asks, [TIME], wanted=TimeWanted(("@timestamp",)), room=room, patient=patient)
+        found, waiting = matched(
+            files, asks, [TIME], wanted=TimeWanted(("@timestamp",)), room=room, unordered=unordered
+        )
     return [(answer.error, list(answer.matches)) for answer in found], waiting
 
 
@@ -85,7 +87,7 @@ def test_what_is_worked_off_on_the_way_changes_no_answer(tmp_path: Path, order: 
         write_files(rng, folder, order)
         queries = [random_query(rng).replace("maxspan=", f"maxspan={rng.choice('16')}000") for _ in range(4)]
         asks = [eql.SearchOptions(size=10_000).ask(eql.compile(query, SCHEMA), now_ns=0) for query in queries]
-        whole, _ = answers(folder, asks, patient=range(len(asks)))
+        whole, _ = answers(folder, asks, unordered=range(len(asks)))
         assert answers(folder, asks)[0] == whole, queries
         found, waiting = answers(folder, asks, room=1)
         assert found == whole, queries
