@@ -128,7 +128,9 @@ class Matcher:
             return known
         if known is not None:
             self._sieve = Sieve(self._wanted)
-        return Columns(wanted)
+        columns = Columns(wanted)
+        self._sieve.prepare(columns)
+        return columns
 
     def close(self) -> None:
         """Leave what was learnt of the events to later passes; no batch comes any more."""

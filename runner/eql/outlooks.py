@@ -7,6 +7,7 @@ telling fields of a kind are a few stages, of which the other conditions are loo
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
@@ -16,12 +17,27 @@ from numpy.typing import NDArray
 
 from runner.eql.needles import bits_of
 from runner.eql.partial import bound, parts_within, reads_only, settled
-from runner.eql.predicates import Lookup, Predicate, lookups_in
+from runner.eql.predicates import Lookup, Predicate, is_equality, lookups_in
 from runner.eql.scope import ScopeMasks
 from runner.eql.signatures import FieldSignatures, Signatures, Test, test_for
 from runner.events.decode import Canonical
 from runner.events.kinds import Kinds
 
+GROUP_FIELDS = (
+    "process.name",
+    "process.parent.name",
+    "process.executable",
+    "process.parent.executable",
+    "event.action",
+    "host.os.type",
+    "event.type",
+    "event.category",
+    "event.dataset",
+    "event.kind",
+)
+"""Fields with few values that many rules have conditions on. What rules out most stands first, arrays stand behind
+texts, which take half as long to read."""
+_ENOUGH_GROUP_FIELDS = 3
 _UNKNOWN = -1
 
 
@@ -230,6 +246,24 @@ class _Field:
                     known |= stages
             self._out[number] = known
         return known
+
+
+def group_fields(stages: Sequence[Stage], streams: Sequence[str]) -> tuple[str, ...]:
+    """The fields by whose values events are grouped: those of the data stream, and those of a fixed list as far as some
+    stage reads them and has conditions on fewer than three that stand before them. If fewer than three are chosen from
+    the list, the fields with the most equality conditions are added."""
+    conditions = [[part for part in stage.conditions if isinstance(part, Lookup)] for stage in stages]
+    chosen: list[str] = []
+    for name in GROUP_FIELDS:
+        reading = [fields for parts in conditions if name in (fields := {part.field for part in parts})]
+        if any(len(fields.intersection(chosen)) < _ENOUGH_GROUP_FIELDS for fields in reading):
+            chosen.append(name)
+    if len(chosen) < _ENOUGH_GROUP_FIELDS:
+        parts = [one for stage in stages for part in stage.conditions for one in lookups_in(part)]
+        equalities = Counter(one.field for one in parts if one.field not in chosen and is_equality(one))
+        most = sorted(equalities, key=lambda name: (-equalities[name], name))
+        chosen += most[: _ENOUGH_GROUP_FIELDS - len(chosen)]
+    return (*streams, *(name for name in chosen if name not in streams))
 
 
 def selected_by(stages: Sequence[Stage], scopes: ScopeMasks, stream: str | None) -> int:

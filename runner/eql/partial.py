@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
-from functools import reduce
-from operator import and_, or_
 
 from runner.eql.predicates import Junction, Lookup, Negation, Predicate, fields_of
 
@@ -36,25 +34,6 @@ def bound(predicate: Predicate, telling: Collection[str], *, upper: bool = True)
             return _junction(predicate, [bound(part, telling, upper=upper) for part in parts], decisive=decisive)
         case _:
             return upper
-
-
-def perhaps_met(
-    predicate: Predicate, telling: Collection[str], met: Mapping[int, int], everything: int, *, upper: bool = True
-) -> int:
-    """Of some events those that meet the `bound` of the predicate, as bits; without making the bound.
-
-    `met` says so of the conditions on single telling fields, by `id`; `everything` are all of the events.
-    """
-    match predicate:
-        case Lookup(field=name, scripted=False) if name in telling:
-            return met[id(predicate)]
-        case Negation(part=part):
-            return everything ^ perhaps_met(part, telling, met, everything, upper=not upper)
-        case Junction(parts=parts, decisive=decisive):
-            found = [perhaps_met(part, telling, met, everything, upper=upper) for part in parts]
-            return reduce(or_ if decisive else and_, found)
-        case _:
-            return everything if upper else 0
 
 
 def parts_within(predicate: Predicate, telling: Collection[str]) -> Iterator[Predicate]:

@@ -262,6 +262,12 @@ def is_selective(predicate: Predicate) -> bool:
             return True
 
 
+def is_equality(lookup: Lookup) -> bool:
+    """Whether only values that equal one of some constants meet the condition."""
+    hint = lookup.hint
+    return hint is not None and not hint.default and all(one.place == "whole" for group in hint.groups for one in group)
+
+
 def lookups_in(predicate: Predicate) -> Iterator[Lookup]:
     """The lookups that the predicate is made of."""
     match predicate:

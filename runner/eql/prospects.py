@@ -13,16 +13,15 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, Literal
 
-from runner.eql.outlooks import Open, Outlooks, settled_stage
+from runner.eql.outlooks import GROUP_FIELDS, Open, Outlooks, settled_stage
 from runner.eql.partial import bound
 from runner.eql.predicates import fields_of, is_selective, lookups_in
 from runner.eql.signatures import FieldSignatures, Signatures, Test, all_of
 from runner.events.decode import Canonical
 
+_COMMON = frozenset(GROUP_FIELDS)
 _REMEMBERED = 100_000
 """So many answers are remembered to the same question."""
-_FEW_VALUES = 10
-"""A field that has no more values than this is asked for as soon as another one is."""
 _COSTLY = 5
 """A prospect that was arrived at by values takes the room of so many values."""
 
@@ -183,9 +182,7 @@ class Prospects:
             return Prospect(met, own, read=own)
         reads = [self._reads_of(stage) for stage in left]
         fields: frozenset[str] = frozenset().union(*(one.fields for one in reads))
-        few = frozenset(filter(self._has_few_values, fields))
-        hard = frozenset(found for one in reads if (found := _beside(one.telling, few)))
-        pivots = tuple(sorted(few.union(self._pivots(hard))))
+        pivots = self._pivots(frozenset(one.telling for one in reads))
         waiting = [self._waiting_for(stage, pivots) for stage in left]
 
         def following(bits: int) -> Prospect | None:
@@ -199,17 +196,12 @@ class Prospects:
         read = own.union(fields).difference(self._telling)
         return Prospect(met, own, self._question(pivots), matters, following, read)
 
-    def _has_few_values(self, name: str) -> bool:
-        """Whether a field has few values by what was seen of it: most events meet a condition on such a one, if they
-        may meet the others, and it takes less to ask for it at once than to ask once more."""
-        signatures = self._signatures.by_field.get(name)
-        return signatures is not None and name not in self._telling and 0 < len(signatures) <= _FEW_VALUES
-
     def _reads_of(self, stage: Open) -> _Reads:
         known = self._reads.get(id(stage))
         if known is None:
             parts = [part for part in stage[1] if is_selective(part)] or stage[1]
-            telling = frozenset(frozenset(fields_of(part)) for part in parts)
+            every_telling = frozenset(frozenset(fields_of(part)) for part in parts)
+            telling = frozenset(names for names in every_telling if not names <= _COMMON) or every_telling
             every = stage[0].carried.union(name for part in stage[1] for name in fields_of(part))
             known = self._reads[id(stage)] = _Reads(stage, telling, every)
         return known
@@ -230,12 +222,6 @@ class Prospects:
         if names not in self._questions:
             self._questions[names] = Question({name: self._signatures.by_field[name] for name in names})
         return self._questions[names]
-
-
-def _beside(telling: frozenset[frozenset[str]], few: frozenset[str]) -> frozenset[frozenset[str]]:
-    """What each of some conditions reads beside the fields with few values; those that read nothing else are left
-    out."""
-    return frozenset(names - few for names in telling if not names <= few)
 
 
 def _pivots(waiting: frozenset[frozenset[frozenset[str]]]) -> tuple[str, ...]:

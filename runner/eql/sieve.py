@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import cache, partial
 from itertools import islice
 from typing import TypeAlias
 
@@ -19,8 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from runner.eql.evaluate import Evaluator
-from runner.eql.guard import Guard
-from runner.eql.outlooks import Outlooks, Stage, selected_by
+from runner.eql.outlooks import Outlooks, Stage, group_fields
 from runner.eql.plan import Identity
 from runner.eql.predicates import Junction, Negation, Predicate, fields_of
 from runner.eql.prospects import Prospect, Prospects, Question
@@ -33,7 +31,9 @@ from runner.events.looks import SLICE, Look
 from runner.events.schema import DataType
 
 _KINDS = 50_000
-"""More kinds than this are too many to remember."""
+"""Most groups of events remembered. With more of them, the group field with the most values is dropped."""
+_FIELD_VALUES = 5_000
+"""Most distinct values of a group field. One with more is dropped: too many groups would be of one event each."""
 _VALUES = 200_000
 """So many values are remembered with their signatures."""
 _SIGNATURES = 50_000
@@ -112,17 +112,20 @@ class Sieve:
         most_kinds: int = _KINDS,
         most_values: int = _VALUES,
         most_signatures: int = _SIGNATURES,
+        most_field_values: int = _FIELD_VALUES,
     ) -> None:
-        """`most_kinds`, `most_values` and `most_signatures` are how many of each are remembered."""
+        """`most_kinds`, `most_values` and `most_signatures` are how many of each are remembered; a group field has at
+        most `most_field_values`."""
+        self._most_field_values = most_field_values
         self._most_kinds, self._most_values, self._most_signatures = most_kinds, most_values, most_signatures
         same: dict[Identity, Predicate] = {}
         self._wanted = wanted
         self._stages = [_stage(number, one, same) for number, one in enumerate(wanted)]
         self._evaluator = Evaluator()
         self._scopes = ScopeMasks(one.scope for one in wanted)
-        streams = self._scopes.stream_fields()
-        selected = cache(partial(selected_by, self._stages, self._scopes))
-        self._guard = Guard([stage.conditions for stage in self._stages], streams, selected)
+        self._group_fields = group_fields(self._stages, self._scopes.stream_fields())
+        self._dropped: set[str] = set()
+        """The group fields that had too many values."""
         self._telling: _Telling | None = None
         self._told: _Telling | None = None  # what the last batch is told by
 
@@ -167,7 +170,7 @@ class Sieve:
         if not len(rows) or not self._stages:
             return
         if is_whole or self._told is None or self._telling is None:
-            self._told = self._told_by(batch, looked_for)
+            self._told = self._told_by(batch.columns)
         told = self._told
         met: _Met = {}
         self._follow(batch, told, looked_for, rows, met)
@@ -178,25 +181,28 @@ class Sieve:
         if told.signatures.numbered() > self._most_signatures:
             self._telling = None
 
-    def _told_by(self, batch: EventBatch, looked_for: int) -> _Telling:
-        """What tells the kinds of the batch. What is chosen anew serves from the next batch on, if it can wait."""
-        before, columns = self._telling, batch.columns
-        full = before is not None and len(before.kinds) > self._most_kinds
-        if full:
-            self._guard.be_stricter()
-        is_known = before is not None and columns is before.columns
-        signatures = before.signatures if before is not None and is_known else self._signatures(columns)
-        told = None if before is None else before.kinds
-        if self._guard.look(batch, signatures, looked_for, told) or full or not is_known:
-            kinds = Kinds(columns.fields[name] for name in self._guard.fields)
-            outlooks = Outlooks(self._stages, kinds, signatures, self._scopes)
-            prospects = Prospects(outlooks, signatures, kinds.fields.keys())
-            self._telling = _Telling(columns, kinds, signatures, prospects)
-            columns.tell_apart(kinds)
-            if before is None or not batch.is_told_by(before.kinds):
-                return self._telling
-        assert before is not None
-        return before
+    def prepare(self, columns: Columns) -> None:
+        """Group the events of batches of these columns, from the first batch on."""
+        self._telling = self._grouped_by(columns)
+
+    def _grouped_by(self, columns: Columns) -> _Telling:
+        """What is known of events of these columns: nothing yet; their groups are read from the next batch on."""
+        kinds = Kinds(columns.fields[name] for name in self._group_fields if name not in self._dropped)
+        signatures = self._signatures(columns)
+        outlooks = Outlooks(self._stages, kinds, signatures, self._scopes)
+        columns.tell_apart(kinds)
+        return _Telling(columns, kinds, signatures, Prospects(outlooks, signatures, kinds.fields.keys()))
+
+    def _told_by(self, columns: Columns) -> _Telling:
+        """The groups of the columns. A group field with too many values is dropped."""
+        told = self._telling
+        if told is not None and told.columns is columns:
+            crowded = told.kinds.crowded(self._most_field_values, self._most_kinds)
+            if not crowded and len(told.kinds) <= self._most_kinds:
+                return told
+            self._dropped |= crowded
+        self._telling = self._grouped_by(columns)
+        return self._telling
 
     def _signatures(self, columns: Columns) -> FieldSignatures:
         parts = [part for stage in self._stages for part in (*stage.conditions, *stage.scripts)]

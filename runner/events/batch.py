@@ -17,7 +17,6 @@ from runner.events.decode import Canonical, Line, Origins, Row
 from runner.events.dictionary import MISSING, FieldDictionary
 from runner.events.kinds import STREAM_FIELDS, KindReader, Kinds
 from runner.events.looks import FirstLook, Look, Looks, slices
-from runner.events.origin import stream_name
 from runner.events.schema import Field
 from runner.events.timestamps import read_timestamps
 
@@ -57,6 +56,11 @@ class Columns:
     def tell_apart(self, kinds: Kinds) -> None:
         """Have the first look read the kinds of the events, from the next batch on."""
         self._kinds = kinds
+
+    @property
+    def group_fields(self) -> tuple[str, ...]:
+        """The fields by which the first look groups the events of the next batch."""
+        return () if self._kinds is None else tuple(self._kinds.fields)
 
     def note_timed(self, name: str) -> None:
         """Take note that all events were asked for the field as a timestamp."""
@@ -214,20 +218,6 @@ class EventBatch:
             return list(map(noted.__getitem__, rows.tolist()))
         except KeyError:
             return None
-
-    def sample(self, names: Iterable[str], rows: Rows) -> dict[str, Sequence[Canonical]]:
-        """The values of some rows, read for themselves alone: this is no sign that the fields are asked for."""
-        whole = self.columns.whole
-        decoded = self._decoded(rows)
-        return {name: whole.take(name, decoded) for name in names}
-
-    def streams(self, rows: Rows) -> list[str | None]:
-        """The index or data stream of each of the rows; None where an event names none."""
-        parts = self.sample([field.name for field in STREAM_FIELDS], rows)
-        named = [stream_name(*values) for values in zip(*parts.values(), strict=True)]
-        if self._origins is None:
-            return named
-        return [self._origins.indices[row] or name for row, name in zip(rows.tolist(), named, strict=True)]
 
     def _decoded(self, rows: Rows) -> Sequence[Row]:
         """These rows with all their fields."""

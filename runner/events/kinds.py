@@ -19,13 +19,14 @@ from runner.events.schema import DataType, Field
 STREAM_FIELDS = tuple(Field(f"data_stream.{part}", DataType.KEYWORD) for part in ("type", "dataset", "namespace"))
 """The fields that say which data stream a plain document belongs to."""
 NAMESPACE = STREAM_FIELDS[-1]
+_OF_STREAM = frozenset(field.name for field in STREAM_FIELDS)
 
 KindReader: TypeAlias = Callable[[Sequence[Row], Sequence[str | None] | None], NDArray[np.int32]]
 """Gives the kind of each row, given the index of each where the rows are hits."""
 
 _HIT = object()
 _FAMILIAR = 1000
-"""So many texts of a field are worth knowing."""
+"""Most texts of a field that are declared in the structure of the first look."""
 
 
 class _Numbering(dict[Hashable, int]):
@@ -44,8 +45,6 @@ class Kinds:
 
     def __init__(self, fields: Iterable[Field]) -> None:
         self.fields = {field.name: field for field in fields}
-        self.events = 0
-        """How many events have been told apart."""
         self._numbers = _Numbering()
         self._values: dict[str, list[Canonical]] = {name: [] for name in self.fields}
         self._indices: list[str | None] = []
@@ -77,6 +76,17 @@ class Kinds:
                 found[name] = known
         return found
 
+    def crowded(self, most_values: int, most_groups: int) -> set[str]:
+        """The fields with more distinct values than `most_values`; if there are more than `most_groups` groups, the
+        one with the most values. Those of the data stream always stay: the index patterns are about them."""
+        if len(self) <= min(most_values, most_groups):
+            return set()
+        counts = {name: len(set(values)) for name, values in self._values.items() if name not in _OF_STREAM}
+        found = {name for name, count in counts.items() if count > most_values}
+        if len(self) > most_groups and counts and not found:
+            found.add(max(counts, key=lambda name: counts[name]))
+        return found
+
     def reader(self, decoder: RowDecoder, take: Callable[[str, Sequence[Row]], list[Canonical]]) -> KindReader:
         """A function that tells the kinds of the decoder's rows."""
         likeness = decoder.likeness(self.fields)
@@ -86,7 +96,6 @@ class Kinds:
             if indices is not None:
                 keys = zip(repeat(_HIT), keys, indices, strict=False)
             known = len(self._numbers)
-            self.events += len(rows)
             numbers = np.fromiter(map(self._numbers.__getitem__, keys), dtype=np.int32, count=len(rows))
             if len(self._numbers) > known:
                 firsts = np.unique(numbers, return_index=True)[1][known - len(self._numbers) :].tolist()

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from runner import eql
 from runner.eql.evaluate import Evaluator
-from runner.eql.partial import bound, parts_within, perhaps_met, reads_only, settled
-from runner.eql.predicates import Mask, Predicate, fields_of, join_conjuncts, lookups_in
+from runner.eql.partial import bound, parts_within, reads_only, settled
+from runner.eql.predicates import Predicate, fields_of, join_conjuncts, lookups_in
 from runner.eql.signatures import Signatures, all_of
 from runner.events.batch import Columns, EventBatch
 from runner.events.decode import Canonical
@@ -70,28 +70,6 @@ def test_a_bound_holds_wherever_the_condition_does(condition: str, telling: tupl
             assert (limit >= truth).all() if upper else (limit <= truth).all()
         if reads_only(predicate, telling):
             assert bound(predicate, telling) is predicate
-
-
-@settings(max_examples=150, deadline=None)
-@given(conditions(), TELLING)
-def test_the_events_within_a_bound_are_those_that_meet_it(condition: str, telling: tuple[str, ...]) -> None:
-    batch = events()
-    evaluator, rows = Evaluator(), batch.all_rows()
-    for predicate in predicates_of(condition):
-        met = {
-            id(lookup): as_bits(evaluator.mask(batch, lookup, rows))
-            for lookup in lookups_in(predicate)
-            if lookup.field in telling and not lookup.scripted
-        }
-        for upper in (True, False):
-            found = bound(predicate, telling, upper=upper)
-            mask = np.full(len(rows), found) if isinstance(found, bool) else evaluator.mask(batch, found, rows)
-            everything = (1 << len(rows)) - 1
-            assert perhaps_met(predicate, telling, met, everything, upper=upper) == as_bits(mask)
-
-
-def as_bits(mask: Mask) -> int:
-    return sum(1 << place for place, is_met in enumerate(mask.tolist()) if is_met)
 
 
 @settings(max_examples=150, deadline=None)

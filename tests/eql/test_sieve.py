@@ -11,13 +11,10 @@ from typing import Any
 import pytest
 
 from runner import eql
-from runner.eql.guard import Guard
 from runner.eql.predicates import join_conjuncts
 from runner.eql.scope import Scope
 from runner.eql.sieve import Sieve, Sieves, Wanted
-from runner.eql.signatures import FieldSignatures
 from runner.events.batch import Columns, EventBatch
-from runner.events.kinds import Kinds
 from runner.events.schema import DataType, Field, Schema
 
 FIELDS = {
@@ -96,47 +93,36 @@ def test_forgetting_changes_no_answer(names: int, kinds: int, values: int) -> No
     assert found_by(Sieve(wanted(), most_signatures=kinds // 2), given, 40) == expected
 
 
-def test_fields_that_are_all_different_tell_no_kinds() -> None:
-    predicates = [one.predicates for one in wanted()]
-    columns = Columns(FIELDS.values())
-    signatures = FieldSignatures([part for parts in predicates for part in parts], lambda name: False)
-    guard = Guard(predicates, ["host"])
-    rows = [
-        columns.decoder.row({"name": ("sh", "ls", "top")[number % 3], "args": f"a{number}", "count": number})
-        for number in range(2000)
-    ]
-    assert guard.look(EventBatch(columns, rows, base=0), signatures)
-    assert guard.fields[0] == "host"
-    assert "name" in guard.fields
-    assert not {"args", "count"} & set(guard.fields)
-    assert not guard.look(EventBatch(columns, rows, base=2000), signatures)
-    many = [columns.decoder.row({"name": f"n{number}", "args": "-c"}) for number in range(2000)]
-    guard.be_stricter()
-    assert guard.look(EventBatch(columns, many, base=4000), signatures)
-    assert "name" not in guard.fields
+def test_group_fields_are_a_fixed_list_as_far_as_the_rules_read_them() -> None:
+    fields = {name: Field(name, DataType.KEYWORD) for name in ("process.name", "event.action", "host.os.type", "user")}
+    schema = Schema({**fields, "@timestamp": FIELDS["@timestamp"]})
+
+    def chosen(*conditions: str) -> list[str]:
+        wanted = [
+            Wanted(join_conjuncts(eql.compile(f"any where {one}", schema).plan.stages[0].conjuncts, 0), Scope())
+            for one in conditions
+        ]
+        columns = Columns(schema.fields.values())
+        Sieve(wanted).prepare(columns)
+        return list(columns.group_fields)
+
+    assert chosen('user == "a"') == ["user"]
+    assert chosen('user : "a*" and host.os.type == "linux"') == ["host.os.type"]
+    assert chosen('user == "a" and host.os.type == "linux"') == ["host.os.type", "user"]
+    every = 'process.name == "sh" and event.action == "exec" and host.os.type == "linux" and user == "a"'
+    assert chosen(every) == ["process.name", "event.action", "host.os.type"]
 
 
-def test_one_sample_of_unusual_events_is_no_reason_to_give_up_a_telling_field() -> None:
-    predicates = [one.predicates for one in wanted()]
-    columns = Columns(FIELDS.values())
-    signatures = FieldSignatures([part for parts in predicates for part in parts], lambda name: False)
-    guard = Guard(predicates, [])
-    few = [columns.decoder.row({"name": ("sh", "ls", "top")[number % 3]}) for number in range(2000)]
-    many = [columns.decoder.row({"name": f"n{number % 200}"}) for number in range(0, 600)]
-    assert guard.look(EventBatch(columns, few, base=0), signatures)
-    assert "name" in guard.fields
-    told = Kinds(columns.fields[name] for name in guard.fields)
-    for base in range(0, 40_000, 2000):
-        batch = EventBatch(columns, few, base=base)
-        batch.kinds(told)
-        guard.look(batch, signatures, told=told)
-    for number in range(100):
-        batch = EventBatch(columns, many, base=40_000 + 600 * number)
-        batch.kinds(told)
-        assert not guard.look(batch, signatures, told=told)  # which has been a batch to look at
-    other = Guard(predicates, [])
-    other.look(EventBatch(columns, many, base=0), signatures)
-    assert "name" not in other.fields
+def test_a_group_field_with_too_many_values_is_dropped() -> None:
+    given = [{"name": f"n{number}", "user": "ann", "args": "-c", "count": 1} for number in range(400)]
+    sieve, columns = Sieve(wanted(), most_field_values=20), Columns(FIELDS.values())
+    sieve.prepare(columns)
+    assert "name" in columns.group_fields
+    for base in range(0, len(given), 40):
+        lines = [json.dumps(source).encode() for source in given[base : base + 40]]
+        dict(sieve.sift(EventBatch.of_lines(columns, lines, base=base, broken=_unbroken)))
+    assert columns.group_fields
+    assert "name" not in columns.group_fields
 
 
 def test_a_sieve_that_serves_again_finds_what_a_new_one_finds() -> None:

@@ -215,7 +215,6 @@ def test_what_a_look_has_found_is_remembered() -> None:
     batch.note("a", rows.tolist(), look.take("a", seen))
     assert batch.values("a", rows) == ["x1", "x4"]
     assert batch.values("a", np.array([0, 1])) == ["x0", "x1"]
-    assert batch.sample(["p.n"], rows) == {"p.n": [1, 4]}
 
 
 def test_timestamps_that_are_asked_for_are_read_first_from_the_next_batch_on() -> None:
