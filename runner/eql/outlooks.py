@@ -232,7 +232,7 @@ class _Field:
         """The number of the signature of each kind."""
         values = [self._values[kind] for kind in kinds]
         return [
-            self.signatures.settled(value, -1) if self.signatures.pending[number] else number
+            self.signatures.settled(value, self.signatures.safe) if self.signatures.pending[number] else number
             for value, number in zip(values, self.signatures.of(values), strict=True)
         ]
 

@@ -17,7 +17,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from runner.eql.evaluate import Evaluator
+from runner.eql.evaluate import meeting
 from runner.eql.outlooks import Outlooks, Stage, group_fields
 from runner.eql.plan import Identity
 from runner.eql.predicates import Junction, Negation, Predicate, fields_of
@@ -121,7 +121,6 @@ class Sieve:
         same: dict[Identity, Predicate] = {}
         self._wanted = wanted
         self._stages = [_stage(number, one, same) for number, one in enumerate(wanted)]
-        self._evaluator = Evaluator()
         self._scopes = ScopeMasks(one.scope for one in wanted)
         self._group_fields = group_fields(self._stages, self._scopes.stream_fields())
         self._dropped: set[str] = set()
@@ -155,7 +154,7 @@ class Sieve:
     def learnt(self) -> int:
         """How many kinds and values are remembered."""
         told = self._telling
-        return 0 if told is None else len(told.kinds) + told.remembered() + told.columns.remembered()
+        return 0 if told is None else len(told.kinds) + told.remembered()
 
     def sift(
         self, batch: EventBatch, looked_for: int = EVERY_STAGE, rows: Rows | None = None
@@ -175,7 +174,7 @@ class Sieve:
         met: _Met = {}
         self._follow(batch, told, looked_for, rows, met)
         for number in sorted(met):
-            yield from self._checked(batch, number, _united(met[number]))
+            yield from self._checked(batch, number, _united(met[number]), told.signatures)
         if told.remembered() > self._most_values:
             told.forget()
         if told.signatures.numbered() > self._most_signatures:
@@ -288,13 +287,15 @@ class Sieve:
         else:
             yield from self._seen(batch, wanted, wanted, seen.rows)
 
-    def _checked(self, batch: EventBatch, number: int, rows: Rows) -> Iterator[tuple[int, Rows | ValueError]]:
+    def _checked(
+        self, batch: EventBatch, number: int, rows: Rows, truths: FieldSignatures
+    ) -> Iterator[tuple[int, Rows | ValueError]]:
         """Of the events that meet a stage's conditions, those in its time that its scripts let pass."""
         rows = self._scopes.inside(self._wanted[number].scope, rows)
         for script in self._stages[number].scripts:
             if len(rows):
                 try:
-                    rows = rows[self._evaluator.mask(batch, script, rows)]
+                    rows = rows[meeting(batch, script, rows, truths)]
                 except ValueError as error:
                     yield number, error
                     return

@@ -45,6 +45,9 @@ class Signatures(dict[Any, int]):
         self._tests = [lookup.test for lookup in lookups]
         hints = {number: lookup.hint for number, lookup in enumerate(lookups) if lookup.hint is not None}
         self._index = NeedleIndex(hints.items()) if len(hints) >= _INDEXED else None
+        self._scripted = sum(1 << number for number, lookup in enumerate(lookups) if lookup.scripted)
+        self.safe = (1 << len(lookups)) - 1 - self._scripted << first
+        """The bits that are worked out without a script, which may fail."""
         self._defaults, self._always = 0, (1 << len(lookups)) - 1
         if self._index is not None:
             self._defaults = sum(1 << number for number, hint in hints.items() if hint.default)
@@ -80,8 +83,9 @@ class Signatures(dict[Any, int]):
         """Note the signatures of new values, given by their keys."""
         for key in [key for key, value in new.items() if value is None or value == ()]:
             del new[key]
-            bits = sum(1 << number for number, test in enumerate(self._tests) if test(None))
-            self[key] = self._number(bits << self._first, 0)
+            tests = [(number, test) for number, test in enumerate(self._tests) if not self._scripted >> number & 1]
+            bits = sum(1 << number for number, test in tests if test(None))
+            self[key] = self._number(bits << self._first, self._scripted << self._first)
         candidates = [0] * len(new) if self._index is None else self._index.candidates(list(new.values()))
         for one in set(candidates) - self._by_candidates.keys():
             pending = (one | self._always) << self._first
@@ -104,8 +108,7 @@ class FieldSignatures:
         """`untyped` says of a field what `Signatures` wants to know."""
         lookups: dict[str, dict[int, Lookup]] = {}
         for lookup in (lookup for predicate in predicates for lookup in lookups_in(predicate)):
-            if not lookup.scripted:
-                lookups.setdefault(lookup.field, {})[id(lookup)] = lookup
+            lookups.setdefault(lookup.field, {})[id(lookup)] = lookup
         self.by_field: dict[str, Signatures] = {}
         self.places: dict[int, int] = {}
         """The place of each condition's bit, by the `id` of the lookup."""
@@ -117,6 +120,16 @@ class FieldSignatures:
     def __len__(self) -> int:
         """How many values are remembered."""
         return sum(map(len, self.by_field.values()))
+
+    def holding(self, lookup: Lookup, values: Sequence[Canonical]) -> list[bool]:
+        """Whether each of the values meets the condition. Raises ValueError if it is a script that fails on one."""
+        signatures, bit = self.by_field[lookup.field], 1 << self.places[id(lookup)]
+        found = []
+        for value, number in zip(values, signatures.of(values), strict=True):
+            if signatures.pending[number] & bit:
+                number = signatures.settled(value, bit)
+            found.append(bool(signatures.bits[number] & bit))
+        return found
 
     def numbered(self) -> int:
         """How many signatures have a number; they keep it when values are forgotten."""

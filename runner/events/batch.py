@@ -1,8 +1,7 @@
-"""`EventBatch`: a run of events as columns that are filled in only where a query looks.
+"""`EventBatch`: a run of events as columns, each read for the rows that a query needs (projection pushdown).
 
-Values of a field are numbered as they are first seen (`FieldDictionary`), and events that are alike in a few telling
-fields are of one kind (`Kinds`), so that a condition is worked out once per distinct value or kind and then looked up
-per event. The first look at a line reads what most events are asked for; further looks read what few of them are.
+The scan of a batch reads the group fields and the timestamps of every line (`FirstLook`); other fields are read by
+projections of fewer lines (`Look`).
 """
 
 from __future__ import annotations
@@ -14,44 +13,32 @@ import numpy as np
 from numpy.typing import NDArray
 
 from runner.events.decode import Canonical, Line, Origins, Row
-from runner.events.dictionary import MISSING, FieldDictionary
 from runner.events.kinds import STREAM_FIELDS, KindReader, Kinds
 from runner.events.looks import FirstLook, Look, Looks, slices
 from runner.events.schema import Field
 from runner.events.timestamps import read_timestamps
 
-__all__ = ["MISSING", "STREAM_FIELDS", "Columns", "EventBatch", "FieldDictionary", "Rows"]
+__all__ = ["STREAM_FIELDS", "Columns", "EventBatch", "Rows"]
 
 Rows: TypeAlias = NDArray[np.intp]
 """Positions in a batch, ascending."""
 
-_UNREAD = -1
-
 
 class Columns:
-    """What outlives a batch: the decoders and the dictionaries of the fields that are read in one run."""
+    """What outlives a batch: the decoders of the fields that are read in one run."""
 
-    def __init__(self, fields: Iterable[Field], *, dictionary_limit: int = 200_000) -> None:
+    def __init__(self, fields: Iterable[Field]) -> None:
         self.fields = named = _named(fields)
         self.whole = Look(named.values())
         self.decoder = self.whole.decoder
         self._first_look = FirstLook((), None)
         self.looks = Looks(named, self.whole)
-        self._limit = dictionary_limit
-        self._dictionaries = {name: FieldDictionary(field) for name, field in named.items()}
         self._timed: set[str] = set()
         self._kinds: Kinds | None = None
 
     def are_of(self, fields: Iterable[Field]) -> bool:
         """Whether columns that were made of these fields would be the same."""
         return self.fields == _named(fields)
-
-    def remembered(self) -> int:
-        """How many values the dictionaries hold."""
-        return sum(map(len, self._dictionaries.values()))
-
-    def dictionary(self, name: str) -> FieldDictionary:
-        return self._dictionaries[name]
 
     def tell_apart(self, kinds: Kinds) -> None:
         """Have the first look read the kinds of the events, from the next batch on."""
@@ -65,12 +52,6 @@ class Columns:
     def note_timed(self, name: str) -> None:
         """Take note that all events were asked for the field as a timestamp."""
         self._timed.add(name)
-
-    def trim(self) -> None:
-        """Forget the dictionaries that have grown over the limit; call it between two batches."""
-        for dictionary in self._dictionaries.values():
-            if len(dictionary) > self._limit:
-                dictionary.forget()
 
     def first_look(self) -> FirstLook:
         """What reads of every line what all events of the batches so far were asked for."""
@@ -109,7 +90,6 @@ class EventBatch:
         self._lines: Sequence[Line] = ()
         self._unread: NDArray[np.bool_] | None = None
         self._origins = origins
-        self._codes: dict[str, NDArray[np.int32]] = {}
         self._values: Mapping[str, Sequence[Canonical]] = {}
         self._noted: dict[str, dict[int, Canonical]] = {}
         self._times: dict[str, NDArray[np.int64]] = {}
@@ -231,27 +211,6 @@ class EventBatch:
                 for row, decoded in zip(unread.tolist(), found, strict=True):
                     self._rows[row] = decoded
         return self._rows if self._is_all(rows) else [self._rows[row] for row in rows.tolist()]
-
-    def codes(self, name: str, rows: Rows) -> NDArray[np.int32]:
-        """The code of the field's value in each of the rows, by the field's dictionary."""
-        column = self._codes.get(name)
-        if column is None:
-            column = self._codes[name] = np.full(len(self._rows), _UNREAD, dtype=np.int32)
-        codes = column[rows]
-        unread = rows[codes == _UNREAD]
-        if len(unread):
-            column[unread] = self._encoded(name, unread)
-            codes = column[rows]
-        return codes
-
-    def _encoded(self, name: str, rows: Rows) -> NDArray[np.int32]:
-        dictionary = self.columns.dictionary(name)
-        if self._kinds is None or name not in self._kinds[0].fields:
-            return dictionary.encode(self.values(name, rows))
-        kinds, kind = self._kinds
-        present, places = np.unique(kind[rows], return_inverse=True)
-        values = kinds.values(name)
-        return dictionary.encode([values[number] for number in present.tolist()])[places]
 
     def timestamps(self, name: str) -> NDArray[np.int64]:
         """The date field's value of every row in nanoseconds since 1970; `NO_TIME` where there is none."""

@@ -9,11 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from runner import eql
-from runner.eql.evaluate import Evaluator
+from runner.eql.evaluate import meeting
 from runner.eql.partial import bound, parts_within, reads_only, settled
-from runner.eql.predicates import Predicate, fields_of, join_conjuncts, lookups_in
-from runner.eql.signatures import Signatures, all_of
-from runner.events.batch import Columns, EventBatch
+from runner.eql.predicates import Mask, Predicate, fields_of, join_conjuncts, lookups_in
+from runner.eql.signatures import FieldSignatures, Signatures, all_of
+from runner.events.batch import Columns, EventBatch, Rows
 from runner.events.decode import Canonical
 from runner.events.schema import DataType, Field, Schema
 
@@ -50,6 +50,10 @@ def events() -> EventBatch:
     return EventBatch(columns, [columns.decoder.row(source) for source in SOURCES], base=0)
 
 
+def holds(batch: EventBatch, predicate: Predicate, rows: Rows) -> Mask:
+    return meeting(batch, predicate, rows, FieldSignatures([predicate], lambda name: False))
+
+
 TELLING = st.sampled_from([chosen for size in range(4) for chosen in combinations(NAMES, size)])
 
 
@@ -57,16 +61,16 @@ TELLING = st.sampled_from([chosen for size in range(4) for chosen in combination
 @given(conditions(), TELLING)
 def test_a_bound_holds_wherever_the_condition_does(condition: str, telling: tuple[str, ...]) -> None:
     batch = events()
-    evaluator, rows = Evaluator(), batch.all_rows()
+    rows = batch.all_rows()
     for predicate in predicates_of(condition):
-        truth = evaluator.mask(batch, predicate, rows)
+        truth = holds(batch, predicate, rows)
         for upper in (True, False):
             found = bound(predicate, telling, upper=upper)
             if isinstance(found, bool):
                 limit = np.full(len(rows), found)
             else:
                 assert set(fields_of(found)) <= set(telling)
-                limit = evaluator.mask(batch, found, rows)
+                limit = holds(batch, found, rows)
             assert (limit >= truth).all() if upper else (limit <= truth).all()
         if reads_only(predicate, telling):
             assert bound(predicate, telling) is predicate
@@ -76,15 +80,15 @@ def test_a_bound_holds_wherever_the_condition_does(condition: str, telling: tupl
 @given(conditions(), TELLING, st.integers(0, len(SOURCES) - 1))
 def test_what_is_left_says_what_the_whole_says(condition: str, telling: tuple[str, ...], row: int) -> None:
     batch = events()
-    evaluator, rows = Evaluator(), np.array([row])
+    rows = np.array([row])
     for predicate in predicates_of(condition):
         parts = list(parts_within(predicate, telling))
-        left = settled(predicate, {id(part): bool(evaluator.mask(batch, part, rows)[0]) for part in parts})
-        truth = bool(evaluator.mask(batch, predicate, rows)[0])
+        left = settled(predicate, {id(part): bool(holds(batch, part, rows)[0]) for part in parts})
+        truth = bool(holds(batch, predicate, rows)[0])
         if isinstance(left, bool):
             assert left is truth
         else:
-            assert bool(evaluator.mask(batch, left, rows)[0]) is truth
+            assert bool(holds(batch, left, rows)[0]) is truth
             assert predicate.scripted or not set(fields_of(left)) <= set(telling)
 
 
@@ -104,7 +108,7 @@ def test_signatures_tell_all_that_matters(given_conditions: list[str]) -> None:
         bits = [one | signatures.bits[number] for one, number in zip(bits, numbers, strict=True)]
     expected = np.ones(len(rows), dtype=np.bool_)
     for predicate in predicates:
-        expected &= Evaluator().mask(batch, predicate, rows)
+        expected &= holds(batch, predicate, rows)
     test = all_of(predicates, places)
     assert [test(one) for one in bits] == expected.tolist()
 

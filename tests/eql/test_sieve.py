@@ -60,7 +60,7 @@ def wanted() -> list[Wanted]:
 
 
 def found_by(sieve: Sieve, given: list[dict[str, Any]], size: int) -> dict[int, list[int]]:
-    columns = Columns(FIELDS.values(), dictionary_limit=50)
+    columns = Columns(FIELDS.values())
     met: dict[int, list[int]] = {}
     for base in range(0, len(given), size):
         lines = [json.dumps(source).encode() for source in given[base : base + size]]
@@ -71,7 +71,6 @@ def found_by(sieve: Sieve, given: list[dict[str, Any]], size: int) -> dict[int, 
             users = [given[base + row].get("_source", given[base + row])["user"] for row in rows.tolist()]
             assert list(batch.values("user", rows)) == users
             met.setdefault(number, []).extend((rows + base).tolist())
-        columns.trim()
     return met
 
 
@@ -145,7 +144,6 @@ def test_a_sieve_that_serves_again_finds_what_a_new_one_finds() -> None:
             found[id(kept)] = {
                 number: list(rows) for number, rows in kept.sift(batch) if not isinstance(rows, ValueError)
             }
-            of.trim()
         first, second = found.values()
         assert first == second
         assert len(first) > 3
@@ -180,8 +178,6 @@ def test_few_sieves_are_kept_and_none_that_has_learnt_much() -> None:
     ]
     batch = EventBatch.of_lines(columns, lines, base=0, broken=_unbroken)
     assert dict(sieve.sift(batch))
-    batch.codes("args", batch.all_rows())
-    batch.codes("name", batch.all_rows())
     assert sieve.learnt() > 100_000
     sieves.give_back(sieve)
     assert sieves.take(asked[-1]) is not sieve

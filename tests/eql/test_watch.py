@@ -51,7 +51,6 @@ class Pass:
         batch = EventBatch.of_lines(self._columns, lines, base=base, broken=unbroken)
         edge = None if until is None else Edge(START + round(until * SECOND), -1 if last is None else last)
         rows = self.matcher.feed(batch, edge)
-        self._columns.trim()
         return [tokens[row] for row in rows.tolist()]
 
     def found(self) -> list[list[str]]:

@@ -299,7 +299,7 @@ def run(
     """What is found; if `room` is among the options, everything is worked off after every batch."""
     matcher = eql.Matcher(asks, numbers=10, **options)
     fields = [*matcher.fields(), *TIMES]
-    columns = matcher.columns(TIMES) if options.get("sieves") else Columns(fields, dictionary_limit=3)
+    columns = matcher.columns(TIMES) if options.get("sieves") else Columns(fields)
     whole = rng.random() < 0.15
     outcome = Outcome([], frozenset())
     for numbers, edge in zip(reading.runs, edges, strict=True):
@@ -307,7 +307,6 @@ def run(
         outcome.kept.update((matcher.feed(batch, edge) + batch.base).tolist())
         if edge is not None and "room" in options:
             matcher.settle([edge])
-        columns.trim()
     matcher.close()
     needed = set(matcher.needed())
     outcome.found.extend(matcher.found())

@@ -1,4 +1,4 @@
-"""Batches: values, codes, timestamps and streams of events, however they were read."""
+"""Batches: values, timestamps and streams of events, however they were read."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from runner.events.batch import MISSING, STREAM_FIELDS, Columns, EventBatch, FieldDictionary
+from runner.events.batch import STREAM_FIELDS, Columns, EventBatch
 from runner.events.kinds import Kinds
 from runner.events.looks import Look, Looks
 from runner.events.schema import DataType, Field
@@ -26,53 +26,6 @@ def unbroken(position: int, reason: str) -> None:
 
 def batch_of(columns: Columns, sources: Sequence[dict[str, Any]], *, base: int = 0) -> EventBatch:
     return EventBatch(columns, [columns.decoder.row(source) for source in sources], base=base)
-
-
-def decoded(batch: EventBatch, name: str) -> list[Any]:
-    """The values behind the codes of all rows."""
-    dictionary = batch.columns.dictionary(name)
-    return [dictionary.value(code) for code in batch.codes(name, batch.all_rows()).tolist()]
-
-
-def test_codes_number_values_as_they_are_first_seen() -> None:
-    columns = Columns(FIELDS)
-    batch = batch_of(columns, [{"a": "x"}, {}, {"a": "y"}, {"a": "x"}, {"a": []}, {"a": ["x", "y"]}, {"a": None}])
-    codes = batch.codes("a", batch.all_rows()).tolist()
-    assert codes == [1, MISSING, 2, 1, MISSING, 3, MISSING]
-    assert decoded(batch, "a") == ["x", None, "y", "x", None, ("x", "y"), None]
-    assert len(columns.dictionary("a")) == 4
-
-
-def test_codes_stay_from_batch_to_batch() -> None:
-    columns = Columns(FIELDS)
-    first = batch_of(columns, [{"a": "x"}, {"a": "y"}])
-    second = batch_of(columns, [{"a": "z"}, {"a": "x"}], base=2)
-    assert first.codes("a", np.array([1])).tolist() == [1]
-    assert second.codes("a", second.all_rows()).tolist() == [2, 3]
-    assert first.codes("a", first.all_rows()).tolist() == [3, 1]
-    assert second.base == 2
-
-
-def test_a_dictionary_over_the_limit_starts_anew() -> None:
-    columns = Columns(FIELDS, dictionary_limit=2)
-    batch = batch_of(columns, [{"a": "x", "p.n": 1}, {"a": "y", "p.n": 1}])
-    batch.codes("a", batch.all_rows())
-    batch.codes("p.n", batch.all_rows())
-    columns.trim()
-    assert (columns.dictionary("a").generation, columns.dictionary("p.n").generation) == (1, 0)
-    after = batch_of(columns, [{"a": "y", "p.n": 1}])
-    assert decoded(after, "a") == ["y"]
-    assert len(columns.dictionary("a")) == 2
-
-
-@pytest.mark.parametrize(
-    "values", [[1, 1.0, True, "1"], [0, False, ""], [(1, 2), (1.0, 2), (True, 2)], [None, ()], [("a",), "a"]]
-)
-def test_untyped_values_of_different_types_are_told_apart(values: list[Any]) -> None:
-    dictionary = FieldDictionary(Field("f", DataType.NULL))
-    codes = dictionary.encode(values).tolist()
-    back = [dictionary.value(code) for code in codes]
-    assert [repr(value) for value in back] == [repr(value if value != () else None) for value in values]
 
 
 def test_values_of_some_rows() -> None:
@@ -145,7 +98,6 @@ def test_events_that_are_alike_are_of_one_kind() -> None:
     ]
     kinds = Kinds(columns.fields[name] for name in ("a", "p.n"))
     columns.tell_apart(kinds)
-    columns.trim()
     batch = EventBatch.of_lines(columns, lines, base=0, broken=unbroken)
     assert batch.is_told_by(kinds)
     numbers = batch.kinds(kinds).tolist()
@@ -153,7 +105,7 @@ def test_events_that_are_alike_are_of_one_kind() -> None:
     assert len({numbers[place] for place in (0, 1, 4, 6, 7)}) == 5
     assert [kinds.values("p.n")[number] for number in numbers] == [1, 1, 1, 1, (1, 2), 1, 1, None]
     assert alike(batch.values("a", batch.all_rows())) == ["x", "y", *"xxxxxx"]
-    assert decoded(batch, "p.n") == [1, 1, 1, 1, (1, 2), 1, 1, None]
+    assert alike(batch.values("p.n", batch.all_rows())) == [1, 1, 1, 1, (1, 2), 1, 1, None]
 
 
 def test_lines_with_texts_that_are_not_familiar_are_read_all_the_same() -> None:
@@ -189,7 +141,6 @@ def test_values_without_a_type_are_of_one_kind_only_if_they_are_of_one_type() ->
     columns = Columns([Field("odd", DataType.NULL), Field("n", DataType.LONG)])
     kinds = Kinds(columns.fields[name] for name in ("odd", "n"))
     columns.tell_apart(kinds)
-    columns.trim()
     values = ['"1"', "1", "1.0", "true", "[1]", "[true]", "null"]
     told = []
     for block in (values, ['"1"'], [*values, '"1"']):
@@ -262,10 +213,8 @@ def test_an_empty_batch() -> None:
     ):
         assert len(batch) == 0
         assert batch.values("a", batch.all_rows()) == []
-        assert batch.codes("a", batch.all_rows()).tolist() == []
         assert batch.timestamps("@timestamp").tolist() == []
         assert names_of(batch) == []
-        columns.trim()
 
 
 sources = st.lists(
@@ -283,7 +232,7 @@ sources = st.lists(
     max_size=12,
 )
 questions = st.lists(
-    st.tuples(st.sampled_from(["values", "codes"]), st.sampled_from(["a", "p.n"]), st.sets(st.integers(0, 11))),
+    st.tuples(st.sampled_from(["a", "p.n"]), st.sets(st.integers(0, 11))),
     max_size=5,
 )
 
@@ -291,10 +240,10 @@ questions = st.lists(
 @settings(max_examples=80, deadline=None)
 @given(st.lists(sources, min_size=1, max_size=5), questions, st.booleans(), st.booleans())
 def test_batches_of_lines_answer_as_batches_of_documents(
-    batches: list[list[dict[str, Any]]], asked: list[tuple[str, str, set[int]]], timed: bool, hits: bool
+    batches: list[list[dict[str, Any]]], asked: list[tuple[str, set[int]]], timed: bool, hits: bool
 ) -> None:
     """Whatever was asked of earlier batches, and so is read first of the later ones."""
-    plain, lazy = Columns(FIELDS), Columns(FIELDS, dictionary_limit=3)
+    plain, lazy = Columns(FIELDS), Columns(FIELDS)
     kinds = kinds_of(lazy, "a")
     lazy.tell_apart(kinds)
     base = 0
@@ -308,22 +257,15 @@ def test_batches_of_lines_answer_as_batches_of_documents(
         whole = EventBatch(plain, given_rows, base=base, origins=origins, positions=positions)
         assert len(read) == len(whole) == len(documents)
         assert read.positions.tolist() == whole.positions.tolist()
-        for way, name, chosen in asked:
+        for name, chosen in asked:
             rows = np.array(sorted(row for row in chosen if row < len(documents)), dtype=np.intp)
-            expected = whole.values(name, rows)
-            if way == "values":
-                assert alike(read.values(name, rows)) == alike(expected)
-            else:
-                dictionary = lazy.dictionary(name)
-                found = [dictionary.value(code) for code in read.codes(name, rows).tolist()]
-                assert alike(found) == alike(expected)
+            assert alike(read.values(name, rows)) == alike(whole.values(name, rows))
         if timed:
             assert read.timestamps("@timestamp").tolist() == whole.timestamps("@timestamp").tolist()
         assert names_of(read, kinds) == names_of(whole)
         told = [kinds.values("a")[kind] for kind in read.kinds(kinds).tolist()]
         assert alike(told) == alike(whole.values("a", whole.all_rows()))
         base += len(read)
-        lazy.trim()
 
 
 def alike(values: Sequence[Any]) -> list[Any]:
