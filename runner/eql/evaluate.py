@@ -7,11 +7,11 @@ from collections.abc import Sequence
 import numpy as np
 
 from runner.eql.predicates import Combination, Junction, Lookup, Mask, Negation, Predicate
-from runner.eql.signatures import FieldSignatures
+from runner.eql.signatures import TruthTable
 from runner.events.batch import EventBatch, Rows
 
 
-def meeting(batch: EventBatch, predicate: Predicate, rows: Rows, truths: FieldSignatures) -> Mask:
+def meeting(batch: EventBatch, predicate: Predicate, rows: Rows, truths: TruthTable) -> Mask:
     """For each of the rows, whether it meets the predicate. Raises ValueError where a script fails on a value.
 
     A script with one field is a condition of the truth table, worked out once per distinct value; one with several
@@ -31,9 +31,7 @@ def meeting(batch: EventBatch, predicate: Predicate, rows: Rows, truths: FieldSi
             return _junction(batch, parts, rows, truths, decisive=decisive)
 
 
-def _junction(
-    batch: EventBatch, parts: Sequence[Predicate], rows: Rows, truths: FieldSignatures, *, decisive: bool
-) -> Mask:
+def _junction(batch: EventBatch, parts: Sequence[Predicate], rows: Rows, truths: TruthTable, *, decisive: bool) -> Mask:
     """Each part sees only the rows that the parts before it left undecided."""
     result = np.full(len(rows), not decisive, dtype=np.bool_)
     undecided = np.arange(len(rows))

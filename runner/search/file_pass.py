@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 from runner import eql
 from runner.eql.match import CROWD, Edge
 from runner.eql.predicates import Conjuncts
-from runner.eql.sieve import Sieves
+from runner.eql.sieve import StageFilterPool
 from runner.events.collector import rarely_collecting
 from runner.events.parts import PART, Part
 from runner.events.read import EventFiles, Progress, TimeWanted
@@ -25,7 +25,7 @@ def matched(
     progress: Progress | None = None,
     patient: Collection[int] = (),
     conjuncts: Conjuncts | None = None,
-    sieves: Sieves | None = None,
+    filters: StageFilterPool | None = None,
     workers: int = 1,
     part_size: int = PART,
     room: int = CROWD,
@@ -34,7 +34,7 @@ def matched(
 
     `fields` are read beside those of the asks. Sequences are worked off on the way, by what the order of the files
     promises, when `room` entries are held. Where an event breaks the promise, the files are read once more, and those
-    asks wait. `conjuncts` and `sieves` keep what other passes can use again. More than one of `workers` read parts of
+    asks wait. `conjuncts` and `filters` keep what other passes can use again. More than one of `workers` read parts of
     the files of about `part_size` bytes, as processes of their own; the answer is the same. Raises EventsError if one
     of them comes to a bad end.
     """
@@ -43,7 +43,7 @@ def matched(
         while True:
             pass_over()
             matcher = eql.Matcher(
-                asks, conjuncts=conjuncts, sieves=sieves, room=room, field=wanted.names[0], patient=waiting
+                asks, conjuncts=conjuncts, filters=filters, room=room, field=wanted.names[0], patient=waiting
             )
             if workers > 1 and files.can_be_shared():
                 parts = files.parts(_time_field(matcher, fields, wanted), size=part_size)

@@ -13,7 +13,7 @@ from runner import eql
 from runner.eql.errors import EqlError, Finding
 from runner.eql.predicates import Conjuncts
 from runner.eql.sequence import FoundSequence
-from runner.eql.sieve import Sieves
+from runner.eql.sieve import StageFilterPool
 from runner.eql.source import Source
 from runner.errors import EventsError, Problem, RunnerError, Severity
 from runner.events.batch import Columns
@@ -50,7 +50,7 @@ class FileSearch:
         self._schema: Schema = Schema(shipped_schema().fields, lenient=True)
         self._programs: dict[str, eql.Program] = {}
         self._compiled: dict[str, tuple[str, list[Problem]]] = {}
-        self._conjuncts, self._sieves = Conjuncts(), Sieves()
+        self._conjuncts, self._filters = Conjuncts(), StageFilterPool()
         self._files: EventFiles | None = None
         self._index = TimeIndex()
         self._times: tuple[str, ...] = ("@timestamp",)
@@ -82,7 +82,7 @@ class FileSearch:
             compiled[rule.rule_id] = rule.fingerprint, found
             problems.extend(found)
         if programs != self._programs:
-            self._conjuncts, self._sieves = Conjuncts(), Sieves()
+            self._conjuncts, self._filters = Conjuncts(), StageFilterPool()
         ran = programs.values() if self._paths else ()
         for stage in (stage for program in ran for stage in program.plan.all_stages()):
             self._conjuncts.of(stage.conjuncts, 0)
@@ -136,7 +136,7 @@ class FileSearch:
             progress=self._progress,
             patient=[place for place, request in enumerate(requests) if request.rule.rule_id in self._patient],
             conjuncts=self._conjuncts,
-            sieves=self._sieves,
+            filters=self._filters,
             workers=self._workers if self._pays(files, self._part_of(requests)) else 1,
         )
         self._patient.update(requests[place].rule.rule_id for place in patient)

@@ -13,7 +13,7 @@ import pytest
 from runner import eql
 from runner.eql.predicates import join_conjuncts
 from runner.eql.scope import Scope
-from runner.eql.sieve import Sieve, Sieves, Wanted
+from runner.eql.sieve import StageFilter, StageFilterPool, StageSearch
 from runner.events.batch import Columns, EventBatch
 from runner.events.schema import DataType, Field, Schema
 
@@ -50,22 +50,22 @@ def sources(rng: Random, count: int, names: int) -> Iterator[dict[str, Any]]:
         yield source
 
 
-def wanted() -> list[Wanted]:
+def wanted() -> list[StageSearch]:
     found = []
     for number, condition in enumerate(CONDITIONS):
         (stage,) = eql.compile(f"any where {condition}", SCHEMA).plan.stages
         scope = Scope(("logs-a",)) if number % 3 == 0 else Scope()
-        found.append(Wanted(join_conjuncts(stage.conjuncts, 0), scope, frozenset(["user"])))
+        found.append(StageSearch(join_conjuncts(stage.conjuncts, 0), scope, frozenset(["user"])))
     return found
 
 
-def found_by(sieve: Sieve, given: list[dict[str, Any]], size: int) -> dict[int, list[int]]:
+def found_by(sieve: StageFilter, given: list[dict[str, Any]], size: int) -> dict[int, list[int]]:
     columns = Columns(FIELDS.values())
     met: dict[int, list[int]] = {}
     for base in range(0, len(given), size):
         lines = [json.dumps(source).encode() for source in given[base : base + size]]
         batch = EventBatch.of_lines(columns, lines, base=base, broken=_unbroken)
-        for number, rows in sieve.sift(batch):
+        for number, rows in sieve.filter(batch):
             assert not isinstance(rows, ValueError)
             assert (rows[1:] > rows[:-1]).all()
             users = [given[base + row].get("_source", given[base + row])["user"] for row in rows.tolist()]
@@ -85,11 +85,11 @@ def test_forgetting_changes_no_answer(names: int, kinds: int, values: int) -> No
     expected = {
         number: found
         for number, one in enumerate(wanted())
-        if (found := found_by(Sieve([one]), given, len(given)).get(0)) is not None
+        if (found := found_by(StageFilter([one]), given, len(given)).get(0)) is not None
     }
     assert set(expected) == set(range(len(CONDITIONS))) - {5}
-    assert found_by(Sieve(wanted(), most_kinds=kinds, most_values=values), given, 40) == expected
-    assert found_by(Sieve(wanted(), most_signatures=kinds // 2), given, 40) == expected
+    assert found_by(StageFilter(wanted(), most_groups=kinds, most_values=values), given, 40) == expected
+    assert found_by(StageFilter(wanted(), most_bitmaps=kinds // 2), given, 40) == expected
 
 
 def test_group_fields_are_a_fixed_list_as_far_as_the_rules_read_them() -> None:
@@ -98,11 +98,11 @@ def test_group_fields_are_a_fixed_list_as_far_as_the_rules_read_them() -> None:
 
     def chosen(*conditions: str) -> list[str]:
         wanted = [
-            Wanted(join_conjuncts(eql.compile(f"any where {one}", schema).plan.stages[0].conjuncts, 0), Scope())
+            StageSearch(join_conjuncts(eql.compile(f"any where {one}", schema).plan.stages[0].conjuncts, 0), Scope())
             for one in conditions
         ]
         columns = Columns(schema.fields.values())
-        Sieve(wanted).prepare(columns)
+        StageFilter(wanted).prepare(columns)
         return list(columns.group_fields)
 
     assert chosen('user == "a"') == ["user"]
@@ -114,18 +114,18 @@ def test_group_fields_are_a_fixed_list_as_far_as_the_rules_read_them() -> None:
 
 def test_a_group_field_with_too_many_values_is_dropped() -> None:
     given = [{"name": f"n{number}", "user": "ann", "args": "-c", "count": 1} for number in range(400)]
-    sieve, columns = Sieve(wanted(), most_field_values=20), Columns(FIELDS.values())
+    sieve, columns = StageFilter(wanted(), most_field_values=20), Columns(FIELDS.values())
     sieve.prepare(columns)
     assert "name" in columns.group_fields
     for base in range(0, len(given), 40):
         lines = [json.dumps(source).encode() for source in given[base : base + 40]]
-        dict(sieve.sift(EventBatch.of_lines(columns, lines, base=base, broken=_unbroken)))
+        dict(sieve.filter(EventBatch.of_lines(columns, lines, base=base, broken=_unbroken)))
     assert columns.group_fields
     assert "name" not in columns.group_fields
 
 
 def test_a_sieve_that_serves_again_finds_what_a_new_one_finds() -> None:
-    sieves, asked = Sieves(), wanted()
+    filters, asked = StageFilterPool(), wanted()
     columns = Columns(FIELDS.values())
     served = set()
     for turn in range(6):
@@ -135,49 +135,49 @@ def test_a_sieve_that_serves_again_finds_what_a_new_one_finds() -> None:
         ]
         span = ((MOMENT + 20 * turn) * 1_000_000, (MOMENT + 150 + 5 * turn) * 1_000_000)
         timed = [replace(one, scope=replace(one.scope, times=("@timestamp",), span=span)) for one in asked]
-        sieve = sieves.take(timed)
+        sieve = filters.take(timed)
         served.add(id(sieve))
         found = {}
         lines = [json.dumps(source).encode() for source in given]
-        for kept, of in ((sieve, columns), (Sieve(timed), Columns(FIELDS.values()))):
+        for kept, of in ((sieve, columns), (StageFilter(timed), Columns(FIELDS.values()))):
             batch = EventBatch.of_lines(of, lines, base=0, broken=_unbroken)
             found[id(kept)] = {
-                number: list(rows) for number, rows in kept.sift(batch) if not isinstance(rows, ValueError)
+                number: list(rows) for number, rows in kept.filter(batch) if not isinstance(rows, ValueError)
             }
         first, second = found.values()
         assert first == second
         assert len(first) > 3
         assert sieve.columns is columns
         assert all(20 * turn <= row <= 150 + 5 * turn for rows in first.values() for row in rows)
-        sieves.give_back(sieve)
+        filters.give_back(sieve)
     assert len(served) == 1
 
 
 def test_a_sieve_serves_only_the_same_stages_and_one_pass_at_a_time() -> None:
-    sieves, asked = Sieves(), wanted()
-    sieve = sieves.take(asked)
-    assert sieves.take(asked) is not sieve
-    sieves.give_back(sieve)
-    assert sieves.take(asked[1:]) is not sieve
-    assert sieves.take([replace(one, scope=Scope(("logs-b",))) for one in asked]) is not sieve
-    assert sieves.take([replace(one, carried=frozenset(["name"])) for one in asked]) is not sieve
-    assert sieves.take(wanted()) is not sieve
-    assert sieves.take(asked) is sieve
+    filters, asked = StageFilterPool(), wanted()
+    sieve = filters.take(asked)
+    assert filters.take(asked) is not sieve
+    filters.give_back(sieve)
+    assert filters.take(asked[1:]) is not sieve
+    assert filters.take([replace(one, scope=Scope(("logs-b",))) for one in asked]) is not sieve
+    assert filters.take([replace(one, carried=frozenset(["name"])) for one in asked]) is not sieve
+    assert filters.take(wanted()) is not sieve
+    assert filters.take(asked) is sieve
 
 
 def test_few_sieves_are_kept_and_none_that_has_learnt_much() -> None:
-    sieves, asked = Sieves(), [wanted() for _ in range(6)]
-    taken = [sieves.take(one) for one in asked]
+    filters, asked = StageFilterPool(), [wanted() for _ in range(6)]
+    taken = [filters.take(one) for one in asked]
     for sieve in taken:
-        sieves.give_back(sieve)
-    assert [sieves.take(one) is sieve for one, sieve in zip(asked, taken, strict=True)] == [False] * 2 + [True] * 4
+        filters.give_back(sieve)
+    assert [filters.take(one) is sieve for one, sieve in zip(asked, taken, strict=True)] == [False] * 2 + [True] * 4
     sieve = taken[-1]
     columns = Columns(FIELDS.values())
     lines = [
         json.dumps({"name": f"n{number}", "args": f"-c {number}", "user": "root"}).encode() for number in range(60_000)
     ]
     batch = EventBatch.of_lines(columns, lines, base=0, broken=_unbroken)
-    assert dict(sieve.sift(batch))
-    assert sieve.learnt() > 100_000
-    sieves.give_back(sieve)
-    assert sieves.take(asked[-1]) is not sieve
+    assert dict(sieve.filter(batch))
+    assert sieve.remembered() > 100_000
+    filters.give_back(sieve)
+    assert filters.take(asked[-1]) is not sieve

@@ -18,7 +18,7 @@ import pytest
 from runner import eql
 from runner.eql.match import Edge, Found, Scope
 from runner.eql.predicates import Conjuncts
-from runner.eql.sieve import Sieve, Sieves, Wanted
+from runner.eql.sieve import StageFilter, StageFilterPool, StageSearch
 from runner.events.batch import Columns, EventBatch
 from runner.events.origin import index_selector
 from runner.events.schema import schema_from_mapping
@@ -286,11 +286,11 @@ def lying_edges(rng: Random, runs: Sequence[range], times: Sequence[int]) -> Ite
 # The comparison.
 
 
-class Forgetful(Sieves):
-    """Sieves that remember hardly anything."""
+class Forgetful(StageFilterPool):
+    """StageFilterPool that remember hardly anything."""
 
-    def take(self, wanted: Sequence[Wanted]) -> Sieve:
-        return Sieve(wanted, most_kinds=3, most_values=3)
+    def take(self, wanted: Sequence[StageSearch]) -> StageFilter:
+        return StageFilter(wanted, most_groups=3, most_values=3)
 
 
 def run(
@@ -299,7 +299,7 @@ def run(
     """What is found; if `room` is among the options, everything is worked off after every batch."""
     matcher = eql.Matcher(asks, numbers=10, **options)
     fields = [*matcher.fields(), *TIMES]
-    columns = matcher.columns(TIMES) if options.get("sieves") else Columns(fields)
+    columns = matcher.columns(TIMES) if options.get("filters") else Columns(fields)
     whole = rng.random() < 0.15
     outcome = Outcome([], frozenset())
     for numbers, edge in zip(reading.runs, edges, strict=True):
@@ -349,7 +349,7 @@ def check(rng: Random, order: str) -> tuple[int, bool]:
     expected = [one.expected(reading.events) for one in asked]
     given: dict[str, Any] = {"conjuncts": Conjuncts()} if rng.random() < 0.5 else {}
     if rng.random() < 0.5:
-        given = {"conjuncts": Conjuncts(), "sieves": rng.choice((Sieves, Forgetful))()}
+        given = {"conjuncts": Conjuncts(), "filters": rng.choice((StageFilterPool, Forgetful))()}
     came_late = False
     said = reading.edges
     ways: list[tuple[Sequence[Edge | None], dict[str, Any]]] = [(said, {}), (said, {"room": 1})]

@@ -14,7 +14,7 @@ import pytest
 
 from runner import eql
 from runner.eql.predicates import Conjuncts
-from runner.eql.sieve import Sieves
+from runner.eql.sieve import StageFilterPool
 from runner.events.read import EventFiles, TimeWanted
 from runner.events.schema import DataType, Field
 from runner.search.file_pass import matched
@@ -99,7 +99,7 @@ def test_what_earlier_passes_have_learnt_changes_no_answer(tmp_path: Path) -> No
         rng = Random(f"again {seed}")
         queries = [random_query(rng) for _ in range(4)]
         programs = [eql.compile(query, SCHEMA) for query in queries]
-        conjuncts, sieves = Conjuncts(), Sieves()
+        conjuncts, filters = Conjuncts(), StageFilterPool()
         for turn in range(4):
             folder = tmp_path / f"{seed} {turn}"
             folder.mkdir()
@@ -108,7 +108,7 @@ def test_what_earlier_passes_have_learnt_changes_no_answer(tmp_path: Path) -> No
             asks = [eql.SearchOptions(size=10_000).ask(program, now_ns=turn) for program in given]
             fields = [TIME] if turn < 3 else [TIME, Field("n", DataType.LONG)]
             found = []
-            for kept in ({"conjuncts": conjuncts, "sieves": sieves}, {}):
+            for kept in ({"conjuncts": conjuncts, "filters": filters}, {}):
                 with EventFiles([folder]) as files:
                     pairs, _ = matched(files, asks, fields, wanted=TimeWanted(("@timestamp",)), **kept)
                 found.append([(answer.error, list(answer.matches)) for answer in pairs])
