@@ -20,7 +20,7 @@ from runner.eql.predicates import Lookup, Predicate, fields_of, is_equality, is_
 from runner.eql.scope import ScopeMasks
 from runner.eql.signatures import FieldTruths, TruthTable
 from runner.events.decode import Canonical
-from runner.events.kinds import Kinds
+from runner.events.kinds import EventGroups
 
 GROUP_FIELDS = (
     "process.name",
@@ -222,7 +222,12 @@ class GroupStages:
     """The stages that the groups of one choice of group fields leave."""
 
     def __init__(
-        self, stages: Sequence[StageConditions], groups: Kinds, truths: TruthTable, scopes: ScopeMasks, nodes: Nodes
+        self,
+        stages: Sequence[StageConditions],
+        groups: EventGroups,
+        truths: TruthTable,
+        scopes: ScopeMasks,
+        nodes: Nodes,
     ) -> None:
         self.groups = groups
         self.classes: list[tuple[OpenStage, ...]] = []

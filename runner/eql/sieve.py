@@ -30,8 +30,8 @@ from runner.eql.scope import Scope, ScopeMasks
 from runner.eql.signatures import TruthTable
 from runner.events.batch import Columns, EventBatch, Rows
 from runner.events.decode import Canonical, Row
-from runner.events.kinds import Kinds
-from runner.events.looks import SLICE, Look
+from runner.events.kinds import EventGroups
+from runner.events.looks import SLICE, Projection
 from runner.events.schema import DataType
 
 _GROUPS = 50_000
@@ -71,12 +71,12 @@ class _Grouping:
     ) -> None:
         parts = [part for stage in stages for part in (*stage.conditions, *stage.scripts)]
         self.columns = columns
-        self.groups = Kinds(columns.fields[name] for name in names)
+        self.groups = EventGroups(columns.fields[name] for name in names)
         self.truths = TruthTable(parts, lambda name: columns.fields[name].type is DataType.NULL)
         self.nodes = Nodes(self.truths, names)
         self.stages = GroupStages(stages, self.groups, self.truths, scopes, self.nodes)
         self._first: dict[tuple[int, int], Node | None] = {}
-        columns.tell_apart(self.groups)
+        columns.group_by(self.groups)
 
     def node(self, number: int, searched: int) -> Node | None:
         """The first node of a class if these stages, as bits, are searched for; None if none of them is left."""
@@ -104,7 +104,7 @@ class _Seen:
 
     rows: list[int]
     names: frozenset[str] = frozenset()
-    look: Look | None = None
+    look: Projection | None = None
     decoded: Sequence[Row] = ()
 
     def at(self, places: Sequence[int]) -> _Seen:
@@ -218,7 +218,7 @@ class StageFilter:
 
     def _search(self, batch: EventBatch, grouping: _Grouping, searched: int, rows: Rows, met: _Met) -> None:
         """Add the stages that these rows meet. Events whose next step is the same are looked up together."""
-        classes = grouping.stages.of(batch.kinds(grouping.groups)[rows])
+        classes = grouping.stages.of(batch.groups(grouping.groups)[rows])
         nodes: dict[int, Node] = {}
         steps: dict[Step, list[NDArray[np.intp]]] = {}
         for number, places in _grouped(classes):
@@ -248,12 +248,12 @@ class StageFilter:
             return
         for start in range(0, len(rows), SLICE):
             part = rows[start : start + SLICE]
-            yield _Seen(part, names, *batch.look(names, part))
+            yield _Seen(part, names, *batch.project(names, part))
 
     def _look_up(
         self, batch: EventBatch, grouping: _Grouping, step: Step, nodes: Sequence[Node], seen: _Seen, met: _Met
     ) -> None:
-        """Look up what follows of the values of a step; the second step follows for the events that are left."""
+        """Projection up what follows of the values of a step; the second step follows for the events that are left."""
         _note_carried(batch, nodes, seen)
         found = step.following(nodes, [seen.take(batch, name) for name in step.names], grouping.nodes)
         places = [place for place, node in enumerate(found) if node]

@@ -1,7 +1,7 @@
 """`EventBatch`: a run of events as columns, each read for the rows that a query needs (projection pushdown).
 
-The scan of a batch reads the group fields and the timestamps of every line (`FirstLook`); other fields are read by
-projections of fewer lines (`Look`).
+The scan of a batch reads the group fields and the timestamps of every line (`ScanProjection`); other fields are read by
+projections of fewer lines (`Projection`).
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from runner.events.decode import Canonical, Line, Origins, Row
-from runner.events.kinds import STREAM_FIELDS, KindReader, Kinds
-from runner.events.looks import FirstLook, Look, Looks, slices
+from runner.events.kinds import STREAM_FIELDS, EventGroups, GroupReader
+from runner.events.looks import Projection, ProjectionCache, ScanProjection, slices
 from runner.events.schema import Field
 from runner.events.timestamps import read_timestamps
 
@@ -29,38 +29,37 @@ class Columns:
 
     def __init__(self, fields: Iterable[Field]) -> None:
         self.fields = named = _named(fields)
-        self.whole = Look(named.values())
+        self.whole = Projection(named.values())
         self.decoder = self.whole.decoder
-        self._first_look = FirstLook((), None)
-        self.looks = Looks(named, self.whole)
+        self._scan = ScanProjection((), None)
+        self.projections = ProjectionCache(named, self.whole)
         self._timed: set[str] = set()
-        self._kinds: Kinds | None = None
+        self._groups: EventGroups | None = None
 
     def are_of(self, fields: Iterable[Field]) -> bool:
         """Whether columns that were made of these fields would be the same."""
         return self.fields == _named(fields)
 
-    def tell_apart(self, kinds: Kinds) -> None:
-        """Have the first look read the kinds of the events, from the next batch on."""
-        self._kinds = kinds
+    def group_by(self, groups: EventGroups) -> None:
+        """Have the scan group the events, from the next batch on."""
+        self._groups = groups
 
     @property
     def group_fields(self) -> tuple[str, ...]:
-        """The fields by which the first look groups the events of the next batch."""
-        return () if self._kinds is None else tuple(self._kinds.fields)
+        """The fields by which the scan groups the events of the next batch."""
+        return () if self._groups is None else tuple(self._groups.fields)
 
     def note_timed(self, name: str) -> None:
-        """Take note that all events were asked for the field as a timestamp."""
+        """Have the scan read a timestamp field, from the next batch on."""
         self._timed.add(name)
 
-    def first_look(self) -> FirstLook:
-        """What reads of every line what all events of the batches so far were asked for."""
-        told = set() if self._kinds is None else self._kinds.fields.keys()
-        names = self._timed - told
-        look = self._first_look
-        if names != look.names or self._kinds is not look.kinds or look.is_outdated():
-            self._first_look = FirstLook([self.fields[name] for name in sorted(names)], self._kinds)
-        return self._first_look
+    def scan(self) -> ScanProjection:
+        """The projection that reads the group fields and the timestamps of every line."""
+        names = self._timed - (set() if self._groups is None else self._groups.fields.keys())
+        projection = self._scan
+        if names != projection.names or self._groups is not projection.groups or projection.is_outdated():
+            self._scan = ScanProjection([self.fields[name] for name in sorted(names)], self._groups)
+        return self._scan
 
 
 def _named(fields: Iterable[Field]) -> dict[str, Field]:
@@ -93,7 +92,7 @@ class EventBatch:
         self._values: Mapping[str, Sequence[Canonical]] = {}
         self._noted: dict[str, dict[int, Canonical]] = {}
         self._times: dict[str, NDArray[np.int64]] = {}
-        self._kinds: tuple[Kinds, NDArray[np.int32]] | None = None
+        self._groups: tuple[EventGroups, NDArray[np.int32]] | None = None
 
     @classmethod
     def of_lines(
@@ -103,15 +102,15 @@ class EventBatch:
 
         Blank lines are left out; each line that is no JSON object is reported by `broken(position, reason)`.
         """
-        first_look = columns.first_look()
-        sight = first_look.read(lines, broken)
-        count = len(sight.positions)
-        batch = cls(columns, [None] * count, base=base, origins=sight.origins, positions=sight.positions)
+        scan = columns.scan()
+        columns_read = scan.read(lines, broken)
+        count = len(columns_read.positions)
+        batch = cls(columns, [None] * count, base=base, origins=columns_read.origins, positions=columns_read.positions)
         batch._lines = lines
         batch._unread = np.ones(count, dtype=np.bool_)
-        batch._values = sight.values
-        if first_look.kinds is not None and sight.kinds is not None:
-            batch._kinds = first_look.kinds, sight.kinds
+        batch._values = columns_read.values
+        if scan.groups is not None and columns_read.groups is not None:
+            batch._groups = scan.groups, columns_read.groups
         return batch
 
     @classmethod
@@ -131,48 +130,48 @@ class EventBatch:
         """Whether these are all rows; as many may also be some of them more than once, as with several join keys."""
         return len(rows) == len(self._rows) and np.array_equal(rows, self.all_rows())
 
-    def is_told_by(self, kinds: Kinds) -> bool:
-        """Whether the first look has read the kinds of the events."""
-        return self._kinds is not None and self._kinds[0] is kinds
+    def is_grouped_by(self, groups: EventGroups) -> bool:
+        """Whether the scan has grouped the events by these."""
+        return self._groups is not None and self._groups[0] is groups
 
-    def kinds(self, kinds: Kinds) -> NDArray[np.int32]:
-        """The kind of each event."""
-        if self._kinds is not None and self._kinds[0] is kinds:
-            return self._kinds[1]
-        readers: dict[int, KindReader] = {}
+    def groups(self, groups: EventGroups) -> NDArray[np.int32]:
+        """The group of each event."""
+        if self._groups is not None and self._groups[0] is groups:
+            return self._groups[1]
+        readers: dict[int, GroupReader] = {}
         parts = [np.zeros(0, dtype=np.int32)]
         for rows in slices(self.all_rows()):
-            look, decoded = self.look(frozenset(kinds.fields), rows.tolist())
-            read = readers.get(id(look))
+            projection, decoded = self.project(frozenset(groups.fields), rows.tolist())
+            read = readers.get(id(projection))
             if read is None:
-                read = readers[id(look)] = kinds.reader(look.decoder, look.take)
+                read = readers[id(projection)] = groups.reader(projection.decoder, projection.take)
             indices = None if self._origins is None else self._origins.indices[rows[0] : rows[-1] + 1]
             parts.append(read(decoded, indices))
-        self._kinds = kinds, np.concatenate(parts)
-        return self._kinds[1]
+        self._groups = groups, np.concatenate(parts)
+        return self._groups[1]
 
     def unread(self, names: frozenset[str]) -> frozenset[str]:
-        """Those of the fields that a further look has to read."""
+        """Those of the fields that the scan has not read."""
         return names.difference(self._values) if self._lines else frozenset()
 
-    def look(self, names: frozenset[str], rows: Sequence[int]) -> tuple[Look, list[Row]]:
-        """A look that reads these fields, and what it sees in each of the rows. A few rows at a time are best.
+    def project(self, names: frozenset[str], rows: Sequence[int]) -> tuple[Projection, list[Row]]:
+        """A projection that reads these fields, and its row for each of the rows. A slice of rows at a time is best.
 
-        A line that turns out to be broken in a field that nobody has looked at before is an event without any value.
+        A line that turns out to be broken in a field that was not read before is an event without any value.
         """
         if not self._lines:
             return self.columns.whole, list(map(self._rows.__getitem__, rows))
-        look = self.columns.looks.reading(names, len(rows))
+        projection = self.columns.projections.reading(names, len(rows))
         places = rows if self._is_plain else self.positions[rows].tolist()
         lines = list(map(self._lines.__getitem__, places))
-        return look, look.decoder.read_known(lines, hits=self._origins is not None)
+        return projection, projection.decoder.read_known(lines, hits=self._origins is not None)
 
     def note(self, name: str, rows: Sequence[int], values: Sequence[Canonical]) -> None:
-        """Remember what a look has found in some rows."""
+        """Keep what a projection has read of some rows."""
         self._noted.setdefault(name, {}).update(zip(rows, values, strict=True))
 
     def held(self, name: str, rows: Sequence[int]) -> list[Canonical]:
-        """The same as `values` for a field that no further look has to read."""
+        """The same as `values` for a field that the scan has read, or of a batch without lines."""
         known = self._values.get(name)
         if known is not None:
             return list(map(known.__getitem__, rows))
@@ -183,16 +182,16 @@ class EventBatch:
         known = self._values.get(name)
         if known is not None:
             return known if self._is_all(rows) else [known[row] for row in rows.tolist()]
-        if self._kinds is not None and name in self._kinds[0].fields:
-            kinds, kind = self._kinds
-            return list(map(kinds.values(name).__getitem__, kind[rows].tolist()))
+        if self._groups is not None and name in self._groups[0].fields:
+            groups, group = self._groups
+            return list(map(groups.values(name).__getitem__, group[rows].tolist()))
         noted = self._values_noted(name, rows)
         if noted is not None:
             return noted
         return self.columns.whole.take(name, self._decoded(rows))
 
     def _values_noted(self, name: str, rows: Rows) -> list[Canonical] | None:
-        """The field's value in each of the rows as looks have noted it; None if one of them was not looked at."""
+        """The field's value in each of the rows as projections have noted it; None if one of them was not looked at."""
         noted = self._noted.get(name, {})
         try:
             return list(map(noted.__getitem__, rows.tolist()))

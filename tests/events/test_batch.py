@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from runner.events.batch import STREAM_FIELDS, Columns, EventBatch
-from runner.events.kinds import Kinds
-from runner.events.looks import Look, Looks
+from runner.events.kinds import EventGroups
+from runner.events.looks import Projection, ProjectionCache
 from runner.events.schema import DataType, Field
 from runner.events.timestamps import NO_TIME
 
@@ -51,14 +51,14 @@ def test_timestamps() -> None:
     assert batch.unreadable_times == 1
 
 
-def kinds_of(columns: Columns, *names: str) -> Kinds:
-    """Kinds by these fields and the data stream."""
-    return Kinds(columns.fields[name] for name in (*names, *(field.name for field in STREAM_FIELDS)))
+def groups_of(columns: Columns, *names: str) -> EventGroups:
+    """EventGroups by these fields and the data stream."""
+    return EventGroups(columns.fields[name] for name in (*names, *(field.name for field in STREAM_FIELDS)))
 
 
-def names_of(batch: EventBatch, kinds: Kinds | None = None) -> list[str | None]:
-    kinds = kinds if kinds is not None else kinds_of(batch.columns)
-    return [kinds.stream(kind) for kind in batch.kinds(kinds).tolist()]
+def names_of(batch: EventBatch, kinds: EventGroups | None = None) -> list[str | None]:
+    kinds = kinds if kinds is not None else groups_of(batch.columns)
+    return [kinds.stream(kind) for kind in batch.groups(kinds).tolist()]
 
 
 def test_streams() -> None:
@@ -79,7 +79,7 @@ def test_streams() -> None:
     assert names_of(EventBatch(columns, rows, base=0, origins=origins, positions=positions)) == expected
     assert names_of(EventBatch.of_lines(columns, lines, base=0, broken=unbroken)) == expected
     assert names_of(batch_of(columns, [{"a": "x"}])) == [None]
-    without = Kinds([FIELDS[0]])
+    without = EventGroups([FIELDS[0]])
     batch = EventBatch.of_lines(columns, lines, base=0, broken=unbroken)
     assert names_of(batch, without) == ["one", None, None, None, "two", None, "one"]
 
@@ -96,11 +96,11 @@ def test_events_that_are_alike_are_of_one_kind() -> None:
         b'{"_index": "i", "_source": {"a": "x", "p": {"n": 1}}}',
         b'{"a": "x", "p": null}',
     ]
-    kinds = Kinds(columns.fields[name] for name in ("a", "p.n"))
-    columns.tell_apart(kinds)
+    kinds = EventGroups(columns.fields[name] for name in ("a", "p.n"))
+    columns.group_by(kinds)
     batch = EventBatch.of_lines(columns, lines, base=0, broken=unbroken)
-    assert batch.is_told_by(kinds)
-    numbers = batch.kinds(kinds).tolist()
+    assert batch.is_grouped_by(kinds)
+    numbers = batch.groups(kinds).tolist()
     assert len({numbers[0], numbers[2]}) == 1
     assert len({numbers[place] for place in (0, 1, 4, 6, 7)}) == 5
     assert [kinds.values("p.n")[number] for number in numbers] == [1, 1, 1, 1, (1, 2), 1, 1, None]
@@ -110,8 +110,8 @@ def test_events_that_are_alike_are_of_one_kind() -> None:
 
 def test_lines_with_texts_that_are_not_familiar_are_read_all_the_same() -> None:
     columns = Columns(FIELDS)
-    kinds = Kinds(columns.fields[name] for name in ("a", "p.n"))
-    columns.tell_apart(kinds)
+    kinds = EventGroups(columns.fields[name] for name in ("a", "p.n"))
+    columns.group_by(kinds)
     plain = [{"a": text, "p": {"n": number % 3}} for number, text in enumerate(["x", "y", ["x", "y"], None] * 50)]
     strange = [
         {"a": "new"},
@@ -128,9 +128,9 @@ def test_lines_with_texts_that_are_not_familiar_are_read_all_the_same() -> None:
         lines.insert(30, b'{"a": "x"')
         batch = EventBatch.of_lines(columns, lines, base=0, broken=lambda position, reason: seen.append(position))
         whole = EventBatch.of_lines(Columns(FIELDS), lines, base=0, broken=lambda position, reason: None)
-        told = batch.kinds(kinds).tolist()
+        told = batch.groups(kinds).tolist()
         assert seen == [30] * (number + 1)
-        assert batch.is_told_by(kinds)
+        assert batch.is_grouped_by(kinds)
         for name in ("a", "p.n"):
             expected = alike(whole.values(name, whole.all_rows()))
             assert alike([kinds.values(name)[kind] for kind in told]) == expected
@@ -139,15 +139,15 @@ def test_lines_with_texts_that_are_not_familiar_are_read_all_the_same() -> None:
 
 def test_values_without_a_type_are_of_one_kind_only_if_they_are_of_one_type() -> None:
     columns = Columns([Field("odd", DataType.NULL), Field("n", DataType.LONG)])
-    kinds = Kinds(columns.fields[name] for name in ("odd", "n"))
-    columns.tell_apart(kinds)
+    kinds = EventGroups(columns.fields[name] for name in ("odd", "n"))
+    columns.group_by(kinds)
     values = ['"1"', "1", "1.0", "true", "[1]", "[true]", "null"]
     told = []
     for block in (values, ['"1"'], [*values, '"1"']):
         lines = [f'{{"odd": {value}, "n": 1}}'.encode() for value in block]
         batch = EventBatch.of_lines(columns, lines, base=0, broken=unbroken)
-        told.append([kinds.values("odd")[number] for number in batch.kinds(kinds).tolist()])
-        assert len(set(batch.kinds(kinds).tolist())) == len(set(block))
+        told.append([kinds.values("odd")[number] for number in batch.groups(kinds).tolist()])
+        assert len(set(batch.groups(kinds).tolist())) == len(set(block))
     assert [alike(block) for block in told] == [
         ["1", 1, 1.0, True, 1, True, None],
         ["1"],
@@ -161,7 +161,7 @@ def test_what_a_look_has_found_is_remembered() -> None:
     lines = [json.dumps({"a": f"x{number}", "p": {"n": number}}).encode() for number in range(6)]
     batch = EventBatch.of_lines(columns, lines, base=0, broken=unbroken)
     rows = np.array([1, 4])
-    look, seen = batch.look(frozenset(["a"]), rows)
+    look, seen = batch.project(frozenset(["a"]), rows)
     assert look.take("a", seen) == ["x1", "x4"]
     batch.note("a", rows.tolist(), look.take("a", seen))
     assert batch.values("a", rows) == ["x1", "x4"]
@@ -184,7 +184,7 @@ def test_timestamps_that_are_asked_for_are_read_first_from_the_next_batch_on() -
 @pytest.mark.parametrize("fields", [3, 90])
 def test_looks_read_what_is_asked_for_however_much_was_asked(fields: int) -> None:
     named = {f"o{number % 7}.f{number}": Field(f"o{number % 7}.f{number}", DataType.LONG) for number in range(fields)}
-    looks = Looks(named, Look(named.values()))
+    looks = ProjectionCache(named, Projection(named.values()))
     names = sorted(named)
     for start in range(fields):
         for size in (1, 2, 5):
@@ -244,8 +244,8 @@ def test_batches_of_lines_answer_as_batches_of_documents(
 ) -> None:
     """Whatever was asked of earlier batches, and so is read first of the later ones."""
     plain, lazy = Columns(FIELDS), Columns(FIELDS)
-    kinds = kinds_of(lazy, "a")
-    lazy.tell_apart(kinds)
+    kinds = groups_of(lazy, "a")
+    lazy.group_by(kinds)
     base = 0
     for documents in batches:
         lines = [
@@ -263,7 +263,7 @@ def test_batches_of_lines_answer_as_batches_of_documents(
         if timed:
             assert read.timestamps("@timestamp").tolist() == whole.timestamps("@timestamp").tolist()
         assert names_of(read, kinds) == names_of(whole)
-        told = [kinds.values("a")[kind] for kind in read.kinds(kinds).tolist()]
+        told = [kinds.values("a")[kind] for kind in read.groups(kinds).tolist()]
         assert alike(told) == alike(whole.values("a", whole.all_rows()))
         base += len(read)
 
