@@ -279,6 +279,15 @@ def test_what_is_beyond_the_edge_is_looked_for_in_case() -> None:
     assert not given.matcher.late()
 
 
+def test_in_a_batch_most_of_which_is_beyond_the_edge_every_stage_is_looked_for() -> None:
+    given = Pass("sequence [A where true] [B where true] [C where true]")
+    assert given.feed("B1 C2 B5 C7 B8", until=3) == ["B1", "C2", "B5", "C7", "B8"]
+    given.feed("A4 B6", until=5)
+    given.feed("A9 B10 C11", until=12)
+    assert given.found() == [["A4 B5 C7", "A9 B10 C11"]]
+    assert not given.matcher.late()
+
+
 @pytest.mark.parametrize(
     "query",
     [
