@@ -1,4 +1,4 @@
-"""The sieve finds the same events whatever it remembers, and remembers a bounded number of things."""
+"""A filter finds the same events whatever it remembers, and remembers a bounded number of things."""
 
 from __future__ import annotations
 
@@ -59,13 +59,13 @@ def wanted() -> list[StageSearch]:
     return found
 
 
-def found_by(sieve: StageFilter, given: list[dict[str, Any]], size: int) -> dict[int, list[int]]:
+def found_by(stage_filter: StageFilter, given: list[dict[str, Any]], size: int) -> dict[int, list[int]]:
     columns = Columns(FIELDS.values())
     met: dict[int, list[int]] = {}
     for base in range(0, len(given), size):
         lines = [json.dumps(source).encode() for source in given[base : base + size]]
         batch = EventBatch.of_lines(columns, lines, base=base, broken=_unbroken)
-        for number, rows in sieve.filter(batch):
+        for number, rows in stage_filter.filter(batch):
             assert not isinstance(rows, ValueError)
             assert (rows[1:] > rows[:-1]).all()
             users = [given[base + row].get("_source", given[base + row])["user"] for row in rows.tolist()]
@@ -114,17 +114,17 @@ def test_group_fields_are_a_fixed_list_as_far_as_the_rules_read_them() -> None:
 
 def test_a_group_field_with_too_many_values_is_dropped() -> None:
     given = [{"name": f"n{number}", "user": "ann", "args": "-c", "count": 1} for number in range(400)]
-    sieve, columns = StageFilter(wanted(), most_field_values=20), Columns(FIELDS.values())
-    sieve.prepare(columns)
+    stage_filter, columns = StageFilter(wanted(), most_field_values=20), Columns(FIELDS.values())
+    stage_filter.prepare(columns)
     assert "name" in columns.group_fields
     for base in range(0, len(given), 40):
         lines = [json.dumps(source).encode() for source in given[base : base + 40]]
-        dict(sieve.filter(EventBatch.of_lines(columns, lines, base=base, broken=_unbroken)))
+        dict(stage_filter.filter(EventBatch.of_lines(columns, lines, base=base, broken=_unbroken)))
     assert columns.group_fields
     assert "name" not in columns.group_fields
 
 
-def test_a_sieve_that_serves_again_finds_what_a_new_one_finds() -> None:
+def test_a_filter_that_serves_again_finds_what_a_new_one_finds() -> None:
     filters, asked = StageFilterPool(), wanted()
     columns = Columns(FIELDS.values())
     served = set()
@@ -135,11 +135,11 @@ def test_a_sieve_that_serves_again_finds_what_a_new_one_finds() -> None:
         ]
         span = ((MOMENT + 20 * turn) * 1_000_000, (MOMENT + 150 + 5 * turn) * 1_000_000)
         timed = [replace(one, scope=replace(one.scope, times=("@timestamp",), span=span)) for one in asked]
-        sieve = filters.take(timed)
-        served.add(id(sieve))
+        stage_filter = filters.take(timed)
+        served.add(id(stage_filter))
         found = {}
         lines = [json.dumps(source).encode() for source in given]
-        for kept, of in ((sieve, columns), (StageFilter(timed), Columns(FIELDS.values()))):
+        for kept, of in ((stage_filter, columns), (StageFilter(timed), Columns(FIELDS.values()))):
             batch = EventBatch.of_lines(of, lines, base=0, broken=_unbroken)
             found[id(kept)] = {
                 number: list(rows) for number, rows in kept.filter(batch) if not isinstance(rows, ValueError)
@@ -147,37 +147,39 @@ def test_a_sieve_that_serves_again_finds_what_a_new_one_finds() -> None:
         first, second = found.values()
         assert first == second
         assert len(first) > 3
-        assert sieve.columns is columns
+        assert stage_filter.columns is columns
         assert all(20 * turn <= row <= 150 + 5 * turn for rows in first.values() for row in rows)
-        filters.give_back(sieve)
+        filters.give_back(stage_filter)
     assert len(served) == 1
 
 
-def test_a_sieve_serves_only_the_same_stages_and_one_pass_at_a_time() -> None:
+def test_a_filter_serves_only_the_same_stages_and_one_pass_at_a_time() -> None:
     filters, asked = StageFilterPool(), wanted()
-    sieve = filters.take(asked)
-    assert filters.take(asked) is not sieve
-    filters.give_back(sieve)
-    assert filters.take(asked[1:]) is not sieve
-    assert filters.take([replace(one, scope=Scope(("logs-b",))) for one in asked]) is not sieve
-    assert filters.take([replace(one, carried=frozenset(["name"])) for one in asked]) is not sieve
-    assert filters.take(wanted()) is not sieve
-    assert filters.take(asked) is sieve
+    stage_filter = filters.take(asked)
+    assert filters.take(asked) is not stage_filter
+    filters.give_back(stage_filter)
+    assert filters.take(asked[1:]) is not stage_filter
+    assert filters.take([replace(one, scope=Scope(("logs-b",))) for one in asked]) is not stage_filter
+    assert filters.take([replace(one, carried=frozenset(["name"])) for one in asked]) is not stage_filter
+    assert filters.take(wanted()) is not stage_filter
+    assert filters.take(asked) is stage_filter
 
 
-def test_few_sieves_are_kept_and_none_that_has_learnt_much() -> None:
+def test_few_filters_are_kept_and_none_that_remembers_much() -> None:
     filters, asked = StageFilterPool(), [wanted() for _ in range(6)]
     taken = [filters.take(one) for one in asked]
-    for sieve in taken:
-        filters.give_back(sieve)
-    assert [filters.take(one) is sieve for one, sieve in zip(asked, taken, strict=True)] == [False] * 2 + [True] * 4
-    sieve = taken[-1]
+    for stage_filter in taken:
+        filters.give_back(stage_filter)
+    assert [filters.take(one) is stage_filter for one, stage_filter in zip(asked, taken, strict=True)] == [
+        False
+    ] * 2 + [True] * 4
+    stage_filter = taken[-1]
     columns = Columns(FIELDS.values())
     lines = [
         json.dumps({"name": f"n{number}", "args": f"-c {number}", "user": "root"}).encode() for number in range(60_000)
     ]
     batch = EventBatch.of_lines(columns, lines, base=0, broken=_unbroken)
-    assert dict(sieve.filter(batch))
-    assert sieve.remembered() > 100_000
-    filters.give_back(sieve)
-    assert filters.take(asked[-1]) is not sieve
+    assert dict(stage_filter.filter(batch))
+    assert stage_filter.remembered() > 100_000
+    filters.give_back(stage_filter)
+    assert filters.take(asked[-1]) is not stage_filter
