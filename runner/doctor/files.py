@@ -10,7 +10,7 @@ from runner.doctor.checks import Check, CheckResult, counted, names_of, ok, spok
 from runner.doctor.hosts import CurrentTime
 from runner.errors import EventsError
 from runner.events.columns.batch import STREAM_FIELDS, Columns
-from runner.events.columns.event_groups import Kinds
+from runner.events.columns.event_groups import EventGroups
 from runner.events.fields.index_patterns import index_selector
 from runner.events.fields.schema import Field, Schema, shipped_schema
 from runner.events.files.event_files import EventFiles, ReadProgress, ReadReport
@@ -57,13 +57,13 @@ class _Pass:
         times = {"@timestamp", *(name for rule in rules for name in scope_times(rule))}
         self._unseen = set(columns)
         self._columns = Columns([*columns.values(), *(date_field(schema, name) for name in sorted(times))])
-        self._streams = Kinds(STREAM_FIELDS)
+        self._streams = EventGroups(STREAM_FIELDS)
 
     def read(self, files: EventFiles, progress: ReadProgress | None) -> None:
         """Read everything."""
         for batch in files.batches(self._columns, progress=progress):
             rows = batch.all_rows()
-            batch.kinds(self._streams)
+            batch.groups(self._streams)
             self._unseen -= {
                 name for name in self._unseen if any(value is not None for value in batch.values(name, rows))
             }

@@ -1,6 +1,6 @@
 """Many programs over one pass of event batches: which events each of them matches.
 
-One sieve finds the events of all stages of all programs; what each program makes of them is gathered for itself.
+One filter finds the events of all stages of all programs; what each program makes of them is gathered for itself.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from runner.engine.filter.predicates import Conjuncts
-from runner.engine.filter.stage_filter import Sieve, Sieves, Wanted
+from runner.engine.filter.stage_filter import StageFilter, StageFilterPool, StageSearch
 from runner.engine.plan import Limit, Plan, Stage
 from runner.engine.scope import Scope
 from runner.engine.sequence.join_keys import KeyCodes
@@ -75,13 +75,13 @@ class Matcher:
         room: int = ROWS_HELD,
         numbers: int = ROWS_HELD,
         conjuncts: Conjuncts | None = None,
-        sieves: Sieves | None = None,
+        filters: StageFilterPool | None = None,
         field: str = "@timestamp",
         unordered: Collection[int] = (),
     ) -> None:
         """`room` is how many entries may be held before it is worth while to settle them, `numbers` how many values of
-        join keys before it is looked which of them are needed. `conjuncts` and `sieves` keep what other passes can use
-        again; who gives `sieves` feeds batches of `columns`, and calls `close` at the end.
+        join keys before it is looked which of them are needed. `conjuncts` and `filters` keep what other passes can use
+        again; who gives `filters` feeds batches of `columns`, and calls `close` at the end.
 
         `field` is the timestamp field that the edges given to `feed` and `advance` are meant of. Sequences that go by
         another one wait for all events, and so do those asks that are `unordered`.
@@ -92,7 +92,7 @@ class Matcher:
         self._key_codes = KeyCodes()
         self._open: list[OpenEvents] = []
         self._sinks: list[StageSink] = []
-        wanted: list[Wanted] = []
+        wanted: list[StageSearch] = []
         watched: list[Watched] = []
         self._field, self._unordered = field, frozenset(unordered)
         self._least_room = self._room = room
@@ -108,13 +108,13 @@ class Matcher:
                     carried += [] if ask.plan.tiebreaker is None else [ask.plan.tiebreaker]
                     names = frozenset(field.name for field in carried)
                     predicates = conjuncts.of(stage.conjuncts, ask.now_ns)
-                    wanted.append(Wanted(predicates, ask.scope, names))
+                    wanted.append(StageSearch(predicates, ask.scope, names))
                     watched.append(Watched(number, place, ask.plan, any(part.scripted for part in predicates)))
         self._equals = _equals(wanted)
         self._watch = Watch(watched, field=field, patient=self._unordered)
-        self._sieves = sieves
+        self._filters = filters
         self._wanted = wanted
-        self._sieve = Sieve(wanted) if sieves is None else sieves.take(wanted)
+        self._filter = StageFilter(wanted) if filters is None else filters.take(wanted)
 
     def fields(self) -> frozenset[Field]:
         """Every field that the asks read."""
@@ -124,18 +124,20 @@ class Matcher:
         """Columns for the batches: with every field that the asks read, and these. Those of an earlier pass where they
         are the same."""
         wanted = (*self.fields(), *fields)
-        known = self._sieve.columns
+        known = self._filter.columns
         if known is not None and known.are_of(wanted):
             return known
         if known is not None:
-            self._sieve = Sieve(self._wanted)
-        return Columns(wanted)
+            self._filter = StageFilter(self._wanted)
+        columns = Columns(wanted)
+        self._filter.prepare(columns)
+        return columns
 
     def close(self) -> None:
         """Leave what was learnt of the events to later passes; no batch comes any more."""
-        if self._sieves is not None:
-            self._sieves.give_back(self._sieve)
-            self._sieves = None
+        if self._filters is not None:
+            self._filters.give_back(self._filter)
+            self._filters = None
 
     def feed(self, batch: EventBatch, watermark: Watermark | None = None) -> Rows:
         """Take in the next batch; returns the rows that may become part of a match, so that their documents are kept.
@@ -144,7 +146,7 @@ class Matcher:
         """
         kept = np.zeros(len(batch), dtype=np.bool_)
         if not self._watch.sleepers():
-            for number, met in self._sieve.sift(batch):
+            for number, met in self._filter.filter(batch):
                 kept[self._take_in(batch, number, met)] = True
             return np.flatnonzero(kept)
         turn = self._watch.turn(batch.timestamps(self._field), batch.base, NOWHERE if watermark is None else watermark)
@@ -161,7 +163,7 @@ class Matcher:
     ) -> Iterator[tuple[int, Rows | ValueError]]:
         """What a search finds. Stages whose equals have been looked for `everywhere` are not looked for again."""
         if search.rows is None:
-            for number, met in self._sieve.sift(batch, search.stages):
+            for number, met in self._filter.filter(batch, search.stages):
                 everywhere[self._equals[number]] = met
                 yield number, met
             return
@@ -173,7 +175,7 @@ class Matcher:
             yield number, met if isinstance(met, ValueError) else met[inside[met]]
         rest = search.stages & ~sum(1 << number for number in known)
         if rest:
-            yield from self._sieve.sift(batch, rest, search.rows)
+            yield from self._filter.filter(batch, rest, search.rows)
 
     def _take_in(self, batch: EventBatch, number: int, met: Rows | ValueError) -> Rows:
         """Take in what meets a stage; returns the rows that may become part of a match."""
@@ -263,7 +265,7 @@ class Matcher:
                 open_events.recode(new_codes)
 
 
-def _equals(wanted: Sequence[Wanted]) -> list[int]:
+def _equals(wanted: Sequence[StageSearch]) -> list[int]:
     """By number of a stage, that of the first one that is met by the very same events: `with runs` makes such."""
     firsts: dict[Hashable, int] = {}
     return [

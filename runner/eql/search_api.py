@@ -171,4 +171,3 @@ def _batches(events: Sequence[Mapping[str, Any]], fields: Iterable[Field]) -> It
         rows = [columns.decoder.row(_source_of(event)) for event in part]
         origins = Origins(tuple(event.get("_index") for event in part), tuple(event.get("_id") for event in part))
         yield EventBatch(columns, rows, base=start, origins=origins)
-        columns.trim()

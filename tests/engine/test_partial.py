@@ -1,21 +1,17 @@
-"""Partial evaluation: what some fields tell of a condition, against the condition itself."""
+"""Partial evaluation: what some known conditions leave of a predicate, against the predicate itself."""
 
 from __future__ import annotations
-
-from itertools import combinations
 
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from runner import eql
-from runner.engine.filter.partial import bound, parts_within, perhaps_met, reads_only, settled
-from runner.engine.filter.predicates import Mask, Predicate, fields_of, join_conjuncts, lookups_in
-from runner.engine.filter.scripts import Evaluator
-from runner.engine.filter.truth_table import Signatures, all_of
+from runner.engine.filter.predicates import Predicate, fields_of, interned, join_conjuncts, lookups_in, reduced, shape
+from runner.engine.filter.scripts import meeting
+from runner.engine.filter.truth_table import TruthTable
 from runner.events.columns.batch import Columns, EventBatch
 from runner.events.fields.schema import DataType, Field, Schema
-from runner.events.fields.values import Canonical
 
 NAMES = ("a", "b", "c")
 FIELDS = {name: Field(name, DataType.KEYWORD) for name in NAMES}
@@ -33,7 +29,7 @@ def conditions(draw: st.DrawFn, depth: int = 3) -> str:
         return draw(
             st.sampled_from(
                 [f'{name} == "{text}"', f"{name} == null", f'{name} : ("{text}*", "q")', f'{name} != "{text}"']
-                + [f'concat({name}, {other}) == "xy"'] * (kind == 4)
+                + [f'concat({name}, {other}) == "xy"', f"length({name}) == 1"] * (kind == 4)
             )
         )
     left, right = draw(conditions(depth - 1)), draw(conditions(depth - 1))
@@ -42,101 +38,36 @@ def conditions(draw: st.DrawFn, depth: int = 3) -> str:
 
 def predicates_of(condition: str) -> tuple[Predicate, ...]:
     (stage,) = eql.compile(f"any where {condition}", SCHEMA).plan.stages
-    return join_conjuncts(stage.conjuncts, 0)
+    return interned([join_conjuncts(stage.conjuncts, 0)])[0]
 
 
-def events() -> EventBatch:
+@settings(max_examples=150, deadline=None)
+@given(conditions(), st.sets(st.sampled_from(NAMES)), st.integers(0, len(SOURCES) - 1))
+def test_what_is_left_holds_where_the_whole_does(condition: str, names: set[str], row: int) -> None:
     columns = Columns(FIELDS.values())
-    return EventBatch(columns, [columns.decoder.row(source) for source in SOURCES], base=0)
-
-
-TELLING = st.sampled_from([chosen for size in range(4) for chosen in combinations(NAMES, size)])
-
-
-@settings(max_examples=150, deadline=None)
-@given(conditions(), TELLING)
-def test_a_bound_holds_wherever_the_condition_does(condition: str, telling: tuple[str, ...]) -> None:
-    batch = events()
-    evaluator, rows = Evaluator(), batch.all_rows()
+    batch, rows = EventBatch(columns, [columns.decoder.row(SOURCES[row])], base=0), np.array([0])
     for predicate in predicates_of(condition):
-        truth = evaluator.mask(batch, predicate, rows)
-        for upper in (True, False):
-            found = bound(predicate, telling, upper=upper)
-            if isinstance(found, bool):
-                limit = np.full(len(rows), found)
-            else:
-                assert set(fields_of(found)) <= set(telling)
-                limit = evaluator.mask(batch, found, rows)
-            assert (limit >= truth).all() if upper else (limit <= truth).all()
-        if reads_only(predicate, telling):
-            assert bound(predicate, telling) is predicate
-
-
-@settings(max_examples=150, deadline=None)
-@given(conditions(), TELLING)
-def test_the_events_within_a_bound_are_those_that_meet_it(condition: str, telling: tuple[str, ...]) -> None:
-    batch = events()
-    evaluator, rows = Evaluator(), batch.all_rows()
-    for predicate in predicates_of(condition):
-        met = {
-            id(lookup): as_bits(evaluator.mask(batch, lookup, rows))
-            for lookup in lookups_in(predicate)
-            if lookup.field in telling and not lookup.scripted
-        }
-        for upper in (True, False):
-            found = bound(predicate, telling, upper=upper)
-            mask = np.full(len(rows), found) if isinstance(found, bool) else evaluator.mask(batch, found, rows)
-            everything = (1 << len(rows)) - 1
-            assert perhaps_met(predicate, telling, met, everything, upper=upper) == as_bits(mask)
-
-
-def as_bits(mask: Mask) -> int:
-    return sum(1 << place for place, is_met in enumerate(mask.tolist()) if is_met)
-
-
-@settings(max_examples=150, deadline=None)
-@given(conditions(), TELLING, st.integers(0, len(SOURCES) - 1))
-def test_what_is_left_says_what_the_whole_says(condition: str, telling: tuple[str, ...], row: int) -> None:
-    batch = events()
-    evaluator, rows = Evaluator(), np.array([row])
-    for predicate in predicates_of(condition):
-        parts = list(parts_within(predicate, telling))
-        left = settled(predicate, {id(part): bool(evaluator.mask(batch, part, rows)[0]) for part in parts})
-        truth = bool(evaluator.mask(batch, predicate, rows)[0])
+        table = TruthTable([predicate], lambda name: False)
+        known = table.safe(names)
+        bits = sum(
+            1 << one.number
+            for one in {one.number: one for one in lookups_in(predicate)}.values()
+            if known >> one.number & 1 and table.holding(one, batch.values(one.field, rows))[0]
+        )
+        whole = bool(meeting(batch, predicate, rows, table)[0])
+        left = reduced(predicate, known, bits)
         if isinstance(left, bool):
-            assert left is truth
-        else:
-            assert bool(evaluator.mask(batch, left, rows)[0]) is truth
-            assert predicate.scripted or not set(fields_of(left)) <= set(telling)
+            assert left is whole
+            continue
+        assert left.scripted or not set(fields_of(left)) & names
+        assert predicate.scripted or set(fields_of(predicate)) - names
+        assert bool(meeting(batch, left, rows, table)[0]) is whole
+        assert shape(reduced(left, known, bits)) == shape(left)  # type: ignore[arg-type]
 
 
-@settings(max_examples=150, deadline=None)
-@given(st.lists(conditions(), min_size=1, max_size=5))
-def test_signatures_tell_all_that_matters(given_conditions: list[str]) -> None:
-    predicates = [part for condition in given_conditions for part in predicates_of(condition) if not part.scripted]
-    batch = events()
-    rows = batch.all_rows()
-    places: dict[int, int] = {}
-    bits = [0] * len(rows)
-    for name in NAMES:
-        asked = {id(one): one for part in predicates for one in lookups_in(part) if one.field == name}
-        signatures = Signatures(list(asked.values()), untyped=False, first=len(places))
-        places |= signatures.places
-        numbers = [signatures.settled(value, -1) for value in batch.values(name, rows)]
-        bits = [one | signatures.bits[number] for one, number in zip(bits, numbers, strict=True)]
-    expected = np.ones(len(rows), dtype=np.bool_)
-    for predicate in predicates:
-        expected &= Evaluator().mask(batch, predicate, rows)
-    test = all_of(predicates, places)
-    assert [test(one) for one in bits] == expected.tolist()
-
-
-def test_signatures_of_values_without_a_type() -> None:
-    schema = Schema({"f": Field("f", DataType.NULL), "@timestamp": Field("@timestamp", DataType.DATE)})
-    (stage,) = eql.compile("any where f == true", schema).plan.stages
-    (lookup,) = lookups_in(join_conjuncts(stage.conjuncts, 0)[0])
-    values: list[Canonical] = [1, 1.0, True, "1", (1, "true"), (True, "x"), "true", None, ()]
-    signatures = Signatures([lookup], untyped=True)
-    told = [signatures.bits[signatures.settled(value, -1)] for value in values]
-    assert [bool(bits) for bits in told] == [lookup.test(value) for value in values]
-    assert [signatures.bits[number] for number in signatures.of([True, 1])] == [1, 0]
+def test_equal_conditions_are_one_object_and_the_numbers_of_a_field_follow_each_other() -> None:
+    stages = [predicates_of(one) for one in ('a == "x" and b == "y"', 'b == "y" and c == "z"', 'b : "z*" or c == "z"')]
+    again = interned(stages)
+    found = {one.number: one for stage in again for part in stage for one in lookups_in(part)}
+    assert [found[number].field for number in range(len(found))] == ["a", "b", "b", "c"]
+    assert next(part for part in again[0] if part.cost == 2 and "b" in fields_of(part)) in again[1]

@@ -78,7 +78,7 @@ def settled(
     `lateness`, in nanoseconds, is how much earlier than the newest event those to come may be.
     """
     matcher = eql.Matcher([ask], room=1)
-    columns = Columns(matcher.fields(), dictionary_limit=3)
+    columns = Columns(matcher.fields())
     newest = NO_TIME + lateness
     for start in range(0, len(sources), batch_size):
         rows = [columns.decoder.row(source) for source in sources[start : start + batch_size]]
@@ -87,7 +87,6 @@ def settled(
         newest = max(newest, int(batch.timestamps("@timestamp").max(initial=newest)))
         last = start + len(rows) - 1
         matcher.advance([Watermark(newest - lateness, last if ascending else -1)])
-        columns.trim()
     (found,) = matcher.found()
     return found.matches, bool(matcher.late())
 
@@ -198,13 +197,12 @@ def test_matches_of_many_keys_keep_theirs_when_others_are_forgotten() -> None:
     schema = Schema(SCHEMA.fields)
     ask = eql.Ask(eql.compile("sequence by k [A where true] [B where true]", schema).plan)
     matcher = eql.Matcher([ask], room=1, numbers=10)
-    columns = Columns(matcher.fields(), dictionary_limit=5)
+    columns = Columns(matcher.fields())
     for number in range(500):
         rows = [columns.decoder.row(event(number, category, f"key {number}")) for category in "AB"]
         rows.append(columns.decoder.row(event(number, "A", f"open {number % 7}")))
         matcher.feed(EventBatch(columns, rows, base=3 * number))
         matcher.advance([Watermark(number * 1_000_000, 3 * number + 2)])
-        columns.trim()
     assert matcher.held() == 7
     (found,) = matcher.found()
     assert [match.key for match in found.matches] == [(f"key {number}",) for number in range(500)]

@@ -1,4 +1,4 @@
-"""The sieve finds the same events whatever it remembers, and remembers a bounded number of things."""
+"""A filter finds the same events whatever it remembers, and remembers a bounded number of things."""
 
 from __future__ import annotations
 
@@ -11,13 +11,10 @@ from typing import Any
 import pytest
 
 from runner import eql
-from runner.engine.filter.group_fields import Guard
 from runner.engine.filter.predicates import join_conjuncts
-from runner.engine.filter.stage_filter import Sieve, Sieves, Wanted
-from runner.engine.filter.truth_table import FieldSignatures
+from runner.engine.filter.stage_filter import StageFilter, StageFilterPool, StageSearch
 from runner.engine.scope import Scope
 from runner.events.columns.batch import Columns, EventBatch
-from runner.events.columns.event_groups import Kinds
 from runner.events.fields.schema import DataType, Field, Schema
 
 FIELDS = {
@@ -53,28 +50,27 @@ def sources(rng: Random, count: int, names: int) -> Iterator[dict[str, Any]]:
         yield source
 
 
-def wanted() -> list[Wanted]:
+def wanted() -> list[StageSearch]:
     found = []
     for number, condition in enumerate(CONDITIONS):
         (stage,) = eql.compile(f"any where {condition}", SCHEMA).plan.stages
         scope = Scope(("logs-a",)) if number % 3 == 0 else Scope()
-        found.append(Wanted(join_conjuncts(stage.conjuncts, 0), scope, frozenset(["user"])))
+        found.append(StageSearch(join_conjuncts(stage.conjuncts, 0), scope, frozenset(["user"])))
     return found
 
 
-def found_by(sieve: Sieve, given: list[dict[str, Any]], size: int) -> dict[int, list[int]]:
-    columns = Columns(FIELDS.values(), dictionary_limit=50)
+def found_by(stage_filter: StageFilter, given: list[dict[str, Any]], size: int) -> dict[int, list[int]]:
+    columns = Columns(FIELDS.values())
     met: dict[int, list[int]] = {}
     for base in range(0, len(given), size):
         lines = [json.dumps(source).encode() for source in given[base : base + size]]
         batch = EventBatch.of_lines(columns, lines, base=base, broken=_unbroken)
-        for number, rows in sieve.sift(batch):
+        for number, rows in stage_filter.filter(batch):
             assert not isinstance(rows, ValueError)
             assert (rows[1:] > rows[:-1]).all()
             users = [given[base + row].get("_source", given[base + row])["user"] for row in rows.tolist()]
             assert list(batch.values("user", rows)) == users
             met.setdefault(number, []).extend((rows + base).tolist())
-        columns.trim()
     return met
 
 
@@ -89,58 +85,47 @@ def test_forgetting_changes_no_answer(names: int, kinds: int, values: int) -> No
     expected = {
         number: found
         for number, one in enumerate(wanted())
-        if (found := found_by(Sieve([one]), given, len(given)).get(0)) is not None
+        if (found := found_by(StageFilter([one]), given, len(given)).get(0)) is not None
     }
     assert set(expected) == set(range(len(CONDITIONS))) - {5}
-    assert found_by(Sieve(wanted(), most_kinds=kinds, most_values=values), given, 40) == expected
-    assert found_by(Sieve(wanted(), most_signatures=kinds // 2), given, 40) == expected
+    assert found_by(StageFilter(wanted(), most_groups=kinds, most_values=values), given, 40) == expected
+    assert found_by(StageFilter(wanted(), most_bitmaps=kinds // 2), given, 40) == expected
 
 
-def test_fields_that_are_all_different_tell_no_kinds() -> None:
-    predicates = [one.predicates for one in wanted()]
-    columns = Columns(FIELDS.values())
-    signatures = FieldSignatures([part for parts in predicates for part in parts], lambda name: False)
-    guard = Guard(predicates, ["host"])
-    rows = [
-        columns.decoder.row({"name": ("sh", "ls", "top")[number % 3], "args": f"a{number}", "count": number})
-        for number in range(2000)
-    ]
-    assert guard.look(EventBatch(columns, rows, base=0), signatures)
-    assert guard.fields[0] == "host"
-    assert "name" in guard.fields
-    assert not {"args", "count"} & set(guard.fields)
-    assert not guard.look(EventBatch(columns, rows, base=2000), signatures)
-    many = [columns.decoder.row({"name": f"n{number}", "args": "-c"}) for number in range(2000)]
-    guard.be_stricter()
-    assert guard.look(EventBatch(columns, many, base=4000), signatures)
-    assert "name" not in guard.fields
+def test_group_fields_are_a_fixed_list_as_far_as_the_rules_read_them() -> None:
+    fields = {name: Field(name, DataType.KEYWORD) for name in ("process.name", "event.action", "host.os.type", "user")}
+    schema = Schema({**fields, "@timestamp": FIELDS["@timestamp"]})
+
+    def chosen(*conditions: str) -> list[str]:
+        wanted = [
+            StageSearch(join_conjuncts(eql.compile(f"any where {one}", schema).plan.stages[0].conjuncts, 0), Scope())
+            for one in conditions
+        ]
+        columns = Columns(schema.fields.values())
+        StageFilter(wanted).prepare(columns)
+        return list(columns.group_fields)
+
+    assert chosen('user == "a"') == ["user"]
+    assert chosen('user : "a*" and host.os.type == "linux"') == ["host.os.type"]
+    assert chosen('user == "a" and host.os.type == "linux"') == ["host.os.type", "user"]
+    every = 'process.name == "sh" and event.action == "exec" and host.os.type == "linux" and user == "a"'
+    assert chosen(every) == ["process.name", "event.action", "host.os.type"]
 
 
-def test_one_sample_of_unusual_events_is_no_reason_to_give_up_a_telling_field() -> None:
-    predicates = [one.predicates for one in wanted()]
-    columns = Columns(FIELDS.values())
-    signatures = FieldSignatures([part for parts in predicates for part in parts], lambda name: False)
-    guard = Guard(predicates, [])
-    few = [columns.decoder.row({"name": ("sh", "ls", "top")[number % 3]}) for number in range(2000)]
-    many = [columns.decoder.row({"name": f"n{number % 200}"}) for number in range(0, 600)]
-    assert guard.look(EventBatch(columns, few, base=0), signatures)
-    assert "name" in guard.fields
-    told = Kinds(columns.fields[name] for name in guard.fields)
-    for base in range(0, 40_000, 2000):
-        batch = EventBatch(columns, few, base=base)
-        batch.kinds(told)
-        guard.look(batch, signatures, told=told)
-    for number in range(100):
-        batch = EventBatch(columns, many, base=40_000 + 600 * number)
-        batch.kinds(told)
-        assert not guard.look(batch, signatures, told=told)  # which has been a batch to look at
-    other = Guard(predicates, [])
-    other.look(EventBatch(columns, many, base=0), signatures)
-    assert "name" not in other.fields
+def test_a_group_field_with_too_many_values_is_dropped() -> None:
+    given = [{"name": f"n{number}", "user": "ann", "args": "-c", "count": 1} for number in range(400)]
+    stage_filter, columns = StageFilter(wanted(), most_field_values=20), Columns(FIELDS.values())
+    stage_filter.prepare(columns)
+    assert "name" in columns.group_fields
+    for base in range(0, len(given), 40):
+        lines = [json.dumps(source).encode() for source in given[base : base + 40]]
+        dict(stage_filter.filter(EventBatch.of_lines(columns, lines, base=base, broken=_unbroken)))
+    assert columns.group_fields
+    assert "name" not in columns.group_fields
 
 
-def test_a_sieve_that_serves_again_finds_what_a_new_one_finds() -> None:
-    sieves, asked = Sieves(), wanted()
+def test_a_filter_that_serves_again_finds_what_a_new_one_finds() -> None:
+    filters, asked = StageFilterPool(), wanted()
     columns = Columns(FIELDS.values())
     served = set()
     for turn in range(6):
@@ -150,52 +135,51 @@ def test_a_sieve_that_serves_again_finds_what_a_new_one_finds() -> None:
         ]
         span = ((MOMENT + 20 * turn) * 1_000_000, (MOMENT + 150 + 5 * turn) * 1_000_000)
         timed = [replace(one, scope=replace(one.scope, times=("@timestamp",), span=span)) for one in asked]
-        sieve = sieves.take(timed)
-        served.add(id(sieve))
+        stage_filter = filters.take(timed)
+        served.add(id(stage_filter))
         found = {}
         lines = [json.dumps(source).encode() for source in given]
-        for kept, of in ((sieve, columns), (Sieve(timed), Columns(FIELDS.values()))):
+        for kept, of in ((stage_filter, columns), (StageFilter(timed), Columns(FIELDS.values()))):
             batch = EventBatch.of_lines(of, lines, base=0, broken=_unbroken)
             found[id(kept)] = {
-                number: list(rows) for number, rows in kept.sift(batch) if not isinstance(rows, ValueError)
+                number: list(rows) for number, rows in kept.filter(batch) if not isinstance(rows, ValueError)
             }
-            of.trim()
         first, second = found.values()
         assert first == second
         assert len(first) > 3
-        assert sieve.columns is columns
+        assert stage_filter.columns is columns
         assert all(20 * turn <= row <= 150 + 5 * turn for rows in first.values() for row in rows)
-        sieves.give_back(sieve)
+        filters.give_back(stage_filter)
     assert len(served) == 1
 
 
-def test_a_sieve_serves_only_the_same_stages_and_one_pass_at_a_time() -> None:
-    sieves, asked = Sieves(), wanted()
-    sieve = sieves.take(asked)
-    assert sieves.take(asked) is not sieve
-    sieves.give_back(sieve)
-    assert sieves.take(asked[1:]) is not sieve
-    assert sieves.take([replace(one, scope=Scope(("logs-b",))) for one in asked]) is not sieve
-    assert sieves.take([replace(one, carried=frozenset(["name"])) for one in asked]) is not sieve
-    assert sieves.take(wanted()) is not sieve
-    assert sieves.take(asked) is sieve
+def test_a_filter_serves_only_the_same_stages_and_one_pass_at_a_time() -> None:
+    filters, asked = StageFilterPool(), wanted()
+    stage_filter = filters.take(asked)
+    assert filters.take(asked) is not stage_filter
+    filters.give_back(stage_filter)
+    assert filters.take(asked[1:]) is not stage_filter
+    assert filters.take([replace(one, scope=Scope(("logs-b",))) for one in asked]) is not stage_filter
+    assert filters.take([replace(one, carried=frozenset(["name"])) for one in asked]) is not stage_filter
+    assert filters.take(wanted()) is not stage_filter
+    assert filters.take(asked) is stage_filter
 
 
-def test_few_sieves_are_kept_and_none_that_has_learnt_much() -> None:
-    sieves, asked = Sieves(), [wanted() for _ in range(6)]
-    taken = [sieves.take(one) for one in asked]
-    for sieve in taken:
-        sieves.give_back(sieve)
-    assert [sieves.take(one) is sieve for one, sieve in zip(asked, taken, strict=True)] == [False] * 2 + [True] * 4
-    sieve = taken[-1]
+def test_few_filters_are_kept_and_none_that_remembers_much() -> None:
+    filters, asked = StageFilterPool(), [wanted() for _ in range(6)]
+    taken = [filters.take(one) for one in asked]
+    for stage_filter in taken:
+        filters.give_back(stage_filter)
+    assert [filters.take(one) is stage_filter for one, stage_filter in zip(asked, taken, strict=True)] == [
+        False
+    ] * 2 + [True] * 4
+    stage_filter = taken[-1]
     columns = Columns(FIELDS.values())
     lines = [
         json.dumps({"name": f"n{number}", "args": f"-c {number}", "user": "root"}).encode() for number in range(60_000)
     ]
     batch = EventBatch.of_lines(columns, lines, base=0, broken=_unbroken)
-    assert dict(sieve.sift(batch))
-    batch.codes("args", batch.all_rows())
-    batch.codes("name", batch.all_rows())
-    assert sieve.learnt() > 100_000
-    sieves.give_back(sieve)
-    assert sieves.take(asked[-1]) is not sieve
+    assert dict(stage_filter.filter(batch))
+    assert stage_filter.remembered() > 100_000
+    filters.give_back(stage_filter)
+    assert filters.take(asked[-1]) is not stage_filter

@@ -51,7 +51,6 @@ class Pass:
         batch = EventBatch.of_lines(self._columns, lines, base=base, broken=unbroken)
         edge = None if until is None else Watermark(START + round(until * SECOND), -1 if last is None else last)
         rows = self.matcher.feed(batch, edge)
-        self._columns.trim()
         return [tokens[row] for row in rows.tolist()]
 
     def found(self) -> list[list[str]]:
@@ -279,6 +278,15 @@ def test_what_is_beyond_the_edge_is_looked_for_in_case() -> None:
     assert given.feed("B1 C2 B5 C7", until=3) == ["B5", "C7"]
     given.feed("A4 B6", until=5)
     assert given.found() == [["A4 B5 C7"]]
+    assert not given.matcher.late()
+
+
+def test_in_a_batch_most_of_which_is_beyond_the_edge_every_stage_is_looked_for() -> None:
+    given = Pass("sequence [A where true] [B where true] [C where true]")
+    assert given.feed("B1 C2 B5 C7 B8", until=3) == ["B1", "C2", "B5", "C7", "B8"]
+    given.feed("A4 B6", until=5)
+    given.feed("A9 B10 C11", until=12)
+    assert given.found() == [["A4 B5 C7", "A9 B10 C11"]]
     assert not given.matcher.late()
 
 

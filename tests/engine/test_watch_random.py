@@ -17,7 +17,7 @@ import pytest
 
 from runner import eql
 from runner.engine.filter.predicates import Conjuncts
-from runner.engine.filter.stage_filter import Sieve, Sieves, Wanted
+from runner.engine.filter.stage_filter import StageFilter, StageFilterPool, StageSearch
 from runner.engine.matcher import Found, Scope, Watermark
 from runner.events.columns.batch import Columns, EventBatch
 from runner.events.fields.index_patterns import index_selector
@@ -286,11 +286,11 @@ def lying_edges(rng: Random, runs: Sequence[range], times: Sequence[int]) -> Ite
 # The comparison.
 
 
-class Forgetful(Sieves):
-    """Sieves that remember hardly anything."""
+class Forgetful(StageFilterPool):
+    """StageFilterPool that remember hardly anything."""
 
-    def take(self, wanted: Sequence[Wanted]) -> Sieve:
-        return Sieve(wanted, most_kinds=3, most_values=3)
+    def take(self, wanted: Sequence[StageSearch]) -> StageFilter:
+        return StageFilter(wanted, most_groups=3, most_values=3)
 
 
 def run(
@@ -299,15 +299,14 @@ def run(
     """What is found; if `room` is among the options, everything is worked off after every batch."""
     matcher = eql.Matcher(asks, numbers=10, **options)
     fields = [*matcher.fields(), *TIMES]
-    columns = matcher.columns(TIMES) if options.get("sieves") else Columns(fields, dictionary_limit=3)
+    columns = matcher.columns(TIMES) if options.get("filters") else Columns(fields)
     whole = rng.random() < 0.15
     outcome = Outcome([], frozenset())
     for numbers, edge in zip(reading.runs, edges, strict=True):
         batch = batch_of(columns, [reading.events[number] for number in numbers], numbers.start, whole=whole)
         outcome.kept.update((matcher.feed(batch, edge) + batch.base).tolist())
         if edge is not None and "room" in options:
-            matcher.settle([edge])
-        columns.trim()
+            matcher.advance([edge])
     matcher.close()
     needed = set(matcher.needed())
     outcome.found.extend(matcher.found())
@@ -350,7 +349,7 @@ def check(rng: Random, order: str) -> tuple[int, bool]:
     expected = [one.expected(reading.events) for one in asked]
     given: dict[str, Any] = {"conjuncts": Conjuncts()} if rng.random() < 0.5 else {}
     if rng.random() < 0.5:
-        given = {"conjuncts": Conjuncts(), "sieves": rng.choice((Sieves, Forgetful))()}
+        given = {"conjuncts": Conjuncts(), "filters": rng.choice((StageFilterPool, Forgetful))()}
     came_late = False
     said = reading.edges
     ways: list[tuple[Sequence[Watermark | None], dict[str, Any]]] = [(said, {}), (said, {"room": 1})]

@@ -77,7 +77,7 @@ def numbered(response: dict[str, Any]) -> Answer:
 def from_lines(case: Case, program: eql.Program, batch_size: int) -> Answer:
     """The answer from lines of JSON, on the fast path where it can be, in small batches with forgetful dictionaries."""
     matcher = eql.Matcher([eql.SearchOptions(**case.options).ask(program)])
-    columns = Columns(matcher.fields(), dictionary_limit=3)
+    columns = Columns(matcher.fields())
     lines = case.world.lines()
     base = 0
     for start in range(0, len(lines), batch_size):
@@ -85,7 +85,6 @@ def from_lines(case: Case, program: eql.Program, batch_size: int) -> Answer:
         batch = EventBatch(columns, rows, base=base, origins=origins, positions=positions)
         matcher.feed(batch)
         base += len(rows)
-        columns.trim()
     (found,) = matcher.found()
     sources = case.world.sources
     return numbered(eql.answer(program, found, lambda number: sources[number], took_ms=0))
@@ -94,13 +93,12 @@ def from_lines(case: Case, program: eql.Program, batch_size: int) -> Answer:
 def jointly(cases: Sequence[tuple[Case, eql.Program]], lines: Sequence[bytes], batch_size: int) -> list[Answer | None]:
     """The answers to several queries asked at once, from batches that read what they need when it is needed."""
     matcher = eql.Matcher([eql.SearchOptions(**case.options).ask(program) for case, program in cases])
-    columns = Columns(matcher.fields(), dictionary_limit=5)
+    columns = Columns(matcher.fields())
     base = 0
     for start in range(0, len(lines), batch_size):
         batch = EventBatch.of_lines(columns, lines[start : start + batch_size], base=base, broken=unbroken)
         matcher.feed(batch)
         base += len(batch)
-        columns.trim()
     answers: list[Answer | None] = []
     for (case, program), found in zip(cases, matcher.found(), strict=True):
         if found.error is not None:

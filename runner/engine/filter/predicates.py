@@ -7,8 +7,8 @@ conditions of different rules are one predicate: they are told apart by `plan.id
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import TypeAlias, TypeVar
 
 import numpy as np
@@ -37,6 +37,8 @@ class Lookup:
     scripted: bool = False
     """True for everything that holds a script: it may fail on a value."""
     hint: Hint | None = None
+    number: int = -1
+    """The place of the condition in the truth table of a filter (`interned`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,6 +251,63 @@ def _one_lookup(lookups: Sequence[Lookup], *, decisive: bool) -> Lookup:
     return Lookup(name, ordered[0].field, lambda value: either(test(value) for test in tests), cost, scripted, hint)
 
 
+def interned(stages: Sequence[Sequence[Predicate]]) -> list[tuple[Predicate, ...]]:
+    """The predicates of some stages with equal ones made one object. Their lookups are numbered, field by field."""
+    lookups = {one.identity: one for stage in stages for part in stage for one in lookups_in(part)}
+    ordered = sorted(lookups.values(), key=lambda one: one.field)
+    known: dict[Identity, Predicate] = {one.identity: replace(one, number=n) for n, one in enumerate(ordered)}
+    return [tuple(_interned(part, known) for part in stage) for stage in stages]
+
+
+def _interned(predicate: Predicate, known: dict[Identity, Predicate]) -> Predicate:
+    found = known.get(predicate.identity)
+    if found is None:
+        match predicate:
+            case Junction(parts=parts):
+                found = replace(predicate, parts=tuple(_interned(part, known) for part in parts))
+            case Negation(part=part):
+                found = replace(predicate, part=_interned(part, known))
+            case _:
+                found = predicate
+        known[predicate.identity] = found
+    return found
+
+
+def reduced(predicate: Predicate, known: int, bits: int) -> Predicate | bool:
+    """What is left of an interned predicate, given the truths (`bits`) of its `known` lookups: partial evaluation."""
+    match predicate:
+        case Lookup(number=number):
+            return bool(bits >> number & 1) if known >> number & 1 else predicate
+        case Negation(part=part):
+            found = reduced(part, known, bits)
+            if isinstance(found, bool):
+                return not found
+            return predicate if found is part else replace(predicate, part=found)
+        case Junction(parts=parts, decisive=decisive):
+            given = [reduced(part, known, bits) for part in parts]
+            if decisive in given:
+                return decisive
+            left = tuple(part for part in given if not isinstance(part, bool))
+            if len(left) < 2:
+                return left[0] if left else not decisive
+            return replace(predicate, parts=left, scripted=any(part.scripted for part in left))
+        case _:
+            return predicate
+
+
+def shape(predicate: Predicate) -> Hashable:
+    """A key of an interned or reduced predicate: equal for those of the same parts."""
+    match predicate:
+        case Lookup(number=number):
+            return number
+        case Negation(part=part):
+            return "not", shape(part)
+        case Junction(parts=parts, decisive=decisive):
+            return decisive, *map(shape, parts)
+        case _:
+            return predicate.identity
+
+
 def is_selective(predicate: Predicate) -> bool:
     """Whether few events can be expected to meet the predicate, by what it is made of: most meet `not name == "x"`."""
     match predicate:
@@ -260,6 +319,12 @@ def is_selective(predicate: Predicate) -> bool:
             return (all if decisive else any)(is_selective(part) for part in parts)
         case _:
             return True
+
+
+def is_equality(lookup: Lookup) -> bool:
+    """Whether only values that equal one of some constants meet the condition."""
+    hint = lookup.hint
+    return hint is not None and not hint.default and all(one.place == "whole" for group in hint.groups for one in group)
 
 
 def lookups_in(predicate: Predicate) -> Iterator[Lookup]:

@@ -1,46 +1,52 @@
-"""`Sieve`: which events of a batch meet which of many stages, in one pass.
+"""`StageFilter`: which events of a batch meet which of many stages, in one pass. Group, read, look up:
 
-Each event is told by its kind first (`Kinds`): what the kinds leave open is known for all events of a kind at once
-(`Prospects`). Of the events whose prospect leaves something open, just the fields that it depends on are read; of their
-values counts only which conditions they meet (`Signatures`). So what an event costs depends little on how many stages
-there are.
+1. The scan reads a few group fields of every line; events with the same values of them are one group (`EventGroups`).
+2. What a group leaves is worked out once: some stages with their open conditions. Groups that leave the same are one
+   class (`GroupStages`).
+3. One projection per class reads the fields of its open conditions, and the join keys, of its events only.
+4. The truth table has a bitmap for each distinct value: the conditions that it meets (`TruthTable`).
+5. The stages that are met are looked up by class and bitmaps, in two steps: first the fewest fields of which each stage
+   has a selective condition, then all others for the events that are left (`Nodes`).
+6. Scripts come last.
+
+So the cost of an event depends little on the number of stages.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass, replace
-from functools import cache, partial
+from dataclasses import dataclass
 from itertools import islice
 from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from runner.engine.filter.decision_graph import Prospect, Prospects, Question
-from runner.engine.filter.group_fields import Guard
-from runner.engine.filter.group_stages import Outlooks, Stage, selected_by
-from runner.engine.filter.predicates import Junction, Negation, Predicate, fields_of
-from runner.engine.filter.scripts import Evaluator
-from runner.engine.filter.truth_table import FieldSignatures
-from runner.engine.plan import Identity
+from runner.engine.filter.group_stages import GroupStages, Node, Nodes, StageConditions, Step, group_fields
+from runner.engine.filter.predicates import Predicate, fields_of, interned
+from runner.engine.filter.scripts import meeting
+from runner.engine.filter.truth_table import TruthTable
 from runner.engine.scope import Scope, ScopeMasks
 from runner.events.columns.batch import Columns, EventBatch, Rows
-from runner.events.columns.event_groups import Kinds
-from runner.events.columns.projections import SLICE, Look
+from runner.events.columns.event_groups import EventGroups
+from runner.events.columns.projections import SLICE, Projection
 from runner.events.columns.row_decoder import Row
 from runner.events.fields.schema import DataType
 from runner.events.fields.values import Canonical
 
-_KINDS = 50_000
-"""More kinds than this are too many to remember."""
+_GROUPS = 50_000
+"""Most groups of events remembered. With more of them, the group field with the most values is dropped."""
+_FIELD_VALUES = 5_000
+"""Most distinct values of a group field. One with more is dropped: too many groups would be of one event each."""
 _VALUES = 200_000
-"""So many values are remembered with their signatures."""
-_SIGNATURES = 50_000
-"""More signatures than this are too many to have numbers: then all is learnt anew."""
+"""Most values remembered with their bitmaps."""
+_BITMAPS = 50_000
+"""Most bitmaps with a number; beyond it everything starts anew."""
+_NODE_SIZE = 5
+"""Values that take as much memory as a node."""
 _KEPT, _LARGE = 4, 100_000
-"""So many sieves are kept for later passes, none that has learnt more than so many kinds and values."""
+"""Filters kept for later passes, and the most groups and values that such a one may remember."""
 
 EVERY_STAGE = -1
 """Has the bits of all stages."""
@@ -49,41 +55,57 @@ _Met: TypeAlias = dict[int, list[NDArray[np.intp]]]
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
-    """A stage whose events are looked for: all `predicates` within the scope. `carried` names the fields that are read
-    of the events which are found."""
+class StageSearch:
+    """A stage whose events are searched for: all `predicates` within the scope. `carried` names the fields that are
+    read of the events that are found."""
 
     predicates: tuple[Predicate, ...]
     scope: Scope
     carried: frozenset[str] = frozenset()
 
 
-@dataclass(frozen=True, slots=True)
-class _Telling:
-    """One choice of telling fields, and what is known by it."""
+class _Grouping:
+    """One choice of group fields for some columns, and all that is known by it."""
 
-    columns: Columns
-    kinds: Kinds
-    signatures: FieldSignatures
-    prospects: Prospects
+    def __init__(
+        self, columns: Columns, names: Sequence[str], stages: Sequence[StageConditions], scopes: ScopeMasks
+    ) -> None:
+        parts = [part for stage in stages for part in (*stage.conditions, *stage.scripts)]
+        self.columns = columns
+        self.groups = EventGroups(columns.fields[name] for name in names)
+        self.truths = TruthTable(parts, lambda name: columns.fields[name].type is DataType.NULL)
+        self.nodes = Nodes(self.truths, names)
+        self.stages = GroupStages(stages, self.groups, self.truths, scopes, self.nodes)
+        self._first: dict[tuple[int, int], Node | None] = {}
+        columns.group_by(self.groups)
+
+    def node(self, number: int, searched: int) -> Node | None:
+        """The first node of a class if these stages, as bits, are searched for; None if none of them is left."""
+        key = number, searched
+        if key not in self._first:
+            left = [one for one in self.stages.classes[number] if searched >> one.stage.number & 1]
+            self._first[key] = self.nodes.node(left) if left else None
+            self.nodes.made += bool(left)
+        return self._first[key]
 
     def remembered(self) -> int:
-        """How much is remembered of values, by the room that a value with its signature takes."""
-        return len(self.signatures) + self.prospects.remembered()
+        """How much is remembered of values, in values."""
+        return len(self.truths) + _NODE_SIZE * self.nodes.made
 
     def forget(self) -> None:
-        """Forget all of that."""
-        self.signatures.forget()
-        self.prospects.forget()
+        """Forget all values, and what followed of them."""
+        self.truths.forget()
+        self.nodes.forget()
+        self._first.clear()
 
 
 @dataclass(frozen=True, slots=True)
 class _Seen:
-    """Some rows, and what a further look has read of them: these fields. No look: nothing."""
+    """Some rows, and what a projection has read of them: these fields. No projection: nothing."""
 
     rows: list[int]
     names: frozenset[str] = frozenset()
-    look: Look | None = None
+    look: Projection | None = None
     decoded: Sequence[Row] = ()
 
     def at(self, places: Sequence[int]) -> _Seen:
@@ -98,198 +120,174 @@ class _Seen:
         return batch.held(name, self.rows)
 
     def note(self, batch: EventBatch, carried: frozenset[str]) -> None:
-        """Have the values of these fields remembered, as far as they have been looked up."""
+        """Keep the values of these fields in the batch, as far as they have been read."""
         for name in carried & self.names:
             batch.note(name, self.rows, self.take(batch, name))
 
 
-class Sieve:
-    """Finds the events of all wanted stages, batch by batch; what it learns serves the batches to come."""
+class StageFilter:
+    """Finds the events of all stages, batch by batch; what it remembers serves the batches to come."""
 
     def __init__(
         self,
-        wanted: Sequence[Wanted],
+        searches: Sequence[StageSearch],
         *,
-        most_kinds: int = _KINDS,
+        most_groups: int = _GROUPS,
         most_values: int = _VALUES,
-        most_signatures: int = _SIGNATURES,
+        most_bitmaps: int = _BITMAPS,
+        most_field_values: int = _FIELD_VALUES,
     ) -> None:
-        """`most_kinds`, `most_values` and `most_signatures` are how many of each are remembered."""
-        self._most_kinds, self._most_values, self._most_signatures = most_kinds, most_values, most_signatures
-        same: dict[Identity, Predicate] = {}
-        self._wanted = wanted
-        self._stages = [_stage(number, one, same) for number, one in enumerate(wanted)]
-        self._evaluator = Evaluator()
-        self._scopes = ScopeMasks(one.scope for one in wanted)
-        streams = self._scopes.stream_fields()
-        selected = cache(partial(selected_by, self._stages, self._scopes))
-        self._guard = Guard([stage.conditions for stage in self._stages], streams, selected)
-        self._telling: _Telling | None = None
-        self._told: _Telling | None = None  # what the last batch is told by
+        """The bounds are how many of each are remembered; a group field has at most `most_field_values`."""
+        self._most_groups, self._most_values, self._most_bitmaps = most_groups, most_values, most_bitmaps
+        self._most_field_values = most_field_values
+        self._searches = searches
+        self._scopes = ScopeMasks(one.scope for one in searches)
+        parts = interned([one.predicates for one in searches])
+        self._stages = [_stage(number, one, own) for number, (one, own) in enumerate(zip(searches, parts, strict=True))]
+        self._group_fields = group_fields(self._stages, self._scopes.stream_fields())
+        self._dropped: set[str] = set()
+        """The group fields that had too many values."""
+        self._grouping: _Grouping | None = None
 
     @property
     def columns(self) -> Columns | None:
-        """The columns that it has learnt on: what it knows serves for no others. None before the first batch."""
-        return None if self._telling is None else self._telling.columns
+        """The columns of the batches so far: what is remembered serves for no others. None before the first batch."""
+        return None if self._grouping is None else self._grouping.columns
 
-    def looks_for(self, wanted: Sequence[Wanted]) -> bool:
+    def searches_for(self, searches: Sequence[StageSearch]) -> bool:
         """Whether these are the same stages in the same indices: the very same predicates, not equal ones."""
-        return len(wanted) == len(self._wanted) and all(
+        return len(searches) == len(self._searches) and all(
             one.predicates is other.predicates
             and one.scope.indices == other.scope.indices
             and one.carried == other.carried
-            for one, other in zip(wanted, self._wanted, strict=True)
+            for one, other in zip(searches, self._searches, strict=True)
         )
 
-    def turn_to(self, wanted: Sequence[Wanted]) -> None:
+    def turn_to(self, searches: Sequence[StageSearch]) -> None:
         """Go on with the same stages in other times."""
-        self._wanted = wanted
-        self._scopes.turn_to(one.scope for one in wanted)
+        self._searches = searches
+        self._scopes.turn_to(one.scope for one in searches)
 
     def rest(self) -> None:
-        """Let go of the last batch."""
+        """Drop the last batch."""
         self._scopes.turn_to(())
 
-    def learnt(self) -> int:
-        """How many kinds and values are remembered."""
-        told = self._telling
-        return 0 if told is None else len(told.kinds) + told.remembered() + told.columns.remembered()
+    def remembered(self) -> int:
+        """How many groups and values are remembered."""
+        return 0 if self._grouping is None else len(self._grouping.groups) + self._grouping.remembered()
 
-    def sift(
-        self, batch: EventBatch, looked_for: int = EVERY_STAGE, rows: Rows | None = None
+    def prepare(self, columns: Columns) -> None:
+        """Group the events of batches of these columns, from the next batch on."""
+        names = [name for name in self._group_fields if name not in self._dropped]
+        self._grouping = _Grouping(columns, names, self._stages, self._scopes)
+
+    def filter(
+        self, batch: EventBatch, searched: int = EVERY_STAGE, rows: Rows | None = None
     ) -> Iterator[tuple[int, Rows | ValueError]]:
         """The stages that events of the batch meet, by number, with those events.
 
-        Only these stages are looked for (by their numbers, as bits), and only among these rows. A ValueError in the
-        place of the rows says that a script failed on a value.
+        Only these stages (as bits) are searched for, and only these rows. A ValueError in the place of the rows says
+        that a script failed on a value.
         """
         within, is_whole = self._scopes.begin(batch), rows is None
         rows = np.flatnonzero(within) if rows is None else rows[within[rows]]
         if not len(rows) or not self._stages:
             return
-        if is_whole or self._told is None or self._telling is None:
-            self._told = self._told_by(batch, looked_for)
-        told = self._told
+        grouping = self._grouping_of(batch.columns, is_whole=is_whole)
         met: _Met = {}
-        self._follow(batch, told, looked_for, rows, met)
+        self._search(batch, grouping, searched, rows, met)
         for number in sorted(met):
-            yield from self._checked(batch, number, _united(met[number]))
-        if told.remembered() > self._most_values:
-            told.forget()
-        if told.signatures.numbered() > self._most_signatures:
-            self._telling = None
+            yield from self._checked(batch, number, _united(met[number]), grouping.truths)
+        if grouping.remembered() > self._most_values:
+            grouping.forget()
 
-    def _told_by(self, batch: EventBatch, looked_for: int) -> _Telling:
-        """What tells the kinds of the batch. What is chosen anew serves from the next batch on, if it can wait."""
-        before, columns = self._telling, batch.columns
-        full = before is not None and len(before.kinds) > self._most_kinds
-        if full:
-            self._guard.be_stricter()
-        is_known = before is not None and columns is before.columns
-        signatures = before.signatures if before is not None and is_known else self._signatures(columns)
-        told = None if before is None else before.kinds
-        if self._guard.look(batch, signatures, looked_for, told) or full or not is_known:
-            kinds = Kinds(columns.fields[name] for name in self._guard.fields)
-            outlooks = Outlooks(self._stages, kinds, signatures, self._scopes)
-            prospects = Prospects(outlooks, signatures, kinds.fields.keys())
-            self._telling = _Telling(columns, kinds, signatures, prospects)
-            columns.tell_apart(kinds)
-            if before is None or not batch.is_told_by(before.kinds):
-                return self._telling
-        assert before is not None
-        return before
+    def _grouping_of(self, columns: Columns, *, is_whole: bool) -> _Grouping:
+        """The grouping of the columns. Between two batches a group field with too many values is dropped, and all
+        starts anew if there are too many groups or bitmaps."""
+        known = self._grouping
+        if known is not None and known.columns is columns and not is_whole:
+            return known
+        if known is not None and known.columns is columns:
+            crowded = known.groups.crowded(self._most_field_values, self._most_groups)
+            self._dropped |= crowded
+            is_full = len(known.groups) > self._most_groups or known.truths.bitmaps() > self._most_bitmaps
+            if not crowded and not is_full:
+                return known
+        self.prepare(columns)
+        assert self._grouping is not None
+        return self._grouping
 
-    def _signatures(self, columns: Columns) -> FieldSignatures:
-        parts = [part for stage in self._stages for part in (*stage.conditions, *stage.scripts)]
-        return FieldSignatures(parts, lambda name: columns.fields[name].type is DataType.NULL)
-
-    def _follow(self, batch: EventBatch, told: _Telling, looked_for: int, rows: Rows, met: _Met) -> None:
-        """Add the stages that these rows meet, of those that are looked for.
-
-        Events of which the same is asked are looked at together.
-        """
-        numbers = told.prospects.outlooks.of(batch.kinds(told.kinds)[rows])
-        prospects: dict[int, Prospect] = {}
-        asked: dict[Question, list[NDArray[np.intp]]] = {}
-        for number, places in _grouped(numbers):
-            prospect = told.prospects.of(number, looked_for)
-            if prospect is None:
+    def _search(self, batch: EventBatch, grouping: _Grouping, searched: int, rows: Rows, met: _Met) -> None:
+        """Add the stages that these rows meet. Events whose next step is the same are looked up together."""
+        classes = grouping.stages.of(batch.groups(grouping.groups)[rows])
+        nodes: dict[int, Node] = {}
+        steps: dict[Step, list[NDArray[np.intp]]] = {}
+        for number, places in _grouped(classes):
+            node = grouping.node(number, searched)
+            if node is None:
                 continue
-            prospects[number] = prospect
-            if prospect.question is not None:
-                asked.setdefault(prospect.question, []).append(places)
-            if prospect.met:
-                here = rows[places]
-                for stage in prospect.met:
-                    met.setdefault(stage, []).append(here)
-                if prospect.question is None:
-                    for seen in self._seen(batch, prospect.carried, prospect.carried, here.tolist()):
-                        seen.note(batch, prospect.carried)
-        for question, parts in asked.items():
+            nodes[number] = node
+            for stage in node.met:
+                met.setdefault(stage, []).append(rows[places])
+            if node.step is not None:
+                steps.setdefault(node.step, []).append(places)
+            elif node.carried:
+                for seen in self._read(batch, node.carried, rows[places].tolist()):
+                    seen.note(batch, node.carried)
+        for step, parts in steps.items():
             places = _united(parts)
-            owners = list(map(prospects.__getitem__, numbers[places].tolist()))
-            wanted, read = _fields_of(set(owners))
+            owners = list(map(nodes.__getitem__, classes[places].tolist()))
             rest = iter(owners)
-            for seen in self._seen(batch, wanted.union(question.names), read, rows[places].tolist()):
-                self._ask(batch, question, list(islice(rest, len(seen.rows))), seen, met)
+            for seen in self._read(batch, _fields_of(owners).union(step.names), rows[places].tolist()):
+                self._look_up(batch, grouping, step, list(islice(rest, len(seen.rows))), seen, met)
 
-    def _seen(
-        self, batch: EventBatch, wanted: frozenset[str], read: frozenset[str], rows: list[int]
-    ) -> Iterator[_Seen]:
-        """The rows, a few at a time, looked at if that must be for the wanted fields; then all these are read."""
-        unread = batch.unread(wanted)
-        if not unread:
+    def _read(self, batch: EventBatch, names: frozenset[str], rows: list[int]) -> Iterator[_Seen]:
+        """The rows, a slice at a time, with those of the fields that the scan has not read."""
+        names = batch.unread(names)
+        if not names:
             yield _Seen(rows)
             return
-        names = batch.unread(read)
         for start in range(0, len(rows), SLICE):
             part = rows[start : start + SLICE]
-            yield _Seen(part, names, *batch.look(names, part))
+            yield _Seen(part, names, *batch.project(names, part))
 
-    def _ask(
-        self, batch: EventBatch, question: Question, prospects: Sequence[Prospect], seen: _Seen, met: _Met
+    def _look_up(
+        self, batch: EventBatch, grouping: _Grouping, step: Step, nodes: Sequence[Node], seen: _Seen, met: _Met
     ) -> None:
-        """Note what the stages that are met carry, and go on to what is open."""
-        for carrying in {prospect for prospect in set(prospects) if prospect.carried}:
-            places = [place for place, prospect in enumerate(prospects) if prospect is carrying]
-            seen.at(places).note(batch, carrying.carried)
-        answers = question.answers(prospects, [seen.take(batch, name) for name in question.names])
-        further: dict[Prospect, list[int]] = {}
-        for place, found in [(place, found) for place, found in enumerate(answers) if found]:
-            further.setdefault(found, []).append(place)
-        asked: dict[Question, tuple[list[Prospect], list[int]]] = {}
-        for found, places in further.items():
-            if found.met:
-                rows = np.array([seen.rows[place] for place in places], dtype=np.intp)
-                for stage in found.met:
+        """Projection up what follows of the values of a step; the second step follows for the events that are left."""
+        _note_carried(batch, nodes, seen)
+        found = step.following(nodes, [seen.take(batch, name) for name in step.names], grouping.nodes)
+        places = [place for place, node in enumerate(found) if node]
+        left = [node for node in found if node]
+        if not places:
+            return
+        following = seen.at(places)
+        steps: dict[Step, list[int]] = {}
+        by_node: dict[Node, list[int]] = {}
+        for place, node in enumerate(left):
+            by_node.setdefault(node, []).append(place)
+        for node, members in by_node.items():
+            if node.met:
+                rows = np.array([following.rows[place] for place in members], dtype=np.intp)
+                for stage in node.met:
                     met.setdefault(stage, []).append(rows)
-            if found.question is not None:
-                owners, members = asked.setdefault(found.question, ([], []))
-                owners.extend([found] * len(places))
-                members.extend(places)
-            elif found.carried:
-                for part in self._seen_again(batch, found.carried, seen.at(places)):
-                    part.note(batch, found.carried)
-        for following, (owners, members) in asked.items():
-            wanted, _ = _fields_of(set(owners))
-            rest = iter(owners)
-            for part in self._seen_again(batch, wanted.union(following.names), seen.at(members)):
-                self._ask(batch, following, list(islice(rest, len(part.rows))), part, met)
+            if node.step is not None:
+                steps.setdefault(node.step, []).extend(members)
+            elif node.carried:
+                following.at(members).note(batch, node.carried)
+        for next_step, members in steps.items():
+            owners = [left[place] for place in members]
+            self._look_up(batch, grouping, next_step, owners, following.at(members), met)
 
-    def _seen_again(self, batch: EventBatch, wanted: frozenset[str], seen: _Seen) -> Iterator[_Seen]:
-        """The same rows, looked at once more if that must be for the wanted fields."""
-        if batch.unread(wanted) <= seen.names:
-            yield seen
-        else:
-            yield from self._seen(batch, wanted, wanted, seen.rows)
-
-    def _checked(self, batch: EventBatch, number: int, rows: Rows) -> Iterator[tuple[int, Rows | ValueError]]:
+    def _checked(
+        self, batch: EventBatch, number: int, rows: Rows, truths: TruthTable
+    ) -> Iterator[tuple[int, Rows | ValueError]]:
         """Of the events that meet a stage's conditions, those in its time that its scripts let pass."""
-        rows = self._scopes.inside(self._wanted[number].scope, rows)
+        rows = self._scopes.inside(self._searches[number].scope, rows)
         for script in self._stages[number].scripts:
             if len(rows):
                 try:
-                    rows = rows[self._evaluator.mask(batch, script, rows)]
+                    rows = rows[meeting(batch, script, rows, truths)]
                 except ValueError as error:
                     yield number, error
                     return
@@ -297,51 +295,34 @@ class Sieve:
             yield number, rows
 
 
-class Sieves:
-    """The sieves of the last passes, for passes that look for the same stages: what they have learnt of the events
+class StageFilterPool:
+    """The filters of the last passes, for passes that search for the same stages: what they remember of the events
     serves again. Each is taken for one pass at a time."""
 
     def __init__(self) -> None:
-        self._kept: deque[Sieve] = deque(maxlen=_KEPT)
+        self._kept: deque[StageFilter] = deque(maxlen=_KEPT)
 
-    def take(self, wanted: Sequence[Wanted]) -> Sieve:
-        """A sieve for these stages, which is no longer kept here: the one of an earlier pass or a new one."""
-        for sieve in tuple(self._kept):
-            if sieve.looks_for(wanted):
-                self._kept.remove(sieve)
-                sieve.turn_to(wanted)
-                return sieve
-        return Sieve(wanted)
+    def take(self, searches: Sequence[StageSearch]) -> StageFilter:
+        """A filter for these stages, which is no longer kept here: the one of an earlier pass or a new one."""
+        for kept in tuple(self._kept):
+            if kept.searches_for(searches):
+                self._kept.remove(kept)
+                kept.turn_to(searches)
+                return kept
+        return StageFilter(searches)
 
-    def give_back(self, sieve: Sieve) -> None:
-        """Keep a sieve whose pass is over; one that has learnt too much for that is let go, so that it is forgotten
-        what events were like long ago."""
-        sieve.rest()
-        if sieve.learnt() <= _LARGE:
-            self._kept.append(sieve)
+    def give_back(self, used: StageFilter) -> None:
+        """Keep a filter whose pass is over, unless it remembers too much: old events would stay in memory for good."""
+        used.rest()
+        if used.remembered() <= _LARGE:
+            self._kept.append(used)
 
 
-def _stage(number: int, wanted: Wanted, same: dict[Identity, Predicate]) -> Stage:
-    predicates = [_shared(predicate, same) for predicate in wanted.predicates]
+def _stage(number: int, search: StageSearch, predicates: Sequence[Predicate]) -> StageConditions:
     conditions = tuple(predicate for predicate in predicates if not predicate.scripted)
     scripts = tuple(predicate for predicate in predicates if predicate.scripted)
-    carried = wanted.carried.union(name for script in scripts for name in fields_of(script))
-    return Stage(number, wanted.scope.indices, conditions, scripts, carried)
-
-
-def _shared(predicate: Predicate, same: dict[Identity, Predicate]) -> Predicate:
-    """The predicate, or the one that is equal to it; so is every part of it."""
-    known = same.get(predicate.identity)
-    if known is None:
-        match predicate:
-            case Junction(parts=parts):
-                known = replace(predicate, parts=tuple(_shared(part, same) for part in parts))
-            case Negation(part=part):
-                known = replace(predicate, part=_shared(part, same))
-            case _:
-                known = predicate
-        same[predicate.identity] = known
-    return known
+    carried = search.carried.union(name for script in scripts for name in fields_of(script))
+    return StageConditions(number, search.scope.indices, conditions, scripts, carried)
 
 
 def _grouped(numbers: NDArray[np.int32]) -> Iterator[tuple[int, NDArray[np.intp]]]:
@@ -357,7 +338,12 @@ def _united(parts: Sequence[Rows]) -> Rows:
     return parts[0] if len(parts) == 1 else np.sort(np.concatenate(parts))
 
 
-def _fields_of(prospects: Collection[Prospect]) -> tuple[frozenset[str], frozenset[str]]:
-    """The fields that any of the prospects carries, and those that any of them may come to read."""
-    carried: frozenset[str] = frozenset().union(*(prospect.carried for prospect in prospects))
-    return carried, frozenset().union(*(prospect.read for prospect in prospects))
+def _note_carried(batch: EventBatch, nodes: Sequence[Node], seen: _Seen) -> None:
+    """Keep what the stages carry that are met already."""
+    for carrying in {node for node in set(nodes) if node.carried}:
+        seen.at([place for place, node in enumerate(nodes) if node is carrying]).note(batch, carrying.carried)
+
+
+def _fields_of(nodes: Collection[Node]) -> frozenset[str]:
+    """The fields that may be read of any of the nodes' events."""
+    return frozenset().union(*(node.read for node in set(nodes)))

@@ -1,8 +1,7 @@
-"""`EventBatch`: a run of events as columns that are filled in only where a query looks.
+"""`EventBatch`: a run of events as columns, each read for the rows that a query needs (projection pushdown).
 
-Values of a field are numbered as they are first seen (`FieldDictionary`), and events that are alike in a few telling
-fields are of one kind (`Kinds`), so that a condition is worked out once per distinct value or kind and then looked up
-per event. The first look at a line reads what most events are asked for; further looks read what few of them are.
+The scan of a batch reads the group fields and the timestamps of every line (`ScanProjection`); other fields are read by
+projections of fewer lines (`Projection`).
 """
 
 from __future__ import annotations
@@ -13,70 +12,55 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from runner.events.columns.dictionary import MISSING, FieldDictionary
-from runner.events.columns.event_groups import STREAM_FIELDS, KindReader, Kinds
-from runner.events.columns.projections import FirstLook, Look, Looks, slices
+from runner.events.columns.event_groups import STREAM_FIELDS, EventGroups, GroupReader
+from runner.events.columns.projections import Projection, ProjectionCache, ScanProjection, slices
 from runner.events.columns.row_decoder import Line, Origins, Row
-from runner.events.fields.index_patterns import stream_name
 from runner.events.fields.schema import Field
 from runner.events.fields.timestamp_column import read_timestamps
 from runner.events.fields.values import Canonical
 
-__all__ = ["MISSING", "STREAM_FIELDS", "Columns", "EventBatch", "FieldDictionary", "Rows"]
+__all__ = ["STREAM_FIELDS", "Columns", "EventBatch", "Rows"]
 
 Rows: TypeAlias = NDArray[np.intp]
 """Positions in a batch, ascending."""
 
-_UNREAD = -1
-
 
 class Columns:
-    """What outlives a batch: the decoders and the dictionaries of the fields that are read in one run."""
+    """What outlives a batch: the decoders of the fields that are read in one run."""
 
-    def __init__(self, fields: Iterable[Field], *, dictionary_limit: int = 200_000) -> None:
+    def __init__(self, fields: Iterable[Field]) -> None:
         self.fields = named = _named(fields)
-        self.whole = Look(named.values())
+        self.whole = Projection(named.values())
         self.decoder = self.whole.decoder
-        self._first_look = FirstLook((), None)
-        self.looks = Looks(named, self.whole)
-        self._limit = dictionary_limit
-        self._dictionaries = {name: FieldDictionary(field) for name, field in named.items()}
+        self._scan = ScanProjection((), None)
+        self.projections = ProjectionCache(named, self.whole)
         self._timed: set[str] = set()
-        self._kinds: Kinds | None = None
+        self._groups: EventGroups | None = None
 
     def are_of(self, fields: Iterable[Field]) -> bool:
         """Whether columns that were made of these fields would be the same."""
         return self.fields == _named(fields)
 
-    def remembered(self) -> int:
-        """How many values the dictionaries hold."""
-        return sum(map(len, self._dictionaries.values()))
+    def group_by(self, groups: EventGroups) -> None:
+        """Have the scan group the events, from the next batch on."""
+        self._groups = groups
 
-    def dictionary(self, name: str) -> FieldDictionary:
-        return self._dictionaries[name]
-
-    def tell_apart(self, kinds: Kinds) -> None:
-        """Have the first look read the kinds of the events, from the next batch on."""
-        self._kinds = kinds
+    @property
+    def group_fields(self) -> tuple[str, ...]:
+        """The fields by which the scan groups the events of the next batch."""
+        return () if self._groups is None else tuple(self._groups.fields)
 
     def note_timed(self, name: str) -> None:
-        """Take note that all events were asked for the field as a timestamp."""
+        """Have the scan read a timestamp field, from the next batch on."""
         self._timed.add(name)
 
-    def trim(self) -> None:
-        """Forget the dictionaries that have grown over the limit; call it between two batches."""
-        for dictionary in self._dictionaries.values():
-            if len(dictionary) > self._limit:
-                dictionary.forget()
-
-    def first_look(self) -> FirstLook:
-        """What reads of every line what all events of the batches so far were asked for."""
-        told = set() if self._kinds is None else self._kinds.fields.keys()
-        names = self._timed - told
-        look = self._first_look
-        if names != look.names or self._kinds is not look.kinds or look.is_outdated():
-            self._first_look = FirstLook([self.fields[name] for name in sorted(names)], self._kinds)
-        return self._first_look
+    def scan(self) -> ScanProjection:
+        """The projection that reads the group fields and the timestamps of every line."""
+        names = self._timed - (set() if self._groups is None else self._groups.fields.keys())
+        projection = self._scan
+        if names != projection.names or self._groups is not projection.groups or projection.is_outdated():
+            self._scan = ScanProjection([self.fields[name] for name in sorted(names)], self._groups)
+        return self._scan
 
 
 def _named(fields: Iterable[Field]) -> dict[str, Field]:
@@ -106,11 +90,10 @@ class EventBatch:
         self._lines: Sequence[Line] = ()
         self._unread: NDArray[np.bool_] | None = None
         self._origins = origins
-        self._codes: dict[str, NDArray[np.int32]] = {}
         self._values: Mapping[str, Sequence[Canonical]] = {}
         self._noted: dict[str, dict[int, Canonical]] = {}
         self._times: dict[str, NDArray[np.int64]] = {}
-        self._kinds: tuple[Kinds, NDArray[np.int32]] | None = None
+        self._groups: tuple[EventGroups, NDArray[np.int32]] | None = None
 
     @classmethod
     def of_lines(
@@ -120,15 +103,15 @@ class EventBatch:
 
         Blank lines are left out; each line that is no JSON object is reported by `broken(position, reason)`.
         """
-        first_look = columns.first_look()
-        sight = first_look.read(lines, broken)
-        count = len(sight.positions)
-        batch = cls(columns, [None] * count, base=base, origins=sight.origins, positions=sight.positions)
+        scan = columns.scan()
+        columns_read = scan.read(lines, broken)
+        count = len(columns_read.positions)
+        batch = cls(columns, [None] * count, base=base, origins=columns_read.origins, positions=columns_read.positions)
         batch._lines = lines
         batch._unread = np.ones(count, dtype=np.bool_)
-        batch._values = sight.values
-        if first_look.kinds is not None and sight.kinds is not None:
-            batch._kinds = first_look.kinds, sight.kinds
+        batch._values = columns_read.values
+        if scan.groups is not None and columns_read.groups is not None:
+            batch._groups = scan.groups, columns_read.groups
         return batch
 
     @classmethod
@@ -148,48 +131,48 @@ class EventBatch:
         """Whether these are all rows; as many may also be some of them more than once, as with several join keys."""
         return len(rows) == len(self._rows) and np.array_equal(rows, self.all_rows())
 
-    def is_told_by(self, kinds: Kinds) -> bool:
-        """Whether the first look has read the kinds of the events."""
-        return self._kinds is not None and self._kinds[0] is kinds
+    def is_grouped_by(self, groups: EventGroups) -> bool:
+        """Whether the scan has grouped the events by these."""
+        return self._groups is not None and self._groups[0] is groups
 
-    def kinds(self, kinds: Kinds) -> NDArray[np.int32]:
-        """The kind of each event."""
-        if self._kinds is not None and self._kinds[0] is kinds:
-            return self._kinds[1]
-        readers: dict[int, KindReader] = {}
+    def groups(self, groups: EventGroups) -> NDArray[np.int32]:
+        """The group of each event."""
+        if self._groups is not None and self._groups[0] is groups:
+            return self._groups[1]
+        readers: dict[int, GroupReader] = {}
         parts = [np.zeros(0, dtype=np.int32)]
         for rows in slices(self.all_rows()):
-            look, decoded = self.look(frozenset(kinds.fields), rows.tolist())
-            read = readers.get(id(look))
+            projection, decoded = self.project(frozenset(groups.fields), rows.tolist())
+            read = readers.get(id(projection))
             if read is None:
-                read = readers[id(look)] = kinds.reader(look.decoder, look.take)
+                read = readers[id(projection)] = groups.reader(projection.decoder, projection.take)
             indices = None if self._origins is None else self._origins.indices[rows[0] : rows[-1] + 1]
             parts.append(read(decoded, indices))
-        self._kinds = kinds, np.concatenate(parts)
-        return self._kinds[1]
+        self._groups = groups, np.concatenate(parts)
+        return self._groups[1]
 
     def unread(self, names: frozenset[str]) -> frozenset[str]:
-        """Those of the fields that a further look has to read."""
+        """Those of the fields that the scan has not read."""
         return names.difference(self._values) if self._lines else frozenset()
 
-    def look(self, names: frozenset[str], rows: Sequence[int]) -> tuple[Look, list[Row]]:
-        """A look that reads these fields, and what it sees in each of the rows. A few rows at a time are best.
+    def project(self, names: frozenset[str], rows: Sequence[int]) -> tuple[Projection, list[Row]]:
+        """A projection that reads these fields, and its row for each of the rows. A slice of rows at a time is best.
 
-        A line that turns out to be broken in a field that nobody has looked at before is an event without any value.
+        A line that turns out to be broken in a field that was not read before is an event without any value.
         """
         if not self._lines:
             return self.columns.whole, list(map(self._rows.__getitem__, rows))
-        look = self.columns.looks.reading(names, len(rows))
+        projection = self.columns.projections.reading(names, len(rows))
         places = rows if self._is_plain else self.positions[rows].tolist()
         lines = list(map(self._lines.__getitem__, places))
-        return look, look.decoder.read_known(lines, hits=self._origins is not None)
+        return projection, projection.decoder.read_known(lines, hits=self._origins is not None)
 
     def note(self, name: str, rows: Sequence[int], values: Sequence[Canonical]) -> None:
-        """Remember what a look has found in some rows."""
+        """Keep what a projection has read of some rows."""
         self._noted.setdefault(name, {}).update(zip(rows, values, strict=True))
 
     def held(self, name: str, rows: Sequence[int]) -> list[Canonical]:
-        """The same as `values` for a field that no further look has to read."""
+        """The same as `values` for a field that the scan has read, or of a batch without lines."""
         known = self._values.get(name)
         if known is not None:
             return list(map(known.__getitem__, rows))
@@ -200,35 +183,21 @@ class EventBatch:
         known = self._values.get(name)
         if known is not None:
             return known if self._is_all(rows) else [known[row] for row in rows.tolist()]
-        if self._kinds is not None and name in self._kinds[0].fields:
-            kinds, kind = self._kinds
-            return list(map(kinds.values(name).__getitem__, kind[rows].tolist()))
+        if self._groups is not None and name in self._groups[0].fields:
+            groups, group = self._groups
+            return list(map(groups.values(name).__getitem__, group[rows].tolist()))
         noted = self._values_noted(name, rows)
         if noted is not None:
             return noted
         return self.columns.whole.take(name, self._decoded(rows))
 
     def _values_noted(self, name: str, rows: Rows) -> list[Canonical] | None:
-        """The field's value in each of the rows as looks have noted it; None if one of them was not looked at."""
+        """The field's value in each of the rows as projections have noted it; None if one of them was not looked at."""
         noted = self._noted.get(name, {})
         try:
             return list(map(noted.__getitem__, rows.tolist()))
         except KeyError:
             return None
-
-    def sample(self, names: Iterable[str], rows: Rows) -> dict[str, Sequence[Canonical]]:
-        """The values of some rows, read for themselves alone: this is no sign that the fields are asked for."""
-        whole = self.columns.whole
-        decoded = self._decoded(rows)
-        return {name: whole.take(name, decoded) for name in names}
-
-    def streams(self, rows: Rows) -> list[str | None]:
-        """The index or data stream of each of the rows; None where an event names none."""
-        parts = self.sample([field.name for field in STREAM_FIELDS], rows)
-        named = [stream_name(*values) for values in zip(*parts.values(), strict=True)]
-        if self._origins is None:
-            return named
-        return [self._origins.indices[row] or name for row, name in zip(rows.tolist(), named, strict=True)]
 
     def _decoded(self, rows: Rows) -> Sequence[Row]:
         """These rows with all their fields."""
@@ -242,27 +211,6 @@ class EventBatch:
                 for row, decoded in zip(unread.tolist(), found, strict=True):
                     self._rows[row] = decoded
         return self._rows if self._is_all(rows) else [self._rows[row] for row in rows.tolist()]
-
-    def codes(self, name: str, rows: Rows) -> NDArray[np.int32]:
-        """The code of the field's value in each of the rows, by the field's dictionary."""
-        column = self._codes.get(name)
-        if column is None:
-            column = self._codes[name] = np.full(len(self._rows), _UNREAD, dtype=np.int32)
-        codes = column[rows]
-        unread = rows[codes == _UNREAD]
-        if len(unread):
-            column[unread] = self._encoded(name, unread)
-            codes = column[rows]
-        return codes
-
-    def _encoded(self, name: str, rows: Rows) -> NDArray[np.int32]:
-        dictionary = self.columns.dictionary(name)
-        if self._kinds is None or name not in self._kinds[0].fields:
-            return dictionary.encode(self.values(name, rows))
-        kinds, kind = self._kinds
-        present, places = np.unique(kind[rows], return_inverse=True)
-        values = kinds.values(name)
-        return dictionary.encode([values[number] for number in present.tolist()])[places]
 
     def timestamps(self, name: str) -> NDArray[np.int64]:
         """The date field's value of every row in nanoseconds since 1970; `NO_TIME` where there is none."""

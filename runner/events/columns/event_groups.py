@@ -1,6 +1,6 @@
-"""`Kinds`: events that are alike in a few telling fields, such as category, action and process name.
+"""`EventGroups`: events with the same values of a few fields, such as category, action and process name (GROUP BY).
 
-There are few kinds even among many events, so whatever follows from these fields alone is worked out once per kind.
+There are few groups even among many events, so whatever follows from these fields alone is worked out once per group.
 """
 
 from __future__ import annotations
@@ -20,33 +20,32 @@ from runner.events.fields.values import Canonical
 STREAM_FIELDS = tuple(Field(f"data_stream.{part}", DataType.KEYWORD) for part in ("type", "dataset", "namespace"))
 """The fields that say which data stream a plain document belongs to."""
 NAMESPACE = STREAM_FIELDS[-1]
+_OF_STREAM = frozenset(field.name for field in STREAM_FIELDS)
 
-KindReader: TypeAlias = Callable[[Sequence[Row], Sequence[str | None] | None], NDArray[np.int32]]
-"""Gives the kind of each row, given the index of each where the rows are hits."""
+GroupReader: TypeAlias = Callable[[Sequence[Row], Sequence[str | None] | None], NDArray[np.int32]]
+"""Gives the group of each row, given the index of each where the rows are hits."""
 
 _HIT = object()
 _FAMILIAR = 1000
-"""So many texts of a field are worth knowing."""
+"""Most texts of a field that are declared in the structure of the scan's projection."""
 
 
 class _Numbering(dict[Hashable, int]):
-    """Gives each key the next number when it is first asked for."""
+    """Gives each new key the next number."""
 
     def __missing__(self, key: Hashable) -> int:
         self[key] = number = len(self)
         return number
 
 
-class Kinds:
-    """The kinds of the events of a run, numbered as they are first seen.
+class EventGroups:
+    """The groups of the events of a run, numbered in the order in which they are first seen.
 
-    Events of one kind have the same values of all of the fields, and come from one index, too.
+    Events of one group have the same values of all of the fields, and come from one index, too.
     """
 
     def __init__(self, fields: Iterable[Field]) -> None:
         self.fields = {field.name: field for field in fields}
-        self.events = 0
-        """How many events have been told apart."""
         self._numbers = _Numbering()
         self._values: dict[str, list[Canonical]] = {name: [] for name in self.fields}
         self._indices: list[str | None] = []
@@ -55,17 +54,17 @@ class Kinds:
         return len(self._numbers)
 
     def values(self, name: str) -> Sequence[Canonical]:
-        """The field's value by number of the kind."""
+        """The field's value by number of the group."""
         return self._values[name]
 
-    def stream(self, kind: int) -> str | None:
-        """The index or data stream of the kind's events; None where they name none.
+    def stream(self, group: int) -> str | None:
+        """The index or data stream of the group's events; None where they name none.
 
-        A plain document's is known if the stream's fields are among the telling ones.
+        A plain document's is known if the stream's fields are among the group fields.
         """
-        if self._indices[kind] is not None:
-            return self._indices[kind]
-        parts = [self._values[field.name][kind] if field.name in self.fields else None for field in STREAM_FIELDS]
+        if self._indices[group] is not None:
+            return self._indices[group]
+        parts = [self._values[field.name][group] if field.name in self.fields else None for field in STREAM_FIELDS]
         return stream_name(*parts)
 
     def familiar(self) -> dict[str, set[str]]:
@@ -78,8 +77,19 @@ class Kinds:
                 found[name] = known
         return found
 
-    def reader(self, decoder: RowDecoder, take: Callable[[str, Sequence[Row]], list[Canonical]]) -> KindReader:
-        """A function that tells the kinds of the decoder's rows."""
+    def crowded(self, most_values: int, most_groups: int) -> set[str]:
+        """The fields with more distinct values than `most_values`; if there are more than `most_groups` groups, the
+        one with the most values. Those of the data stream always stay: the index patterns are about them."""
+        if len(self) <= min(most_values, most_groups):
+            return set()
+        counts = {name: len(set(values)) for name, values in self._values.items() if name not in _OF_STREAM}
+        found = {name for name, count in counts.items() if count > most_values}
+        if len(self) > most_groups and counts and not found:
+            found.add(max(counts, key=lambda name: counts[name]))
+        return found
+
+    def reader(self, decoder: RowDecoder, take: Callable[[str, Sequence[Row]], list[Canonical]]) -> GroupReader:
+        """A function that gives the groups of the decoder's rows."""
         likeness = decoder.likeness(self.fields)
 
         def read(rows: Sequence[Row], indices: Sequence[str | None] | None) -> NDArray[np.int32]:
@@ -87,7 +97,6 @@ class Kinds:
             if indices is not None:
                 keys = zip(repeat(_HIT), keys, indices, strict=False)
             known = len(self._numbers)
-            self.events += len(rows)
             numbers = np.fromiter(map(self._numbers.__getitem__, keys), dtype=np.int32, count=len(rows))
             if len(self._numbers) > known:
                 firsts = np.unique(numbers, return_index=True)[1][known - len(self._numbers) :].tolist()

@@ -239,7 +239,6 @@ class EventFiles:
         if len(batch):
             self._last = stream, block
             yield batch
-            columns.trim()
 
     def _chunk(self) -> int:
         """How large the buffer of a file may be, with so many of them open."""

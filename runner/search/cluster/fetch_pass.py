@@ -183,7 +183,6 @@ class FetchPass:
         for row in self._matcher.feed(batch).tolist():
             self._kept[self._seen + row] = Origin(page.indices[row], page.ids[row])
         self._seen += len(page)
-        self._columns.trim()
         if self._is_in_time_order and page.last:
             self._settle(page.last[0])
 

@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 
 from runner import eql
 from runner.engine.filter.predicates import Conjuncts
-from runner.engine.filter.stage_filter import Sieves
+from runner.engine.filter.stage_filter import StageFilterPool
 from runner.engine.matcher import ROWS_HELD, Watermark
 from runner.events.fields.schema import Field
 from runner.events.files.event_files import EventFiles, ReadProgress, TimeWanted
@@ -25,7 +25,7 @@ def matched(
     progress: ReadProgress | None = None,
     unordered: Collection[int] = (),
     conjuncts: Conjuncts | None = None,
-    sieves: Sieves | None = None,
+    filters: StageFilterPool | None = None,
     workers: int = 1,
     part_size: int = PART,
     room: int = ROWS_HELD,
@@ -34,7 +34,7 @@ def matched(
 
     `fields` are read beside those of the asks. Sequences are worked off on the way, by what the order of the files
     promises, when `room` entries are held. Where an event breaks the promise, the files are read once more, and those
-    asks wait. `conjuncts` and `sieves` keep what other passes can use again. More than one of `workers` read parts of
+    asks wait. `conjuncts` and `filters` keep what other passes can use again. More than one of `workers` read parts of
     the files of about `part_size` bytes, as processes of their own; the answer is the same. Raises EventsError if one
     of them comes to a bad end.
     """
@@ -43,7 +43,7 @@ def matched(
         while True:
             pass_over()
             matcher = eql.Matcher(
-                asks, conjuncts=conjuncts, sieves=sieves, room=room, field=wanted.names[0], unordered=waiting
+                asks, conjuncts=conjuncts, filters=filters, room=room, field=wanted.names[0], unordered=waiting
             )
             if workers > 1 and files.can_be_shared():
                 parts = files.parts(_time_field(matcher, fields, wanted), size=part_size)

@@ -11,7 +11,7 @@ from typing import Any, overload
 
 from runner import eql
 from runner.engine.filter.predicates import Conjuncts
-from runner.engine.filter.stage_filter import Sieves
+from runner.engine.filter.stage_filter import StageFilterPool
 from runner.engine.sequence.sequence_matcher import FoundSequence
 from runner.eql.syntax.errors import EqlError, QueryFinding
 from runner.errors import EventsError, Problem, RunnerError, Severity
@@ -50,7 +50,7 @@ class FileSearch:
         self._schema: Schema = Schema(shipped_schema().fields, lenient=True)
         self._programs: dict[str, eql.Program] = {}
         self._compiled: dict[str, tuple[str, list[Problem]]] = {}
-        self._conjuncts, self._sieves = Conjuncts(), Sieves()
+        self._conjuncts, self._filters = Conjuncts(), StageFilterPool()
         self._files: EventFiles | None = None
         self._index = TimeIndex()
         self._times: tuple[str, ...] = ("@timestamp",)
@@ -82,7 +82,7 @@ class FileSearch:
             compiled[rule.rule_id] = rule.fingerprint, found
             problems.extend(found)
         if programs != self._programs:
-            self._conjuncts, self._sieves = Conjuncts(), Sieves()
+            self._conjuncts, self._filters = Conjuncts(), StageFilterPool()
         ran = programs.values() if self._paths else ()
         for stage in (stage for program in ran for stage in program.plan.all_stages()):
             self._conjuncts.of(stage.conjuncts, 0)
@@ -136,7 +136,7 @@ class FileSearch:
             progress=self._progress,
             unordered=[place for place, request in enumerate(requests) if request.rule.rule_id in self._unordered],
             conjuncts=self._conjuncts,
-            sieves=self._sieves,
+            filters=self._filters,
             workers=self._workers if self._pays(files, self._part_of(requests)) else 1,
         )
         self._unordered.update(requests[place].rule.rule_id for place in unordered)

@@ -74,7 +74,6 @@ class Worker:
                     path=stream.path if stream.rereadable and not stream.is_unwrapped else "",
                     offset=block.offset,
                 )
-            self._columns.trim()
             if self._matcher.held() > _MUCH:
                 read = SplitRead(Counts(), 0, stream.newest, stream.disorder, self._kept.hand_over())
                 yield SplitResult(self._matcher.hand_over(), read, is_last=False)

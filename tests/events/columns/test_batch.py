@@ -1,4 +1,4 @@
-"""Batches: values, codes, timestamps and streams of events, however they were read."""
+"""Batches: values, timestamps and streams of events, however they were read."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from runner.events.columns.batch import MISSING, STREAM_FIELDS, Columns, EventBatch, FieldDictionary
-from runner.events.columns.event_groups import Kinds
-from runner.events.columns.projections import Look, Looks
+from runner.events.columns.batch import STREAM_FIELDS, Columns, EventBatch
+from runner.events.columns.event_groups import EventGroups
+from runner.events.columns.projections import Projection, ProjectionCache
 from runner.events.fields.schema import DataType, Field
 from runner.events.fields.timestamp_column import NO_TIME
 
@@ -26,53 +26,6 @@ def unbroken(position: int, reason: str) -> None:
 
 def batch_of(columns: Columns, sources: Sequence[dict[str, Any]], *, base: int = 0) -> EventBatch:
     return EventBatch(columns, [columns.decoder.row(source) for source in sources], base=base)
-
-
-def decoded(batch: EventBatch, name: str) -> list[Any]:
-    """The values behind the codes of all rows."""
-    dictionary = batch.columns.dictionary(name)
-    return [dictionary.value(code) for code in batch.codes(name, batch.all_rows()).tolist()]
-
-
-def test_codes_number_values_as_they_are_first_seen() -> None:
-    columns = Columns(FIELDS)
-    batch = batch_of(columns, [{"a": "x"}, {}, {"a": "y"}, {"a": "x"}, {"a": []}, {"a": ["x", "y"]}, {"a": None}])
-    codes = batch.codes("a", batch.all_rows()).tolist()
-    assert codes == [1, MISSING, 2, 1, MISSING, 3, MISSING]
-    assert decoded(batch, "a") == ["x", None, "y", "x", None, ("x", "y"), None]
-    assert len(columns.dictionary("a")) == 4
-
-
-def test_codes_stay_from_batch_to_batch() -> None:
-    columns = Columns(FIELDS)
-    first = batch_of(columns, [{"a": "x"}, {"a": "y"}])
-    second = batch_of(columns, [{"a": "z"}, {"a": "x"}], base=2)
-    assert first.codes("a", np.array([1])).tolist() == [1]
-    assert second.codes("a", second.all_rows()).tolist() == [2, 3]
-    assert first.codes("a", first.all_rows()).tolist() == [3, 1]
-    assert second.base == 2
-
-
-def test_a_dictionary_over_the_limit_starts_anew() -> None:
-    columns = Columns(FIELDS, dictionary_limit=2)
-    batch = batch_of(columns, [{"a": "x", "p.n": 1}, {"a": "y", "p.n": 1}])
-    batch.codes("a", batch.all_rows())
-    batch.codes("p.n", batch.all_rows())
-    columns.trim()
-    assert (columns.dictionary("a").generation, columns.dictionary("p.n").generation) == (1, 0)
-    after = batch_of(columns, [{"a": "y", "p.n": 1}])
-    assert decoded(after, "a") == ["y"]
-    assert len(columns.dictionary("a")) == 2
-
-
-@pytest.mark.parametrize(
-    "values", [[1, 1.0, True, "1"], [0, False, ""], [(1, 2), (1.0, 2), (True, 2)], [None, ()], [("a",), "a"]]
-)
-def test_untyped_values_of_different_types_are_told_apart(values: list[Any]) -> None:
-    dictionary = FieldDictionary(Field("f", DataType.NULL))
-    codes = dictionary.encode(values).tolist()
-    back = [dictionary.value(code) for code in codes]
-    assert [repr(value) for value in back] == [repr(value if value != () else None) for value in values]
 
 
 def test_values_of_some_rows() -> None:
@@ -98,14 +51,14 @@ def test_timestamps() -> None:
     assert batch.unreadable_times == 1
 
 
-def kinds_of(columns: Columns, *names: str) -> Kinds:
-    """Kinds by these fields and the data stream."""
-    return Kinds(columns.fields[name] for name in (*names, *(field.name for field in STREAM_FIELDS)))
+def groups_of(columns: Columns, *names: str) -> EventGroups:
+    """EventGroups by these fields and the data stream."""
+    return EventGroups(columns.fields[name] for name in (*names, *(field.name for field in STREAM_FIELDS)))
 
 
-def names_of(batch: EventBatch, kinds: Kinds | None = None) -> list[str | None]:
-    kinds = kinds if kinds is not None else kinds_of(batch.columns)
-    return [kinds.stream(kind) for kind in batch.kinds(kinds).tolist()]
+def names_of(batch: EventBatch, kinds: EventGroups | None = None) -> list[str | None]:
+    kinds = kinds if kinds is not None else groups_of(batch.columns)
+    return [kinds.stream(kind) for kind in batch.groups(kinds).tolist()]
 
 
 def test_streams() -> None:
@@ -126,7 +79,7 @@ def test_streams() -> None:
     assert names_of(EventBatch(columns, rows, base=0, origins=origins, positions=positions)) == expected
     assert names_of(EventBatch.of_lines(columns, lines, base=0, broken=unbroken)) == expected
     assert names_of(batch_of(columns, [{"a": "x"}])) == [None]
-    without = Kinds([FIELDS[0]])
+    without = EventGroups([FIELDS[0]])
     batch = EventBatch.of_lines(columns, lines, base=0, broken=unbroken)
     assert names_of(batch, without) == ["one", None, None, None, "two", None, "one"]
 
@@ -143,23 +96,22 @@ def test_events_that_are_alike_are_of_one_kind() -> None:
         b'{"_index": "i", "_source": {"a": "x", "p": {"n": 1}}}',
         b'{"a": "x", "p": null}',
     ]
-    kinds = Kinds(columns.fields[name] for name in ("a", "p.n"))
-    columns.tell_apart(kinds)
-    columns.trim()
+    kinds = EventGroups(columns.fields[name] for name in ("a", "p.n"))
+    columns.group_by(kinds)
     batch = EventBatch.of_lines(columns, lines, base=0, broken=unbroken)
-    assert batch.is_told_by(kinds)
-    numbers = batch.kinds(kinds).tolist()
+    assert batch.is_grouped_by(kinds)
+    numbers = batch.groups(kinds).tolist()
     assert len({numbers[0], numbers[2]}) == 1
     assert len({numbers[place] for place in (0, 1, 4, 6, 7)}) == 5
     assert [kinds.values("p.n")[number] for number in numbers] == [1, 1, 1, 1, (1, 2), 1, 1, None]
     assert alike(batch.values("a", batch.all_rows())) == ["x", "y", *"xxxxxx"]
-    assert decoded(batch, "p.n") == [1, 1, 1, 1, (1, 2), 1, 1, None]
+    assert alike(batch.values("p.n", batch.all_rows())) == [1, 1, 1, 1, (1, 2), 1, 1, None]
 
 
 def test_lines_with_texts_that_are_not_familiar_are_read_all_the_same() -> None:
     columns = Columns(FIELDS)
-    kinds = Kinds(columns.fields[name] for name in ("a", "p.n"))
-    columns.tell_apart(kinds)
+    kinds = EventGroups(columns.fields[name] for name in ("a", "p.n"))
+    columns.group_by(kinds)
     plain = [{"a": text, "p": {"n": number % 3}} for number, text in enumerate(["x", "y", ["x", "y"], None] * 50)]
     strange = [
         {"a": "new"},
@@ -176,9 +128,9 @@ def test_lines_with_texts_that_are_not_familiar_are_read_all_the_same() -> None:
         lines.insert(30, b'{"a": "x"')
         batch = EventBatch.of_lines(columns, lines, base=0, broken=lambda position, reason: seen.append(position))
         whole = EventBatch.of_lines(Columns(FIELDS), lines, base=0, broken=lambda position, reason: None)
-        told = batch.kinds(kinds).tolist()
+        told = batch.groups(kinds).tolist()
         assert seen == [30] * (number + 1)
-        assert batch.is_told_by(kinds)
+        assert batch.is_grouped_by(kinds)
         for name in ("a", "p.n"):
             expected = alike(whole.values(name, whole.all_rows()))
             assert alike([kinds.values(name)[kind] for kind in told]) == expected
@@ -187,16 +139,15 @@ def test_lines_with_texts_that_are_not_familiar_are_read_all_the_same() -> None:
 
 def test_values_without_a_type_are_of_one_kind_only_if_they_are_of_one_type() -> None:
     columns = Columns([Field("odd", DataType.NULL), Field("n", DataType.LONG)])
-    kinds = Kinds(columns.fields[name] for name in ("odd", "n"))
-    columns.tell_apart(kinds)
-    columns.trim()
+    kinds = EventGroups(columns.fields[name] for name in ("odd", "n"))
+    columns.group_by(kinds)
     values = ['"1"', "1", "1.0", "true", "[1]", "[true]", "null"]
     told = []
     for block in (values, ['"1"'], [*values, '"1"']):
         lines = [f'{{"odd": {value}, "n": 1}}'.encode() for value in block]
         batch = EventBatch.of_lines(columns, lines, base=0, broken=unbroken)
-        told.append([kinds.values("odd")[number] for number in batch.kinds(kinds).tolist()])
-        assert len(set(batch.kinds(kinds).tolist())) == len(set(block))
+        told.append([kinds.values("odd")[number] for number in batch.groups(kinds).tolist()])
+        assert len(set(batch.groups(kinds).tolist())) == len(set(block))
     assert [alike(block) for block in told] == [
         ["1", 1, 1.0, True, 1, True, None],
         ["1"],
@@ -210,12 +161,11 @@ def test_what_a_look_has_found_is_remembered() -> None:
     lines = [json.dumps({"a": f"x{number}", "p": {"n": number}}).encode() for number in range(6)]
     batch = EventBatch.of_lines(columns, lines, base=0, broken=unbroken)
     rows = np.array([1, 4])
-    look, seen = batch.look(frozenset(["a"]), rows)
+    look, seen = batch.project(frozenset(["a"]), rows)
     assert look.take("a", seen) == ["x1", "x4"]
     batch.note("a", rows.tolist(), look.take("a", seen))
     assert batch.values("a", rows) == ["x1", "x4"]
     assert batch.values("a", np.array([0, 1])) == ["x0", "x1"]
-    assert batch.sample(["p.n"], rows) == {"p.n": [1, 4]}
 
 
 def test_timestamps_that_are_asked_for_are_read_first_from_the_next_batch_on() -> None:
@@ -234,7 +184,7 @@ def test_timestamps_that_are_asked_for_are_read_first_from_the_next_batch_on() -
 @pytest.mark.parametrize("fields", [3, 90])
 def test_looks_read_what_is_asked_for_however_much_was_asked(fields: int) -> None:
     named = {f"o{number % 7}.f{number}": Field(f"o{number % 7}.f{number}", DataType.LONG) for number in range(fields)}
-    looks = Looks(named, Look(named.values()))
+    looks = ProjectionCache(named, Projection(named.values()))
     names = sorted(named)
     for start in range(fields):
         for size in (1, 2, 5):
@@ -263,10 +213,8 @@ def test_an_empty_batch() -> None:
     ):
         assert len(batch) == 0
         assert batch.values("a", batch.all_rows()) == []
-        assert batch.codes("a", batch.all_rows()).tolist() == []
         assert batch.timestamps("@timestamp").tolist() == []
         assert names_of(batch) == []
-        columns.trim()
 
 
 sources = st.lists(
@@ -284,7 +232,7 @@ sources = st.lists(
     max_size=12,
 )
 questions = st.lists(
-    st.tuples(st.sampled_from(["values", "codes"]), st.sampled_from(["a", "p.n"]), st.sets(st.integers(0, 11))),
+    st.tuples(st.sampled_from(["a", "p.n"]), st.sets(st.integers(0, 11))),
     max_size=5,
 )
 
@@ -292,12 +240,12 @@ questions = st.lists(
 @settings(max_examples=80, deadline=None)
 @given(st.lists(sources, min_size=1, max_size=5), questions, st.booleans(), st.booleans())
 def test_batches_of_lines_answer_as_batches_of_documents(
-    batches: list[list[dict[str, Any]]], asked: list[tuple[str, str, set[int]]], timed: bool, hits: bool
+    batches: list[list[dict[str, Any]]], asked: list[tuple[str, set[int]]], timed: bool, hits: bool
 ) -> None:
     """Whatever was asked of earlier batches, and so is read first of the later ones."""
-    plain, lazy = Columns(FIELDS), Columns(FIELDS, dictionary_limit=3)
-    kinds = kinds_of(lazy, "a")
-    lazy.tell_apart(kinds)
+    plain, lazy = Columns(FIELDS), Columns(FIELDS)
+    kinds = groups_of(lazy, "a")
+    lazy.group_by(kinds)
     base = 0
     for documents in batches:
         lines = [
@@ -309,22 +257,15 @@ def test_batches_of_lines_answer_as_batches_of_documents(
         whole = EventBatch(plain, given_rows, base=base, origins=origins, positions=positions)
         assert len(read) == len(whole) == len(documents)
         assert read.positions.tolist() == whole.positions.tolist()
-        for way, name, chosen in asked:
+        for name, chosen in asked:
             rows = np.array(sorted(row for row in chosen if row < len(documents)), dtype=np.intp)
-            expected = whole.values(name, rows)
-            if way == "values":
-                assert alike(read.values(name, rows)) == alike(expected)
-            else:
-                dictionary = lazy.dictionary(name)
-                found = [dictionary.value(code) for code in read.codes(name, rows).tolist()]
-                assert alike(found) == alike(expected)
+            assert alike(read.values(name, rows)) == alike(whole.values(name, rows))
         if timed:
             assert read.timestamps("@timestamp").tolist() == whole.timestamps("@timestamp").tolist()
         assert names_of(read, kinds) == names_of(whole)
-        told = [kinds.values("a")[kind] for kind in read.kinds(kinds).tolist()]
+        told = [kinds.values("a")[kind] for kind in read.groups(kinds).tolist()]
         assert alike(told) == alike(whole.values("a", whole.all_rows()))
         base += len(read)
-        lazy.trim()
 
 
 def alike(values: Sequence[Any]) -> list[Any]:

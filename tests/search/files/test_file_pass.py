@@ -14,7 +14,7 @@ import pytest
 
 from runner import eql
 from runner.engine.filter.predicates import Conjuncts
-from runner.engine.filter.stage_filter import Sieves
+from runner.engine.filter.stage_filter import StageFilterPool
 from runner.events.fields.schema import DataType, Field
 from runner.events.files.event_files import EventFiles, TimeWanted
 from runner.search.files.file_pass import matched
@@ -101,7 +101,7 @@ def test_what_earlier_passes_have_learnt_changes_no_answer(tmp_path: Path) -> No
         rng = Random(f"again {seed}")
         queries = [random_query(rng) for _ in range(4)]
         programs = [eql.compile(query, SCHEMA) for query in queries]
-        conjuncts, sieves = Conjuncts(), Sieves()
+        conjuncts, filters = Conjuncts(), StageFilterPool()
         for turn in range(4):
             folder = tmp_path / f"{seed} {turn}"
             folder.mkdir()
@@ -110,7 +110,7 @@ def test_what_earlier_passes_have_learnt_changes_no_answer(tmp_path: Path) -> No
             asks = [eql.SearchOptions(size=10_000).ask(program, now_ns=turn) for program in given]
             fields = [TIME] if turn < 3 else [TIME, Field("n", DataType.LONG)]
             found = []
-            for kept in ({"conjuncts": conjuncts, "sieves": sieves}, {}):
+            for kept in ({"conjuncts": conjuncts, "filters": filters}, {}):
                 with EventFiles([folder]) as files:
                     pairs, _ = matched(files, asks, fields, wanted=TimeWanted(("@timestamp",)), **kept)
                 found.append([(answer.error, list(answer.matches)) for answer in pairs])
