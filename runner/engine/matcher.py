@@ -1,6 +1,6 @@
-"""Many programs over one pass of event batches: which events each of them matches.
+"""Many plans over one pass of event batches: the engine's front door.
 
-One filter finds the events of all stages of all programs; what each program makes of them is gathered for itself.
+One stage filter finds the events of all stages of all plans; each plan keeps its own open matches.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from runner.engine.scope import Scope
 from runner.engine.sequence.join_keys import KeyCodes
 from runner.engine.sequence.open_matches import OpenEvents, OpenSamples, OpenSequences
 from runner.engine.sequence.sequence_matcher import FoundSequence
-from runner.engine.sequence.stage_gate import NOWHERE, Search, Watch, Watched
+from runner.engine.sequence.stage_gate import NO_WATERMARK, BatchSearch, GatedStage, StageGate
 from runner.engine.sequence.stage_rows import StageRows, joined
 from runner.engine.sequence.stage_sink import StageSink
 from runner.engine.stage_sets import bits_of
@@ -28,7 +28,7 @@ from runner.events.fields.schema import Field
 __all__ = ["Ask", "Found", "Matcher", "Scope", "Watermark"]
 
 ROWS_HELD = 1 << 15
-"""So many entries are held before it is worth while to settle them: about 1 MB, and the join keys take 8 MB more."""
+"""Rows held before the open matches are advanced: about 1 MB, and their join keys take 8 MB more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,9 +45,9 @@ class Ask:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What one ask found, ascending: for each match its join keys (as the API prints them) and its event numbers.
+    """Matches of one ask, ascending: of each the join keys (as the API prints them) and the ids of its events.
 
-    `error` says why there is no answer: a value that a script of the query could not work on.
+    `error` is set if there is no answer: a script of the query failed on a value.
     """
 
     matches: Sequence[FoundSequence] = ()
@@ -56,35 +56,35 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class Handover:
-    """What the matcher of one process has gathered, for that of another, which has the same asks."""
+    """Stage rows of a matcher in a worker process, for the parent's matcher of the same asks."""
 
     stage_rows: tuple[tuple[int, StageRows], ...]
-    """Each with the number of its ask."""
+    """Each with the index of its ask."""
     keys: tuple[object, ...]
-    """The values of join keys by the numbers that stand in the entries."""
+    """The values of join keys, indexed by the codes in the stage rows."""
     errors: Mapping[int, str]
 
 
 class Matcher:
-    """Runs asks over the batches that it is given, then says what each found."""
+    """Runs asks over batches of events; `found` gives the matches of each."""
 
     def __init__(
         self,
         asks: Sequence[Ask],
         *,
         room: int = ROWS_HELD,
-        numbers: int = ROWS_HELD,
+        codes: int = ROWS_HELD,
         conjuncts: Conjuncts | None = None,
         filters: StageFilterPool | None = None,
         field: str = "@timestamp",
         unordered: Collection[int] = (),
     ) -> None:
-        """`room` is how many entries may be held before it is worth while to settle them, `numbers` how many values of
-        join keys before it is looked which of them are needed. `conjuncts` and `filters` keep what other passes can use
+        """`room` is the count of rows held before open matches are advanced, `codes` that of join key values before the
+        unused ones are dropped. `conjuncts` and `filters` keep what other passes can use
         again; who gives `filters` feeds batches of `columns`, and calls `close` at the end.
 
-        `field` is the timestamp field that the edges given to `feed` and `advance` are meant of. Sequences that go by
-        another one wait for all events, and so do those asks that are `unordered`.
+        `field` is the timestamp field of the watermarks given to `feed` and `advance`. Sequences by another field wait
+        for all events, and so do `unordered` asks.
         """
         self._conjuncts = conjuncts = conjuncts if conjuncts is not None else Conjuncts()
         self._asks = asks
@@ -93,10 +93,10 @@ class Matcher:
         self._open: list[OpenEvents] = []
         self._sinks: list[StageSink] = []
         wanted: list[StageSearch] = []
-        watched: list[Watched] = []
+        gated: list[GatedStage] = []
         self._field, self._unordered = field, frozenset(unordered)
         self._least_room = self._room = room
-        self._most_codes = numbers
+        self._most_codes = codes
         for number, ask in enumerate(asks):
             open_events = _open(ask)
             self._open.append(open_events)
@@ -109,9 +109,9 @@ class Matcher:
                     names = frozenset(field.name for field in carried)
                     predicates = conjuncts.of(stage.conjuncts, ask.now_ns)
                     wanted.append(StageSearch(predicates, ask.scope, names))
-                    watched.append(Watched(number, place, ask.plan, any(part.scripted for part in predicates)))
+                    gated.append(GatedStage(number, place, ask.plan, any(part.scripted for part in predicates)))
         self._equals = _equals(wanted)
-        self._watch = Watch(watched, field=field, patient=self._unordered)
+        self._gate = StageGate(gated, field=field, unordered=self._unordered)
         self._filters = filters
         self._wanted = wanted
         self._filter = StageFilter(wanted) if filters is None else filters.take(wanted)
@@ -134,34 +134,36 @@ class Matcher:
         return columns
 
     def close(self) -> None:
-        """Leave what was learnt of the events to later passes; no batch comes any more."""
+        """End the pass: the filter, with what it has cached, is free for later passes."""
         if self._filters is not None:
             self._filters.give_back(self._filter)
             self._filters = None
 
     def feed(self, batch: EventBatch, watermark: Watermark | None = None) -> Rows:
-        """Take in the next batch; returns the rows that may become part of a match, so that their documents are kept.
+        """Search the next batch; returns the rows that may become part of a match: their documents have to be kept.
 
-        The caller says that with this batch all events within the edge have come; None: nothing is known of that.
+        With this batch all events up to the watermark have come; None: nothing is known of that.
         """
         kept = np.zeros(len(batch), dtype=np.bool_)
-        if not self._watch.sleepers():
+        if not self._gate.gated():
             for number, met in self._filter.filter(batch):
                 kept[self._take_in(batch, number, met)] = True
             return np.flatnonzero(kept)
-        turn = self._watch.turn(batch.timestamps(self._field), batch.base, NOWHERE if watermark is None else watermark)
+        batch_gate = self._gate.batch_gate(
+            batch.timestamps(self._field), batch.base, NO_WATERMARK if watermark is None else watermark
+        )
         everywhere: dict[int, Rows | ValueError] = {}  # of all rows those that meet a stage, by any of its equals
-        for search in turn.searches():
+        for search in batch_gate.searches():
             for number, met in self._met(batch, search, everywhere):
                 rows = self._take_in(batch, number, met)
                 kept[rows] = True
-                turn.note(number, rows)
+                batch_gate.record_rows(number, rows)
         return np.flatnonzero(kept)
 
     def _met(
-        self, batch: EventBatch, search: Search, everywhere: dict[int, Rows | ValueError]
+        self, batch: EventBatch, search: BatchSearch, everywhere: dict[int, Rows | ValueError]
     ) -> Iterator[tuple[int, Rows | ValueError]]:
-        """What a search finds. Stages whose equals have been looked for `everywhere` are not looked for again."""
+        """Rows found by stage. Stages equal to one that was searched for `everywhere` are not searched again."""
         if search.rows is None:
             for number, met in self._filter.filter(batch, search.stages):
                 everywhere[self._equals[number]] = met
@@ -178,7 +180,7 @@ class Matcher:
             yield from self._filter.filter(batch, rest, search.rows)
 
     def _take_in(self, batch: EventBatch, number: int, met: Rows | ValueError) -> Rows:
-        """Take in what meets a stage; returns the rows that may become part of a match."""
+        """Add the rows that met a stage; returns those that may become part of a match."""
         sink = self._sinks[number]
         if isinstance(met, ValueError):
             self._errors.setdefault(sink.ask, str(met))
@@ -186,7 +188,7 @@ class Matcher:
         return sink.add(batch, met, self._key_codes)
 
     def found(self) -> Iterator[Found]:
-        """What each ask found, in the order of the asks."""
+        """The matches of each ask, in the order of the asks."""
         for number, ask in enumerate(self._asks):
             if number in self._errors:
                 yield Found(error=self._errors[number])
@@ -194,9 +196,9 @@ class Matcher:
                 yield Found(_limited(self._open[number].found(self._key_codes), ask))
 
     def advance(self, watermarks: Iterable[Watermark]) -> None:
-        """Work off what is held, if that is much: the caller says that all events within the edge have come.
+        """Advance open matches if many rows are held.
 
-        `watermarks` are tried one after the other, as long as too much is left.
+        All events up to each of the `watermarks` have come; they are tried in order while too many rows are left.
         """
         able = [
             open_events
@@ -219,7 +221,7 @@ class Matcher:
             self._forget_codes()
 
     def hand_over(self) -> Handover:
-        """What was gathered since the last call; it is let go of here."""
+        """The stage rows added since the last call, which are dropped here."""
         stage_rows = tuple(
             (number, joined(open_events.parts)) for number, open_events in enumerate(self._open) if open_events.parts
         )
@@ -230,8 +232,7 @@ class Matcher:
         return Handover(stage_rows, keys, dict(self._errors))
 
     def take_over(self, handover: Handover) -> None:
-        """Go on with what another matcher has gathered. No batch may be fed any more: what was met elsewhere wakes
-        nothing here."""
+        """Add the stage rows of another matcher. No batch may be fed any more: they open no gate here."""
         numbers = self._key_codes.codes_for(handover.keys)
         for number, stage_rows in handover.stage_rows:
             self._open[number].add(replace(stage_rows, keys=numbers[stage_rows.keys]))
@@ -239,24 +240,24 @@ class Matcher:
             self._errors.setdefault(number, error)
 
     def held(self) -> int:
-        """How many entries are held: events of stages that may yet become part of a match."""
+        """Count of rows held: events of stages that may yet become part of a match."""
         return sum(open_events.advanced + open_events.added for open_events in self._open)
 
     def needed(self) -> list[int]:
-        """The events that a match has, or may yet have, ascending: the documents of all others may be let go."""
+        """Ids of the events that a match has or may yet have, ascending; no other document is needed."""
         columns = [column for open_events in self._open for column in open_events.event_columns()]
         return list(np.unique(np.concatenate(columns)).tolist()) if columns else []
 
     def late(self) -> frozenset[int]:
-        """The asks for which an event came after all that was said to be past: what they found is worth nothing."""
-        return frozenset(self._watch.late).union(
+        """Asks that met an event older than their watermark; their result is invalid and they must be run again."""
+        return frozenset(self._gate.late).union(
             number
             for number, open_events in enumerate(self._open)
             if isinstance(open_events, OpenSequences) and open_events.late
         )
 
     def _forget_codes(self) -> None:
-        """Forget the values of join keys that nothing which is held has."""
+        """Drop the join key values that no held row has."""
         columns = [column for open_events in self._open for column in open_events.key_columns()]
         wanted = np.unique(np.concatenate([column.ravel() for column in columns] or [np.zeros(0, dtype=np.int32)]))
         if 2 * len(wanted) < len(self._key_codes):
@@ -266,7 +267,7 @@ class Matcher:
 
 
 def _equals(wanted: Sequence[StageSearch]) -> list[int]:
-    """By number of a stage, that of the first one that is met by the very same events: `with runs` makes such."""
+    """For each stage the index of the first one that the very same events meet; `with runs` makes such stages."""
     firsts: dict[Hashable, int] = {}
     return [
         firsts.setdefault((tuple(part.identity for part in one.predicates), one.scope, one.carried), number)

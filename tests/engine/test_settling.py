@@ -196,7 +196,7 @@ def test_what_is_held_is_what_is_open(query: str, sources: Sequence[dict[str, An
 def test_matches_of_many_keys_keep_theirs_when_others_are_forgotten() -> None:
     schema = Schema(SCHEMA.fields)
     ask = eql.Ask(eql.compile("sequence by k [A where true] [B where true]", schema).plan)
-    matcher = eql.Matcher([ask], room=1, numbers=10)
+    matcher = eql.Matcher([ask], room=1, codes=10)
     columns = Columns(matcher.fields())
     for number in range(500):
         rows = [columns.decoder.row(event(number, category, f"key {number}")) for category in "AB"]

@@ -14,8 +14,8 @@ from typing import TypeAlias, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from runner.engine.filter.prefilter import Hint, hint_for, joined, negated
-from runner.engine.filter.value_tests import Kernel, leaf_for
+from runner.engine.filter.prefilter import RequiredLiterals, joined, negated, required_literals_for
+from runner.engine.filter.value_tests import TestFunction, value_test_for
 from runner.engine.plan import Identity, Plan, identity
 from runner.events.fields.schema import DataType, Field
 from runner.events.fields.values import Canonical
@@ -36,7 +36,7 @@ class Lookup:
     cost: int
     scripted: bool = False
     """True for everything that holds a script: it may fail on a value."""
-    hint: Hint | None = None
+    hint: RequiredLiterals | None = None
     number: int = -1
     """The place of the condition in the truth table of a filter (`interned`)."""
 
@@ -47,7 +47,7 @@ class Combination:
 
     identity: Identity
     fields: tuple[str, ...]
-    kernel: Kernel
+    kernel: TestFunction
     cost: int
     scripted: bool = True
 
@@ -141,10 +141,10 @@ class _Maker:
 
 
 def _made(expression: nodes.Expression, name: Identity, now_ns: int) -> Lookup | Combination:
-    leaf = leaf_for(expression, now_ns)
+    leaf = value_test_for(expression, now_ns)
     names = tuple(field.name for field in leaf.fields)
     if len(names) == 1:
-        hint = None if leaf.scripted else hint_for(expression)
+        hint = None if leaf.scripted else required_literals_for(expression)
         return Lookup(name, names[0], leaf.kernel, leaf.cost, leaf.scripted, hint)
     return Combination(name, names, leaf.kernel, leaf.cost)
 

@@ -2,7 +2,7 @@
 tested.
 
 A condition on a field has a default, its truth for every value in which none of its needles occurs. So for a new value
-of a field, one pass over the needles of all conditions on it (`NeedleIndex`) leaves the few that have to be worked out.
+of a field, one pass over the needles of all conditions on it (`Prefilter`) leaves the few that have to be worked out.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from runner.expressions import functions, nodes
 from runner.expressions.patterns import lucene_regex
 from runner.expressions.patterns.wildcard import fold
 
-Place: TypeAlias = Literal["whole", "start", "end", "within"]
+LiteralPlace: TypeAlias = Literal["whole", "start", "end", "within"]
 
 _FIELDS = frozenset({DataType.KEYWORD, DataType.CONSTANT_KEYWORD, DataType.WILDCARD, DataType.FLATTENED, DataType.NULL})
 _WILD = re.compile(r"[*?]")
@@ -32,28 +32,28 @@ _GROUPS = 3
 
 
 @dataclass(frozen=True, slots=True)
-class Needle:
+class TextLiteral:
     """A text, folded, and where it must stand in the folded value."""
 
-    place: Place
+    place: LiteralPlace
     text: str
 
 
 @dataclass(frozen=True, slots=True)
-class Hint:
+class RequiredLiterals:
     """A condition's truth for every event that has a value of the field, but in whose values no needle of one of the
     groups occurs."""
 
-    groups: tuple[frozenset[Needle], ...]
+    groups: tuple[frozenset[TextLiteral], ...]
     default: bool
 
 
-def hint_for(expression: nodes.Expression) -> Hint | None:
+def required_literals_for(expression: nodes.Expression) -> RequiredLiterals | None:
     """The hint of a condition that tests one field against constants; None where there is none."""
     match expression:
         case nodes.Comparison(_, "==", nodes.FieldRef() as ref, nodes.Constant(value=None)):
             # Dates and addresses may have a value that counts as missing.
-            return Hint((frozenset(),), False) if ref.field.type in _FIELDS else None
+            return RequiredLiterals((frozenset(),), False) if ref.field.type in _FIELDS else None
         case nodes.Comparison(_, "==", nodes.FieldRef() as ref, nodes.Constant() as constant):
             return _hint(ref, [_whole(ref, constant)])
         case nodes.Membership(_, nodes.FieldRef() as ref, items):
@@ -74,81 +74,81 @@ def hint_for(expression: nodes.Expression) -> Hint | None:
     return None
 
 
-def negated(hint: Hint | None) -> Hint | None:
+def negated(hint: RequiredLiterals | None) -> RequiredLiterals | None:
     """The hint of the opposite."""
-    return None if hint is None else Hint(hint.groups, not hint.default)
+    return None if hint is None else RequiredLiterals(hint.groups, not hint.default)
 
 
-def joined(hints: Sequence[Hint | None], *, decisive: bool) -> Hint | None:
+def joined(hints: Sequence[RequiredLiterals | None], *, decisive: bool) -> RequiredLiterals | None:
     """The hint of an `or` (`decisive` True) or `and` of conditions on one field."""
     deciding = [hint for hint in hints if hint is not None and hint.default is decisive]
     if deciding:  # where one of these has its default, it decides the whole, whatever the others say
         groups = {group for hint in deciding for group in hint.groups}
-        return Hint(tuple(sorted(groups, key=_frequency)[:_GROUPS]), decisive)
+        return RequiredLiterals(tuple(sorted(groups, key=_frequency)[:_GROUPS]), decisive)
     given = [hint for hint in hints if hint is not None]
     if len(given) < len(hints):
         return None
-    return Hint((frozenset().union(*(min(hint.groups, key=_frequency) for hint in given)),), not decisive)
+    return RequiredLiterals((frozenset().union(*(min(hint.groups, key=_frequency) for hint in given)),), not decisive)
 
 
-def _frequency(group: frozenset[Needle]) -> tuple[float, list[tuple[str, str]]]:
+def _frequency(group: frozenset[TextLiteral]) -> tuple[float, list[tuple[str, str]]]:
     """The order of groups: those that are hit least come first, by the lengths of their needles."""
     hits = sum(0.25 ** (min(len(needle.text), 8) + (needle.place == "whole")) for needle in group)
     return hits, sorted((needle.place, needle.text) for needle in group)
 
 
-def _hint(ref: nodes.FieldRef, needles: Sequence[Needle | None]) -> Hint | None:
+def _hint(ref: nodes.FieldRef, needles: Sequence[TextLiteral | None]) -> RequiredLiterals | None:
     known = [needle for needle in needles if needle is not None]
     if ref.exact.type not in _FIELDS or len(known) < len(needles):
         return None
-    return Hint((frozenset(known),), False)
+    return RequiredLiterals((frozenset(known),), False)
 
 
-def _whole(ref: nodes.FieldRef, item: nodes.Expression) -> Needle | None:
+def _whole(ref: nodes.FieldRef, item: nodes.Expression) -> TextLiteral | None:
     """A field without a mapping compares numbers as numbers: only texts are looked for as texts there."""
     if not isinstance(item, nodes.Constant) or item.value is None:
         return None
     if ref.exact.type is DataType.NULL and not isinstance(item.value, str):
         return None
-    return Needle("whole", fold(functions.text_of(item.value)))
+    return TextLiteral("whole", fold(functions.text_of(item.value)))
 
 
-def _of_pattern(pattern: str) -> Needle | None:
+def _of_pattern(pattern: str) -> TextLiteral | None:
     """The most telling piece between the wildcards."""
     pieces = _WILD.split(fold(pattern))
     if len(pieces) == 1:
-        return Needle("whole", pieces[0])
+        return TextLiteral("whole", pieces[0])
     found = [
-        Needle("start", pieces[0]),
-        Needle("end", pieces[-1]),
-        *(Needle("within", piece) for piece in pieces[1:-1]),
+        TextLiteral("start", pieces[0]),
+        TextLiteral("end", pieces[-1]),
+        *(TextLiteral("within", piece) for piece in pieces[1:-1]),
     ]
     # A text at an end is found by one look into a table: worth two characters.
     best = max(found, key=lambda needle: len(needle.text) + 2 * (needle.place != "within") * bool(needle.text))
     return best if best.text else None
 
 
-def _of_regex(ref: nodes.FieldRef, choices: Sequence[Sequence[str]]) -> Hint | None:
+def _of_regex(ref: nodes.FieldRef, choices: Sequence[Sequence[str]]) -> RequiredLiterals | None:
     """Each of several choices is told by its longest piece, a single one by several of its pieces."""
     if ref.exact.type not in _FIELDS or not choices or not all(choices):
         return None
     if len(choices) > 1:
-        return Hint((frozenset(Needle("within", max(pieces, key=len)) for pieces in choices),), False)
-    groups = {frozenset([Needle("within", piece)]) for piece in choices[0]}
-    return Hint(tuple(sorted(groups, key=_frequency)[:_GROUPS]), False)
+        return RequiredLiterals((frozenset(TextLiteral("within", max(pieces, key=len)) for pieces in choices),), False)
+    groups = {frozenset([TextLiteral("within", piece)]) for piece in choices[0]}
+    return RequiredLiterals(tuple(sorted(groups, key=_frequency)[:_GROUPS]), False)
 
 
-def _of_call(name: str, text: str) -> Needle | None:
+def _of_call(name: str, text: str) -> TextLiteral | None:
     if not text:
         return None
     if name == "startswith":
-        return Needle("start", fold(text))
+        return TextLiteral("start", fold(text))
     if any(char in "*?\\" for char in text):  # which have a meaning in the query that Elasticsearch makes of it
         return None
-    return Needle("end" if name == "endswith" else "within", fold(text))
+    return TextLiteral("end" if name == "endswith" else "within", fold(text))
 
 
-class NeedleIndex:
+class Prefilter:
     """The needles of all conditions on one field: says which conditions a value may meet.
 
     Conditions are told by their numbers, as bits. Beside the conditions, each group of needles of a condition that has
@@ -156,9 +156,9 @@ class NeedleIndex:
     that a needle which must stand at an end has that mark in it.
     """
 
-    def __init__(self, hints: Iterable[tuple[int, Hint]]) -> None:
+    def __init__(self, hints: Iterable[tuple[int, RequiredLiterals]]) -> None:
         given = dict(hints)
-        wanted: dict[Needle, int] = {}
+        wanted: dict[TextLiteral, int] = {}
         group_number = max(given, default=-1) + 1
         self._single = self._firsts = 0
         self._several: dict[int, list[tuple[int, int]]] = {}
@@ -258,12 +258,12 @@ class NeedleIndex:
 _START, _END = "\x02", "\x03"
 
 
-def _marked(needle: Needle) -> str:
+def _marked(needle: TextLiteral) -> str:
     start = _START if needle.place in ("whole", "start") else ""
     return f"{start}{_without_surrogates(needle.text)}{_END if needle.place in ('whole', 'end') else ''}"
 
 
-def _is_character(needle: Needle) -> bool:
+def _is_character(needle: TextLiteral) -> bool:
     return needle.place == "within" and len(needle.text) == 1 and needle.text.isascii()
 
 

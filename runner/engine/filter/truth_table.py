@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from runner.engine.filter.predicates import Lookup, Predicate, lookups_in
-from runner.engine.filter.prefilter import NeedleIndex
+from runner.engine.filter.prefilter import Prefilter
 from runner.events.fields.values import Canonical, typed
 
 _PREFILTERED = 4
@@ -40,7 +40,7 @@ class FieldTruths(dict[Any, int]):
         self._first = first = min((lookup.number for lookup in lookups), default=0)
         hints = {lookup.number - first: lookup.hint for lookup in lookups if lookup.hint is not None}
         self._by_candidates: dict[int, int] = {}
-        self._prefilter = NeedleIndex(hints.items()) if len(hints) >= _PREFILTERED else None
+        self._prefilter = Prefilter(hints.items()) if len(hints) >= _PREFILTERED else None
         if self._prefilter is None:
             hints = {}
         self._defaults = sum(1 << number for number, hint in hints.items() if hint.default) << first

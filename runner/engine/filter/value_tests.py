@@ -1,8 +1,8 @@
 """Conditions on values: each leaf of a condition as a Python function of the canonical values of the fields that it
 reads.
 
-A leaf that tests a field against constants becomes what Elasticsearch answers with one Lucene query (`field_kernel`);
-every other leaf becomes what it answers with one script (`script_kernel`). In both, a field with several values
+A leaf that tests a field against constants becomes what Elasticsearch answers with one Lucene query (`field_test`);
+every other leaf becomes what it answers with one script (`script_test`). In both, a field with several values
 satisfies a leaf if any of its values does, and a field without a value satisfies none but `== null`.
 """
 
@@ -20,7 +20,7 @@ from runner.events.fields.values import Canonical, Scalar
 from runner.expressions import functions, nodes
 from runner.expressions.patterns import lucene_regex, wildcard
 
-Kernel: TypeAlias = Callable[..., bool]
+TestFunction: TypeAlias = Callable[..., bool]
 """Takes the canonical value of each field of the leaf, in order; raises ValueError where Elasticsearch's script
 would fail."""
 
@@ -41,56 +41,56 @@ _MIRROR_TESTS: dict[str, Callable[[object, object], bool]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Leaf:
+class ValueTest:
     """One indivisible condition: the fields it reads, its test, and a rough cost of testing one value."""
 
     fields: tuple[Field, ...]
-    kernel: Kernel
+    kernel: TestFunction
     cost: int
     scripted: bool = False
     """Answered by a script, which may fail on a value."""
 
 
-def leaf_for(expression: nodes.Expression, now_ns: int) -> Leaf:
+def value_test_for(expression: nodes.Expression, now_ns: int) -> ValueTest:
     """The leaf of a checked, simplified boolean expression that is no `and`, `or`, `not` or constant.
 
     `now_ns` is what `now` means in date math, in nanoseconds since 1970.
     """
-    found = field_kernel(expression, now_ns)
+    found = field_test(expression, now_ns)
     if found is not None:
         return found
     occurrences: list[nodes.FieldRef] = []
     script = _script(expression, occurrences, now_ns)
-    return Leaf(tuple(ref.exact for ref in occurrences), script_kernel(script, occurrences), 50, scripted=True)
+    return ValueTest(tuple(ref.exact for ref in occurrences), script_test(script, occurrences), 50, scripted=True)
 
 
-def field_kernel(expression: nodes.Expression, now_ns: int) -> Leaf | None:
+def field_test(expression: nodes.Expression, now_ns: int) -> ValueTest | None:
     """The leaf if the expression tests one plain field against constants, else None."""
     match expression:
         case nodes.FieldRef():
-            return Leaf((expression.field,), _any(_is_true), 1)
+            return ValueTest((expression.field,), _any(_is_true), 1)
         case nodes.Comparison(_, "==", nodes.FieldRef() as ref, nodes.Constant(value=None)):
-            return Leaf((ref.field,), _missing_test(ref.field), 1)
+            return ValueTest((ref.field,), _missing_test(ref.field), 1)
         case nodes.Comparison(_, operator, nodes.FieldRef() as ref, nodes.Constant(value=constant)):
             ranged = operator != "==" and ref.field.type is DataType.TEXT
             read = ref.field if ranged else ref.exact
-            return Leaf((read,), _any(_comparison(operator, read, constant, now_ns)), 2)
+            return ValueTest((read,), _any(_comparison(operator, read, constant, now_ns)), 2)
         case nodes.Membership(_, nodes.FieldRef() as ref, items, insensitive):
             constants = [item.value for item in items if isinstance(item, nodes.Constant)]
             if len(constants) == len(items):
-                return Leaf((ref.exact,), _any(_membership(ref.exact, constants, insensitive, now_ns)), 2)
+                return ValueTest((ref.exact,), _any(_membership(ref.exact, constants, insensitive, now_ns)), 2)
         case nodes.Pattern(_, operator, nodes.FieldRef() as ref, patterns):
             test = _pattern(operator, [pattern.value for pattern in patterns], java=False)
-            return Leaf((ref.exact,), _any(_on_text(test)), 30 if operator.startswith("regex") else 6)
+            return ValueTest((ref.exact,), _any(_on_text(test)), 30 if operator.startswith("regex") else 6)
         case nodes.Call(_, name, (nodes.FieldRef() as ref, *rest), insensitive):
             constants = [item.value for item in rest if isinstance(item, nodes.Constant)]
             if len(constants) == len(rest):
                 call = _call(name, constants, insensitive)
-                return Leaf((ref.exact,), _any(call), 8) if call is not None else None
+                return ValueTest((ref.exact,), _any(call), 8) if call is not None else None
     return None
 
 
-def _any(test: _ScalarTest) -> Kernel:
+def _any(test: _ScalarTest) -> TestFunction:
     """True if any value of the field passes."""
 
     def kernel(value: Canonical) -> bool:
@@ -107,7 +107,7 @@ def _is_missing(value: Canonical) -> bool:
     return value is None or value == ()
 
 
-def _missing_test(field: Field) -> Kernel:
+def _missing_test(field: Field) -> TestFunction:
     """True if the field has no value that its type can read; dates and addresses come from the decoder unread."""
     if field.type not in _DATES and field.type is not DataType.IP:
         return _is_missing
@@ -306,7 +306,7 @@ def _call(name: str, constants: Sequence[nodes.Value], insensitive: bool) -> _Sc
 # Scripts: three-valued evaluation over one combination of the fields' values.
 
 
-def script_kernel(script: _Script, occurrences: Sequence[nodes.FieldRef]) -> Kernel:
+def script_test(script: _Script, occurrences: Sequence[nodes.FieldRef]) -> TestFunction:
     """True if some combination of values, one for each occurrence of a field, makes the script true."""
     read = [_script_reader(ref.exact) for ref in occurrences]
     if any(ref.exact.type is DataType.NULL for ref in occurrences):

@@ -1,12 +1,12 @@
-"""`Watch`: which stages of sequences are worth looking for in which events.
+"""`StageGate`: in which events the later stages of sequences have to be searched for.
 
-An event of a later stage matters only where one of the stage before it came earlier, no more than `maxspan` before.
-So every stage but the first sleeps: it is looked for where the stage before it has been met, and in those events
-before which another one may yet come, as they are not read in the order of time. Most sequences begin rarely, and
-their later stages, which are often met by every other event, cost nothing until then.
-A stage that is awake for long is looked for everywhere: events are not looked at a second time for its sake.
+An event of a later stage matters only if one of the stage before came earlier, at most `maxspan` before. So the gate of
+every stage but the first is closed: the stage is searched for only after an event of the stage before, and in events
+after the watermark, before which such an event may yet come. Most sequences begin rarely, and their later stages,
+which are often met by every other event, cost nothing until then. A gate that was open for long stays open for the next
+batch, since a second look at events costs more than one search of all of them.
 
-Elasticsearch, too, asks for the stages of a sequence one after the other, and stops where one is not met.
+Elasticsearch, too, queries the stages of a sequence one after the other, and stops where one has no event.
 """
 
 from __future__ import annotations
@@ -24,28 +24,28 @@ from runner.events.columns.batch import Rows
 from runner.events.fields.timestamp_column import NO_TIME
 
 _FOREVER = 1 << 64
-"""Longer than from any time in 64 bits to any other."""
+"""Nanoseconds; longer than between any two times of 64 bits."""
 _LONG = 0.25
-"""The part of a batch's time for which a stage has to be awake to be so for all of the next batch."""
+"""Part of a batch's time for which a gate has to be open to stay open for all of the next batch."""
 _DISORDERED = 0.5
-"""Part of a batch's events before which others may yet come from which on every gate is open for the batch: one search
-of all events for all stages then costs less than two of most events (350 rules, events shuffled by half a minute)."""
+"""Part of a batch after the watermark from which on all gates are open: one search of all events for all stages costs
+less then than two searches of most events (350 rules, events shuffled by half a minute)."""
 _LAST: int = int(np.iinfo(np.int64).max)
-NOWHERE = Watermark(NO_TIME)
-"""The edge within which there is no event."""
+NO_WATERMARK = Watermark(NO_TIME)
+"""A watermark before all events."""
 
 
 @dataclass(frozen=True, slots=True)
-class Search:
-    """Stages to look for, by their numbers as bits, and the rows to look at; None: all."""
+class BatchSearch:
+    """A set of stages (bits) to search for, and the rows to search; None: all rows."""
 
     stages: int
     rows: Rows | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Watched:
-    """One of the stages that are looked for: that of an ask, by its place among all stages of the plan."""
+class GatedStage:
+    """One stage of one query, by its index among all stages of the plan."""
 
     ask: int
     place: int
@@ -53,151 +53,148 @@ class Watched:
     scripted: bool
 
 
-class Watch:
-    """What has been met so far of the stages of many asks."""
+class StageGate:
+    """The gates of all stages of many queries, and what opens them: events met so far."""
 
-    def __init__(self, watched: Sequence[Watched], *, field: str, patient: Collection[int]) -> None:
-        """`field` is the timestamp that the edges are meant of; of other asks, and of `patient` ones, all stages are
-        always looked for. A script may fail on an event, so it is not skipped either."""
-        numbers = {(one.ask, one.place): number for number, one in enumerate(watched)}
+    def __init__(self, stages: Sequence[GatedStage], *, field: str, unordered: Collection[int]) -> None:
+        """`field` is the timestamp field of the watermarks. Queries with another one and `unordered` queries have no
+        gates, and neither have stages with a script, which may fail on any event."""
+        indices = {(one.ask, one.place): stage for stage, one in enumerate(stages)}
         self.late: set[int] = set()
-        """The asks for which a stage was met so late that events of the stage after it have been skipped."""
-        self._asks = [one.ask for one in watched]
-        self._spans = [_FOREVER if one.plan.maxspan is None else one.plan.maxspan for one in watched]
+        """Queries of which a stage was met so late that events of the stage after it have been skipped."""
+        self._asks = [one.ask for one in stages]
+        self._spans = [_FOREVER if one.plan.maxspan is None else one.plan.maxspan for one in stages]
         self._before: dict[int, int] = {}
         self._after: dict[int, list[int]] = {}
-        for number, one in enumerate(watched):
+        for stage, one in enumerate(stages):
             place = _place_before(one)
-            able = one.ask not in patient and one.plan.timestamp.name == field and one.plan.tiebreaker is None
+            able = one.ask not in unordered and one.plan.timestamp.name == field and one.plan.tiebreaker is None
             if place is not None and able and not one.scripted:
-                before = self._before[number] = numbers[one.ask, place]
-                self._after.setdefault(before, []).append(number)
-        self._sleepers = sum(1 << number for number in self._before)
-        self._depths = {number: self._depth(number) for number in self._before}
-        self._restless: frozenset[int] = frozenset()
+                before = self._before[stage] = indices[one.ask, place]
+                self._after.setdefault(before, []).append(stage)
+        self._gated = sum(1 << stage for stage in self._before)
+        self._depths = {stage: self._depth(stage) for stage in self._before}
+        self._kept_open: frozenset[int] = frozenset()
         self._latest = dict.fromkeys(self._after, NO_TIME)
         self._skipped: dict[int, Watermark] = {}
 
-    def turn(self, times: NDArray[np.int64], base: int, edge: Watermark) -> Turn:
-        """What to look for in the next batch; all events within the edge have come then."""
-        return Turn(self, times, base, edge)
+    def batch_gate(self, times: NDArray[np.int64], base: int, watermark: Watermark) -> BatchGate:
+        """The gates for the next batch, after which all events up to the watermark have come."""
+        return BatchGate(self, times, base, watermark)
 
     def open_since(self, start: int) -> dict[int, int]:
-        """The sleepers before which an event stands that is still within `maxspan` at that time, each with the time
-        until when one is."""
+        """The gated stages that an event opens within `maxspan` before that time, each with the time until it does."""
         return {
-            number: latest + self._spans[number]
-            for number, before in self._before.items()
-            if (latest := self._latest[before]) != NO_TIME and start - latest <= self._spans[number]
+            stage: latest + self._spans[stage]
+            for stage, before in self._before.items()
+            if (latest := self._latest[before]) != NO_TIME and start - latest <= self._spans[stage]
         }
 
-    def by_depth(self, numbers: Iterable[int]) -> list[list[int]]:
-        """The sleepers in groups, such that the stage before any of them is in a group before its own or in none."""
+    def by_depth(self, indices: Iterable[int]) -> list[list[int]]:
+        """Stages in groups such that the stage before any of them is in an earlier group, or in none."""
         groups: dict[int, list[int]] = {}
-        for number in numbers:
-            groups.setdefault(self._depths[number], []).append(number)
+        for stage in indices:
+            groups.setdefault(self._depths[stage], []).append(stage)
         return [groups[depth] for depth in sorted(groups)]
 
-    def _depth(self, number: int) -> int:
-        before = self._before.get(number)
+    def _depth(self, stage: int) -> int:
+        before = self._before.get(stage)
         return 0 if before is None else 1 + self._depth(before)
 
-    def sleepers(self) -> int:
-        """All stages that may sleep, as bits."""
-        return self._sleepers
+    def gated(self) -> int:
+        """All stages with a gate, as bits."""
+        return self._gated
 
-    def follow(self, number: int, times: NDArray[np.int64], events: NDArray[np.int64]) -> dict[int, int]:
-        """Take note that a stage was met by these events; returns the stages after it, which matter now, each with how
-        long after any of the events it does."""
-        after = self._after.get(number, ())
+    def record_met(self, stage: int, times: NDArray[np.int64], events: NDArray[np.int64]) -> dict[int, int]:
+        """Record events that met a stage; returns the stages that they open, each with for how long (nanoseconds)."""
+        after = self._after.get(stage, ())
         if not len(times) or not after:
             return {}
         first = int(times.min())
-        self._latest[number] = max(self._latest[number], int(times.max()))
+        self._latest[stage] = max(self._latest[stage], int(times.max()))
         for following in after:
-            skipped = self._skipped.get(following, NOWHERE)
+            skipped = self._skipped.get(following, NO_WATERMARK)
             if first <= skipped.time and skipped.passed(times, events).any():
                 self.late.add(self._asks[following])
         return {following: self._spans[following] for following in after}
 
-    def restless(self) -> frozenset[int]:
-        """The sleepers that were awake for long in the last batch. In the next one they do not sleep at all: to look at
-        events a second time, for their sake, costs more than to look for them in all events at once."""
-        return self._restless
+    def kept_open(self) -> frozenset[int]:
+        """Gated stages that were open for over a quarter of the last batch, and are open for all of the next."""
+        return self._kept_open
 
-    def rest(self, restless: Iterable[int]) -> None:
-        """Take note of the sleepers that were awake for long in a batch."""
-        self._restless = frozenset(restless)
+    def keep_open(self, kept_open: Iterable[int]) -> None:
+        """Record the stages whose gates stay open for the next batch."""
+        self._kept_open = frozenset(kept_open)
 
-    def skip(self, stages: int, edge: Watermark) -> None:
-        """Take note that these stages may have been met by events within the edge that were not looked at."""
-        for number in bits_of(stages):
-            self._skipped[number] = max(self._skipped.get(number, NOWHERE), edge, key=_edge_order)
+    def skip(self, stages: int, watermark: Watermark) -> None:
+        """Record that these stages may be met by events up to the watermark that were not searched."""
+        for stage in bits_of(stages):
+            self._skipped[stage] = max(self._skipped.get(stage, NO_WATERMARK), watermark, key=_watermark_order)
 
 
-class Turn:
-    """The searches of one batch: what is met in one says what the next ones are about."""
+class BatchGate:
+    """The searches of one batch; what one of them finds decides what the next ones search."""
 
-    def __init__(self, watch: Watch, times: NDArray[np.int64], base: int, edge: Watermark) -> None:
-        self._watch, self._times = watch, times
+    def __init__(self, gate: StageGate, times: NDArray[np.int64], base: int, watermark: Watermark) -> None:
+        self._gate, self._times = gate, times
         self._events = np.arange(base, base + len(times), dtype=np.int64)
         self._timed = times != NO_TIME
-        self._passed = edge.passed(times, self._events) & self._timed
-        self._asleep = 0
+        self._passed = watermark.passed(times, self._events) & self._timed
+        self._closed = 0
         self._start = 0
         self._order: NDArray[np.intp] | None = None
-        self._woken: dict[int, list[_Spans]] = {}
-        """When events matter to stages that sleep otherwise, or would if they were not restless."""
+        self._opened: dict[int, list[_Spans]] = {}
+        """The spans of time in which a gate is open."""
         if self._passed.any():
             self._start = start = int(times[self._timed].min())
-            awake = sum(1 << number for number in watch.restless())
-            for number, until in watch.open_since(start).items():
+            open_ = sum(1 << stage for stage in gate.kept_open())
+            for stage, until in gate.open_since(start).items():
                 if until > _LAST:
-                    awake |= 1 << number
+                    open_ |= 1 << stage
                 else:
-                    self._woken[number] = [_Spans(np.array([start]), np.array([until]))]
+                    self._opened[stage] = [_Spans(np.array([start]), np.array([until]))]
             ahead = np.count_nonzero(self._timed & ~self._passed)
             if ahead <= _DISORDERED * len(times):
-                self._asleep = watch.sleepers() & ~awake
+                self._closed = gate.gated() & ~open_
 
-    def searches(self) -> Iterable[Search]:
-        """One search after the other; what each has met must have been noted before the next one is asked for."""
-        asleep = self._asleep
-        yield Search(~asleep)
+    def searches(self) -> Iterable[BatchSearch]:
+        """One search after the other; call `record_rows` with what it found before taking the next one."""
+        closed = self._closed
+        yield BatchSearch(~closed)
         if not self._passed.any():
             return
         newest = int(self._times[self._passed].max())
-        if asleep:
-            yield from self._searches_of_sleepers(asleep)
+        if closed:
+            yield from self._searches_of_closed(closed)
             last = int(self._events[self._passed & (self._times == newest)][-1])
-            self._watch.skip(asleep, Watermark(newest, last))
+            self._gate.skip(closed, Watermark(newest, last))
         if newest > self._start:
-            self._watch.rest(number for number, spans in self._woken.items() if self._is_long(spans, newest))
+            self._gate.keep_open(stage for stage, spans in self._opened.items() if self._is_long(spans, newest))
 
-    def _searches_of_sleepers(self, asleep: int) -> Iterable[Search]:
-        # Before these a stage may yet be met, by events that are still to come.
+    def _searches_of_closed(self, closed: int) -> Iterable[BatchSearch]:
+        # Events that are still to come may open gates before these.
         ahead = np.flatnonzero(~self._passed & self._timed)
         if len(ahead):
-            woken = {number: spans.copy() for number, spans in self._woken.items()}
-            yield Search(asleep, ahead)
-            self._woken = woken  # what is met after the edge wakes nothing before it
-        for numbers in self._watch.by_depth(bits_of(asleep)):
-            here = [number for number in numbers if number in self._woken]
+            opened = {stage: spans.copy() for stage, spans in self._opened.items()}
+            yield BatchSearch(closed, ahead)
+            self._opened = opened  # what is met after the watermark opens nothing before it
+        for indices in self._gate.by_depth(bits_of(closed)):
+            here = [stage for stage in indices if stage in self._opened]
             if here:
-                rows = self._within([spans for number in here for spans in self._woken[number]])
+                rows = self._within([spans for stage in here for spans in self._opened[stage]])
                 if len(rows):
-                    yield Search(sum(1 << number for number in here), rows)
+                    yield BatchSearch(sum(1 << stage for stage in here), rows)
 
-    def note(self, number: int, rows: Rows) -> None:
-        """Take note that a stage was met in these rows."""
-        times, restless = self._times[rows], self._watch.restless()
-        for following, span in self._watch.follow(number, times, self._events[rows]).items():
-            if self._asleep >> following & 1 or following in restless:
+    def record_rows(self, stage: int, rows: Rows) -> None:
+        """Record rows that met a stage."""
+        times, kept_open = self._times[rows], self._gate.kept_open()
+        for following, span in self._gate.record_met(stage, times, self._events[rows]).items():
+            if self._closed >> following & 1 or following in kept_open:
                 ends = np.minimum(times, _LAST - span) + span if span < _FOREVER else np.full(len(times), _LAST)
-                self._woken.setdefault(following, []).append(_Spans(times, ends))
+                self._opened.setdefault(following, []).append(_Spans(times, ends))
 
     def _is_long(self, spans: Sequence[_Spans], newest: int) -> bool:
-        """Whether the spans make up much of the time of the batch, up to its newest event within the edge."""
+        """Whether the spans cover much of the batch's time, up to its newest event within the watermark."""
         starts = np.concatenate([one.starts for one in spans])
         order = np.argsort(starts, kind="stable")
         starts = np.minimum(starts[order], newest)
@@ -206,7 +203,7 @@ class Turn:
         return int(covered.sum()) > (newest - self._start) * _LONG
 
     def _within(self, spans: Sequence[_Spans]) -> Rows:
-        """The rows within the edge that are in any of the spans, ascending."""
+        """The rows up to the watermark that are in any of the spans, ascending."""
         if self._order is None:
             self._order = np.argsort(self._times, kind="stable")
         ascending, count = self._times[self._order], len(self._times)
@@ -225,8 +222,8 @@ class _Spans:
     ends: NDArray[np.int64]
 
 
-def _place_before(one: Watched) -> int | None:
-    """The place of the stage without which this one does not matter."""
+def _place_before(one: GatedStage) -> int | None:
+    """The index of the stage that opens this one's gate; None: it has no gate."""
     if one.plan.kind != "sequence":
         return None
     positive = [place for place, stage in enumerate(one.plan.stages) if not stage.missing]
@@ -235,5 +232,5 @@ def _place_before(one: Watched) -> int | None:
     return max((place for place in positive if place < one.place), default=None)
 
 
-def _edge_order(edge: Watermark) -> tuple[int, int]:
-    return edge.time, edge.event
+def _watermark_order(watermark: Watermark) -> tuple[int, int]:
+    return watermark.time, watermark.event

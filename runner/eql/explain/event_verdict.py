@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import islice, product
 from typing import Any
 
-from runner.engine.filter.value_tests import Leaf, leaf_for
+from runner.engine.filter.value_tests import ValueTest, value_test_for
 from runner.engine.plan import Plan, Stage
 from runner.engine.sequence.join_keys import key_reader
 from runner.eql.explain.query_reading import Role, labels, read_leaf, role_of
@@ -88,7 +88,7 @@ class Judge:
         self._plan = plan
         self._now_ns = now_ns
         self._columns = Columns(plan.fields())
-        self._leaves: dict[int, Leaf] = {}
+        self._leaves: dict[int, ValueTest] = {}
 
     def judge(self, document: Mapping[str, Any]) -> EventVerdict:
         """The verdicts on one document (the content of `_source`)."""
@@ -138,7 +138,7 @@ class Judge:
     def _leaf(self, expression: nodes.Expression, text: str, event: _Event) -> Verdict:
         leaf = self._leaves.get(id(expression))
         if leaf is None:
-            leaf = self._leaves[id(expression)] = leaf_for(expression, self._now_ns)
+            leaf = self._leaves[id(expression)] = value_test_for(expression, self._now_ns)
         reading = read_leaf(expression)
         given = [event.values[field.name] for field in leaf.fields]
         try:
@@ -168,7 +168,7 @@ class _Event:
     raw: Mapping[str, Sequence[Any]]
 
 
-def _found(field: Field, event: _Event, leaf: Leaf) -> FoundValue:
+def _found(field: Field, event: _Event, leaf: ValueTest) -> FoundValue:
     values = _several(event.values[field.name])
     if not values:
         return FoundValue(field.name, (), note=_unread(field, event))
@@ -184,7 +184,7 @@ def _several(value: Canonical) -> tuple[Scalar, ...]:
     return value if isinstance(value, tuple) else (value,)
 
 
-def _alone(leaf: Leaf, value: Scalar) -> bool:
+def _alone(leaf: ValueTest, value: Scalar) -> bool:
     try:
         return leaf.kernel(value)
     except ValueError:
@@ -203,7 +203,7 @@ def _unread(field: Field, event: _Event) -> str:
     return f"the document has {shown[:100]!r} there, which is no {field.type.value}"
 
 
-def _deciding(leaf: Leaf, given: Sequence[Canonical]) -> str:
+def _deciding(leaf: ValueTest, given: Sequence[Canonical]) -> str:
     """The combination of array values that makes a script true, in words."""
     choices = [_several(value) or (None,) for value in given]
     for combination in islice(product(*choices), _MOST_VALUES):

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 
-from runner.engine.filter.value_tests import leaf_for
+from runner.engine.filter.value_tests import value_test_for
 from runner.engine.matcher import Ask, Matcher
 from runner.engine.plan import Plan, Stage
 from runner.engine.sequence.join_keys import KeyReader, key_reader
@@ -131,7 +131,7 @@ def _test(
         parts = [_test(operand, now_ns, read) for operand in expression.operands]
         either = any if isinstance(expression, nodes.Or) else all
         return lambda values: either(part(values) for part in parts)
-    leaf = leaf_for(expression, now_ns)
+    leaf = value_test_for(expression, now_ns)
     names = [field.name for field in leaf.fields]
     for field in leaf.fields:
         # Without a type, 1, 1.0 and true stand side by side, which are equal in Python and differ in EQL.

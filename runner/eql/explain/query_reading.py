@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-from runner.engine.filter.value_tests import field_kernel
+from runner.engine.filter.value_tests import field_test
 from runner.engine.plan import Limit, Plan, Stage, field_refs
 from runner.eql.explain.unparse import duration, string, unparse
 from runner.eql.program import Program
@@ -218,7 +218,7 @@ def unmapped_names(text: str, schema: Schema) -> tuple[str, ...]:
 
 def read_leaf(expression: nodes.Expression) -> LeafReading:
     """How one indivisible condition is answered."""
-    if field_kernel(expression, 0) is None:
+    if field_test(expression, 0) is None:
         refs = tuple(dict.fromkeys(ref.exact.name for ref in field_refs(expression)))
         asks = "is true for some combination of the fields' values"
         notes = tuple(_script_notes(expression))

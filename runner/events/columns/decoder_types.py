@@ -42,18 +42,18 @@ _RANGES = {
 
 
 @dataclass(slots=True)
-class Node:
+class DecoderNode:
     """One level of the wanted fields while the structures are generated."""
 
     leaf: Field | None = None
-    children: dict[str, Node] = field(default_factory=dict)
+    children: dict[str, DecoderNode] = field(default_factory=dict)
 
 
-def plant(root: Node, wanted: Field) -> None:
+def plant(root: DecoderNode, wanted: Field) -> None:
     """Take a field into the tree of wanted fields."""
     node = root
     for part in wanted.source_path.split("."):
-        node = node.children.setdefault(part, Node())
+        node = node.children.setdefault(part, DecoderNode())
     node.leaf = wanted if node.leaf is None else _common(node.leaf, wanted)
 
 
@@ -76,7 +76,7 @@ def _common(one: Field, other: Field) -> Field:
     return Field(one.source_path, DataType.NULL)
 
 
-def leaves_of(root: Node) -> dict[str, Field]:
+def leaves_of(root: DecoderNode) -> dict[str, Field]:
     """The fields of the tree by their full path."""
     leaves: dict[str, Field] = {}
     stack = [("", root)]
@@ -92,7 +92,7 @@ Builder: TypeAlias = Callable[[Mapping[str, Canonical]], Any]
 
 
 def structure(
-    node: Node,
+    node: DecoderNode,
     paths: dict[str, str],
     familiar: Mapping[str, Collection[str]],
     *,
@@ -152,7 +152,7 @@ def is_nameable(key: str) -> bool:
     return _UNNAMEABLE.search(key) is None
 
 
-def _dotted(node: Node) -> Iterator[str]:
+def _dotted(node: DecoderNode) -> Iterator[str]:
     """Every key with a dot in it that could stand at this level for one of the fields below it."""
     stack = list(node.children.items())
     while stack:

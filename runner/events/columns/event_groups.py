@@ -30,7 +30,7 @@ _FAMILIAR = 1000
 """Most texts of a field that are declared in the structure of the scan's projection."""
 
 
-class _Numbering(dict[Hashable, int]):
+class _Codes(dict[Hashable, int]):
     """Gives each new key the next number."""
 
     def __missing__(self, key: Hashable) -> int:
@@ -46,7 +46,7 @@ class EventGroups:
 
     def __init__(self, fields: Iterable[Field]) -> None:
         self.fields = {field.name: field for field in fields}
-        self._numbers = _Numbering()
+        self._numbers = _Codes()
         self._values: dict[str, list[Canonical]] = {name: [] for name in self.fields}
         self._indices: list[str | None] = []
 

@@ -19,7 +19,16 @@ from typing import Any, TypeAlias
 
 import msgspec
 
-from runner.events.columns.decoder_types import Never, Node, is_nameable, is_text, leaves_of, plant, reading, structure
+from runner.events.columns.decoder_types import (
+    DecoderNode,
+    Never,
+    is_nameable,
+    is_text,
+    leaves_of,
+    plant,
+    reading,
+    structure,
+)
 from runner.events.documents import BrokenLine, flatten, read_document
 from runner.events.fields.schema import DataType, Field
 from runner.events.fields.values import Canonical, canonical, typed
@@ -60,7 +69,7 @@ class RowDecoder:
         self.unreadable: dict[str, int] = {}
         self.unfamiliar = 0
         """How many lines had other texts."""
-        root = Node()
+        root = DecoderNode()
         for wanted in self.fields.values():
             plant(root, wanted)
         self._paths: dict[str, str] = {}

@@ -297,7 +297,7 @@ def run(
     asks: Sequence[eql.Ask], reading: Reading, *, rng: Random, edges: Sequence[Watermark | None], **options: Any
 ) -> Outcome:
     """What is found; if `room` is among the options, everything is worked off after every batch."""
-    matcher = eql.Matcher(asks, numbers=10, **options)
+    matcher = eql.Matcher(asks, codes=10, **options)
     fields = [*matcher.fields(), *TIMES]
     columns = matcher.columns(TIMES) if options.get("filters") else Columns(fields)
     whole = rng.random() < 0.15
