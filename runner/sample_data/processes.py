@@ -1,4 +1,4 @@
-"""Processes as they run on a host: who started them, under which ids, and the `process` sections of their documents."""
+"""The processes of a host: their ids, ancestors and accounts, and the `process` sections of their documents."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import NamedTuple
 from runner.sample_data.fleet import Section
 
 ANCESTORS = 3
-"""How many ancestors a document names; an agent's limit is higher, and most trees end before it."""
+"""Most ancestors in a document; an agent's limit is higher, but most trees end before it."""
 
 
 class SampleProgram(NamedTuple):
-    """What a process runs: the file and its arguments."""
+    """The executable and the arguments of a process."""
 
     executable: str
     args: tuple[str, ...]
@@ -42,26 +42,24 @@ class User:
     """The `group` of a document; Windows documents have none."""
     brief: Section
     """The user inside of a `process` section."""
-    brief_group: Section | None
 
 
-def linux_user(name: str, number: int) -> User:
-    """Return a Linux account whose group has the account's number."""
-    user: Section = {"id": str(number), "name": name}
-    belongs: Section = {"id": str(number), "name": name}
-    return User(name, str(number), {"Ext": {"real": user}, **user}, belongs, user, belongs)
+def linux_user(name: str, uid: int) -> User:
+    """A Linux account with a group of the same name and id."""
+    user: Section = {"id": str(uid), "name": name}
+    return User(name, str(uid), {"Ext": {"real": user}, **user}, dict(user), user)
 
 
 def windows_user(domain: str, name: str, *, sid: str) -> User:
-    """Return a Windows account."""
-    return User(name, sid, {"domain": domain, "id": sid, "name": name}, None, {"id": sid, "name": name}, None)
+    """A Windows account."""
+    return User(name, sid, {"domain": domain, "id": sid, "name": name}, None, {"id": sid, "name": name})
 
 
 class Process:
-    """A running process. It keeps its ids while it runs other programs one after the other.
+    """A running process; its ids stay the same when it executes another program.
 
-    The leaders are the processes that began the group, the session and the entry into the host (a login, a service,
-    a container); None stands for the process itself.
+    The leaders are the first processes of its group, its session and its entry into the host (a login, a service, a
+    container).
     """
 
     __slots__ = (
@@ -105,14 +103,14 @@ class Process:
         self._as_parent = self._as_leader = self._brief = None
 
     def lead(self, *, entry: Section | None = None, directory: str = "/") -> None:
-        """Make the process the leader of its group and session, and of an entry into the host where one is given."""
+        """Make the process the leader of its group and session, and of its entry into the host if `entry` is given."""
         self.group_leader = self.session_leader = self
         self.directory = directory
         if entry is not None:
             self.entry_leader, self.entry = self, entry
 
     def as_parent(self) -> Section:
-        """The section that a child's documents have as `process.parent`."""
+        """The `process.parent` section in a child's documents."""
         if self._as_parent is None:
             program = self.program
             self._as_parent = {
@@ -129,7 +127,7 @@ class Process:
         return self._as_parent
 
     def as_leader(self) -> Section:
-        """The section that the documents of a group, session or entry have for its leader."""
+        """The section for the leader of a group or session in the documents of its members."""
         if self._as_leader is None:
             program = self.program
             self._as_leader = {
@@ -142,7 +140,7 @@ class Process:
         return self._as_leader
 
     def as_entry(self) -> Section:
-        """The section that the documents of an entry have for its leader, with the kind of the entry."""
+        """The `process.entry_leader` section, with the kind of the entry."""
         section = {
             **self.as_leader(),
             "args": list(self.program.args),
@@ -156,7 +154,7 @@ class Process:
         return section
 
     def brief(self, *, linux: bool) -> Section:
-        """The `process` section of what the process does to files and the network."""
+        """The `process` section of file and network events."""
         if self._brief is None:
             program = self.program
             section: Section = {
@@ -178,14 +176,14 @@ class Process:
 
 
 def leader_section(leader: Process, process: Process) -> Section:
-    """Return what a document of `process` says about its group's or session's leader; little if it is that."""
+    """The section for the leader of the group or session of `process`; only its ids if that is `process` itself."""
     if leader is process:
         return {"entity_id": leader.entity_id, "pid": leader.pid, "same_as_process": True}
     return leader.as_leader()
 
 
 def entity_id_for(agent_id: str, pid: int, *, seconds: int, linux: bool) -> str:
-    """Return the entity id that an agent gives a process: agent, process and start time, on Linux a digest."""
+    """The entity id that an agent gives a process: agent, process id and start time, on Linux hashed."""
     content = f"{agent_id}-{pid}-{seconds}".encode()
     if linux:
         return b64encode(md5(content, usedforsecurity=False).digest()).decode()[:22]
