@@ -1,4 +1,4 @@
-"""`Concurrency`: many requests, few of them at a time."""
+"""`Concurrency`: an upper bound for requests at a time."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ T = TypeVar("T")
 
 
 class Concurrency:
-    """Lets so many of what is awaited run at a time."""
+    """A semaphore for awaitables: at most `count` of them run at a time."""
 
     def __init__(self, count: int) -> None:
         self._free = asyncio.Semaphore(count)
