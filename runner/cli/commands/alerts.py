@@ -1,4 +1,4 @@
-"""`rule-runner alerts`: look at the alerts that were found."""
+"""`rule-runner alerts`: list, show and export the stored alerts."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import BinaryIO
 
 import orjson
 
-from runner.cli.console import out, print_json, print_table, say
+from runner.cli.console import counted, out, print_json, print_table, say
 from runner.cli.exit_codes import ExitCode
 from runner.cli.options import read_moment
 from runner.cli.pages.alert_table import SHORT_ID, alert_table, summary
@@ -32,12 +32,12 @@ def filter_of(
     building_blocks: bool,
     limit: int | None,
 ) -> AlertFilter:
-    """The filter that the options ask for. Raises SettingsError for a time that is none."""
+    """The filter that the options describe. Raises SettingsError for an unreadable time."""
     return AlertFilter(rule, read_moment(since), read_moment(until), host, building_blocks, limit)
 
 
 def list_alerts(settings: Settings, wanted: AlertFilter) -> ExitCode:
-    """Print the wanted alerts, newest detection first."""
+    """Print the alerts that meet the filter, newest detection first."""
     one_more = replace(wanted, limit=wanted.limit + 1) if wanted.limit is not None else wanted
     found = asyncio.run(_find(settings, one_more))
     has_more = wanted.limit is not None and len(found) > wanted.limit
@@ -66,7 +66,7 @@ def show(settings: Settings, id_: str) -> ExitCode:
 
 
 def export(settings: Settings, wanted: AlertFilter, to: Path | None) -> ExitCode:
-    """Write the wanted alerts as NDJSON."""
+    """Write the alerts that meet the filter as NDJSON."""
     if to is None:
         count = asyncio.run(_export(settings, wanted, sys.stdout.buffer))
     else:
@@ -75,7 +75,7 @@ def export(settings: Settings, wanted: AlertFilter, to: Path | None) -> ExitCode
                 count = asyncio.run(_export(settings, wanted, file))
         except OSError as error:
             raise AccessError(f"{to}: cannot be written: {error.strerror or error}") from None
-    say(f"{count:,} document{'s' * (count != 1)}")
+    say(counted(count, "document"))
     return ExitCode.FINE
 
 
@@ -95,7 +95,7 @@ async def _export(settings: Settings, wanted: AlertFilter, file: BinaryIO) -> in
 
 
 async def _one(settings: Settings, id_: str) -> tuple[StoredAlert, Sequence[StoredAlert]]:
-    """The alert and, for a sequence, its building blocks; a building block leads to its sequence."""
+    """The alert with its building blocks, if it is a sequence; a building block is replaced by its sequence."""
     async with opened_store(settings) as store:
         found = await _only(store, id_)
         group = found.document.get("kibana.alert.group.id")
