@@ -2,27 +2,20 @@
 
 from __future__ import annotations
 
-import gzip
-import io
-import zlib
 from collections.abc import Iterator, Sequence, Set
+from contextlib import closing
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import IO, Any
-
-import zstandard
+from typing import Any
 
 from runner.errors import SettingsError
 from runner.events.columns.batch import Columns, EventBatch
 from runner.events.documents import read_document
 from runner.events.fields.schema import DataType, Field
-from runner.events.files.compression import OpenText
-from runner.events.files.event_files import MAX_LINE
-from runner.events.files.event_stream import FILE_BITS
-from runner.events.files.json_documents import is_wrapped, unwrapped
+from runner.events.files.event_stream import FILE_BITS, EventStream, Spools, TimeWanted
+from runner.events.files.line_blocks import CHUNK
 
-_LINES_AT_ONCE = 4096
 _EVENT_ID = Field("event.id", DataType.KEYWORD)
 
 
@@ -106,46 +99,22 @@ def _event_of(reference: _Reference, paths: Sequence[str]) -> EventLine:
 
 def _lines(paths: Sequence[str]) -> Iterator[EventLine]:
     """Every event of the files, with the number that a search gives it."""
+    columns = Columns([_EVENT_ID])
     for file_index, path in enumerate(paths):
         number = file_index << FILE_BITS
-        columns = Columns([_EVENT_ID])
-        with _opened(path) as file:
-            first = 1
-            readable = _readable(file)
-            while block := list(islice(readable, _LINES_AT_ONCE)):
-                lines = [b"" if len(line) > MAX_LINE else line.rstrip(b"\n") for line in block]
-                if first == 1 and lines[0].startswith(b"\xef\xbb\xbf"):
-                    lines[0] = b"   " + lines[0][3:]
-                rows, positions, origins = columns.decoder.read_lines(lines, _ignore)
+        with closing(Spools()) as spools:
+            stream = EventStream(file_index, path, spools)
+            for block in stream.blocks(TimeWanted(), None, chunk=lambda: CHUNK, progress=None):
+                rows, positions, origins = columns.decoder.read_lines(block.lines, _ignore)
                 batch = EventBatch(columns, rows, base=number)
                 for row, value in enumerate(batch.values(_EVENT_ID.name, batch.all_rows())):
                     at = row if positions is None else positions[row]
                     event_id = value if isinstance(value, str) else ""
                     document_id = (origins.ids[row] or "") if origins is not None else ""
-                    yield EventLine(number, path, first + at, event_id, document_id, lines[at])
+                    line = bytes(block.lines[at])
+                    yield EventLine(number, path, block.first_line + at, event_id, document_id, line)
                     number += 1
-                first += len(block)
 
 
 def _ignore(position: int, reason: str) -> None:
-    """Ignored: the search itself reports broken lines."""
-
-
-def _opened(path: str) -> IO[bytes] | io.BufferedIOBase:
-    with OpenText(path) as text:
-        if is_wrapped(text.start(1 << 16)):
-            return unwrapped(text)[0]  # its lines are the documents, as in the search
-    if path.endswith(".gz"):
-        return gzip.GzipFile(path, "rb")
-    if path.endswith(".zst"):
-        stream = zstandard.ZstdDecompressor().stream_reader(Path(path).open("rb"), read_across_frames=True)  # noqa: SIM115
-        return io.BufferedReader(stream)
-    return Path(path).open("rb")
-
-
-def _readable(file: IO[bytes] | io.BufferedIOBase) -> Iterator[bytes]:
-    """The lines of a file up to an error: the search itself reports a damaged file."""
-    try:
-        yield from file
-    except (OSError, EOFError, zlib.error, zstandard.ZstdError):
-        return
+    """Ignored: the search itself reports broken lines, and damaged files."""

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Literal
+from typing import Literal, TypeVar
 
 from runner.errors import AccessError, RunnerError
 from runner.rules.rule import Rule
 
+T = TypeVar("T")
 CheckResult = Literal["ok", "warning", "problem"]
 
 SETUP_SHOWN = "`rule-runner setup --print` shows the smallest roles"
@@ -61,6 +63,16 @@ async def guarded(name: str, subject: str, check: Awaitable[Sequence[Check]]) ->
         return [Check(name, subject, "warning", f"could not be looked at: {error}", "grant what is missing")]
     except RunnerError as error:
         return [Check(name, subject, "problem", str(error))]
+
+
+async def gather(pending: Iterable[Awaitable[T]], limit: asyncio.Semaphore) -> list[T]:
+    """The results in order; the limit bounds how many are awaited at a time."""
+
+    async def one(waiting: Awaitable[T]) -> T:
+        async with limit:
+            return await waiting
+
+    return list(await asyncio.gather(*map(one, pending)))
 
 
 def counted(count: int, noun: str, plural: str = "") -> str:

@@ -10,8 +10,7 @@ from typing import Any
 
 from runner.cluster.elasticsearch import Elastic
 from runner.doctor.access import Access, check_identity, check_privileges
-from runner.doctor.checks import Check, RuleName, guarded
-from runner.doctor.concurrency import Concurrency
+from runner.doctor.checks import Check, RuleName, gather, guarded
 from runner.doctor.hosts import (
     CurrentTime,
     check_clock,
@@ -53,9 +52,9 @@ async def examine_cluster(
     Without rules, events are not checked: pass none if the events are in files. If no host answers, or none accepts
     the credentials, the checks end there.
     """
-    limit = Concurrency(_AT_A_TIME)
+    limit = asyncio.Semaphore(_AT_A_TIME)
     connection = client.connection
-    hosts = await limit.gather(check_host(connection, host, now=now) for host in connection.hosts or ("",))
+    hosts = await gather((check_host(connection, host, now=now) for host in connection.hosts or ("",)), limit)
     checks = [check for host in hosts for check in host.checks] + compare_hosts(hosts)
     if not any(host.is_reachable for host in hosts):
         return Examination(tuple(checks), is_reachable=False)
@@ -102,7 +101,7 @@ async def _access_and_setup(
     return checks + await guarded("setup", "objects", check_setup(client, names, access))
 
 
-async def _events(client: Elastic, rules: Sequence[Rule], *, now: CurrentTime, limit: Concurrency) -> list[Check]:
+async def _events(client: Elastic, rules: Sequence[Rule], *, now: CurrentTime, limit: asyncio.Semaphore) -> list[Check]:
     try:
         checks, existing = await check_indices(client, rules, limit=limit)
     except RunnerError as error:

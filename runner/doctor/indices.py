@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from asyncio import Semaphore
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from fnmatch import fnmatchcase
@@ -11,8 +12,7 @@ from typing import Any
 
 from runner.cluster.elasticsearch import Elastic
 from runner.cluster.transport import ApiCall, targets_part
-from runner.doctor.checks import Check, CheckResult, counted, guarded, names_of, ok, spoken
-from runner.doctor.concurrency import Concurrency
+from runner.doctor.checks import Check, CheckResult, counted, gather, guarded, names_of, ok, spoken
 from runner.doctor.hosts import CurrentTime
 from runner.errors import AccessError, ClusterError, RunnerError
 from runner.events.fields.schema import Schema
@@ -32,11 +32,11 @@ _AHEAD = timedelta(minutes=5)
 
 
 async def check_indices(
-    client: Elastic, rules: Sequence[Rule], *, limit: Concurrency
+    client: Elastic, rules: Sequence[Rule], *, limit: Semaphore
 ) -> tuple[list[Check], frozenset[str]]:
     """The checks of each index pattern and of rules without any index, and the local patterns that match something."""
     patterns = sorted({name for rule in rules for name in local_patterns(rule.index)})
-    answers = await limit.gather(_resolved(client, pattern) for pattern in patterns)
+    answers = await gather((_resolved(client, pattern) for pattern in patterns), limit)
     found = dict(zip(patterns, answers, strict=True))
     checks = [*_pattern_checks(found), *await _check_remotes(client, rules)]
     existing = frozenset(pattern for pattern, counts in found.items() if _exists(counts))
@@ -120,7 +120,7 @@ def _remote_check(name: str, known: Mapping[str, Any], rules: Iterable[Rule]) ->
 
 
 async def check_fields(
-    client: Elastic, rules: Sequence[Rule], *, limit: Concurrency, runtime_mappings: Mapping[str, Any] | None = None
+    client: Elastic, rules: Sequence[Rule], *, limit: Semaphore, runtime_mappings: Mapping[str, Any] | None = None
 ) -> list[Check]:
     """The checks of the rules' queries against the fields of their indices, as a search makes them."""
     cache = FieldCapsCache(client, runtime_mappings=runtime_mappings)
@@ -129,7 +129,7 @@ async def check_fields(
         cache.want(rule)
         groups.setdefault(rule.index, []).append(rule)
     pending = (guarded("field", ", ".join(index), _field_checks(cache, index, own)) for index, own in groups.items())
-    return [check for checks in await limit.gather(pending) for check in checks]
+    return [check for checks in await gather(pending, limit) for check in checks]
 
 
 async def _field_checks(cache: FieldCapsCache, index: tuple[str, ...], rules: Sequence[Rule]) -> list[Check]:
@@ -173,7 +173,7 @@ def _tiebreaker_checks(schema: Schema, rules: Sequence[Rule], subject: str) -> l
 
 
 async def check_events(
-    client: Elastic, rules: Sequence[Rule], patterns: Iterable[str], *, now: CurrentTime, limit: Concurrency
+    client: Elastic, rules: Sequence[Rule], patterns: Iterable[str], *, now: CurrentTime, limit: Semaphore
 ) -> list[Check]:
     """The checks per existing pattern of the newest event's age, and of the lag of its ingestion."""
     groups: dict[tuple[str, str], list[Rule]] = {}
@@ -184,7 +184,7 @@ async def check_events(
         guarded("events", pattern, _arrival_checks(client, pattern, time, rules=own, now=now))
         for (pattern, time), own in sorted(groups.items())
     )
-    return [check for checks in await limit.gather(pending) for check in checks]
+    return [check for checks in await gather(pending, limit) for check in checks]
 
 
 async def _arrival_checks(

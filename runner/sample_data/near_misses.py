@@ -40,55 +40,41 @@ def _opener(line: Timeline, remote: Endpoint | None = None) -> tuple[Process, En
     return process, remote
 
 
-def _connected(line: Timeline, remote: Endpoint | None = None) -> tuple[Process, str]:
+def _connected(line: Timeline) -> tuple[Process, str]:
     """A shell that has connected, and the id of the connection's event."""
-    opener, remote = _opener(line, remote)
+    opener, remote = _opener(line)
     return opener, line.connect(opener, remote)
 
 
 # A shell connects, then starts a shell: but not quite.
 
 
-def shell_too_late(scene: Scene) -> Pair:
-    """The second shell starts a millisecond after the maxspan."""
-    line = scene.here
-    opener, first = _connected(line)
-    line.now += TOO_LATE
-    child = line.fork(opener)
-    second = line.last_id
-    look_around(line, child)
-    return first, second
-
-
-def shell_to(scene: Scene, *, address: str) -> Pair:
-    """The shell connects to an address that the rule excludes."""
-    line = scene.here
-    opener, first = _connected(line, Endpoint("", address, 5432))
-    _soon(line)
-    line.fork(opener)
-    return first, line.last_id
-
-
-def shell_event(
-    scene: Scene, *, action: str = "connection_attempted", types: tuple[str, ...] = ("start",), lacks: bool = False
+def shell(
+    scene: Scene,
+    *,
+    address: str = "",
+    action: str = "connection_attempted",
+    types: tuple[str, ...] = ("start",),
+    lacks: bool = False,
+    elsewhere: bool = False,
+    too_late: bool = False,
 ) -> Pair:
-    """The network event has another action or type, or no destination."""
+    """An attack but for one difference: the address, action or type of the connection, its missing destination, a
+    second shell with the same parent entity id on another host, or one that starts after the maxspan."""
     line = scene.here
-    opener, remote = _opener(line)
+    opener, remote = _opener(line, Endpoint("", address, 5432) if address else None)
     first = line.add_connection(opener, action, types=list(types), remote=remote, without_destination=lacks)
-    _soon(line)
-    line.fork(opener)
-    return first, line.last_id
-
-
-def shell_on_other_host(scene: Scene) -> Pair:
-    """The second shell has the right parent entity id, on another host."""
-    line, other = scene.here, scene.elsewhere
-    opener, first = _connected(line)
-    _soon(line)
+    if too_late:
+        line.now += TOO_LATE
+    else:
+        _soon(line)
+    other = scene.elsewhere if elsewhere else line
     other.now = line.now
-    other.fork(opener)
-    return first, other.last_id
+    child = other.fork(opener)
+    second = other.last_id
+    if too_late:
+        look_around(line, child)
+    return first, second
 
 
 def shell_of_other_parent(scene: Scene) -> Pair:
@@ -172,24 +158,24 @@ def shell_became_other(scene: Scene) -> Pair:
 
 
 REVERSE_SHELL_NEAR_MISSES: tuple[tuple[str, NearMiss], ...] = (
-    ("1.001 s apart", shell_too_late),
-    ("loopback 127.0.0.1", partial(shell_to, address="127.0.0.1")),
-    ("other host, same entity id", shell_on_other_host),
+    ("1.001 s apart", partial(shell, too_late=True)),
+    ("loopback 127.0.0.1", partial(shell, address="127.0.0.1")),
+    ("other host, same entity id", partial(shell, elsewhere=True)),
     ("other entity", shell_of_other_parent),
     ("wrong order", shell_before),
-    ("no destination.ip", partial(shell_event, lacks=True)),
+    ("no destination.ip", partial(shell, lacks=True)),
     ("Windows host", shell_on_windows),
     ("event.type end of the process", partial(shell_child, action="exec", types=("end",))),
     ("process.name not in the list of the first stage", other_program_connects),
     ("process.parent.name not in the list", shell_became_other),
-    ("disconnect_received", partial(shell_event, action="disconnect_received", types=("start", "end"))),
-    ("loopback ::1", partial(shell_to, address="::1")),
+    ("disconnect_received", partial(shell, action="disconnect_received", types=("start", "end"))),
+    ("loopback ::1", partial(shell, address="::1")),
     ("process.name not in the list of the second stage", other_program_starts),
-    ("event.action in another case", partial(shell_event, action="Connection_Attempted")),
-    ("event.type end of the connection", partial(shell_event, types=("end",))),
+    ("event.action in another case", partial(shell, action="Connection_Attempted")),
+    ("event.type end of the connection", partial(shell, types=("end",))),
     ("no process.parent.entity_id", partial(shell_child, action="exec", types=("start",), lacks="entity_id")),
     ("event.action uid_change", partial(shell_child, action="uid_change", types=("start",))),
-    ("event.type in another case", partial(shell_event, types=("Start",))),
+    ("event.type in another case", partial(shell, types=("Start",))),
 )
 
 
@@ -224,14 +210,22 @@ def utility_runs(
 
 
 def utility_event(
-    scene: Scene, *, action: str = "connection_attempted", types: tuple[str, ...] = ("start",), lacks: bool = False
+    scene: Scene,
+    *,
+    command: str = NC,
+    action: str = "connection_attempted",
+    types: tuple[str, ...] = ("start",),
+    lacks: bool = False,
+    elsewhere: bool = False,
 ) -> Pair:
-    """The network event has another action or type, or no destination."""
+    """The connection has another action or type, no destination, or the same entity id on another host."""
     line = scene.here
     remote = attacker(line.rng)
-    process, first = _utility(line, NC, remote)
+    process, first = _utility(line, command, remote)
     _soon(line)
-    return first, line.add_connection(process, action, types=list(types), remote=remote, without_destination=lacks)
+    other = scene.elsewhere if elsewhere else line
+    other.now = line.now
+    return first, other.add_connection(process, action, types=list(types), remote=remote, without_destination=lacks)
 
 
 def utility_start(scene: Scene, *, action: str, types: tuple[str, ...], lacks: str = "") -> Pair:
@@ -244,16 +238,6 @@ def utility_start(scene: Scene, *, action: str, types: tuple[str, ...], lacks: s
     first = line.add_process(process, action, types=list(types), lacking=lacks)
     _soon(line)
     return first, line.connect(process, remote)
-
-
-def utility_on_other_host(scene: Scene) -> Pair:
-    """The connection has the right entity id, on another host."""
-    line, other = scene.here, scene.elsewhere
-    remote = attacker(line.rng)
-    process, first = _utility(line, PYTHON, remote)
-    _soon(line)
-    other.now = line.now
-    return first, other.connect(process, remote)
 
 
 def utility_of_other_entity(scene: Scene) -> Pair:
@@ -306,7 +290,7 @@ def utility_of_service(scene: Scene) -> Pair:
 CHILD_PROCESS_NEAR_MISSES: tuple[tuple[str, NearMiss], ...] = (
     ("1.001 s apart", partial(utility_runs, gap=TOO_LATE)),
     ("loopback 127.0.0.0/8", partial(utility_runs, address="127.8.9.1")),
-    ("other host, same entity id", utility_on_other_host),
+    ("other host, same entity id", partial(utility_event, command=PYTHON, elsewhere=True)),
     ("link-local 169.254.0.0/16", partial(utility_runs, address="169.254.169.254")),
     ("wrong order", utility_connects_before),
     ("no destination.ip", partial(utility_event, lacks=True)),
