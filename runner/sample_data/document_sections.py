@@ -53,7 +53,7 @@ def linux_process_section(machine: Machine, process: Process, *, rng: Random) ->
         "working_directory": process.directory,
     }
     if process.parent is not None:
-        section["parent"] = process.parent.as_parent()
+        section["parent"] = process.parent.as_parent
     if (before := process.previous) is not None:
         args = list(before.args)
         section["previous"] = [{"args": args, "args_count": len(args), "executable": before.executable}]
@@ -99,7 +99,7 @@ def windows_process_section(machine: Machine, process: Process, *, rng: Random) 
     if process.parent is not None:
         signed_by = signature_for(process.parent.program.name)
         section["parent"] = {
-            **process.parent.as_parent(),
+            **process.parent.as_parent,
             "Ext": {"code_signature": [signed_by]},
             "code_signature": signed_by,
         }

@@ -190,9 +190,7 @@ def health_check(line: Timeline) -> None:
     line.wait(300, 2_000)
     probe = line.run(check, SampleProgram("/usr/bin/nc", tuple(command.split())))
     line.wait(300, 2_000)
-    line.connect(probe, target)
-    line.wait(500, 9_000)
-    line.disconnect(probe, target)
+    line.exchange(probe, target, 500, 9_000)
     line.end(probe)
     line.end(check)
 
@@ -219,9 +217,7 @@ def relay(line: Timeline) -> None:
     command = f"/usr/bin/socat socat TCP-LISTEN:{target.port},reuseaddr TCP:{target.name}:{target.port}"
     process = line.run(parent, line.words.program(command))
     line.wait(2_000, 50_000)
-    line.connect(process, target)
-    line.wait(50_000, 900_000)
-    line.disconnect(process, target)
+    line.exchange(process, target, 50_000, 900_000)
     line.end(process)
 
 
@@ -234,9 +230,7 @@ def connecting_tool(line: Timeline) -> None:
     line.wait(900, 9_000)
     line.look_up(tool, remote)
     line.wait(900, 30_000)
-    line.connect(tool, remote)
-    line.wait(9_000, 900_000)
-    line.disconnect(tool, remote)
+    line.exchange(tool, remote, 9_000, 900_000)
     line.end(tool)
 
 
@@ -261,9 +255,7 @@ def agent_traffic(line: Timeline) -> None:
     for key in ("beat", "agent"):
         process = line.machine.services[key]
         remote = Endpoint("es-01.example.internal", "10.40.1.1", 9200 if key == "beat" else 8220)
-        line.connect(process, remote)
-        line.wait(20_000, 900_000)
-        line.disconnect(process, remote)
+        line.exchange(process, remote, 20_000, 900_000)
 
 
 def name_lookups(line: Timeline) -> None:

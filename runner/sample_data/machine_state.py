@@ -71,8 +71,10 @@ class Machine:
     ) -> Process:
         """A new process of this machine: a child of `parent`, in its group, session and container."""
         pid = self.next_pid() if pid is None else pid
-        entity_id = entity_id_for(self.host.agent_id, pid, seconds=at // SECOND, linux=self.host.linux)
-        return Process(program, user, pid=pid, entity_id=entity_id, started=self.stamp(at), parent=parent)
+        linux = self.host.linux
+        entity_id = entity_id_for(self.host.agent_id, pid, seconds=at // SECOND, linux=linux)
+        started = self.stamp(at)
+        return Process(program, user, pid=pid, entity_id=entity_id, started=started, linux=linux, parent=parent)
 
     def _boot(self, rng: Random, *, at: int) -> None:
         linux = self.host.linux

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from base64 import b64encode
 from dataclasses import dataclass
+from functools import cached_property
 from hashlib import md5
 from typing import NamedTuple
 
@@ -62,12 +63,6 @@ class Process:
     container).
     """
 
-    __slots__ = (
-        "_as_leader", "_as_parent", "_brief", "ancestry", "container", "directory", "entity_id", "entry",
-        "entry_leader", "group_leader", "interactive", "parent", "pid", "previous", "program", "session_leader",
-        "started", "user",
-    )  # fmt: skip
-
     def __init__(
         self,
         program: SampleProgram,
@@ -76,6 +71,7 @@ class Process:
         pid: int,
         entity_id: str,
         started: str,
+        linux: bool,
         parent: Process | None = None,
     ) -> None:
         self.program = program
@@ -83,6 +79,7 @@ class Process:
         self.pid = pid
         self.entity_id = entity_id
         self.started = started
+        self.linux = linux
         self.parent = parent
         self.previous: SampleProgram | None = None
         self.entry: Section | None = None
@@ -93,14 +90,12 @@ class Process:
         self.session_leader: Process = parent.session_leader if parent else self
         self.entry_leader: Process = parent.entry_leader if parent else self
         self.ancestry: list[str] = [parent.entity_id, *parent.ancestry][:ANCESTORS] if parent else []
-        self._as_parent: Section | None = None
-        self._as_leader: Section | None = None
-        self._brief: Section | None = None
 
     def run(self, program: SampleProgram) -> None:
         """Replace the program, as `exec` does."""
         self.previous, self.program = self.program, program
-        self._as_parent = self._as_leader = self._brief = None
+        for name in ("as_parent", "as_leader", "brief"):
+            self.__dict__.pop(name, None)
 
     def lead(self, *, entry: Section | None = None, directory: str = "/") -> None:
         """Make the process the leader of its group and session, and of its entry into the host if `entry` is given."""
@@ -109,40 +104,36 @@ class Process:
         if entry is not None:
             self.entry_leader, self.entry = self, entry
 
+    @cached_property
     def as_parent(self) -> Section:
         """The `process.parent` section in a child's documents."""
-        if self._as_parent is None:
-            program = self.program
-            self._as_parent = {
-                "args": list(program.args),
-                "args_count": len(program.args),
-                "command_line": program.command_line,
-                "entity_id": self.entity_id,
-                "executable": program.executable,
-                "interactive": self.interactive,
-                "name": program.name,
-                "pid": self.pid,
-                "start": self.started,
-            }
-        return self._as_parent
+        return {
+            "args": list(self.program.args),
+            "args_count": len(self.program.args),
+            "command_line": self.program.command_line,
+            "entity_id": self.entity_id,
+            "executable": self.program.executable,
+            "interactive": self.interactive,
+            "name": self.program.name,
+            "pid": self.pid,
+            "start": self.started,
+        }
 
+    @cached_property
     def as_leader(self) -> Section:
         """The section for the leader of a group or session in the documents of its members."""
-        if self._as_leader is None:
-            program = self.program
-            self._as_leader = {
-                "entity_id": self.entity_id,
-                "executable": program.executable,
-                "interactive": self.interactive,
-                "name": program.name,
-                "pid": self.pid,
-            }
-        return self._as_leader
+        return {
+            "entity_id": self.entity_id,
+            "executable": self.program.executable,
+            "interactive": self.interactive,
+            "name": self.program.name,
+            "pid": self.pid,
+        }
 
     def as_entry(self) -> Section:
         """The `process.entry_leader` section, with the kind of the entry."""
         section = {
-            **self.as_leader(),
+            **self.as_leader,
             "args": list(self.program.args),
             "args_count": len(self.program.args),
             "start": self.started,
@@ -153,33 +144,31 @@ class Process:
             section["parent"] = {"entity_id": self.parent.entity_id, "pid": self.parent.pid}
         return section
 
-    def brief(self, *, linux: bool) -> Section:
+    @cached_property
+    def brief(self) -> Section:
         """The `process` section of file and network events."""
-        if self._brief is None:
-            program = self.program
-            section: Section = {
-                "Ext": {"ancestry": self.ancestry},
-                "entity_id": self.entity_id,
-                "executable": program.executable,
-                "name": program.name,
-                "pid": self.pid,
-            }
-            if linux:
-                section["command_line"] = program.command_line
-                section["entry_leader"] = {"entity_id": self.entry_leader.entity_id}
-                section["group_leader"] = {"entity_id": self.group_leader.entity_id}
-                section["session_leader"] = {"entity_id": self.session_leader.entity_id}
-            if self.parent is not None:
-                section["parent"] = {"entity_id": self.parent.entity_id}
-            self._brief = section
-        return self._brief
+        section: Section = {
+            "Ext": {"ancestry": self.ancestry},
+            "entity_id": self.entity_id,
+            "executable": self.program.executable,
+            "name": self.program.name,
+            "pid": self.pid,
+        }
+        if self.linux:
+            section["command_line"] = self.program.command_line
+            section["entry_leader"] = {"entity_id": self.entry_leader.entity_id}
+            section["group_leader"] = {"entity_id": self.group_leader.entity_id}
+            section["session_leader"] = {"entity_id": self.session_leader.entity_id}
+        if self.parent is not None:
+            section["parent"] = {"entity_id": self.parent.entity_id}
+        return section
 
 
 def leader_section(leader: Process, process: Process) -> Section:
     """The section for the leader of the group or session of `process`; only its ids if that is `process` itself."""
     if leader is process:
         return {"entity_id": leader.entity_id, "pid": leader.pid, "same_as_process": True}
-    return leader.as_leader()
+    return leader.as_leader
 
 
 def entity_id_for(agent_id: str, pid: int, *, seconds: int, linux: bool) -> str:

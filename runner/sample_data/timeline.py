@@ -136,6 +136,12 @@ class Timeline:
         """The process takes a connection on its port `origin.local_port`."""
         return self.add_connection(process, "connection_accepted", types=["start"], remote=origin)
 
+    def exchange(self, process: Process, remote: Endpoint, low: int, high: int) -> None:
+        """The process opens a connection that ends after between `low` and `high` microseconds."""
+        self.connect(process, remote)
+        self.wait(low, high)
+        self.disconnect(process, remote)
+
     def disconnect(self, process: Process, remote: Endpoint) -> str:
         """A connection of the process ends."""
         return self.add_connection(process, "disconnect_received", types=["end"], remote=remote)
@@ -189,6 +195,5 @@ class Timeline:
         return self.machine.begin(parent.program, parent.user, at=at, parent=parent)
 
     def _brief(self, process: Process) -> Section:
-        linux = self.machine.host.linux
-        section = process.brief(linux=linux)
-        return section if linux else {**section, "thread": {"id": self.rng.randrange(250, 4_000) * 4}}
+        section = process.brief
+        return section if process.linux else {**section, "thread": {"id": self.rng.randrange(250, 4_000) * 4}}

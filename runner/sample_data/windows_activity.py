@@ -94,9 +94,7 @@ def outgoing_connections(line: Timeline) -> None:
     for _ in range(line.rng.randrange(1, 4)):
         remote = service_of_the_internet(line.rng) if line.rng.random() < 0.5 else internal_service(line.rng)
         line.look_up(services["dnscache"], remote)
-        line.connect(process, remote)
-        line.wait(20_000, 900_000)
-        line.disconnect(process, remote)
+        line.exchange(process, remote, 20_000, 900_000)
 
 
 def incoming_connections(line: Timeline) -> None:
@@ -179,7 +177,7 @@ def logon(line: Timeline) -> None:
         "security",
         action="log_on",
         types=["start"],
-        sections={"process": process.brief(linux=False), "source": {"ip": client(line.rng, 445).address}},
+        sections={"process": process.brief, "source": {"ip": client(line.rng, 445).address}},
     )
 
 
@@ -189,7 +187,7 @@ def _program(line: Timeline, path: str, *, text: str) -> SampleProgram:
 
 def _other(line: Timeline, process: Process, *, stream: str, action: str, types: list[str], extra: Section) -> None:
     section = {
-        **process.brief(linux=False),
+        **process.brief,
         "code_signature": signature_for(process.program.name),
         "thread": {"id": line.rng.randrange(250, 4_000) * 4},
     }

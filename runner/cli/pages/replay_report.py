@@ -20,6 +20,7 @@ _DAY = timedelta(days=1)
 _STEPS_H = (1, 2, 3, 4, 6, 8, 12, 24, 48, 168)
 """Hours per column of the hourly table."""
 _COLUMNS, _COLUMNS_NARROW = 24, 8
+_COUNTS = ("windows", "matches", "created", "duplicates", "suppressed", "capped", "failed")
 
 
 @dataclass(slots=True)
@@ -185,13 +186,7 @@ def _tally_json(rule: Rule, tally: RuleTally) -> dict[str, Any]:
     return {
         "rule_id": rule.rule_id,
         "name": rule.name,
-        "windows": tally.windows,
-        "matches": tally.matches,
-        "created": tally.created,
-        "duplicates": tally.duplicates,
-        "suppressed": tally.suppressed,
-        "capped": tally.capped,
-        "failed": tally.failed,
+        **{name: getattr(tally, name) for name in _COUNTS},
         "per_hour": {iso(hour): count for hour, count in sorted(tally.per_hour.items())},
         "messages": list(tally.messages),
     }
