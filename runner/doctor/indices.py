@@ -98,18 +98,18 @@ async def _check_remotes(client: Elastic, rules: Sequence[Rule]) -> list[Check]:
     if not wanted:
         return []
     try:
-        known = await client.request_object(ApiCall("GET", "/_remote/info", "read the remote clusters"))
+        remotes = await client.request_object(ApiCall("GET", "/_remote/info", "read the remote clusters"))
     except (AccessError, ClusterError) as error:
         remedy = "grant the cluster privilege `monitor` to see whether they are connected"
         concerned = names_of({rule for own in wanted.values() for rule in own})
         return [Check("remote", ", ".join(sorted(wanted)), "warning", str(error), remedy, concerned)]
-    return [_remote_check(name, known, concerned) for name, concerned in sorted(wanted.items())]
+    return [_remote_check(name, remotes, concerned) for name, concerned in sorted(wanted.items())]
 
 
-def _remote_check(name: str, known: Mapping[str, Any], rules: Iterable[Rule]) -> Check:
-    matching = {remote: about for remote, about in known.items() if fnmatchcase(remote, name)}
+def _remote_check(name: str, remotes: Mapping[str, Any], rules: Iterable[Rule]) -> Check:
+    matching = {remote: about for remote, about in remotes.items() if fnmatchcase(remote, name)}
     if not matching:
-        there = f"; there are {', '.join(sorted(known))}" if known else ""
+        there = f"; there are {', '.join(sorted(remotes))}" if remotes else ""
         remedy = "connect it (cluster settings `cluster.remote`), or correct `index` in the rules"
         return Check("remote", name, "problem", f"no remote cluster has this name{there}", remedy, names_of(rules))
     away = sorted(remote for remote, about in matching.items() if not about.get("connected"))

@@ -285,8 +285,8 @@ def _result(explanation: Explanation) -> Iterator[Text]:
 
 def _event(event: ExplainedEvent, explanation: Explanation) -> Iterator[Text]:
     time = "no timestamp" if event.verdict.time is None else date_text(event.verdict.time)
-    known = f", event.id {event.event_id}" if event.event_id else ""
-    yield _heading(f"{_place(event.number, explanation)} ({time}{known})")
+    event_id = f", event.id {event.event_id}" if event.event_id else ""
+    yield _heading(f"{_place(event.number, explanation)} ({time}{event_id})")
     for index, stage in enumerate(event.verdict.stages):
         if event.stage is None or event.stage == index:
             yield from _stage_verdict(stage)
