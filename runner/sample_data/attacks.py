@@ -201,14 +201,7 @@ def stager(line: Timeline) -> Process:
 
 
 def utility_connects(
-    scene: Scene,
-    gap: int,
-    *,
-    command: str,
-    script: str = "",
-    how: str = "",
-    six: bool = False,
-    accepted: bool = False,
+    scene: Scene, gap: int, *, command: str, script: str = "", how: str = "", six: bool = False, accepted: bool = False
 ) -> Pair:
     """A shell or an interpreter starts a utility, which opens or accepts a connection."""
     line = scene.here

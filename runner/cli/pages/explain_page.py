@@ -375,19 +375,18 @@ def _link(link: Link, explanation: Explanation, *, is_sample: bool) -> Iterator[
         yield _line(2, f"until: {_place(link.until, explanation)} stands between them", "red")
 
 
+_ENDINGS = {
+    "continued": "{last} was continued by {by}, which came first",
+    "replaced": "{last} was replaced at {label} by {by}: the newest event of a key counts",
+    "maxspan": "{last} was used up by {by}, which came after maxspan",
+    "until": "{last} was ended by the until event {by}",
+    "missing event": "refused: {by} had to be missing",
+}
+
+
 def _ending(ending: Ending, chain: Chain, explanation: Explanation) -> str:
     """The reason why the search did not continue a part of the chain with its next event."""
     last = _place(ending.events[-1], explanation)
-    by = _place(ending.by, explanation) if ending.by is not None else ""
+    by = _place(ending.by, explanation) if ending.by is not None else "an event"
     label = chain.labels[min(len(ending.events), len(chain.labels)) - 1]
-    if ending.fate == "continued":
-        return f"{last} was continued by {by}, which came first"
-    if ending.fate == "replaced":
-        return f"{last} was replaced at {label} by {by}: the newest event of a key counts"
-    if ending.fate == "maxspan":
-        return f"{last} was used up by {by}, which came after maxspan"
-    if ending.fate == "until":
-        return f"{last} was ended by the until event {by}"
-    if ending.fate == "missing event":
-        return f"refused: {by or 'an event'} had to be missing"
-    return f"nothing continued {last}"
+    return _ENDINGS.get(ending.fate, "nothing continued {last}").format(last=last, by=by, label=label)

@@ -23,15 +23,7 @@ from runner.events.files.read_report import MAX_LINE, Counts, ReadReport
 from runner.events.files.splits import Split, SplitRead, splits_of
 from runner.events.files.time_index import TimeIndex
 
-__all__ = [
-    "EVENT_FILES",
-    "MAX_LINE",
-    "EventFiles",
-    "ReadProgress",
-    "ReadReport",
-    "TimeWanted",
-    "newest_timestamp",
-]
+__all__ = ["EVENT_FILES", "MAX_LINE", "EventFiles", "ReadProgress", "ReadReport", "TimeWanted", "newest_timestamp"]
 
 _ROOM = 96 << 20
 """Bytes for the buffers of all open files."""
