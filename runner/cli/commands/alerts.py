@@ -36,18 +36,18 @@ def filter_of(
     return AlertFilter(rule, read_moment(since), read_moment(until), host, building_blocks, limit)
 
 
-def list_alerts(settings: Settings, wanted: AlertFilter) -> ExitCode:
+def list_alerts(settings: Settings, selected: AlertFilter) -> ExitCode:
     """Print the alerts that meet the filter, newest detection first."""
-    one_more = replace(wanted, limit=wanted.limit + 1) if wanted.limit is not None else wanted
+    one_more = replace(selected, limit=selected.limit + 1) if selected.limit is not None else selected
     found = asyncio.run(_find(settings, one_more))
-    has_more = wanted.limit is not None and len(found) > wanted.limit
-    found = found[: wanted.limit]
+    has_more = selected.limit is not None and len(found) > selected.limit
+    found = found[: selected.limit]
     if settings.output == "json":
         print_json({"alerts": [summary(alert) for alert in found], "has_more": has_more})
     elif found:
         print_table(alert_table(found))
         if has_more:
-            say(f"only the newest {wanted.limit} are shown; --limit shows more")
+            say(f"only the newest {selected.limit} are shown; --limit shows more")
     else:
         out().print("No alerts.")
     return ExitCode.FINE
@@ -65,29 +65,29 @@ def show(settings: Settings, id_: str) -> ExitCode:
     return ExitCode.FINE
 
 
-def export(settings: Settings, wanted: AlertFilter, to: Path | None) -> ExitCode:
+def export(settings: Settings, selected: AlertFilter, to: Path | None) -> ExitCode:
     """Write the alerts that meet the filter as NDJSON."""
     if to is None:
-        count = asyncio.run(_export(settings, wanted, sys.stdout.buffer))
+        count = asyncio.run(_export(settings, selected, sys.stdout.buffer))
     else:
         try:
             with to.open("wb") as file:
-                count = asyncio.run(_export(settings, wanted, file))
+                count = asyncio.run(_export(settings, selected, file))
         except OSError as error:
             raise AccessError(f"{to}: cannot be written: {error.strerror or error}") from None
     say(counted(count, "document"))
     return ExitCode.FINE
 
 
-async def _find(settings: Settings, wanted: AlertFilter) -> list[StoredAlert]:
+async def _find(settings: Settings, selected: AlertFilter) -> list[StoredAlert]:
     async with opened_store(settings) as store:
-        return [alert async for alert in store.find(wanted)]
+        return [alert async for alert in store.find(selected)]
 
 
-async def _export(settings: Settings, wanted: AlertFilter, file: BinaryIO) -> int:
+async def _export(settings: Settings, selected: AlertFilter, file: BinaryIO) -> int:
     count = 0
     async with opened_store(settings) as store:
-        async for alert in store.find(wanted):
+        async for alert in store.find(selected):
             file.write(orjson.dumps(alert.document) + b"\n")
             count += 1
     file.flush()
