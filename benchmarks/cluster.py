@@ -1,8 +1,8 @@
-"""What searching a cluster costs on this side: `python benchmarks/cluster.py`, with 200 rules over 100,000 events.
+"""The cost of cluster searches on the client's side: `python benchmarks/cluster.py`, 200 rules over 100,000 events.
 
 Starts Elasticsearch as the tests do (`RUNNER_TEST_ELASTICSEARCH`, else a node from Maven Central), indexes sample
-events with the types that the runner ships, and searches them with fetch and match; then the same matches once more in
-the shape of the EQL search API, from a stand-in that has them ready. Own time is all that is not the server's `took`.
+events with the shipped field types, and searches them with fetch and match; then serves the same matches through a
+stand-in for the EQL search API. Own time is all time but the server's `took`.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ def _arguments() -> argparse.Namespace:
 
 @contextlib.contextmanager
 def elasticsearch() -> Iterator[str]:
-    """The address of an Elasticsearch: the one that is named, or a node of this run's own."""
+    """The address of an Elasticsearch: the given one, or a node of this run."""
     if given := os.environ.get("RUNNER_TEST_ELASTICSEARCH"):
         yield given
         return
@@ -101,7 +101,7 @@ def elasticsearch() -> Iterator[str]:
 
 @contextlib.contextmanager
 def indexed(url: str, count: int) -> Iterator[tuple[str, int]]:
-    """The namespace of data streams that hold so many sample events, and their size in bytes."""
+    """The namespace of data streams with `count` sample events, and their size in bytes."""
     namespace = f"bench{uuid.uuid4().hex[:8]}"
     _say(f"indexing {count:,} events")
     sample = generate(events=count, attacks=20, seed=1, end=END, span=SPAN)
@@ -142,7 +142,7 @@ KEYWORDS: Mapping[str, Any] = {
 
 
 def properties() -> dict[str, Any]:
-    """A mapping of all fields whose types the runner ships, but for those that a test node has not."""
+    """A mapping of all fields with shipped types that the test node supports."""
     plain = {kind: kind.value for kind in DataType if kind.value in PLAIN_TYPES}
     fields = shipped_schema().fields
     return {
@@ -166,8 +166,7 @@ def _parents(name: str) -> Iterator[str]:
 
 
 def rules_of(folder: Path | None, count: int, namespace: str) -> list[Rule]:
-    """So many EQL rules over the events, evenly taken from the folder, else from the corpus, else made of the shipped
-    ones."""
+    """`count` EQL rules over the events, evenly spread over the folder or the corpus, or copies of the shipped ones."""
     chosen = folder or (CORPUS if CORPUS.is_dir() else ROOT / "rules")
     rules = [rule for rule in load_rules([chosen]).rules if rule.language == "eql" and _is_about_endpoints(rule)]
     if not rules:
@@ -196,7 +195,7 @@ def _is_about_endpoints(rule: Rule) -> bool:
 
 
 def _within(pattern: str, namespace: str) -> str:
-    """The pattern with the namespace behind it, so that other data of the cluster is left alone."""
+    """The pattern restricted to the namespace, to exclude other data of the cluster."""
     return f"{pattern.rstrip('*').rstrip('-')}*-{namespace}"
 
 
@@ -205,7 +204,7 @@ def _within(pattern: str, namespace: str) -> str:
 
 @dataclass(slots=True)
 class Served:
-    """What the server says of its own work."""
+    """The server's own figures."""
 
     requests: int = 0
     took_ms: float = 0.0
@@ -213,13 +212,13 @@ class Served:
 
 
 class Watched(Elastic):
-    """A cluster whose answers are counted."""
+    """A client that counts its answers."""
 
     served: Served
 
     async def search_point(self, *given: Any, **more: Any) -> bytes:
         answer = await super().search_point(*given, **more)
-        # Not read here: that is a part of what is measured.
+        # Not decoded here: decoding is part of the measurement.
         took = TOOK.search(answer)
         self._note({"took": int(took[1]) if took else 0})
         self.served.hits += answer.count(b'"_id":')
@@ -249,7 +248,7 @@ class Watched(Elastic):
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One way of searching, by its best round; times in milliseconds per rule."""
+    """The best round of a kind of search; times in milliseconds per rule."""
 
     way: str
     rules: int
@@ -269,7 +268,7 @@ class Row:
 
 
 async def measured(url: str, rules: Sequence[Rule], *, rounds: int) -> list[Row]:
-    """A row for fetch and match, and one for the shape of the EQL search API with the same matches."""
+    """A row for fetch and match, and one for the EQL search API with the same matches."""
     found, fetch = await _measure("fetch and match", url, FetchSearch, rules=rules, rounds=rounds)
     plain, packed = await _transferred(url, FetchSearch, rules=rules)
     fetch = replace(fetch, bytes_plain=plain, bytes_packed=packed)
@@ -287,12 +286,12 @@ async def measured(url: str, rules: Sequence[Rule], *, rounds: int) -> list[Row]
 async def _measure(
     way: str, url: str, made: Callable[..., Search], *, rules: Sequence[Rule], rounds: int
 ) -> tuple[dict[str, SearchResult], Row]:
-    """The results by rule id, and the best of the rounds; the first one, in which rules are compiled, is left out."""
+    """The results by rule id, and the best round without the first, in which rules are compiled."""
     client = await _client(url)
     found: dict[str, SearchResult] = {}
     best: Row | None = None
     try:
-        # One at a time: then what is not the server's time is ours.
+        # One rule at a time: all time but the server's is then that of the client.
         search = made(client, concurrency=1)
         await search.prepare(rules)
         for number in range(rounds + 1):
@@ -338,7 +337,7 @@ def _requests(rules: Sequence[Rule]) -> list[SearchRequest]:
 
 
 async def _transferred(url: str, made: Callable[..., Search], *, rules: Sequence[Rule]) -> tuple[int, int]:
-    """Bytes on the wire in both directions, plain and compressed, those for the types of the fields included."""
+    """Bytes on the wire in both directions, plain and compressed, including the requests for field types."""
     sizes = []
     for packed in (False, True):
         async with relay(url) as (address, counted):
@@ -356,7 +355,7 @@ async def _transferred(url: str, made: Callable[..., Search], *, rules: Sequence
 
 @contextlib.asynccontextmanager
 async def relay(url: str) -> AsyncIterator[tuple[str, list[int]]]:
-    """An address that passes everything on to the URL's, and how many bytes it has passed."""
+    """The address of a proxy to the URL, and the count of bytes that it forwarded."""
     host, _, port = url.rpartition("@")[2].removeprefix("http://").partition(":")
     login = url.removeprefix("http://").rpartition("@")[0]
     counted = [0]
@@ -392,7 +391,7 @@ async def relay(url: str) -> AsyncIterator[tuple[str, list[int]]]:
 
 
 def eql_answer(result: SearchResult) -> dict[str, Any]:
-    """The result as the EQL search API would give it."""
+    """The result as an answer of the EQL search API."""
 
     def event(hit: Any) -> dict[str, Any]:
         return {"_index": hit.index, "_id": hit.id, "_source": hit.source, "fields": hit.fields}
@@ -409,7 +408,7 @@ def eql_answer(result: SearchResult) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def served(answers: Path) -> Iterator[str]:
-    """The address of a process of its own that gives each rule its answer."""
+    """The address of a process that answers each rule."""
     command = [sys.executable, str(Path(__file__)), "--stand-in", str(answers)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
@@ -420,7 +419,7 @@ def served(answers: Path) -> Iterator[str]:
 
 
 async def stand_in(path: Path) -> None:
-    """Answer `_eql/search` with what the file holds for the rule that `X-Opaque-Id` names, until terminated."""
+    """Answer `_eql/search` with the file's answer for the rule in `X-Opaque-Id`, until terminated."""
     from aiohttp import web
 
     answers = {rule_id: orjson.dumps(answer) for rule_id, answer in orjson.loads(path.read_bytes()).items()}

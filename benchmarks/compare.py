@@ -1,4 +1,4 @@
-"""Two results of `run.py --json` from one machine, beside each other: `python benchmarks/compare.py BEFORE AFTER`."""
+"""Comparison of two results of `run.py --json` from one machine: `python benchmarks/compare.py BEFORE AFTER`."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ def main() -> None:
 
 
 def _pairs(before: dict[str, Any], after: dict[str, Any]) -> list[tuple[str, float, float]]:
-    """What both have: the part of the bare scan's rate that each case reaches, which the machine's load changes least,
-    and the other figures."""
+    """The cases and figures of both; a case as share of the bare scan's rate, which depends least on the machine's
+    load."""
     old = {f"{row['case']}, of the bare scan": row["of_bare_scan"] for row in before["rows"]} | before["other"]
     new = {f"{row['case']}, of the bare scan": row["of_bare_scan"] for row in after["rows"]} | after["other"]
     return [(name, old[name], new[name]) for name in old if name in new]

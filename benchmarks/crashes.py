@@ -1,9 +1,11 @@
-"""Nothing missed, nothing twice, whenever it is killed: `python benchmarks/crashes.py --kills 300`.
+"""Crash test: no alert missed or written twice, whenever a runner is killed.
 
-Kills real `rule-runner` processes, by chance and at chosen moments, on SQLite and on a real Elasticsearch node in which
-other things go wrong, too; then compares the alerts with those of a run that nothing disturbed. Ends with 1 if anything
-differs. Equal seeds give equal events and plans; what happens at a moment is the machine's own. A short form of it is
-among the tests (`tests/scenarios/test_crashes.py`), docs/guarantees.md says what is shown by it.
+    python benchmarks/crashes.py --kills 300
+
+Kills real `rule-runner` processes, at random and at chosen moments, on SQLite and on a real Elasticsearch node with
+other faults injected, and compares the alerts with those of an undisturbed run. Exits with 1 if anything differs. Equal
+seeds give equal events and plans, but not equal timing. `tests/scenarios/test_crashes.py` is a short form of it,
+docs/guarantees.md lists what it shows.
 """
 
 from __future__ import annotations
@@ -30,12 +32,12 @@ from tests.scenarios.places import ClusterPlace, FolderPlace, Place
 from tests.scenarios.starter import Starter
 
 A_ROUND = 25
-"""Kills in one round, at most."""
+"""Most kills in one round."""
 CLUSTER_PAST = timedelta(minutes=20)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the campaign and print what it came to."""
+    """Run the campaign and print its reports."""
     options = _options(arguments)
     stores = ("sqlite", "elasticsearch") if options.store == "both" else (options.store,)
     reports: list[Report] = []
@@ -50,13 +52,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for store in stores:
         _print_sum([report for report in reports if report.place == store], store)
     if options.json:
-        told = [{item.name: getattr(report, item.name) for item in fields(report)} for report in reports]
-        options.json.write_text(json.dumps(told, indent=1), encoding="utf-8")
+        rows = [{item.name: getattr(report, item.name) for item in fields(report)} for report in reports]
+        options.json.write_text(json.dumps(rows, indent=1), encoding="utf-8")
     return int(any(report.faults for report in reports))
 
 
 def campaign(kills: int, seed: int, *, node: Node | None) -> Iterator[Report]:
-    """The report of every round: on the node, or on SQLite files if there is none."""
+    """The reports of the rounds, on the node, or on SQLite files without one."""
     rng = Random(seed)
     left, number = kills, 0
     while left > 0:
@@ -79,7 +81,7 @@ def campaign(kills: int, seed: int, *, node: Node | None) -> Iterator[Report]:
 
 @contextmanager
 def _place(folder: Path, number: int, *, node: Node | None) -> Iterator[Place]:
-    """The place of one round; every sixth in a cluster has EQL, which takes longer: the proxy answers it."""
+    """The place of one round; one in six in a cluster has the EQL API, simulated by the proxy, which takes longer."""
     with ExitStack() as stack:
         if node is None:
             place: Place = FolderPlace(folder)

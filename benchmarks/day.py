@@ -1,11 +1,11 @@
-"""A simulated day of the service: `python benchmarks/day.py`. 1,000 rules every 5 minutes over a folder that events are
-written to, with the real `Service`, files and SQLite file; only the clock is made up.
+"""A simulated day of the service: `python benchmarks/day.py`.
 
-The clock goes on by the time that the service's work takes on this machine and jumps over the time in which it would
-wait for its next tick. It stands still while the generator, which is no part of the service, writes its events. So
-lateness is what it would be if the day were lived through, and the day takes as long as its work.
+1,000 rules run every 5 minutes over a folder to which events are written, with the real `Service`, files and SQLite
+file, and a simulated clock. The clock advances by the time that the service's work takes on this machine, skips the
+waits for the next tick, and stops while the generator writes its events. Lateness is thus that of a real day, and the
+simulation takes as long as the work.
 
-Ends with 1 if a window is missing or was searched twice, or if a planted attack was not found.
+Exits with 1 if a window is missing or was searched twice, or if a planted attack was not found.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ FIRST_TICK = timedelta(seconds=3, milliseconds=700)
 
 
 class DayClock:
-    """The time of the simulated day: real time passes while there is work, none while the world is arranged."""
+    """The clock of the simulated day: it runs in real time except while stopped."""
 
     def __init__(self, start: datetime) -> None:
         self._now = start
@@ -71,7 +71,7 @@ class DayClock:
 
     @contextmanager
     def stopped(self, at_least: datetime) -> Iterator[datetime]:
-        """Jump to `at_least` if that is yet to come, and stand still there meanwhile."""
+        """Advance to `at_least` if that is later, and stop the clock in the context."""
         self._now = max(self.now(), at_least)
         try:
             yield self._now
@@ -80,14 +80,14 @@ class DayClock:
 
 
 class Writer:
-    """Writes the events of the day as their time comes, one file an hour, stamped with the time of the day."""
+    """Writes the events of the day at their times, a file per hour with the simulated modification time."""
 
     def __init__(self, folder: Path, sample: Sample) -> None:
         self._folder = folder
         self._events = sample.events
         self._next = next(self._events, None)
         self.seconds = 0.0
-        """Processor time that this took."""
+        """Processor time of the writing."""
         self.written = 0
 
     def write_until(self, now: datetime) -> None:
@@ -108,12 +108,12 @@ class Writer:
 
 @dataclass(slots=True)
 class Measured:
-    """What the day came to."""
+    """The measurements of the day."""
 
     late_starts: list[float] = field(default_factory=list)
-    """Seconds from each window's start time to the beginning of its search."""
+    """Seconds from each window's due time to the start of its search."""
     late_ends: list[float] = field(default_factory=list)
-    """The same to the end of its run: alerts written, ledger written."""
+    """The same to the end of its run, with alerts and ledger written."""
     windows: Counter[tuple[str, datetime]] = field(default_factory=Counter)
     failed: list[str] = field(default_factory=list)
     troubles: list[str] = field(default_factory=list)
@@ -126,7 +126,7 @@ class Measured:
 
 
 class TimedSearch:
-    """The search, with a note of when each window's began and how long all of them took."""
+    """The search, with a record of each window's start and of the time of all passes."""
 
     def __init__(self, search: FileSearch, clock: DayClock, measured: Measured) -> None:
         self._search, self._clock, self._measured = search, clock, measured
@@ -176,8 +176,8 @@ def _arguments() -> argparse.Namespace:
 
 
 def write_rules(folder: Path, count: int) -> int:
-    """Write `count` rules, each in a file of its own: the shipped ones, those of a checkout of detection-rules beside
-    the project if there is one, and copies of them under ids of their own until there are enough."""
+    """Write `count` rules, a file each: the shipped ones, those of a checkout of detection-rules beside the project,
+    and copies of them under new ids."""
     folder.mkdir()
     sources = [SEED_RULES, *([CORPUS] if CORPUS.is_dir() else [])]
     search = FileSearch([])
@@ -197,7 +197,7 @@ def write_rules(folder: Path, count: int) -> int:
 
 
 def _set(text: str, key: str, value: str) -> str:
-    """The rule file with another value of a key of `[rule]`; the key is added if it is not there."""
+    """The rule file with another value of a key of `[rule]`, which is added if missing."""
     head, table, rest = text.partition("[rule]\n")
     line = f"{key} = {json.dumps(value)}"
     changed, done = re.subn(rf"(?m)^{key} *= *(\"[^\"\n]*\"|'[^'\n]*')$", lambda _: line, rest, count=1)
@@ -286,7 +286,7 @@ async def _day(folder: Path, rules: int, options: argparse.Namespace) -> tuple[d
 
 
 async def _ticks(service: Service, clock: DayClock, writer: Writer, measured: Measured, *, end: datetime) -> None:
-    """Every tick of the day, as the scheduler would have them: one each 10 s, none while one before it is at work."""
+    """Every tick of the day as by the scheduler: every 10 s, but none while another is running."""
     due = START + FIRST_TICK + TICK
     while True:
         with clock.stopped(due) as now:
@@ -306,7 +306,7 @@ async def _ticks(service: Service, clock: DayClock, writer: Writer, measured: Me
 def _accounts(
     rules: Sequence[Rule], states: Mapping[str, RuleState], measured: Measured, *, end: datetime
 ) -> list[str]:
-    """What is wrong with the ledger and the runs: every start time of the day once, and no span left out."""
+    """The faults of the ledger and the runs: due times without exactly one run, and gaps."""
     wrong: list[str] = []
     expected = {START + number * EVERY for number in range(int((end - START) / EVERY) + 1)}
     for rule in rules:
@@ -320,7 +320,7 @@ def _accounts(
 
 
 def bare_commit_seconds(folder: Path, count: int = 1_000) -> float:
-    """Processor seconds of the smallest transaction that SQLite makes durable: one short row."""
+    """Processor seconds of the smallest durable transaction of SQLite: one short row."""
     connection = sqlite3.connect(folder / "bare.db", isolation_level=None)
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = FULL")

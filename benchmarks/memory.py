@@ -22,8 +22,8 @@ def peak_megabytes(events: Path, rules: Path) -> float:
 
 
 def peak_megabytes_of_stream(events: int, rules: Path) -> float:
-    """The peak of a fresh process that searches so many made-up events on its standard input, in the order of time and
-    with ever new processes, as live ones have."""
+    """The peak of a fresh process that searches `events` sample events on its standard input, in the order of time and
+    with new process ids throughout, like live ones."""
     source = [sys.executable, "-m", "runner", "sample", "--events", str(events), "--end", _END, "--out", "-"]
     with subprocess.Popen(source, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, cwd=_ROOT) as made:
         found = _peak("-", rules, made.stdout)
@@ -44,7 +44,7 @@ def main() -> None:
 
 
 def peak_kilobytes() -> float:
-    """Linux counts the peak since the program was started; elsewhere what a parent used before may be in the figure."""
+    """The peak of this process on Linux; elsewhere it may include the memory of the parent before the start."""
     status = Path("/proc/self/status")
     if status.exists():
         (line,) = [line for line in status.read_text().splitlines() if line.startswith("VmHWM:")]
@@ -53,7 +53,7 @@ def peak_kilobytes() -> float:
 
 
 def reset_peak() -> None:
-    """Count the peak from here on, where Linux allows it (https://man7.org/linux/man-pages/man5/proc.5.html)."""
+    """Restart the count of the peak, on Linux only (https://man7.org/linux/man-pages/man5/proc.5.html)."""
     with suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")
 

@@ -1,4 +1,4 @@
-"""The Python `eql` package on a part of the events, if it is installed; it is no dependency."""
+"""The Python `eql` package over some of the events, if it is installed; it is not a dependency."""
 
 from __future__ import annotations
 
@@ -12,12 +12,11 @@ import orjson
 from searches import RuleSet
 
 _TRIED = 200
-"""Events that each query is tried on first."""
+"""Events with which each query is tried first."""
 
 
 def eql_package_rates(events: Path, sets: list[RuleSet], most: int) -> dict[str, float]:
-    """Events a second of the package, for each set with those of its rules that it can run; empty if it is not
-    installed."""
+    """Events per second by set, with those of its rules that the package can run; empty if it is not installed."""
     try:
         import eql
     except ImportError:
@@ -40,7 +39,7 @@ def eql_package_rates(events: Path, sets: list[RuleSet], most: int) -> dict[str,
 
 
 def _runnable(eql: Any, rules: RuleSet, given: list[Any]) -> Iterator[Any]:
-    """The queries that the package takes, and on some events fails with no error of its own."""
+    """The queries that the package accepts and runs over the events without an error."""
     with eql.parser.elasticsearch_syntax:
         for rule in rules.rules:
             try:
@@ -54,7 +53,7 @@ def _runnable(eql: Any, rules: RuleSet, given: list[Any]) -> Iterator[Any]:
 
 
 def _without_arrays(value: Any) -> Any:
-    """The value as the package can compare it: it knows no fields of several values."""
+    """The value without arrays, which the package cannot compare."""
     if isinstance(value, dict):
         return {key: _without_arrays(inner) for key, inner in value.items()}
     if isinstance(value, list):

@@ -1,5 +1,4 @@
-"""The benchmarks: `python benchmarks/run.py`. Ratios within one run are what to go by; the figures themselves are
-the machine's."""
+"""The benchmarks: `python benchmarks/run.py`. Compare ratios within one run; absolute figures depend on the machine."""
 
 from __future__ import annotations
 
@@ -91,7 +90,7 @@ def _rule_sets(given: Path | None) -> list[RuleSet]:
 
 
 def _marginal(cases: list[Case], events: int) -> dict[str, float]:
-    """What one more rule costs each event, between each set of rules and the next larger one."""
+    """The cost of one more rule per event, between each set of rules and the next larger one."""
     searches = sorted((case for case in cases if case.rules), key=lambda case: case.rules)
     found = {}
     for fewer, more in pairwise(searches):
@@ -104,8 +103,7 @@ def _marginal(cases: list[Case], events: int) -> dict[str, float]:
 
 
 def _beside_the_eql_package(events: Path, sets: list[RuleSet], cases: list[Case], most: int) -> dict[str, float]:
-    """The package's rates, without the reading of the JSON, and how many times as fast the same sets are here, with
-    it."""
+    """The package's rates without JSON decoding, and the ratios of our rates, with decoding, to them."""
     rates = eql_package_rates(events, sets, most)
     with events.open("rb") as file:
         count = sum(1 for line in file if not line.isspace())

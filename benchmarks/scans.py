@@ -1,4 +1,4 @@
-"""The yardsticks: reading the same lines without searching them."""
+"""The baselines: reading the same lines without a search."""
 
 from __future__ import annotations
 
@@ -11,8 +11,7 @@ from timing import Case
 
 
 def yardsticks(path: Path) -> list[Case]:
-    """A scan that checks the JSON and keeps nothing of it, simdjson if it is installed, and full decoding line by
-    line."""
+    """Scans that validate the JSON only, with simdjson if it is installed, and full decoding line by line."""
     cases = [Case("bare scan (msgspec, no field)", lambda: _bare(path))]
     try:
         import simdjson

@@ -1,4 +1,4 @@
-"""Searching: sets of rules over all events, from the file to the matches."""
+"""Searches: sets of rules over all events, from the file to the matches."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ALWAYS = Window(datetime(1990, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UT
 
 @dataclass(frozen=True, slots=True)
 class RuleSet:
-    """Rules that compile, and how long it took to load and compile them, in seconds of processor time."""
+    """Rules that compile, and the processor time of loading and compiling them."""
 
     name: str
     rules: tuple[Rule, ...]
@@ -29,7 +29,7 @@ class RuleSet:
     compile_seconds: float
 
     def part(self, name: str, count: int) -> RuleSet:
-        """Every so many-th rule, `count` in all."""
+        """`count` of the rules, evenly spread."""
         step = max(1, len(self.rules) // count)
         return RuleSet(name, self.rules[::step][:count], 0.0, 0.0)
 
@@ -48,12 +48,12 @@ def rule_set(name: str, folder: Path) -> RuleSet:
 
 
 def search_case(events: Path, rules: RuleSet) -> Case:
-    """One pass of all rules; compiling them is left out, planning them is not."""
+    """One pass of all rules, with planning but without compilation."""
     return Case(rules.name, lambda: asyncio.run(searched(str(events), rules))[1], len(rules.rules))
 
 
 async def searched(events: str, rules: RuleSet) -> tuple[int, float]:
-    """How many matches one pass finds, and the seconds of processor time that went into compiling."""
+    """The count of matches of one pass, and the processor time of the compilation, in seconds."""
     search = FileSearch([events])
     started = time.process_time()
     await search.prepare(rules.rules)

@@ -1,7 +1,7 @@
-"""Sequences on input that is made to be hard, as files: time and memory against the number of events.
+"""Sequences over adversarial event files: time and memory by the count of events.
 
-A matcher that scanned its open matches would take a square of the time; one that kept every event that meets a stage
-would take memory with the number of events. `python benchmarks/sequences.py [EVENTS]` prints the figures alone.
+A matcher that scanned its open matches would take quadratic time; one that kept every event that meets a stage would
+take linear memory. `python benchmarks/sequences.py [EVENTS]` prints these figures alone.
 """
 
 from __future__ import annotations
@@ -28,8 +28,7 @@ _ANY_TWO = "sequence by host.id [any where true] [any where true]"
 
 @dataclass(frozen=True, slots=True)
 class Hard:
-    """A rule, and events that are hard for it: host and action of each, by its number, and how many there are a
-    millisecond."""
+    """A rule, and hard events for it: host and action by the index of the event, and events per millisecond."""
 
     query: str
     event: Callable[[int], tuple[str, str]]
@@ -69,7 +68,7 @@ CASES = {
 
 
 def sequence_costs(events: int) -> dict[str, float]:
-    """Nanoseconds and bytes of memory an event of each case, for that many events and for four times as many."""
+    """Nanoseconds and bytes of memory per event by case, for `events` events and for four times as many."""
     found: dict[str, float] = {}
     with tempfile.TemporaryDirectory(prefix="rule-runner-bench-") as folder:
         path = Path(folder, "events.ndjson")
@@ -98,7 +97,7 @@ def _write(path: Path, case: Hard, count: int) -> None:
 
 
 def _measured(path: Path, name: str) -> tuple[float, float]:
-    """Seconds of processor time and kilobytes of a process that searches the events."""
+    """Processor time in seconds and peak kilobytes of a process that searches the events."""
     command = [sys.executable, __file__, str(path), name]
     answer = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     seconds, kilobytes = answer.split()

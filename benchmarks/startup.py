@@ -1,4 +1,4 @@
-"""What is done before the first event: starting, loading and compiling rules."""
+"""The time before the first event: start, loading and compilation of rules."""
 
 from __future__ import annotations
 

@@ -26,8 +26,8 @@ _HOSTS = 8
 
 
 def stream_costs(events: int) -> dict[str, float]:
-    """Seconds and peak megabytes of a search of that many events in each wrapping, and for four times as many of a
-    plain file, whose memory should be the same."""
+    """Seconds and peak megabytes of a search by wrapping, and of four times as many events in a plain file, which
+    should take no more memory."""
     found: dict[str, float] = {}
     with tempfile.TemporaryDirectory(prefix="rule-runner-bench-") as folder:
         plain = Path(folder, "events.ndjson")

@@ -1,4 +1,4 @@
-"""Results of one run: cases measured in rounds, each by its best round, and told as ratios within the run."""
+"""Timing of cases in rounds: the best round of each, as ratios within the run."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 @dataclass(slots=True)
 class Case:
-    """Something that is done to all events; `work` does it once and returns the seconds to leave out."""
+    """A measured operation on all events; `work` does it once and returns the seconds to subtract."""
 
     name: str
     work: Callable[[], float]
@@ -26,7 +26,7 @@ class Case:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What a run measured, ready to be written as JSON."""
+    """The measurements of a run, as written to JSON."""
 
     events: int
     size: int
@@ -38,7 +38,7 @@ class Report:
 
 
 def measure(cases: list[Case], rounds: int, say: Callable[[str], None]) -> None:
-    """Do all cases `rounds` times, one after the other, so that a slow phase of the machine meets all of them."""
+    """Measure the cases in turn, `rounds` times, so that a slow phase of the machine affects all of them."""
     for number in range(rounds):
         for case in cases:
             say(f"round {number + 1} of {rounds}: {case.name}")
@@ -49,7 +49,7 @@ def measure(cases: list[Case], rounds: int, say: Callable[[str], None]) -> None:
 
 
 def rows_of(cases: list[Case], events: int, size: int) -> list[dict[str, Any]]:
-    """A row for each case; the first case is the bare scan, the one named `orjson.loads` the other yardstick."""
+    """A row per case; the first case is the bare scan, the one named `orjson.loads` the other baseline."""
     bare = cases[0].best
     loads = next((case.best for case in cases if case.name == "orjson.loads"), bare)
     return [

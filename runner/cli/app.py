@@ -1,4 +1,4 @@
-"""The command `rule-runner`: its groups, and how errors become messages and exit codes."""
+"""The command `rule-runner`: its subcommands, and the messages and exit codes of errors."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from runner.cli.exit_codes import ExitCode, exit_code_for
 from runner.errors import RunnerError
 
 
-class _ReaderGone(Exception):  # noqa: N818 - nothing went wrong
-    """Whoever read our output has seen enough."""
+class _PipeClosed(Exception):  # noqa: N818 - not an error
+    """The reader closed the pipe."""
 
 
 class _Commands(TyperGroup):
-    """All commands. Of a broken pipe, which click would answer with exit code 1 by itself, `main` is told."""
+    """The group of all commands; it passes a broken pipe on to `main`, since click would exit with code 1."""
 
     def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
         except BrokenPipeError:
-            raise _ReaderGone from None
+            raise _PipeClosed from None
 
 
 app = typer.Typer(
@@ -74,8 +74,8 @@ def main() -> None:
         sys.stdout.flush()
     except (KeyboardInterrupt, typer.Abort):
         code = 130
-    except (_ReaderGone, BrokenPipeError):
-        # The reader (head, a pager) has seen enough; what is still buffered must not raise again at exit.
+    except (_PipeClosed, BrokenPipeError):
+        # The reader (head, a pager) closed the pipe; flushing buffered output must not raise again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = ExitCode.FINE
     except Exception as error:  # noqa: BLE001 - shown and turned into an exit code, or raised again
@@ -84,10 +84,9 @@ def main() -> None:
 
 
 def _code_of(error: Exception) -> ExitCode:
-    """Show what is wrong and return the exit code of it; an error that nobody raised on purpose is raised again.
+    """Print the error and return its exit code; an unexpected error is raised again.
 
-    Typer carries its own copy of click since 0.26, whose exceptions it does not export, so they are known by
-    their shape.
+    Typer 0.26 and later have a copy of click whose exceptions are not exported: they are recognised by their methods.
     """
     from runner.cli.console import say, show_query_error
     from runner.eql.syntax.errors import EqlError

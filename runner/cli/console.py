@@ -1,4 +1,4 @@
-"""Printing: results to stdout, everything else to stderr; tables for people, JSON for programs."""
+"""Printing: results to stdout, everything else to stderr, as tables or JSON."""
 
 from __future__ import annotations
 
@@ -27,47 +27,47 @@ _NARROW = 120
 
 
 class _Console(Console):
-    """A console that leaves a reader who has gone (`| head`) to `main`, as every other way of writing does."""
+    """A console that raises BrokenPipeError, handled by `main`, when the reader closes the pipe (`| head`)."""
 
     def on_broken_pipe(self) -> None:
         raise BrokenPipeError
 
 
 def out() -> Console:
-    """The console for results. Without a terminal it is wide and plain."""
+    """The console for results; without a terminal it is wide and plain."""
     return _Console(highlight=False, width=None if sys.stdout.isatty() else _WIDTH_WITHOUT_TERMINAL)
 
 
 def err() -> Console:
-    """The console for everything that is no result."""
+    """The console for everything but results."""
     return _Console(stderr=True, highlight=False, width=None if sys.stderr.isatty() else _WIDTH_WITHOUT_TERMINAL)
 
 
 def may_color() -> bool:
-    """Whether logs may be coloured: not where NO_COLOR is set and not empty (https://no-color.org)."""
+    """Whether logs may be coloured: not if NO_COLOR is set and not empty (https://no-color.org)."""
     return not os.environ.get("NO_COLOR")
 
 
 def is_narrow() -> bool:
-    """Whether results go to a terminal on which a table of many columns would be squeezed."""
+    """Whether results go to a terminal too narrow for a table of many columns."""
     return sys.stdout.isatty() and out().width < _NARROW
 
 
 def print_table(rows: Table) -> None:
-    """A table on stdout; without a terminal each row stays on one line, however long."""
+    """Print a table on stdout; without a terminal each row stays on one line."""
     width = None if sys.stdout.isatty() else _WIDTH_OF_TABLES_WITHOUT_TERMINAL
     _Console(highlight=False, width=width).print(rows)
 
 
 def print_json(value: Any, *, indented: bool = False) -> None:
-    """One JSON value on stdout: on one line for a program, indented for a terminal or if it is to be read anyway."""
+    """Print a JSON value on stdout: indented on a terminal or if `indented`, else on one line."""
     options = orjson.OPT_INDENT_2 if indented or sys.stdout.isatty() else 0
     sys.stdout.write(orjson.dumps(value, option=options, default=str).decode() + "\n")
     sys.stdout.flush()
 
 
 def say(text: str, style: str = "") -> None:
-    """A remark to the user on stderr."""
+    """Print a remark on stderr."""
     err().print(Text(text, style=style), soft_wrap=True)
 
 
@@ -76,7 +76,7 @@ def warn(text: str) -> None:
 
 
 def show_problem(problem: Problem, console: Console) -> None:
-    """A problem with its place and, where there is one, the line with carets."""
+    """Print a problem with its place and, if known, its line with carets."""
     style = "bold red" if problem.severity == "error" else "yellow"
     place = f"{problem.file}:{problem.line}:{problem.column}" if problem.line else str(problem.file)
     console.print(
@@ -87,7 +87,7 @@ def show_problem(problem: Problem, console: Console) -> None:
 
 
 def show_query_error(error: EqlError) -> None:
-    """Every finding about a query with its place and the line with carets, on stderr."""
+    """Print every finding about a query on stderr, with its place and its line with carets."""
     console = err()
     for finding in error.findings:
         line, column = error.source.place(finding.span.start)
@@ -99,11 +99,11 @@ def show_query_error(error: EqlError) -> None:
 
 def table(*headings: str, right: Sequence[str] = (), wrapped: Sequence[str] = ("rule",)) -> Table:
     """An empty table; columns in `right` are aligned to the right, only those in `wrapped` may take several lines."""
-    made = Table(header_style="bold", box=None, pad_edge=False)
+    empty = Table(header_style="bold", box=None, pad_edge=False)
     for heading in headings:
         side: Literal["left", "right"] = "right" if heading in right else "left"
-        made.add_column(heading, justify=side, overflow="fold", no_wrap=heading not in wrapped)
-    return made
+        empty.add_column(heading, justify=side, overflow="fold", no_wrap=heading not in wrapped)
+    return empty
 
 
 def counted(count: int, noun: str) -> str:
@@ -112,9 +112,9 @@ def counted(count: int, noun: str) -> str:
 
 
 def printable(text: str) -> str:
-    """The text with everything escaped that would steer a terminal or turn the reading order around.
+    """The text with control and bidirectional characters escaped.
 
-    Values of events are written by whoever is watched; they are shown, never obeyed.
+    An attacker may have written the values of events: they must not control the terminal.
     """
     if text.isprintable():
         return text
@@ -122,7 +122,7 @@ def printable(text: str) -> str:
 
 
 def moment(value: object) -> str:
-    """A time for people: UTC, to the second. What is no time is shown as it is."""
+    """A time in UTC, to the second; another value as text, `-` for None."""
     if value is None:
         return "-"
     if not isinstance(value, datetime):
@@ -130,29 +130,23 @@ def moment(value: object) -> str:
     return value.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S")
 
 
-def told_window(window: Window) -> str:
-    """A window in few characters; the date is said once where both ends are of the same day."""
+def window_text(window: Window) -> str:
+    """A window as text; without the second date if both ends are on the same day."""
     start, end = moment(window.start), moment(window.end)
     return f"{start} to {end[11:] if start[:10] == end[:10] else end}"
 
 
 @contextmanager
 def progress_bar(text: str, total: Callable[[], int], *, shown: bool = True) -> Iterator[Callable[[int], None]]:
-    """A progress bar over bytes on stderr, shown only where stderr is a terminal; yields the function to advance it.
+    """A progress bar over bytes on stderr, if that is a terminal; yields the function that advances it.
 
-    `total` is asked for when the first bytes have been read. A further pass over the same bytes starts the bar anew.
+    `total` is called after the first bytes. Another pass over the same bytes starts the bar again.
     """
     if not shown or not sys.stderr.isatty():
         yield lambda count: None
         return
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        DownloadColumn(),
-        TransferSpeedColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=err(), transient=True) as bar:
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn())
+    with Progress(*columns, TransferSpeedColumn(), TimeRemainingColumn(), console=err(), transient=True) as bar:
         task = bar.add_task(text, total=None)
 
         def advance(count: int) -> None:

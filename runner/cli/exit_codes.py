@@ -1,4 +1,4 @@
-"""Exit codes, and the errors that lead to them."""
+"""Exit codes, and those of errors."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from runner.errors import ClusterError, RunnerError, UnreachableError
 
 
 class ExitCode(IntEnum):
-    """What the command's exit status says."""
+    """The exit status of a command."""
 
     FINE = 0
     FINDINGS = 1
@@ -18,7 +18,7 @@ class ExitCode(IntEnum):
 
 
 def exit_code_for(error: RunnerError) -> ExitCode:
-    """The exit status of a command that ends with this error. A cluster that is overloaded or broken counts as away."""
+    """The exit status for an error; an overloaded or failing cluster counts as unreachable."""
     if isinstance(error, UnreachableError):
         return ExitCode.UNREACHABLE
     if isinstance(error, ClusterError) and (error.status >= 500 or error.status == 429):

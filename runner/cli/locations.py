@@ -1,4 +1,4 @@
-"""Where things are, by the settings: a cluster or not, the rules, the service's heartbeat."""
+"""The places that the settings name: the cluster, the rules, Kibana's objects, the service's heartbeat."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ NO_SOURCE = (
 
 
 def has_cluster(settings: Settings) -> bool:
-    """Whether a cluster is set: then alerts and state are in it."""
+    """Whether a cluster is configured; alerts and state are then stored there."""
     return bool(settings.elasticsearch_hosts or settings.elasticsearch_cloud_id)
 
 
 def kibana_names(settings: Settings) -> KibanaNames:
-    """What the objects in Kibana are about, and what they are called there."""
+    """The space and index names of the objects in Kibana."""
     return KibanaNames(
         space=settings.space, alerts=settings.alerts_alias, runs=settings.runs_index, alerts_as=settings.alerts_as
     )
 
 
 def require_rule_paths(settings: Settings) -> None:
-    """Raise SettingsError for rule paths that do not exist, all of them at once, each with a near name."""
+    """Raise SettingsError for all rule paths that do not exist, each with a near name."""
     missing = [path for path in settings.rules if not path.exists() and not path.is_symlink()]
     if not missing:
         return
@@ -50,10 +50,10 @@ def _near(path: Path) -> str:
 
 
 def heartbeat_path(settings: Settings) -> Path:
-    """The file that the service of these settings touches while it works.
+    """The file that the service touches while it works.
 
-    Beside the state file where that is where the state is; else, since a container's root may be read-only, in the
-    folder for temporary files, with a name of its own for each user, cluster and state index.
+    Beside the state file if the state is in a file. Else in the folder for temporary files, since a container's root
+    may be read-only, under a name of its own for each user, cluster and state index.
     """
     if not has_cluster(settings):
         return settings.state.with_name(settings.state.name + ".heartbeat")
@@ -61,5 +61,5 @@ def heartbeat_path(settings: Settings) -> Path:
     name = f"rule-runner-{os.getuid()}-{hashlib.sha256(place.encode()).hexdigest()[:12]}.heartbeat"
     try:
         return Path(tempfile.gettempdir()) / name
-    except FileNotFoundError:  # none can be written: `run` will say so
+    except FileNotFoundError:  # no folder is writable: `run` reports that
         return Path("/tmp") / name

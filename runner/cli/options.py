@@ -1,4 +1,4 @@
-"""The options that several commands share, and the settings made of them."""
+"""The options of several commands, and the settings made of them."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def read_settings(**flags: Any) -> Settings:
 
 
 def read_moment(text: str | None) -> datetime | None:
-    """A time given as ISO or date math; None if it was not given. Raises SettingsError."""
+    """The time of an ISO or date math text; None for None. Raises SettingsError."""
     if text is None:
         return None
     from runner.rules.date_math import resolve

@@ -1,4 +1,4 @@
-"""Who we are to the cluster, until when, and what we may do there."""
+"""Checks of the identity at the cluster, its expiry and its privileges."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ _ENDS_SOON = timedelta(days=14)
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """What we may do."""
+    """The checks of the privileges."""
 
     checks: tuple[Check, ...] = ()
     lacks_for_setup: str = ""
-    """The privileges that `setup` needs and we have not; empty if we have them all."""
+    """The missing privileges that `setup` needs; empty if there are none."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Lacking:
-    """Privileges that a role gives and we have not."""
+    """Missing privileges of a role: on the cluster, and by index name."""
 
     cluster: tuple[str, ...] = ()
     indices: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
@@ -40,12 +40,12 @@ class _Lacking:
         return "; ".join([f"on the cluster: {', '.join(self.cluster)}"] * bool(self.cluster) + parts)
 
 
-async def look_at_identity(client: Elastic, *, now: CurrentTime) -> tuple[list[Check], bool]:
-    """Who we are to the cluster, and whether it has security at all."""
+async def check_identity(client: Elastic, *, now: CurrentTime) -> tuple[list[Check], bool]:
+    """The checks of the user and API key, and whether the cluster has security at all."""
     try:
         answer = await client.request_object(ApiCall("GET", "/_security/_authenticate", "ask who we are"))
     except ClusterError as error:
-        # Without security there is no such path, or one that looks like an index to write to.
+        # Without security the path does not exist, or is taken for an index to write to.
         if not error.no_such_api and error.status not in (404, 405):
             raise
         found = "this cluster has no security: everybody who reaches it may read and change everything"
@@ -58,10 +58,10 @@ async def look_at_identity(client: Elastic, *, now: CurrentTime) -> tuple[list[C
         who = f'user "{answer.get("username")}" of the realm {realm.get("name", "?")} ({kind}), roles: {roles}'
         return [ok("identity", "cluster", who)], True
     who = f'API key "{key.get("name")}" (id {key.get("id")}) of user "{answer.get("username")}"'
-    return [ok("identity", "cluster", who), await _look_at_key(client, str(key.get("id")), now=now)], True
+    return [ok("identity", "cluster", who), await _check_key(client, str(key.get("id")), now=now)], True
 
 
-async def _look_at_key(client: Elastic, key_id: str, *, now: CurrentTime) -> Check:
+async def _check_key(client: Elastic, key_id: str, *, now: CurrentTime) -> Check:
     params = {"id": key_id, "owner": True}
     try:
         answer = await client.request_object(ApiCall("GET", "/_security/api_key", "read our API key", params=params))
@@ -79,8 +79,8 @@ async def _look_at_key(client: Elastic, key_id: str, *, now: CurrentTime) -> Che
     return ok("api_key", key_id, found)
 
 
-async def look_at_privileges(client: Elastic, rules: Sequence[Rule], names: StoreNames) -> Access:
-    """What we lack of the roles that `setup` would create: to read events, to write alerts and state, to set up."""
+async def check_privileges(client: Elastic, rules: Sequence[Rule], names: StoreNames) -> Access:
+    """The missing privileges of the three roles that `setup` creates: read events, write alerts and state, set up."""
     patterns = sorted({name for rule in rules for name in local_patterns(rule.index)})
     bodies = role_bodies(names, events=patterns or ("logs-*",))
     read, write, set_up = bodies.values()
@@ -112,13 +112,8 @@ def _reading_checks(lacking: _Lacking, rules: Sequence[Rule], patterns: Sequence
         remedy = f"grant `read` and `view_index_metadata` on it ({SETUP_SHOWN})"
         checks.append(Check("privilege", pattern, "problem", found, remedy, concerned))
     if patterns and not lacking.indices:
-        checks.append(
-            ok(
-                "privilege",
-                "read events",
-                f"may read what the rules search ({counted(len(patterns), 'index pattern')})",
-            )
-        )
+        found = f"may read what the rules search ({counted(len(patterns), 'index pattern')})"
+        checks.append(ok("privilege", "read events", found))
     return checks
 
 
@@ -130,7 +125,7 @@ def _writing_check(lacking: _Lacking) -> Check:
 
 
 async def _lacking(client: Elastic, role: Mapping[str, Any]) -> _Lacking:
-    """What we lack of a role. Asking needs no privilege."""
+    """The missing privileges of a role; the request itself needs none."""
     body = {"cluster": role.get("cluster", []), "index": role.get("indices", [])}
     action = "ask which privileges we have"
     answer = await client.request_object(ApiCall("POST", "/_security/user/_has_privileges", action, body=body))
@@ -143,7 +138,7 @@ async def _lacking(client: Elastic, role: Mapping[str, Any]) -> _Lacking:
 
 
 def _by_privileges(indices: Mapping[str, tuple[str, ...]]) -> list[tuple[tuple[str, ...], str]]:
-    """Lists of privileges, each with the names of the indices that lack them."""
+    """Lists of missing privileges, each with the names of its indices."""
     grouped: dict[tuple[str, ...], list[str]] = {}
     for name, privileges in indices.items():
         grouped.setdefault(privileges, []).append(name)

@@ -1,15 +1,17 @@
-"""`Check`: one thing that was looked at, what was found, and what to do about it."""
+"""`Check`: the result of a check, with its remedy."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Literal
+from typing import Literal, TypeVar
 
 from runner.errors import AccessError, RunnerError
 from runner.rules.rule import Rule
 
+T = TypeVar("T")
 CheckResult = Literal["ok", "warning", "problem"]
 
 SETUP_SHOWN = "`rule-runner setup --print` shows the smallest roles"
@@ -25,21 +27,21 @@ class RuleName:
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """The outcome of one check. `ok` needs nothing, a `warning` may cost alerts, a `problem` does."""
+    """The result of a check: `ok`, a `warning` that may cost alerts, or a `problem` that does."""
 
     name: str
-    """What was looked at: `host`, `privilege`, `index`; see docs/access.md."""
+    """The kind of check: `host`, `privilege`, `index`; see docs/access.md."""
     subject: str
-    """Which one: an address, an index pattern, a field."""
+    """The object that was checked: an address, an index pattern, a field."""
     outcome: CheckResult
     found: str
     remedy: str = ""
     rules: tuple[RuleName, ...] = ()
-    """The rules that it concerns, where it does not concern all."""
+    """The rules concerned; empty: all."""
 
 
 def ok(name: str, subject: str, found: str) -> Check:
-    """A check that found nothing wrong."""
+    """A check without findings."""
     return Check(name, subject, "ok", found)
 
 
@@ -50,17 +52,27 @@ def names_of(rules: Iterable[Rule]) -> tuple[RuleName, ...]:
     )
 
 
-async def guarded(name: str, subject: str, look: Awaitable[Sequence[Check]]) -> list[Check]:
-    """What a check finds; if it can not be done, that is what it found. So none stops another.
+async def guarded(name: str, subject: str, check: Awaitable[Sequence[Check]]) -> list[Check]:
+    """The results of a check, or its error as a result, so that it does not stop the others.
 
-    What may not be looked at is no more than a warning: the missing privilege is a check of its own.
+    A missing privilege is a warning only, since privileges have checks of their own.
     """
     try:
-        return list(await look)
+        return list(await check)
     except AccessError as error:
         return [Check(name, subject, "warning", f"could not be looked at: {error}", "grant what is missing")]
     except RunnerError as error:
         return [Check(name, subject, "problem", str(error))]
+
+
+async def gather(pending: Iterable[Awaitable[T]], limit: asyncio.Semaphore) -> list[T]:
+    """The results in order; the limit bounds how many are awaited at a time."""
+
+    async def one(waiting: Awaitable[T]) -> T:
+        async with limit:
+            return await waiting
+
+    return list(await asyncio.gather(*map(one, pending)))
 
 
 def counted(count: int, noun: str, plural: str = "") -> str:
@@ -69,7 +81,7 @@ def counted(count: int, noun: str, plural: str = "") -> str:
 
 
 def spoken(span: timedelta) -> str:
-    """A length of time for people, in its two largest units.
+    """A length of time as text, in its two largest units.
 
     >>> spoken(timedelta(minutes=9)), spoken(timedelta(days=3, hours=2, seconds=1)), spoken(timedelta(seconds=1.25))
     ('9 m', '3 d 2 h', '1.2 s')

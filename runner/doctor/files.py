@@ -1,4 +1,4 @@
-"""What files of events hold of what the rules read: one pass over them."""
+"""Checks of event files in one pass: readable lines, timestamps, and the rules' fields and indices."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from runner.search.files.file_search import compile_rule, date_field, scope_time
 from runner.windows import from_nanoseconds
 
 _BROKEN_NOTED = 0.01
-"""The part of all lines that may be broken without a word: a line is cut off now and then."""
+"""Share of broken lines without a warning: a line is truncated now and then. Chosen, not measured."""
 
 
-def look_at_files(
+def check_files(
     paths: Sequence[str | Path], rules: Sequence[Rule], *, now: CurrentTime, progress: ReadProgress | None = None
 ) -> list[Check]:
-    """Whether the files can be read, how old their events are, and what of the rules' fields and indices they have."""
+    """The checks of the files' lines, of the age of their events, and of the rules' fields and indices."""
     try:
         files = EventFiles(paths)
     except EventsError as error:
@@ -35,13 +35,13 @@ def look_at_files(
         found.read(files, progress)
         report = files.report()
         if not report.events:
-            text = f"no events in {_counted(report.files)}"
+            text = f"no events in {counted(report.files, 'file')}"
             return [*_line_checks(report), Check("files", "events", "problem", text, "name files that hold events")]
         return [*_line_checks(report), *_age_checks(report, rules, now=now), *found.checks()]
 
 
 class _Pass:
-    """One reading of all events, with an eye on the fields that the rules read and on where the events are from."""
+    """One pass over all events: the rules' fields without a value so far, and the data streams of the events."""
 
     def __init__(self, rules: Sequence[Rule]) -> None:
         schema = Schema(shipped_schema().fields, lenient=True)
@@ -60,7 +60,6 @@ class _Pass:
         self._streams = EventGroups(STREAM_FIELDS)
 
     def read(self, files: EventFiles, progress: ReadProgress | None) -> None:
-        """Read everything."""
         for batch in files.batches(self._columns, progress=progress):
             rows = batch.all_rows()
             batch.groups(self._streams)
@@ -69,9 +68,9 @@ class _Pass:
             }
 
     def checks(self) -> list[Check]:
-        """What the rules will not find."""
+        """The fields and indices of rules that no event has."""
         checks = []
-        streams = {self._streams.stream(number) for number in range(len(self._streams))}
+        streams = {self._streams.stream(code) for code in range(len(self._streams))}
         selectors = {rule.index: index_selector(rule.index) for rule in self._rules}
         blind = {index for index, selects in selectors.items() if not any(map(selects, streams))}
         for index in sorted(blind):
@@ -105,12 +104,8 @@ def _line_checks(report: ReadReport) -> list[Check]:
         found = f"{report.untimed:,} of {report.events:,} events have no readable timestamp: no window holds them"
         checks.append(Check("files", "timestamps", "warning", found, "expected a date in `@timestamp`"))
     if report.events:
-        checks.append(ok("files", "events", f"{counted(report.events, 'event')} in {_counted(report.files)}"))
+        checks.append(ok("files", "events", f"{counted(report.events, 'event')} in {counted(report.files, 'file')}"))
     return checks
-
-
-def _counted(files: int) -> str:
-    return "1 file" if files == 1 else f"{files:,} files"
 
 
 def _age_checks(report: ReadReport, rules: Sequence[Rule], *, now: CurrentTime) -> list[Check]:

@@ -1,4 +1,4 @@
-"""Whether each host answers, what TLS says of it, and what the cluster is: version, licence, EQL, clock."""
+"""Checks of each host and its certificate, and of the cluster's version, licence, EQL API and clocks."""
 
 from __future__ import annotations
 
@@ -31,18 +31,18 @@ _UNREAD = "the certificate could not be read"
 
 @dataclass(frozen=True, slots=True)
 class HostResult:
-    """One host of the connection, as it answered."""
+    """The checks of one host."""
 
     checks: tuple[Check, ...]
     is_reachable: bool
     cluster: str = ""
-    """The unique id of the cluster that it belongs to; empty if it did not say."""
+    """The UUID of its cluster; empty if unknown."""
 
 
-async def look_at_host(connection: Connection, host: str, *, now: CurrentTime) -> HostResult:
-    """One host, asked by itself, once; `host` is empty for a cloud id."""
-    patience = min(connection.request_timeout, _MOST_SECONDS)
-    own = replace(connection, hosts=(host,) if host else (), request_timeout=patience)
+async def check_host(connection: Connection, host: str, *, now: CurrentTime) -> HostResult:
+    """The checks of one host, from a single request; `host` is empty for a cloud id."""
+    timeout = min(connection.request_timeout, _MOST_SECONDS)
+    own = replace(connection, hosts=(host,) if host else (), request_timeout=timeout)
     (shown,) = own.shown_hosts
     client = open_client(own, retry=Retry(attempts=1))
     try:
@@ -51,14 +51,14 @@ async def look_at_host(connection: Connection, host: str, *, now: CurrentTime) -
         await client.close()
     (address,) = addresses(own)
     if address.startswith("https:"):
-        tls = await _look_at_tls(own, address, now=now)
-        # Where nobody answers at all, that is said already.
+        tls = await _check_tls(own, address, now=now)
+        # A host that does not answer has a problem already.
         checks += (tls,) if reachable or tls.found != _UNREAD else ()
     return HostResult(checks, reachable, cluster)
 
 
 def compare_hosts(hosts: Sequence[HostResult]) -> list[Check]:
-    """A problem if the hosts belong to different clusters."""
+    """A problem if the hosts belong to different clusters, else nothing."""
     found = sorted({host.cluster for host in hosts if host.cluster})
     if len(found) < 2:
         return []
@@ -67,25 +67,23 @@ def compare_hosts(hosts: Sequence[HostResult]) -> list[Check]:
 
 
 async def _answer_of(client: Elastic, shown: str) -> tuple[tuple[Check, ...], bool, str]:
-    proxy = next((f" through the proxy {found}" for found in _proxies(client.connection) if found), "")
+    connection = client.connection
+    proxies = (proxy_for(connection, address) for address in addresses(connection))
+    proxy = next((f" through the proxy {found}" for found in proxies if found), "")
     try:
         info = await client.info(retry=False)
     except UnreachableError as error:
         remedy = "see to the host, or correct ELASTICSEARCH_HOSTS (ELASTICSEARCH_CLOUD_ID)"
         return (Check("host", shown, "problem", str(error), remedy),), False, ""
     except AccessError:
-        # It answers: who we are and what we may do is said elsewhere.
+        # It answers; identity and privileges have checks of their own.
         return (ok("host", shown, f"answers{proxy}"),), True, ""
     except RunnerError as error:
         return (ok("host", shown, f"answers{proxy} ({error})"),), True, ""
     return (ok("host", shown, f"answers{proxy}, cluster {info.name}"),), True, info.uuid
 
 
-def _proxies(connection: Connection) -> list[object]:
-    return [proxy_for(connection, address) for address in addresses(connection)]
-
-
-async def _look_at_tls(connection: Connection, host: str, *, now: CurrentTime) -> Check:
+async def _check_tls(connection: Connection, host: str, *, now: CurrentTime) -> Check:
     shown = without_user(host)
     try:
         chain = await read_chain(connection, host, seconds=connection.request_timeout)
@@ -108,22 +106,22 @@ async def _look_at_tls(connection: Connection, host: str, *, now: CurrentTime) -
     if left < _ENDS_SOON:
         return Check("tls", shown, "warning", f"the certificate ends on {ends:%Y-%m-%d}, in {spoken(left)}", "renew it")
     if others and (first := min(others)) - now() < _ENDS_SOON:
-        # No problem by itself: there may be another way to a CA that is trusted.
+        # A warning only: there may be another path to a trusted CA.
         found = f"the certificate ends on {ends:%Y-%m-%d}, but that of a CA, sent along with it, on {first:%Y-%m-%d}"
         return Check("tls", shown, "warning", found, "renew that of the CA, or leave it out if it is not needed")
     return ok("tls", shown, f"the certificate is {trust} and ends on {ends:%Y-%m-%d}")
 
 
-async def look_at_version(client: Elastic) -> list[Check]:
-    """Which product and version the cluster is."""
+async def check_version(client: Elastic) -> list[Check]:
+    """The check of the cluster's version."""
     try:
         info = await client.info()
     except AccessError:
         return [ok("version", "cluster", "may not be read without the cluster privilege `monitor`")]
-    return [_judged_version(info)]
+    return [_version_check(info)]
 
 
-def _judged_version(info: ClusterInfo) -> Check:
+def _version_check(info: ClusterInfo) -> Check:
     kind = "" if info.distribution == "default" else f" ({info.distribution})"
     found = f"Elasticsearch {info.version}{kind}"
     major = re.match(r"\d+", info.version)
@@ -135,8 +133,8 @@ def _judged_version(info: ClusterInfo) -> Check:
     return Check("version", info.name, "problem", f"{found}: too old, expected 8 or 9", "upgrade the cluster")
 
 
-async def look_at_licence(client: Elastic) -> list[Check]:
-    """The licence, where there is one that can be read; EQL is part of the free one."""
+async def check_licence(client: Elastic) -> list[Check]:
+    """The check of the licence, if it can be read. EQL needs the basic one only."""
     try:
         answer = await client.request_object(ApiCall("GET", "/_license", "read the licence"))
     except (AccessError, ClusterError):
@@ -149,8 +147,8 @@ async def look_at_licence(client: Elastic) -> list[Check]:
     return [ok("licence", "cluster", f"{kind}, {status}")]
 
 
-async def look_for_eql(client: Elastic, indices: Sequence[str]) -> list[Check]:
-    """Whether the cluster has EQL, as searching finds it out too: from its answer, not from version or licence."""
+async def check_eql(client: Elastic, indices: Sequence[str]) -> list[Check]:
+    """The check of the EQL search API, by a request as in a search, not by version or licence."""
     body = {"query": "any where false", "size": 1, "fetch_size": 2}
     params = {"allow_no_indices": True, "ignore_unavailable": True}
     action = f"search with EQL in {', '.join(indices)}"
@@ -165,17 +163,17 @@ async def look_for_eql(client: Elastic, indices: Sequence[str]) -> list[Check]:
             return [ok("eql", "cluster", found)]
         if error.status >= 500:
             raise
-        # The API is there: it looked at the request and disliked an index.
+        # The API exists: the error is about an index.
         return [ok("eql", "cluster", "there: rules are asked through the EQL search API")]
     if search_id := answer.get("id"):
         await client.eql_delete(str(search_id))
     return [ok("eql", "cluster", "there: rules are asked through the EQL search API")]
 
 
-async def look_at_clock(client: Elastic, *, now: CurrentTime) -> list[Check]:
-    """How far our clock is from those of the nodes; rules select events by time.
+async def check_clock(client: Elastic, *, now: CurrentTime) -> list[Check]:
+    """A check per node of its clock's skew from ours; rules select events by time.
 
-    The nodes say their time in their statistics; a proxy before them may say it in the header `Date`.
+    The time is that of the nodes' statistics, or of the header `Date`, which a proxy may have added.
     """
     path, fields = "/_nodes/stats/process", "nodes.*.name,nodes.*.timestamp"
     call = ApiCall("GET", path, "read the nodes' statistics", params={"filter_path": fields})
@@ -184,11 +182,11 @@ async def look_at_clock(client: Elastic, *, now: CurrentTime) -> list[Check]:
     except (AccessError, ClusterError):
         answer = await client.answer_to(ApiCall("GET", "/", "read the cluster's version", ignore=(401, 403)))
     after = now()
-    # Of the attempt that was answered: those before it, of hosts that are away, say nothing.
+    # The span of the attempt that succeeded, without those before it at hosts that are away.
     before = after - timedelta(seconds=answer.took)
     nodes = answer.body.get("nodes", {}) if isinstance(answer.body, Mapping) else {}
     checks = [
-        _judged_skew(
+        _skew_check(
             f"node {node.get('name', '?')}",
             (datetime.fromtimestamp(node["timestamp"] / 1_000, UTC),) * 2,
             before=before,
@@ -198,14 +196,14 @@ async def look_at_clock(client: Elastic, *, now: CurrentTime) -> list[Check]:
         if isinstance(node.get("timestamp"), int)
     ]
     if not checks and (date := answer.headers.get("date")):
-        said = parsedate_to_datetime(date)
-        span = (said, said + timedelta(seconds=1))
-        checks.append(_judged_skew("the server before the cluster", span, before=before, after=after))
+        second = parsedate_to_datetime(date)
+        span = (second, second + timedelta(seconds=1))
+        checks.append(_skew_check("the server before the cluster", span, before=before, after=after))
     return checks or [ok("clock", "cluster", "not compared: the cluster does not say what time it is, or not to us")]
 
 
-def _judged_skew(subject: str, theirs: tuple[datetime, datetime], *, before: datetime, after: datetime) -> Check:
-    """Their clock showed something in a span while ours went from `before` to `after`."""
+def _skew_check(subject: str, theirs: tuple[datetime, datetime], *, before: datetime, after: datetime) -> Check:
+    """The check of a clock that showed a time within `theirs` while ours went from `before` to `after`."""
     ahead, behind = theirs[0] - after, before - theirs[1]
     skew = max(ahead, behind)
     if skew <= _SKEW_NOTED:
@@ -217,8 +215,8 @@ def _judged_skew(subject: str, theirs: tuple[datetime, datetime], *, before: dat
     return Check("clock", subject, "problem" if skew > _SKEW_HARMFUL else "warning", found, remedy)
 
 
-async def look_at_kibana(kibana: Kibana, address: str) -> list[Check]:
-    """Its version, or why that could not be read. Searching and writing alerts do without Kibana."""
+async def check_kibana(kibana: Kibana, address: str) -> list[Check]:
+    """The check of Kibana's version. Searches and alerts do not need Kibana."""
     try:
         version = await kibana.check_version()
     except RunnerError as error:

@@ -1,8 +1,9 @@
-"""What the rules' index patterns lead to: indices, remote clusters, fields, and events that come and how late."""
+"""Checks of the rules' index patterns: their indices, remote clusters and fields, and the age and lag of events."""
 
 from __future__ import annotations
 
 import re
+from asyncio import Semaphore
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from fnmatch import fnmatchcase
@@ -11,8 +12,7 @@ from typing import Any
 
 from runner.cluster.elasticsearch import Elastic
 from runner.cluster.transport import ApiCall, targets_part
-from runner.doctor.checks import Check, CheckResult, counted, guarded, names_of, ok, spoken
-from runner.doctor.concurrency import Concurrency
+from runner.doctor.checks import Check, CheckResult, counted, gather, guarded, names_of, ok, spoken
 from runner.doctor.hosts import CurrentTime
 from runner.errors import AccessError, ClusterError, RunnerError
 from runner.events.fields.schema import Schema
@@ -24,42 +24,43 @@ from runner.search.files.file_search import compile_rule
 _UNKNOWN = re.compile(r"Unknown column \[([^\]]+)\]")
 _NOTHING = "nothing there"
 _NEWEST = 100
-"""How many of the newest events are looked at for their lag."""
+"""The newest events whose ingest lag is measured."""
 _QUIET = timedelta(hours=1)
-"""No event for so long may be a quiet hour, if the look-back is shorter still."""
+"""Age of the newest event without a warning, even if the look-back is shorter."""
 _AHEAD = timedelta(minutes=5)
+"""Lead of the newest event's time over ours without a warning."""
 
 
-async def look_at_indices(
-    client: Elastic, rules: Sequence[Rule], *, limit: Concurrency
+async def check_indices(
+    client: Elastic, rules: Sequence[Rule], *, limit: Semaphore
 ) -> tuple[list[Check], frozenset[str]]:
-    """What each pattern leads to, which rules are blind, and the patterns of this cluster that lead to something."""
+    """The checks of each index pattern and of rules without any index, and the local patterns that match something."""
     patterns = sorted({name for rule in rules for name in local_patterns(rule.index)})
-    answers = await limit.gather(_resolved(client, pattern) for pattern in patterns)
+    answers = await gather((_resolved(client, pattern) for pattern in patterns), limit)
     found = dict(zip(patterns, answers, strict=True))
-    checks = [*_pattern_checks(found), *await _look_at_remotes(client, rules)]
-    there = frozenset(pattern for pattern, counts in found.items() if isinstance(counts, dict) and any(counts.values()))
+    checks = [*_pattern_checks(found), *await _check_remotes(client, rules)]
+    existing = frozenset(pattern for pattern, counts in found.items() if _exists(counts))
     unknown = frozenset(pattern for pattern, counts in found.items() if isinstance(counts, RunnerError))
     blind: dict[tuple[str, ...], list[Rule]] = {}
     for rule in rules:
         own = local_patterns(rule.index)
-        if not any(map(is_remote, rule.index)) and not there.union(unknown).intersection(own):
+        if not any(map(is_remote, rule.index)) and not existing.union(unknown).intersection(own):
             blind.setdefault(tuple(sorted(rule.index)), []).append(rule)
-    # What is a problem below is not fine as well.
+    # A pattern with a problem below is not also reported as fine.
     alone = {index[0] for index in blind if len(index) == 1}
     checks = [check for check in checks if check.found != _NOTHING or check.subject not in alone]
     remedy = "ship events there, or correct `index` in the rules, or turn them off"
-    checks += [
-        Check(
-            "index", ", ".join(index), "problem", "nothing is there: these rules see no events", remedy, names_of(seen)
-        )
-        for index, seen in blind.items()
-    ]
-    return checks, there
+    text = "nothing is there: these rules see no events"
+    checks += [Check("index", ", ".join(index), "problem", text, remedy, names_of(own)) for index, own in blind.items()]
+    return checks, existing
+
+
+def _exists(counts: dict[str, int] | RunnerError) -> bool:
+    return isinstance(counts, dict) and any(counts.values())
 
 
 async def _resolved(client: Elastic, pattern: str) -> dict[str, int] | RunnerError:
-    """How many data streams, indices and aliases a pattern leads to, or why that could not be found out."""
+    """The counts of data streams, indices and aliases that a pattern matches, or the error of the request."""
     path = f"/_resolve/index/{targets_part((pattern,))}"
     try:
         answer = await client.request_object(ApiCall("GET", path, f"look up {pattern}", ignore=(404,)))
@@ -76,42 +77,39 @@ async def _resolved(client: Elastic, pattern: str) -> dict[str, int] | RunnerErr
 def _pattern_checks(found: Mapping[str, dict[str, int] | RunnerError]) -> list[Check]:
     plural = {"index": "indices", "alias": "aliases"}
     checks = []
-    # Those that lead to something first.
-    for pattern, counts in sorted(
-        found.items(), key=lambda item: not (isinstance(item[1], dict) and any(item[1].values()))
-    ):
+    for pattern, counts in sorted(found.items(), key=lambda item: not _exists(item[1])):
         if isinstance(counts, RunnerError):
             outcome: CheckResult = "warning" if isinstance(counts, AccessError) else "problem"
             checks.append(Check("index", pattern, outcome, f"could not be looked at: {counts}"))
             continue
-        said = [counted(count, kind, plural.get(kind, "")) for kind, count in counts.items() if count]
-        checks.append(ok("index", pattern, ", ".join(said) or _NOTHING))
-    # Those that lead to something first.
+        parts = [counted(count, kind, plural.get(kind, "")) for kind, count in counts.items() if count]
+        checks.append(ok("index", pattern, ", ".join(parts) or _NOTHING))
+    # Patterns without a match last.
     return sorted(checks, key=lambda check: check.found == _NOTHING)
 
 
-async def _look_at_remotes(client: Elastic, rules: Sequence[Rule]) -> list[Check]:
-    """Whether the remote clusters that rules name are there and connected."""
+async def _check_remotes(client: Elastic, rules: Sequence[Rule]) -> list[Check]:
+    """A check per remote cluster that rules name: whether it exists and is connected."""
     wanted: dict[str, list[Rule]] = {}
     for rule in rules:
-        every = [part.strip() for given in rule.index for part in given.split(",")]
-        for name in {part.removeprefix("-").partition(":")[0] for part in every if is_remote(part)}:
+        parts = [part.strip() for patterns in rule.index for part in patterns.split(",")]
+        for name in {part.removeprefix("-").partition(":")[0] for part in parts if is_remote(part)}:
             wanted.setdefault(name, []).append(rule)
     if not wanted:
         return []
     try:
-        known = await client.request_object(ApiCall("GET", "/_remote/info", "read the remote clusters"))
+        remotes = await client.request_object(ApiCall("GET", "/_remote/info", "read the remote clusters"))
     except (AccessError, ClusterError) as error:
         remedy = "grant the cluster privilege `monitor` to see whether they are connected"
         concerned = names_of({rule for own in wanted.values() for rule in own})
         return [Check("remote", ", ".join(sorted(wanted)), "warning", str(error), remedy, concerned)]
-    return [_remote_check(name, known, concerned) for name, concerned in sorted(wanted.items())]
+    return [_remote_check(name, remotes, concerned) for name, concerned in sorted(wanted.items())]
 
 
-def _remote_check(name: str, known: Mapping[str, Any], rules: Iterable[Rule]) -> Check:
-    matching = {remote: about for remote, about in known.items() if fnmatchcase(remote, name)}
+def _remote_check(name: str, remotes: Mapping[str, Any], rules: Iterable[Rule]) -> Check:
+    matching = {remote: about for remote, about in remotes.items() if fnmatchcase(remote, name)}
     if not matching:
-        there = f"; there are {', '.join(sorted(known))}" if known else ""
+        there = f"; there are {', '.join(sorted(remotes))}" if remotes else ""
         remedy = "connect it (cluster settings `cluster.remote`), or correct `index` in the rules"
         return Check("remote", name, "problem", f"no remote cluster has this name{there}", remedy, names_of(rules))
     away = sorted(remote for remote, about in matching.items() if not about.get("connected"))
@@ -121,23 +119,23 @@ def _remote_check(name: str, known: Mapping[str, Any], rules: Iterable[Rule]) ->
     return ok("remote", name, f"connected: {', '.join(sorted(matching))}")
 
 
-async def look_at_fields(
-    client: Elastic, rules: Sequence[Rule], *, limit: Concurrency, runtime_mappings: Mapping[str, Any] | None = None
+async def check_fields(
+    client: Elastic, rules: Sequence[Rule], *, limit: Semaphore, runtime_mappings: Mapping[str, Any] | None = None
 ) -> list[Check]:
-    """Whether the queries fit the fields of their indices, as a search would find out."""
+    """The checks of the rules' queries against the fields of their indices, as a search makes them."""
     cache = FieldCapsCache(client, runtime_mappings=runtime_mappings)
     groups: dict[tuple[str, ...], list[Rule]] = {}
     for rule in rules:
         cache.want(rule)
         groups.setdefault(rule.index, []).append(rule)
-    looks = (guarded("field", ", ".join(index), _fitting(cache, index, own)) for index, own in groups.items())
-    return [check for checks in await limit.gather(looks) for check in checks]
+    pending = (guarded("field", ", ".join(index), _field_checks(cache, index, own)) for index, own in groups.items())
+    return [check for checks in await gather(pending, limit) for check in checks]
 
 
-async def _fitting(cache: FieldCapsCache, index: tuple[str, ...], rules: Sequence[Rule]) -> list[Check]:
+async def _field_checks(cache: FieldCapsCache, index: tuple[str, ...], rules: Sequence[Rule]) -> list[Check]:
     types = await cache.types(index)
     if not types.indices:
-        return []  # The rules are blind, and that was said.
+        return []  # Rules without an index have a problem already.
     subject = ", ".join(index)
     missing: dict[str, list[Rule]] = {}
     checks = []
@@ -156,18 +154,13 @@ async def _fitting(cache: FieldCapsCache, index: tuple[str, ...], rules: Sequenc
         checks.append(Check("field", name, "problem", found, remedy, names_of(set(concerned))))
     checks += _tiebreaker_checks(types.schema, rules, subject)
     if not checks:
-        checks.append(
-            ok(
-                "field",
-                subject,
-                f"{counted(len(types.indices), 'index', 'indices')} with all that {counted(len(rules), 'rule')} read",
-            )
-        )
+        found = f"{counted(len(types.indices), 'index', 'indices')} with all that {counted(len(rules), 'rule')} read"
+        checks.append(ok("field", subject, found))
     return checks
 
 
 def _tiebreaker_checks(schema: Schema, rules: Sequence[Rule], subject: str) -> list[Check]:
-    """The tiebreaker is no part of a query: its field may be missing without an error until it is sorted by."""
+    """Problems of tiebreaker fields: no query names them, so that only sorting by a missing one would fail."""
     missing: dict[str, list[Rule]] = {}
     for rule in rules:
         if rule.tiebreaker_field and schema.find(rule.tiebreaker_field) is None:
@@ -179,22 +172,22 @@ def _tiebreaker_checks(schema: Schema, rules: Sequence[Rule], subject: str) -> l
     ]
 
 
-async def look_at_events(
-    client: Elastic, rules: Sequence[Rule], patterns: Iterable[str], *, now: CurrentTime, limit: Concurrency
+async def check_events(
+    client: Elastic, rules: Sequence[Rule], patterns: Iterable[str], *, now: CurrentTime, limit: Semaphore
 ) -> list[Check]:
-    """For each pattern that leads to something: how old the newest event is, and how late events arrive."""
+    """The checks per existing pattern of the newest event's age, and of the lag of its ingestion."""
     groups: dict[tuple[str, str], list[Rule]] = {}
     for rule in rules:
         for pattern in set(patterns).intersection(local_patterns(rule.index)):
             groups.setdefault((pattern, rule.timestamp_field or "@timestamp"), []).append(rule)
-    looks = (
-        guarded("events", pattern, _arriving(client, pattern, time, rules=own, now=now))
+    pending = (
+        guarded("events", pattern, _arrival_checks(client, pattern, time, rules=own, now=now))
         for (pattern, time), own in sorted(groups.items())
     )
-    return [check for checks in await limit.gather(looks) for check in checks]
+    return [check for checks in await gather(pending, limit) for check in checks]
 
 
-async def _arriving(
+async def _arrival_checks(
     client: Elastic, pattern: str, time: str, *, rules: Sequence[Rule], now: CurrentTime
 ) -> list[Check]:
     body = {
@@ -216,10 +209,9 @@ async def _arriving(
         return [Check("events", pattern, "warning", found, remedy, names_of(rules))]
     newest = datetime.fromtimestamp(hits[0]["sort"][0] / 1_000, UTC)
     checks = [_age_check(pattern, now() - newest, rules)]
-    if (lags := [lag for hit in hits if (lag := _lag(hit)) is not None]) and (
-        late := _late_check(pattern, lags, rules)
-    ):
-        checks.append(late)
+    lags = [lag for hit in hits if (lag := _lag(hit)) is not None]
+    if (longest := max(lags, default=timedelta(0))) > timedelta(0):
+        checks.append(_lag_check(pattern, lags, rules, longest=longest))
     return checks
 
 
@@ -228,20 +220,17 @@ def _age_check(pattern: str, age: timedelta, rules: Sequence[Rule]) -> Check:
         found = f"the newest event is {spoken(age)} ahead of our time: it is in no window until then"
         return Check("events", pattern, "warning", found, "set the clocks of the hosts", names_of(rules))
     found = f"the newest event is {spoken(age)} old"
-    seen_past = [rule for rule in rules if age > max(rule.look_back, _QUIET)]
-    if not seen_past:
+    outdated = [rule for rule in rules if age > max(rule.look_back, _QUIET)]
+    if not outdated:
         return ok("events", pattern, found)
-    longest = max(rule.look_back for rule in seen_past)
+    longest = max(rule.look_back for rule in outdated)
     remedy = "see whether events still come; `replay` searches a span that has passed"
     text = f"{found}: further back than these rules look ({spoken(longest)})"
-    return Check("events", pattern, "warning", text, remedy, names_of(seen_past))
+    return Check("events", pattern, "warning", text, remedy, names_of(outdated))
 
 
-def _late_check(pattern: str, lags: Sequence[timedelta], rules: Sequence[Rule]) -> Check | None:
-    """A warning if events arrive later than the windows of rules overlap; None if all is well."""
-    longest = max(lags)
-    if longest <= timedelta(0):
-        return None
+def _lag_check(pattern: str, lags: Sequence[timedelta], rules: Sequence[Rule], *, longest: timedelta) -> Check:
+    """A warning if events arrive later than the windows of rules overlap."""
     missing = [rule for rule in rules if not rule.timestamp_override and longest > rule.look_back - rule.every]
     found = (
         f"of the newest {len(lags)} events the slowest arrived {spoken(longest)} after it happened, "
@@ -256,7 +245,7 @@ def _late_check(pattern: str, lags: Sequence[timedelta], rules: Sequence[Rule]) 
 
 
 def _lag(hit: Mapping[str, Any]) -> timedelta | None:
-    """How long after an event it was ingested; None if that is not known."""
+    """The time from an event to its ingestion; None if unknown."""
     written = (hit.get("fields", {}).get("event.ingested") or [None])[0]
     try:
         ingested = datetime.fromisoformat(written)

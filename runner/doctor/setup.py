@@ -1,4 +1,4 @@
-"""Whether what the runner writes to is in place in the cluster, and of this version."""
+"""Checks of the aliases, indices and templates that `setup` creates, and of their version."""
 
 from __future__ import annotations
 
@@ -15,35 +15,29 @@ from runner.setup.write_target import mapping_version, read_target
 _RUN_SETUP = "run `rule-runner setup`"
 
 
-async def look_at_setup(client: Elastic, names: StoreNames, access: Access) -> list[Check]:
-    """The alert target, the run log, the state index, and their templates."""
-    missing = _Missing(access)
+async def check_setup(client: Elastic, names: StoreNames, access: Access) -> list[Check]:
+    """The checks of the alert target, the run log, the state index, and their templates."""
     checks: list[Check] = []
     for name in (names.alerts, names.runs):
-        checks += await guarded("setup", name, _target(client, name, missing=missing, names=names))
-    checks += await guarded("setup", names.state, _state(client, names.state, missing=missing))
+        checks += await guarded("setup", name, _target(client, name, access=access, names=names))
+    checks += await guarded("setup", names.state, _state(client, names.state, access=access))
     for objects in (alert_objects(names), run_objects(names)):
         if objects is not None:
             subject = f"templates of {objects.alias}"
-            checks += await guarded("setup", subject, _templates(client, objects, missing=missing))
+            checks += await guarded("setup", subject, _templates(client, objects, access=access))
     return checks
 
 
-class _Missing:
-    """What to say of an object that is not there, by what we may do about it."""
-
-    def __init__(self, access: Access) -> None:
-        self._lacks = access.lacks_for_setup
-
-    def check(self, subject: str) -> Check:
-        if not self._lacks:
-            found = "not there yet: the first run creates it"
-            return Check("setup", subject, "warning", found, f"{_RUN_SETUP} to have it beforehand")
-        found = f"not there, and we may not create it (missing {self._lacks})"
-        return Check("setup", subject, "problem", found, f"{_RUN_SETUP} as somebody who may")
+def _missing(subject: str, access: Access) -> Check:
+    """The check of an object that does not exist: a problem only if the runner may not create it."""
+    if not access.lacks_for_setup:
+        found = "not there yet: the first run creates it"
+        return Check("setup", subject, "warning", found, f"{_RUN_SETUP} to have it beforehand")
+    found = f"not there, and we may not create it (missing {access.lacks_for_setup})"
+    return Check("setup", subject, "problem", found, f"{_RUN_SETUP} as somebody who may")
 
 
-async def _target(client: Elastic, name: str, *, missing: _Missing, names: StoreNames) -> list[Check]:
+async def _target(client: Elastic, name: str, *, access: Access, names: StoreNames) -> list[Check]:
     target = await read_target(client, name)
     if target is None:
         if name == names.alerts and names.alerts_as == "security":
@@ -52,7 +46,7 @@ async def _target(client: Elastic, name: str, *, missing: _Missing, names: Store
         if await client.index_exists(name):
             remedy = "choose another name, or rename that index"
             return [Check("setup", name, "problem", "it is an index, expected an alias", remedy)]
-        return [missing.check(name)]
+        return [_missing(name, access)]
     if not target.write_index:
         indices = ", ".join(target.indices)
         remedy = f"set `is_write_index` on one of {indices}"
@@ -71,13 +65,13 @@ async def _target(client: Elastic, name: str, *, missing: _Missing, names: Store
     return [ok("setup", name, found)]
 
 
-async def _state(client: Elastic, name: str, *, missing: _Missing) -> list[Check]:
+async def _state(client: Elastic, name: str, *, access: Access) -> list[Check]:
     if not await client.index_exists(name):
-        return [missing.check(name)]
+        return [_missing(name, access)]
     return [ok("setup", name, "the index of the ledger is there")]
 
 
-async def _templates(client: Elastic, objects: AliasObjects, *, missing: _Missing) -> list[Check]:
+async def _templates(client: Elastic, objects: AliasObjects, *, access: Access) -> list[Check]:
     subject = f"templates of {objects.alias}"
     wanted: tuple[tuple[ObjectKind, str], ...] = (
         ("component_template", objects.component_template),
@@ -88,7 +82,7 @@ async def _templates(client: Elastic, objects: AliasObjects, *, missing: _Missin
         for kind, name in wanted:
             stored = await client.read_object(kind, name)
             if stored is None:
-                return [missing.check(subject)]
+                return [_missing(subject, access)]
             found.append(stored.get("_meta") or {})
     except AccessError:
         return [ok("setup", subject, "may not be read: that needs the privileges for `setup`")]

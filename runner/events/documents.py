@@ -1,4 +1,4 @@
-"""Whole documents: one line read in full, and a document as its fields by dotted name."""
+"""Whole documents: a line decoded in full, and the values of a document by dotted path."""
 
 from __future__ import annotations
 
@@ -9,26 +9,20 @@ import orjson
 
 
 class BrokenLine(ValueError):  # noqa: N818 - a state of the input, not a fault
-    """A line that is not a JSON object; the text says what is wrong with it."""
+    """A line that is not a JSON object; the text is the reason."""
 
 
 def read_document(line: bytes) -> dict[str, Any]:
-    """The whole document of a line. Raises BrokenLine if it is no JSON object.
+    """The document of a line. Raises BrokenLine if it is not a JSON object.
 
-    Text that is not valid UTF-8 inside strings is kept with replacement characters: a match must not be lost for a
-    stray byte.
+    Invalid UTF-8 is kept as replacement characters: a match must not be lost for a stray byte.
     """
     try:
         document = orjson.loads(line)
     except orjson.JSONDecodeError as error:
         try:
-            line.decode()
-        except UnicodeDecodeError:
-            try:
-                document = orjson.loads(line.decode(errors="replace"))
-            except orjson.JSONDecodeError:
-                raise BrokenLine(f"not JSON: {error}") from None
-        else:
+            document = orjson.loads(line.decode(errors="replace"))
+        except orjson.JSONDecodeError:
             raise BrokenLine(f"not JSON: {error}") from None
     if not isinstance(document, dict):
         raise BrokenLine(f"a JSON {_json_name(document)} where an object was expected")
@@ -36,9 +30,9 @@ def read_document(line: bytes) -> dict[str, Any]:
 
 
 def flatten(document: Mapping[str, Any], wanted: Mapping[str, object] | None = None) -> dict[str, list[Any]]:
-    """Every value of a document by its full dotted path, in document order, as Elasticsearch would index it.
+    """The values of a document by full dotted path, in document order, as Elasticsearch indexes them.
 
-    Arrays of objects are merged per path. Values of a path that is wanted are kept as they are, objects included.
+    Arrays of objects are merged per path. With `wanted`, only its paths are kept, with objects as values.
 
     >>> flatten({"a": {"b": 1}, "a.b": 2, "c": [{"d": 3}, {"d": [4, 5]}]})
     {'a.b': [1, 2], 'c.d': [3, 4, 5]}

@@ -1,4 +1,4 @@
-"""`RuleTest`: what a test file says: events, and the alerts that the rule must make of them.
+"""`RuleTest`: the content of a test file: events, and the alerts that the rule must make of them.
 
 A test file is TOML. `reverse_shell.test.toml` belongs to the rule file `reverse_shell.toml` beside it, unless it names
 another one with `rule`.
@@ -27,10 +27,10 @@ def _listed(value: object) -> object:
 
 
 class ExpectedAlert(_CaseTable):
-    """One alert that must be there: of these events, with these values."""
+    """An expected alert: its events and the values of its fields."""
 
     events: tuple[str, ...] = ()
-    """The ids of its events in their order (`_id` of a hit, else `event.id`); empty means any."""
+    """The ids of its events in order (`_id` of a hit, else `event.id`); empty: any."""
     fields: Mapping[str, Any] = Field(default_factory=dict)
     """Fields of the alert document, by their dotted names."""
 
@@ -47,9 +47,9 @@ class RuleTest(_CaseTable):
     files: tuple[str, ...] = ()
     """Event files (NDJSON, plain or packed), relative to the test file."""
     events: tuple[Mapping[str, Any], ...] = Field(default=(), alias="event")
-    """Events written down in the test itself, each with the file's `defaults` under it."""
+    """Inline events, each with the file's `defaults` for missing fields."""
     now: AwareDatetime | None = None
-    """Run the rule's own window as of this time; None searches all of the events' time."""
+    """The time of a run with the rule's own window; None: a window over the time of all events."""
     alert_count: NonNegativeInt | None = Field(default=None, alias="alerts")
     alerts: tuple[ExpectedAlert, ...] | None = Field(default=None, alias="alert")
 
@@ -76,12 +76,12 @@ class RuleTest(_CaseTable):
 
 
 class CaseFile(_CaseTable):
-    """The whole of a test file, as it is written."""
+    """The content of a test file."""
 
     rule: str | None = None
     """The rule's file, relative to the test file."""
     defaults: Mapping[str, Any] = Field(default_factory=dict)
-    """What every [[test.event]] of the file has unless it says otherwise; tables are merged."""
+    """Default values for every [[test.event]] of the file; tables are merged."""
     tests: tuple[RuleTest, ...] = Field(alias="test", min_length=1)
 
     @field_validator("tests", mode="before")
@@ -92,17 +92,17 @@ class CaseFile(_CaseTable):
 
 @dataclass(frozen=True, slots=True)
 class RuleCase:
-    """One test with everything that is needed to run it."""
+    """A test with its rule file, place and defaults."""
 
     path: Path
     line: int
-    """Where the test stands in its file, from 1."""
+    """The line of the test in its file, from 1."""
     rule_path: Path
     test: RuleTest
     defaults: Mapping[str, Any]
 
     def documents(self) -> tuple[Mapping[str, Any], ...]:
-        """The events that are written down in the test, as JSON could hold them."""
+        """The inline events of the test, as JSON values."""
         return tuple(_plain(_merged(self.defaults, event)) for event in self.test.events)
 
     def event_files(self) -> tuple[Path, ...]:
@@ -111,7 +111,7 @@ class RuleCase:
 
 
 def _merged(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """The tables of both, those of `over` on top."""
+    """Both tables merged; `over` takes precedence."""
     merged = dict(under)
     for name, value in over.items():
         below = merged.get(name)
@@ -121,7 +121,7 @@ def _merged(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]
 
 
 def _plain(value: Any) -> Any:
-    """The value with times as the texts that an event would have."""
+    """The value with times as ISO text, as in events."""
     if isinstance(value, Mapping):
         return {name: _plain(item) for name, item in value.items()}
     if isinstance(value, list):

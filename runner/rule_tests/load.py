@@ -1,4 +1,4 @@
-"""Test files on disk to tests, with every problem of theirs."""
+"""The tests of test files, and the problems of these files."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from runner.rules.model_errors import kind_of, shortened
 from runner.rules.rule_file import LARGEST_FILE
 
 _TABLES: Mapping[int, type[BaseModel]] = {0: CaseFile, 1: RuleTest, 2: ExpectedAlert}
-"""The tables of a test file by how deep they stand."""
+"""The tables of a test file by nesting depth."""
 
 
 @dataclass(frozen=True, slots=True)
 class LoadedTests:
-    """The tests of some paths, and what is wrong with their files."""
+    """The tests of some paths, and the problems of their files."""
 
     cases: tuple[RuleCase, ...] = ()
     problems: tuple[Problem, ...] = ()
@@ -33,7 +33,7 @@ class LoadedTests:
 
 
 def load_tests(paths: Sequence[Path]) -> LoadedTests:
-    """The tests of the named test files, of the named rule files, and of every folder named and below."""
+    """The tests of the given test files, rule files and folders, with subfolders."""
     files = list(dict.fromkeys(file for path in paths for file in _test_files(path)))
     cases: list[RuleCase] = []
     problems: list[Problem] = []
@@ -58,7 +58,7 @@ def _test_files(path: Path) -> Iterator[Path]:
 
 
 def read_test_file(path: Path) -> tuple[tuple[RuleCase, ...], tuple[Problem, ...]]:
-    """The tests of one file; none, and every problem with its place, if anything is wrong with it."""
+    """The tests of one file; none, but all problems with their places, if it has any."""
     try:
         data = path.read_bytes()
         if len(data) > LARGEST_FILE:
@@ -78,7 +78,7 @@ def read_test_file(path: Path) -> tuple[tuple[RuleCase, ...], tuple[Problem, ...
         content = CaseFile.model_validate(document)
     except ValidationError as error:
         details = error.errors(include_url=False, include_context=True)
-        # A list all of whose tests are refused counts as empty, too: that says nothing new.
+        # A list whose items are all refused is reported as empty, too: that error is redundant.
         details = [one for one in details if one["type"] != "too_short" or not one["input"]] or details
         return (), tuple(_problem(path, detail, lines, places=places) for detail in details)
     rule_path = path.parent / content.rule if content.rule else path.with_name(path.name.removesuffix(SUFFIX) + ".toml")
@@ -98,7 +98,7 @@ def _problem(
     *,
     places: Mapping[toml_positions.KeyPath, toml_positions.TomlPlace],
 ) -> Problem:
-    """What the model refused, in the words of a test file."""
+    """A validation error as a problem in the terms of a test file."""
     steps = detail["loc"]
     kind, found = detail["type"], detail["input"]
     name = str(steps[-1]) if steps and isinstance(steps[-1], str) else "this"

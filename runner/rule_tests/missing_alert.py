@@ -1,4 +1,4 @@
-"""Why an expected alert is missing: the first condition that one of its events does not meet."""
+"""The reason for a missing alert: the first condition that one of its events does not meet."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from runner.rules.model_errors import shortened
 def reasons(
     plan: Plan, expected: ExpectedAlert, documents: Iterable[Mapping[str, Any]], *, now_ns: int
 ) -> tuple[str, ...]:
-    """What keeps each of the expected events from its stage, one sentence each; nothing where they all meet theirs.
+    """The reasons why expected events do not meet their stages, a sentence each; none if all do.
 
-    Only events among `documents` are judged, and only where there are as many as the query has stages.
+    Only events among `documents` are checked, and only if there are as many as the query has stages.
     """
     by_id = {str(value_at(document, "event.id")): document for document in documents}
     places = [place for place, stage in enumerate(plan.stages) if not stage.missing]
@@ -30,7 +30,7 @@ def reasons(
             continue
         verdict = judge.judge(by_id[event_id]).stages[place]
         if not verdict.met:
-            found.append(f"event {event_id} does not meet {_stage_name(plan, place)}: {_told(verdict)}")
+            found.append(f"event {event_id} does not meet {_stage_name(plan, place)}: {_reason(verdict)}")
     if not found and plan.kind == "sequence" and all(event in by_id for event in expected.events):
         found.append("each event meets its stage: look at their join keys, their order, maxspan and until")
     return tuple(found)
@@ -40,7 +40,7 @@ def _stage_name(plan: Plan, place: int) -> str:
     return "the query" if plan.kind == "event" else f"stage {place + 1}"
 
 
-def _told(verdict: StageVerdict) -> str:
+def _reason(verdict: StageVerdict) -> str:
     if verdict.impossible:
         return "no event can meet it"
     if verdict.problem:

@@ -1,4 +1,4 @@
-"""What a test came to: the expected alerts set against those that were made."""
+"""The outcome of a test: the expected alerts compared with those made."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _SHOWN = 10
 
 @dataclass(frozen=True, slots=True)
 class MadeAlert:
-    """One alert that the rule made: the ids of its events in order, and its document."""
+    """An alert that the rule made: the ids of its events in order, and its document."""
 
     events: tuple[str, ...]
     document: Mapping[str, Any]
@@ -23,7 +23,7 @@ class MadeAlert:
 
 @dataclass(frozen=True, slots=True)
 class TestOutcome:
-    """What came of one test. `error` means that it could not be run."""
+    """The outcome of one test; `error`: it could not be run."""
 
     case: RuleCase
     rule_id: str
@@ -35,14 +35,14 @@ class TestOutcome:
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """One thing that is not as the test expects it; `missing` is the alert that nothing like it was made."""
+    """A difference from the expectation; `missing` is the expected alert without a similar one."""
 
     text: str
     missing: ExpectedAlert | None = None
 
 
 def differences(test: RuleTest, made: Sequence[MadeAlert]) -> tuple[Difference, ...]:
-    """What is missing, what is there and was not expected, and what differs; nothing if the test has passed."""
+    """The missing, unexpected and differing alerts; none if the test passed."""
     if test.alerts is None:
         if len(made) == test.alert_count:
             return ()
@@ -55,68 +55,67 @@ def differences(test: RuleTest, made: Sequence[MadeAlert]) -> tuple[Difference, 
 def _paired(
     expected: Sequence[ExpectedAlert], made: Sequence[MadeAlert]
 ) -> tuple[list[ExpectedAlert], list[MadeAlert]]:
-    """The expected alerts that no alert could be found for, and the alerts that nothing expected them.
+    """The expected alerts and the alerts made that a maximum bipartite matching leaves without a partner.
 
-    The pairing leaves as few as possible: an alert that two expected ones would accept is given to the one that has
-    no other (augmenting paths; Kuhn's algorithm).
+    Kuhn's algorithm (augmenting paths): an alert that two expected ones accept goes to the one without another.
     """
-    fits = [[place for place, alert in enumerate(made) if not mismatches(wish, alert)] for wish in expected]
-    owner: dict[int, int] = {}
+    accepted = [[index for index, alert in enumerate(made) if not mismatches(wish, alert)] for wish in expected]
+    partner: dict[int, int] = {}
 
-    def place_for(wish: int, tried: set[int]) -> bool:
-        for place in fits[wish]:
-            if place not in tried:
-                tried.add(place)
-                if place not in owner or place_for(owner[place], tried):
-                    owner[place] = wish
+    def augment(wish: int, tried: set[int]) -> bool:
+        for index in accepted[wish]:
+            if index not in tried:
+                tried.add(index)
+                if index not in partner or augment(partner[index], tried):
+                    partner[index] = wish
                     return True
         return False
 
-    missing = [wish for number, wish in enumerate(expected) if not place_for(number, set())]
-    return missing, [alert for place, alert in enumerate(made) if place not in owner]
+    missing = [wish for index, wish in enumerate(expected) if not augment(index, set())]
+    return missing, [alert for index, alert in enumerate(made) if index not in partner]
 
 
 def mismatches(expected: ExpectedAlert, alert: MadeAlert) -> tuple[str, ...]:
-    """Why the alert is not the expected one; nothing if it is."""
+    """The differences of the alert from the expected one; none if it is that."""
     found = []
     if expected.events and expected.events != alert.events:
         found.append(f"is of the events {_ids(alert.events)}")
     for name, value in expected.fields.items():
         actual = value_at(alert.document, name)
         if not _equal(value, actual):
-            told = "is missing" if actual is None else f"is {_shown(actual)}"
-            found.append(f"`{name}` {told}, expected {_shown(value)}")
+            state = "is missing" if actual is None else f"is {_shown(actual)}"
+            found.append(f"`{name}` {state}, expected {_shown(value)}")
     return tuple(found)
 
 
 def _equal(expected: Any, actual: Any) -> bool:
-    """A list of one and its item are the same to Elasticsearch."""
+    """Whether the values are equal in Elasticsearch, where a list of one equals its item."""
     if isinstance(actual, list) and not isinstance(expected, list):
         return len(actual) == 1 and _equal(expected, actual[0])
     if isinstance(expected, list) and not isinstance(actual, list):
         return len(expected) == 1 and _equal(expected[0], actual)
-    if isinstance(expected, bool) or isinstance(actual, bool):  # which Python takes for 1 and 0
+    if isinstance(expected, bool) or isinstance(actual, bool):  # in Python equal to 1 and 0
         return expected is actual
     return bool(expected == actual)
 
 
 def _missing(expected: ExpectedAlert, made: Sequence[MadeAlert]) -> Difference:
-    """What is said of an alert that is not there; where one of the same events is, how it differs."""
+    """The difference for a missing alert: the mismatches of an alert of the same events, if there is one."""
     subject = f"the alert of the events {_ids(expected.events)}" if expected.events else "an alert"
     nearest = next((alert for alert in made if expected.events and alert.events == expected.events), None)
     if nearest is None and not expected.events and len(made) == 1:
         nearest = made[0]
     if nearest is not None:
-        told = "; ".join(mismatches(expected, nearest)) or "it was expected more than once"
-        return Difference(f"{subject} differs: {told}")
+        details = "; ".join(mismatches(expected, nearest)) or "it was expected more than once"
+        return Difference(f"{subject} differs: {details}")
     wanted = ", ".join(f"{name} = {_shown(value)}" for name, value in expected.fields.items())
     return Difference(f"{subject}{f' with {wanted}' if wanted else ''} is missing", expected)
 
 
 def _listed(what: str, alerts: Sequence[MadeAlert]) -> Iterator[Difference]:
     for alert in alerts[:_SHOWN]:
-        told = alert.document.get("kibana.alert.reason") or ""
-        yield Difference(f"{what}: the alert of the events {_ids(alert.events)}{f' ({told})' if told else ''}")
+        reason = alert.document.get("kibana.alert.reason") or ""
+        yield Difference(f"{what}: the alert of the events {_ids(alert.events)}{f' ({reason})' if reason else ''}")
     if len(alerts) > _SHOWN:
         yield Difference(f"{what}: {len(alerts) - _SHOWN} more")
 

@@ -1,4 +1,4 @@
-"""Running rule tests: each through the path of a live run, over its own events and into a store of its own."""
+"""Runs of rule tests: each as a live run, over its own events and into a store in memory."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ _INLINE = "events.ndjson"
 
 
 class CannotRunError(RunnerError):
-    """A test cannot be run: its rule or its events are not fit for it."""
+    """A test cannot be run because of its rule or its events."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Bench:
-    """The rule of a test and the search over its events, ready to run."""
+    """The rule of a test, its reach and the search over its events."""
 
     rule: Rule
     search: FileSearch
@@ -48,7 +48,7 @@ class _Bench:
 
 
 async def run_tests(cases: Sequence[RuleCase]) -> AsyncGenerator[TestOutcome, None]:
-    """The outcome of every test, in their order; one that cannot be run stops no other."""
+    """The outcomes of the tests in order; one that cannot be run does not stop the others."""
     rules: dict[Path, tuple[Rule | None, str]] = {}
     for case in cases:
         if case.rule_path not in rules:
@@ -74,7 +74,7 @@ async def run_test(case: RuleCase, rule: Rule) -> TestOutcome:
 
 
 async def _rule_of(path: Path) -> tuple[Rule | None, str]:
-    """The rule of a file if it can be run, else None and why not."""
+    """The rule of a file if it can be run, else None and the reason."""
     loaded = load_rules([path])
     problems: list[Problem] = [*loaded.errors]
     if not problems and loaded.rules:
@@ -88,7 +88,7 @@ async def _rule_of(path: Path) -> tuple[Rule | None, str]:
 
 
 async def _messages(case: RuleCase, rule: Rule) -> tuple[str, ...]:
-    """Everything in which the alerts of the rule differ from what the test expects."""
+    """The differences of the rule's alerts from those that the test expects."""
     with tempfile.TemporaryDirectory(prefix="rule-runner-test-") as folder:
         paths = list(case.event_files())
         missing = [str(path) for path in paths if not path.is_file()]
@@ -126,7 +126,7 @@ def _reasons(rule: Rule, missing: ExpectedAlert, case: RuleCase, *, now_ns: int)
 
 
 async def _made(bench: _Bench, now: datetime | None) -> tuple[Window, list[MadeAlert]]:
-    """The window that was searched, and the alerts that the rule makes of the events."""
+    """The window searched, and the alerts that the rule makes of the events."""
     newest = await bench.search.newest()
     report = bench.search.report
     if report.broken or report.unread or report.failures:
@@ -134,11 +134,11 @@ async def _made(bench: _Bench, now: datetime | None) -> tuple[Window, list[MadeA
     if newest is None or report.oldest_ns is None:
         raise CannotRunError("no event has a readable @timestamp")
     if report.untimed:
-        # Such an event is in no window: a test that expects no alert would pass because of it.
+        # Such an event is in no window: a test that expects no alert would pass for that reason.
         count = "1 event has" if report.untimed == 1 else f"{report.untimed:,} events have"
         raise CannotRunError(f"{count} no readable @timestamp, so that no window holds them")
     if now is None:
-        # All of the time, and beyond it as far as a match could reach: what rests on an absence is settled, too.
+        # The time of all events and the reach of a match at both ends, so that absences are decided, too.
         reach = bench.reach.maxspan
         window = Window(from_nanoseconds(report.oldest_ns) - reach, newest + reach)
     else:
@@ -158,12 +158,12 @@ async def _made(bench: _Bench, now: datetime | None) -> tuple[Window, list[MadeA
 
 
 def _has_more(run: RuleRun) -> bool:
-    """Whether the cap left something for the next run: a test wants all alerts."""
+    """Whether the cap left alerts for the next run: a test needs all of them."""
     return not run.complete and run.created > 0
 
 
 async def _alert(store: MemoryStore, stored: StoredAlert) -> MadeAlert:
-    """An alert with the ids of its events in their order: those of its building blocks if it has some."""
+    """An alert with the ids of its events in order: those of its building blocks if it has any."""
     group = stored.document.get("kibana.alert.group.id")
     parts = await store.group(group) if group else [stored]
     return MadeAlert(tuple(str(part.document["kibana.alert.ancestors"][0]["id"]) for part in parts), stored.document)

@@ -1,6 +1,6 @@
-"""Sample input: realistic Elastic Defend events with planted attacks and near misses, and the list of what was planted.
+"""Sample input: realistic Elastic Defend events with planted attacks and near misses, and their ground truth.
 
-`generate` gives the events one by one, `write_sample` writes them to a file; equal arguments give equal bytes.
+`generate` yields the events, `write_sample` writes them to a file; equal arguments give equal bytes.
 """
 
 from runner.sample_data.generate import Sample, SampleEvent, generate

@@ -1,4 +1,4 @@
-"""The far ends of connections: the company's own hosts, known services of the internet, and places of attackers."""
+"""The remote ends of connections: the company's own hosts, services of the internet, and attackers."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class Endpoint(NamedTuple):
     address: str
     port: int
     local_port: int = 0
-    """Where the other end reached us: the connection was accepted. 0: we opened it."""
+    """The port on which this host accepted the connection; 0: this host opened it."""
 
 
 SERVICES: tuple[tuple[str, str, int], ...] = (
@@ -54,40 +54,40 @@ INTERNAL: tuple[tuple[str, int], ...] = (
     ("metrics-{:02d}.example.internal", 9090),
 )
 ATTACKERS = ("203.0.113", "198.51.100", "192.0.2", "10.66.6", "172.31.250", "192.168.77")
-"""Two thirds are the blocks reserved for documentation, which no real host has."""
+"""The first three are reserved for documentation (RFC 5737); the others are private."""
 ATTACK_PORTS = (4444, 443, 9001, 1337, 8080, 53, 4242, 31337, 8443, 5555)
 
 
 def service_of_the_internet(rng: Random) -> Endpoint:
-    """Return a public service that hosts have reason to reach."""
+    """A public service that hosts ordinarily use."""
     name, block, port = rng.choice(SERVICES)
     return Endpoint(name, f"{block}.{rng.randrange(1, 255)}", port)
 
 
 def internal_service(rng: Random) -> Endpoint:
-    """Return a service of the company's own network; every eighth by IPv6."""
+    """A service of the company's own network; one in eight by IPv6."""
     name, port = rng.choice(INTERNAL)
-    number = rng.randrange(1, 25)
+    index = rng.randrange(1, 25)
     if rng.random() < 0.125:
-        return Endpoint(name.format(number), f"fd12:3456:789a:20::{number:x}", port)
-    return Endpoint(name.format(number), f"10.40.{rng.randrange(1, 9)}.{number}", port)
+        return Endpoint(name.format(index), f"fd12:3456:789a:20::{index:x}", port)
+    return Endpoint(name.format(index), f"10.40.{rng.randrange(1, 9)}.{index}", port)
 
 
 def client(rng: Random, local_port: int) -> Endpoint:
-    """Return a client that reaches a service of ours on `local_port`."""
+    """A client of the service on `local_port`."""
     block = rng.choice(("10.30", "10.20", "81.2", "93.184", "145.254"))
     address = f"{block}.{rng.randrange(1, 250)}.{rng.randrange(2, 250)}"
     return Endpoint(f"client-{rng.randrange(1_000)}", address, rng.randrange(32_768, 60_999), local_port)
 
 
 def loopback(rng: Random, port: int = 0) -> Endpoint:
-    """Return this host itself, at a service that listens for local clients only."""
+    """This host itself, at a service that listens for local clients only."""
     address = rng.choice(("127.0.0.1", "127.0.0.1", "::1"))
     return Endpoint("localhost", address, port or rng.choice((5432, 6379, 8000, 8080, 9090, 3306, 11211, 9000)))
 
 
 def attacker(rng: Random, *, six: bool = False, local_port: int = 0) -> Endpoint:
-    """Return a place that a reverse shell goes to, or with `local_port` one that a bind shell is reached from."""
+    """The remote end of a reverse shell, or with `local_port` of a bind shell on that port."""
     if six:
         address = f"2001:db8:{rng.randrange(1, 0xFFFF):x}::{rng.randrange(1, 0xFFFF):x}"
     else:

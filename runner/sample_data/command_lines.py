@@ -1,15 +1,15 @@
-"""The command lines of ordinary work: catalogues of programs, and words that make each use of them different.
+"""The command lines of ordinary work: catalogues of programs, and the words that fill their placeholders.
 
-A line of a catalogue is the program's file and then its arguments, quoted as in a shell; `<word>` and the like stand
-for something that `Words` fills in. Nothing here may look to either rule like the start of a reverse shell that
-connects: what resembles one (see `LOOKALIKES`) is run by activities that never open a connection.
+A line of a catalogue is the program's file and its arguments, quoted as in a shell; `Words` fills `<word>` and the
+like. No line may match the first stage of a rule in an activity that connects: `LOOKALIKES`, whose arguments resemble
+those of a reverse shell, are run by activities that open no connection.
 """
 
 from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from random import Random
 
 from runner.sample_data.processes import SampleProgram
@@ -244,11 +244,37 @@ UNITS = ("nginx", "ssh", "cron", "postgresql", "docker", "redis-server", "elasti
 PEOPLE = ("amara", "bjorn", "chen", "dalia", "emeka", "fatima", "goran", "hanna", "deploy", "postgres", "www-data")
 LOGS = ("syslog", "auth.log", "nginx/access.log", "nginx/error.log", "app/app.log", "postgresql/main.log", "dpkg.log")
 TYPES = ("conf", "yml", "json", "txt", "py", "ini", "csv", "service", "env", "sql", "md", "sh")
-PLACEHOLDER = re.compile(r"<(n|d|word|hex|file|dir|log|host|ip|user|pkg|url|branch|unit|port)>")
+PORTS = (22, 25, 80, 443, 3306, 5432, 6379, 8080, 8443, 9200)
+FOLDERS = ("/etc", "/srv", "/opt", "/var/lib", "/home/deploy", "/usr/local/share", "/var/www")
+
+
+def _folder(rng: Random) -> str:
+    return f"{rng.choice(FOLDERS)}/{rng.choice(WORDS)}"
+
+
+FILLERS: Mapping[str, Callable[[Random], str]] = {
+    "n": lambda rng: str(rng.randrange(10, 99_999)),
+    "d": lambda rng: str(rng.randrange(1, 10)),
+    "word": lambda rng: rng.choice(WORDS),
+    "hex": lambda rng: f"{rng.getrandbits(48):012x}",
+    "file": lambda rng: f"{_folder(rng)}/{rng.choice(WORDS)}.{rng.choice(TYPES)}",
+    "dir": _folder,
+    "log": lambda rng: f"/var/log/{rng.choice(LOGS)}",
+    "host": lambda rng: f"{rng.choice(WORDS)}-{rng.randrange(1, 30):02d}.example.internal",
+    "ip": lambda rng: f"10.40.{rng.randrange(1, 9)}.{rng.randrange(1, 250)}",
+    "user": lambda rng: rng.choice(PEOPLE),
+    "pkg": lambda rng: rng.choice(PACKAGES),
+    "url": lambda rng: f"https://{rng.choice(WORDS)}.example.internal/api/v{rng.randrange(1, 4)}/{rng.choice(WORDS)}",
+    "branch": lambda rng: f"feature/{rng.choice(WORDS)}-{rng.randrange(100, 9_999)}",
+    "unit": lambda rng: f"{rng.choice(UNITS)}.service",
+    "port": lambda rng: str(rng.choice(PORTS)),
+}
+"""The text for a placeholder of each name."""
+PLACEHOLDER = re.compile(f"<({'|'.join(FILLERS)})>")
 
 
 class Words:
-    """Fills the placeholders of command lines, and picks lines from the catalogues."""
+    """A source of random programs and words: picks lines of the catalogues and fills placeholders."""
 
     def __init__(self, rng: Random) -> None:
         self.rng = rng
@@ -257,77 +283,47 @@ class Words:
         self.lookalikes = read_catalogue(LOOKALIKES)
 
     def tool(self) -> SampleProgram:
-        """Return a program that touches no network."""
+        """A program that opens no connection."""
         return self.fill(self.rng.choice(self.tools))
 
     def connecting_tool(self) -> SampleProgram:
-        """Return a program that is run to reach another host."""
+        """A program that connects to another host."""
         return self.fill(self.rng.choice(self.connecting))
 
     def lookalike(self) -> SampleProgram:
-        """Return a program whose arguments resemble those of a reverse shell; it must not connect."""
+        """A program whose arguments resemble those of a reverse shell; it must not connect."""
         return self.fill(self.rng.choice(self.lookalikes))
 
+    def program(self, text: str) -> SampleProgram:
+        """The program of a catalogue line, with its placeholders filled in."""
+        return self.fill(read_program(text))
+
     def fill(self, program: SampleProgram) -> SampleProgram:
-        """Return the program with its placeholders filled in."""
+        """The program with its placeholders filled in."""
         return SampleProgram(
             program.executable, tuple(self.text(part) if "<" in part else part for part in program.args)
         )
 
     def text(self, pattern: str) -> str:
-        """Return the text with its placeholders filled in."""
-        return PLACEHOLDER.sub(self._word, pattern)
+        """The text with its placeholders filled in."""
+        return PLACEHOLDER.sub(lambda found: FILLERS[found[1]](self.rng), pattern)
 
     def word(self) -> str:
-        """Return the name of some component of some business."""
+        """The name of a component of some business."""
         return self.rng.choice(WORDS)
-
-    def _word(self, match: re.Match[str]) -> str:
-        rng = self.rng
-        match match[1]:
-            case "n":
-                return str(rng.randrange(10, 99_999))
-            case "d":
-                return str(rng.randrange(1, 10))
-            case "word":
-                return rng.choice(WORDS)
-            case "hex":
-                return f"{rng.getrandbits(48):012x}"
-            case "file":
-                return f"{self._directory()}/{rng.choice(WORDS)}.{rng.choice(TYPES)}"
-            case "dir":
-                return self._directory()
-            case "log":
-                return f"/var/log/{rng.choice(LOGS)}"
-            case "host":
-                return f"{rng.choice(WORDS)}-{rng.randrange(1, 30):02d}.example.internal"
-            case "ip":
-                return f"10.40.{rng.randrange(1, 9)}.{rng.randrange(1, 250)}"
-            case "user":
-                return rng.choice(PEOPLE)
-            case "pkg":
-                return rng.choice(PACKAGES)
-            case "branch":
-                return f"feature/{rng.choice(WORDS)}-{rng.randrange(100, 9_999)}"
-            case "unit":
-                return f"{rng.choice(UNITS)}.service"
-            case "port":
-                return str(rng.choice((22, 25, 80, 443, 3306, 5432, 6379, 8080, 8443, 9200)))
-            case _:
-                return f"https://{rng.choice(WORDS)}.example.internal/api/v{rng.randrange(1, 4)}/{rng.choice(WORDS)}"
-
-    def _directory(self) -> str:
-        rng = self.rng
-        top = rng.choice(("/etc", "/srv", "/opt", "/var/lib", "/home/deploy", "/usr/local/share", "/var/www"))
-        return f"{top}/{rng.choice(WORDS)}"
 
 
 def read_catalogue(text: str) -> Sequence[SampleProgram]:
-    """Return the programs of a catalogue, one per line that is not empty."""
-    lines = (shlex.split(line) for line in text.splitlines() if line)
-    return tuple(SampleProgram(executable, tuple(args)) for executable, *args in lines)
+    """The programs of a catalogue, one per line that is not empty."""
+    return tuple(read_program(line) for line in text.splitlines() if line)
+
+
+def read_program(line: str) -> SampleProgram:
+    """The program of a catalogue line."""
+    executable, *args = shlex.split(line)
+    return SampleProgram(executable, tuple(args))
 
 
 def shell(executable: str, script: str) -> SampleProgram:
-    """Return a shell that runs a one-line script, as `system()` starts it."""
+    """A shell that runs a one-line script, as `system()` starts it."""
     return SampleProgram(executable, ("sh", "-c", script))

@@ -1,4 +1,4 @@
-"""The parts of a document that differ from event to event: process, network and file sections."""
+"""The sections of a document that differ from event to event: process, network and file."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ SERVICE_CAPABILITIES = ["CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_NET_BIND_SERVICE",
 
 
 def linux_process_section(machine: Machine, process: Process, *, rng: Random) -> Section:
-    """Return the whole `process` section of a Linux process event."""
+    """The whole `process` section of a Linux process event."""
     program = process.program
     section: Section = {
         "Ext": {"ancestry": process.ancestry},
@@ -53,12 +53,10 @@ def linux_process_section(machine: Machine, process: Process, *, rng: Random) ->
         "working_directory": process.directory,
     }
     if process.parent is not None:
-        section["parent"] = process.parent.as_parent()
-    if process.previous is not None:
-        before = process.previous
-        section["previous"] = [
-            {"args": list(before.args), "args_count": len(before.args), "executable": before.executable}
-        ]
+        section["parent"] = process.parent.as_parent
+    if (before := process.previous) is not None:
+        args = list(before.args)
+        section["previous"] = [{"args": args, "args_count": len(args), "executable": before.executable}]
     if process.interactive:
         section["tty"] = {"char_device": {"major": 136, "minor": process.session_leader.pid % 8}}
     if process.user.id == "0" and rng.random() < 0.25:
@@ -67,7 +65,7 @@ def linux_process_section(machine: Machine, process: Process, *, rng: Random) ->
 
 
 def windows_process_section(machine: Machine, process: Process, *, rng: Random) -> Section:
-    """Return the whole `process` section of a Windows process event."""
+    """The whole `process` section of a Windows process event."""
     program = process.program
     signature = signature_for(program.name)
     elevated = process.user.id.startswith("S-1-5-1")
@@ -99,17 +97,17 @@ def windows_process_section(machine: Machine, process: Process, *, rng: Random) 
         "working_directory": "C:\\Windows\\system32\\" if elevated else f"C:\\Users\\{process.user.name}\\",
     }
     if process.parent is not None:
-        parent = process.parent
+        signed_by = signature_for(process.parent.program.name)
         section["parent"] = {
-            **parent.as_parent(),
-            "Ext": {"code_signature": [signature_for(parent.program.name)]},
-            "code_signature": signature_for(parent.program.name),
+            **process.parent.as_parent,
+            "Ext": {"code_signature": [signed_by]},
+            "code_signature": signed_by,
         }
     return section
 
 
 def signature_for(name: str) -> Section:
-    """Return the code signature of a Windows program or library."""
+    """The code signature of a Windows program or library."""
     subject = SIGNERS.get(name, MICROSOFT)
     if not subject:
         return {"exists": False}
@@ -117,10 +115,9 @@ def signature_for(name: str) -> Section:
 
 
 def connection_sections(host: SampleHost, remote: Endpoint, *, action: str | list[str], rng: Random) -> Section:
-    """Return source, destination and network of an event of a connection with `remote`.
+    """The source, destination and network sections of an event of a connection with `remote`.
 
-    The end that began the connection is the source: the remote one where the action is an acceptance, or where
-    `remote` has a port of ours to be reached on.
+    The source is the end that opened the connection: `remote` where it has a local port, else this host.
     """
     six = ":" in remote.address
     here = remote.address if remote.address in ("127.0.0.1", "::1") else host.address6 if six else host.address
@@ -142,7 +139,7 @@ def connection_sections(host: SampleHost, remote: Endpoint, *, action: str | lis
 
 
 def file_section(host: SampleHost, path: str, *, original: str, rng: Random) -> Section:
-    """Return the `file` section of an event about the file at `path`, renamed from `original` where that is given."""
+    """The `file` section of an event about the file at `path`, renamed from `original` if that is given."""
     slash = "/" if host.linux else "\\"
     name = path[path.rfind(slash) + 1 :]
     extra: Section = {}

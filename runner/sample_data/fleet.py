@@ -1,7 +1,8 @@
-"""The fleet: the hosts that the sample events come from, with the parts of a document that never change on a host."""
+"""The fleet: the hosts that send the sample events, with the sections of a document that are constant on a host."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from random import Random
@@ -12,7 +13,7 @@ Section = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """An operating system as it is installed on several hosts: they share its files, hence its hashes."""
+    """An installed operating system; hosts with the same image have the same files, hence the same hashes."""
 
     type: str
     platform: str
@@ -29,7 +30,7 @@ class Image:
 
 @dataclass(frozen=True, slots=True)
 class SampleHost:
-    """One host: what its documents say about it and its agent, and how finely its agent writes time."""
+    """A host: its address, its constant sections and the resolution of its agent's timestamps."""
 
     name: str
     role: str
@@ -73,7 +74,7 @@ CLIENT = Image(
     "24H2 (10.0.26100.3775)", "", "", "", "",
 )  # fmt: skip
 
-PLACES: tuple[tuple[str, str, tuple[Image, ...]], ...] = (
+HOST_KINDS: tuple[tuple[str, str, tuple[Image, ...]], ...] = (
     ("web", "web", (UBUNTU, DEBIAN)),
     ("db", "db", (RHEL, DEBIAN)),
     ("WKS-FIN", "workstation", (CLIENT,)),
@@ -92,13 +93,13 @@ AGENTS = ("8.17.4", "8.18.1", "8.19.3", "9.0.2", "9.1.0")
 
 
 def build_fleet(rng: Random, size: int) -> tuple[SampleHost, ...]:
-    """Return `size` hosts (8 or more for one of each kind); the first one writes nanoseconds."""
-    numbers: dict[str, int] = {}
+    """`size` hosts (8 or more for one of each role); the first one has timestamps in nanoseconds."""
+    counts: Counter[str] = Counter()
     hosts: list[SampleHost] = []
     for index in range(size):
-        stem, role, images = PLACES[index % len(PLACES)]
-        numbers[stem] = numbers.get(stem, 0) + 1
-        hosts.append(_host(rng, index, name=f"{stem}-{numbers[stem]:02d}", role=role, image=rng.choice(images)))
+        stem, role, images = HOST_KINDS[index % len(HOST_KINDS)]
+        counts[stem] += 1
+        hosts.append(_host(rng, index, name=f"{stem}-{counts[stem]:02d}", role=role, image=rng.choice(images)))
     return tuple(hosts)
 
 
@@ -138,6 +139,6 @@ def _host(rng: Random, index: int, *, name: str, role: str, image: Image) -> Sam
 
 
 def uuid_text(rng: Random) -> str:
-    """Return a random UUID (version 4) as text."""
+    """A random UUID (version 4) as text."""
     text = f"{rng.getrandbits(128):032x}"
     return f"{text[:8]}-{text[8:12]}-4{text[13:16]}-a{text[17:20]}-{text[20:]}"

@@ -1,4 +1,4 @@
-"""The sample as a stream: ordinary activity over a span of time, with the planted items merged in."""
+"""The sample as a stream: ordinary activity over a span of time, merged with the planted items."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ class SampleEvent:
     at: int
     """Its `@timestamp`, in nanoseconds since 1970."""
     document: dict[str, Any]
-    """The document as it would stand in `logs-endpoint.events.*`. It shares its parts with others: do not change it."""
+    """The document as in `logs-endpoint.events.*`. Documents share sections: do not change it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """The events, made as they are asked for, and everything that was planted among them, earliest first."""
+    """The events, made lazily, the planted items among them, earliest first, and the count of hosts."""
 
     events: Iterator[SampleEvent]
     truth: tuple[Planted, ...]
@@ -57,16 +57,15 @@ def generate(
     near_misses: int | None = None,
     rule: str | None = None,
 ) -> Sample:
-    """Return `events` events in the order of their timestamps, the newest exactly at `end`.
+    """A sample of `events` events in the order of their timestamps, the newest exactly at `end`.
 
-    They cover `span`, by default 8 minutes of a fleet that is the busier the more events there are: a rule that looks 9
-    minutes back from the newest event sees all of it. `attacks` are planted in all, spread over both rules or, with
-    `rule` (a rule id), all for that one; near misses are as many unless `near_misses` says otherwise. What is planted
-    keeps 2 seconds from both ends of the span. Equal arguments give equal events; memory is needed for
-    the fleet, the planted items and what is under way at one moment. Raises SettingsError for arguments that cannot be
-    met.
+    It covers `span`, by default 8 minutes, less than the 9 minutes that the rules look back; more events mean a busier
+    fleet. `attacks` is the count of attacks, spread over both rules or, with `rule` (a rule id), all for that one; by
+    default there are as many near misses. Nothing is planted in the 2 seconds at both ends of the span. Equal arguments
+    give equal events; memory is needed for the fleet, the planted items and the activities of one moment. Raises
+    SettingsError for arguments that cannot be satisfied.
     """
-    wanted = _rules(rule)
+    rules = _rules(rule)
     near_misses = attacks if near_misses is None else near_misses
     length = DEFAULT_SPAN if span is None else span
     _check(events, attacks, near_misses=near_misses, length=length)
@@ -76,7 +75,7 @@ def generate(
     size = min(HOSTS_AT_MOST, max(HOSTS_AT_LEAST, events // EVENTS_PER_HOST))
     machines = tuple(Machine(host, rng, start=first) for host in build_fleet(rng, size))
     words = Words(rng)
-    planted = plant(machines, words, rules=wanted, attacks=attacks, near_misses=near_misses, first=first, last=last)
+    planted = plant(machines, words, rules=rules, attacks=attacks, near_misses=near_misses, first=first, last=last)
     ordinary = events - len(planted.steps)
     if ordinary < 1:
         raise SettingsError(
@@ -84,7 +83,7 @@ def generate(
             f" these alone take {len(planted.steps)}; ask for {len(planted.steps) + 1} events or more"
         )
     background = _background(machines, words, count=ordinary, first=first, last=last)
-    merged = heapq.merge(background, planted.steps, key=_time_of)
+    merged = heapq.merge(background, planted.steps, key=lambda step: step.at)
     documents = (SampleEvent(step.at, _document(step, last)) for step in merged)
     return Sample(documents, planted.truth, size)
 
@@ -92,12 +91,12 @@ def generate(
 def _rules(rule: str | None) -> tuple[RuleId, ...]:
     if rule is None:
         return tuple(RuleId)
-    known = {item.value: item for item in RuleId}
-    if rule not in known:
-        near = get_close_matches(rule, known, 1, 0.6)
+    rules = {item.value: item for item in RuleId}
+    if rule not in rules:
+        near = get_close_matches(rule, rules, 1, 0.6)
         hint = f"; did you mean {near[0]}?" if near else ""
-        raise SettingsError(f"no attacks are known for rule {rule!r}, only for {' and '.join(known)}{hint}")
-    return (known[rule],)
+        raise SettingsError(f"no attacks are known for rule {rule!r}, only for {' and '.join(rules)}{hint}")
+    return (rules[rule],)
 
 
 def _check(events: int, attacks: int, *, near_misses: int, length: timedelta) -> None:
@@ -105,7 +104,7 @@ def _check(events: int, attacks: int, *, near_misses: int, length: timedelta) ->
         if value < least:
             raise SettingsError(f"the number of {name} must be {least} or more, found {value}")
     if attacks + near_misses > events // 2:
-        # Each takes two events at the least; the exact count is known only once they are planned, which takes its time.
+        # An item has two events or more; the exact count takes planning them all, which this check spares.
         raise SettingsError(
             f"{attacks} attacks and {near_misses} near misses ask for {2 * (attacks + near_misses)} events or more, "
             f"found {events}"
@@ -120,18 +119,14 @@ def _nanoseconds(end: datetime) -> int:
     return (end.astimezone(UTC) - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1) * 1_000
 
 
-def _time_of(step: TimelineStep) -> int:
-    return step.at
-
-
 def _background(
     machines: tuple[Machine, ...], words: Words, *, count: int, first: int, last: int
 ) -> Iterator[TimelineStep]:
-    """Ordinary activity: `count` steps by time, the last one at `last`.
+    """The steps of ordinary activity: `count` of them in the order of time, the last one at `last`.
 
-    Activities begin at a steady rate of events, not of activities, so the number of steps comes out exactly whatever
-    each of them brings; those that wait for their time are kept in a heap. What would come after `last` is cut off: the
-    sample ends in the middle of things, and none begins in its last seconds.
+    Activities start at a steady rate of steps, not of activities, so that their count comes out exactly however many
+    steps each has; a heap holds the steps of later times. Steps after `last` are dropped: the sample ends in the middle
+    of activities, and none starts in its last seconds.
     """
     waiting: list[tuple[int, int, TimelineStep]] = []
     made = {name: 0 for name, _ in SHARES}
@@ -161,7 +156,7 @@ def _background(
 
 
 def _activity(machines: tuple[Machine, ...], words: Words, *, made: dict[str, int], now: int) -> Timeline:
-    """Something of the kind that is furthest behind its share, on some machine."""
+    """An activity of the kind that is furthest below its share, on a random machine."""
     rng = words.rng
     total = sum(made.values()) + 1
     kind = max(SHARES, key=lambda share: share[1] * total - made[share[0]])[0]
@@ -183,7 +178,7 @@ def _activity(machines: tuple[Machine, ...], words: Words, *, made: dict[str, in
 
 
 def _document(step: TimelineStep, last: int) -> dict[str, Any]:
-    """Return the document of a step: what every document has, and the sections of this one."""
+    """The document of a step: the sections of every document, and its own."""
     machine = step.machine
     machine.sequence += 1
     sections = machine.host.sections

@@ -1,4 +1,4 @@
-"""What was planted: a record per attack and per near miss, as the list beside the sample has it."""
+"""The ground truth of a sample: a record per planted attack and near miss."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from runner.sample_data.machine_state import time_text
 
 
 class RuleId(Enum):
-    """The two rules that the sample plants matches of."""
+    """The two rules for which a sample has attacks."""
 
     REVERSE_SHELL = "48b3d2e3-f4e8-41e6-95e6-9b2091228db3"
     """A shell connects, then starts a shell: "Potential Reverse Shell"."""
@@ -25,17 +25,17 @@ class Planted:
     kind: Literal["attack", "near_miss"]
     rule: RuleId
     variant: str
-    """How the attack was made, or why the near miss is none."""
+    """The technique of the attack, or the reason why the near miss does not match."""
     host: str
     event_ids: tuple[str, str]
     """The `event.id` of the two events, in the order of the rule's stages."""
     at: int
-    """When the earlier one of them happened, in nanoseconds since 1970."""
+    """`@timestamp` of the earlier one, in nanoseconds since 1970."""
     gap: int
-    """How many nanoseconds the second stage is after the first; negative where it is before."""
+    """Nanoseconds from the first stage to the second; negative if the second comes first."""
 
     def line(self) -> dict[str, object]:
-        """Return the record as an object of the truth file."""
+        """The record as an object of the truth file."""
         return {
             "kind": self.kind,
             "rule_id": self.rule.value,

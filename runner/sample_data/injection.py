@@ -1,4 +1,4 @@
-"""Planting: attacks and near misses, each on hosts and at a time of its own."""
+"""Injection: attacks and near misses, each on random hosts at a time of its own."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from runner.sample_data.near_misses import CHILD_PROCESS_NEAR_MISSES, REVERSE_SH
 from runner.sample_data.timeline import Timeline, TimelineStep
 
 MARGIN = 2 * SECOND
-"""How far everything planted keeps from both ends of the span."""
+"""Nanoseconds at both ends of the span in which nothing is planted."""
 LONGEST = 4 * SECOND
-"""More than any planted item takes from its first event to its last."""
+"""Nanoseconds; more than any planted item takes from its first event to its last."""
 
 
 @dataclass(frozen=True, slots=True)
 class Plants:
-    """The planted steps in the order of time, and what they are."""
+    """The planted steps and their ground truth, both in the order of time."""
 
     steps: tuple[TimelineStep, ...]
     truth: tuple[Planted, ...]
@@ -46,7 +46,7 @@ def plant(
     first: int,
     last: int,
 ) -> Plants:
-    """Return `attacks` and `near_misses`, in turn for each of `rules` and of every variant, spread over the span."""
+    """`attacks` and `near_misses`, spread over the span; rules and variants take turns."""
     tasks = [Task("attack", rules[index % len(rules)], index // len(rules)) for index in range(attacks)]
     tasks += [Task("near_miss", rules[index % len(rules)], index // len(rules)) for index in range(near_misses)]
     words.rng.shuffle(tasks)
@@ -69,7 +69,7 @@ def _scene(machines: Sequence[Machine], words: Words, *, at: int) -> Scene:
     here = words.rng.choice(linux)
     elsewhere = words.rng.choice([machine for machine in linux if machine is not here])
     window = words.rng.choice([machine for machine in machines if not machine.host.linux])
-    # The time begins at a full millisecond of every clock, so that gaps between hosts stay exact.
+    # A timeline starts at a full millisecond, whatever the host's resolution, so that gaps between hosts stay exact.
     lines = [Timeline(machine, words, now=at + SECOND // 1_000) for machine in (here, elsewhere, window)]
     return Scene(*lines)
 

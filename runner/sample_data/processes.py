@@ -1,20 +1,21 @@
-"""Processes as they run on a host: who started them, under which ids, and the `process` sections of their documents."""
+"""The processes of a host: their ids, ancestors and accounts, and the `process` sections of their documents."""
 
 from __future__ import annotations
 
 from base64 import b64encode
 from dataclasses import dataclass
+from functools import cached_property
 from hashlib import md5
 from typing import NamedTuple
 
 from runner.sample_data.fleet import Section
 
 ANCESTORS = 3
-"""How many ancestors a document names; an agent's limit is higher, and most trees end before it."""
+"""Most ancestors in a document; an agent's limit is higher, but most trees end before it."""
 
 
 class SampleProgram(NamedTuple):
-    """What a process runs: the file and its arguments."""
+    """The executable and the arguments of a process."""
 
     executable: str
     args: tuple[str, ...]
@@ -42,33 +43,25 @@ class User:
     """The `group` of a document; Windows documents have none."""
     brief: Section
     """The user inside of a `process` section."""
-    brief_group: Section | None
 
 
-def linux_user(name: str, number: int) -> User:
-    """Return a Linux account whose group has the account's number."""
-    user: Section = {"id": str(number), "name": name}
-    belongs: Section = {"id": str(number), "name": name}
-    return User(name, str(number), {"Ext": {"real": user}, **user}, belongs, user, belongs)
+def linux_user(name: str, uid: int) -> User:
+    """A Linux account with a group of the same name and id."""
+    user: Section = {"id": str(uid), "name": name}
+    return User(name, str(uid), {"Ext": {"real": user}, **user}, dict(user), user)
 
 
 def windows_user(domain: str, name: str, *, sid: str) -> User:
-    """Return a Windows account."""
-    return User(name, sid, {"domain": domain, "id": sid, "name": name}, None, {"id": sid, "name": name}, None)
+    """A Windows account."""
+    return User(name, sid, {"domain": domain, "id": sid, "name": name}, None, {"id": sid, "name": name})
 
 
 class Process:
-    """A running process. It keeps its ids while it runs other programs one after the other.
+    """A running process; its ids stay the same when it executes another program.
 
-    The leaders are the processes that began the group, the session and the entry into the host (a login, a service,
-    a container); None stands for the process itself.
+    The leaders are the first processes of its group, its session and its entry into the host (a login, a service, a
+    container).
     """
-
-    __slots__ = (
-        "_as_leader", "_as_parent", "_brief", "ancestry", "container", "directory", "entity_id", "entry",
-        "entry_leader", "group_leader", "interactive", "parent", "pid", "previous", "program", "session_leader",
-        "started", "user",
-    )  # fmt: skip
 
     def __init__(
         self,
@@ -78,6 +71,7 @@ class Process:
         pid: int,
         entity_id: str,
         started: str,
+        linux: bool,
         parent: Process | None = None,
     ) -> None:
         self.program = program
@@ -85,6 +79,7 @@ class Process:
         self.pid = pid
         self.entity_id = entity_id
         self.started = started
+        self.linux = linux
         self.parent = parent
         self.previous: SampleProgram | None = None
         self.entry: Section | None = None
@@ -95,56 +90,50 @@ class Process:
         self.session_leader: Process = parent.session_leader if parent else self
         self.entry_leader: Process = parent.entry_leader if parent else self
         self.ancestry: list[str] = [parent.entity_id, *parent.ancestry][:ANCESTORS] if parent else []
-        self._as_parent: Section | None = None
-        self._as_leader: Section | None = None
-        self._brief: Section | None = None
 
     def run(self, program: SampleProgram) -> None:
         """Replace the program, as `exec` does."""
         self.previous, self.program = self.program, program
-        self._as_parent = self._as_leader = self._brief = None
+        for name in ("as_parent", "as_leader", "brief"):
+            self.__dict__.pop(name, None)
 
     def lead(self, *, entry: Section | None = None, directory: str = "/") -> None:
-        """Make the process the leader of its group and session, and of an entry into the host where one is given."""
+        """Make the process the leader of its group and session, and of its entry into the host if `entry` is given."""
         self.group_leader = self.session_leader = self
         self.directory = directory
         if entry is not None:
             self.entry_leader, self.entry = self, entry
 
+    @cached_property
     def as_parent(self) -> Section:
-        """The section that a child's documents have as `process.parent`."""
-        if self._as_parent is None:
-            program = self.program
-            self._as_parent = {
-                "args": list(program.args),
-                "args_count": len(program.args),
-                "command_line": program.command_line,
-                "entity_id": self.entity_id,
-                "executable": program.executable,
-                "interactive": self.interactive,
-                "name": program.name,
-                "pid": self.pid,
-                "start": self.started,
-            }
-        return self._as_parent
+        """The `process.parent` section in a child's documents."""
+        return {
+            "args": list(self.program.args),
+            "args_count": len(self.program.args),
+            "command_line": self.program.command_line,
+            "entity_id": self.entity_id,
+            "executable": self.program.executable,
+            "interactive": self.interactive,
+            "name": self.program.name,
+            "pid": self.pid,
+            "start": self.started,
+        }
 
+    @cached_property
     def as_leader(self) -> Section:
-        """The section that the documents of a group, session or entry have for its leader."""
-        if self._as_leader is None:
-            program = self.program
-            self._as_leader = {
-                "entity_id": self.entity_id,
-                "executable": program.executable,
-                "interactive": self.interactive,
-                "name": program.name,
-                "pid": self.pid,
-            }
-        return self._as_leader
+        """The section for the leader of a group or session in the documents of its members."""
+        return {
+            "entity_id": self.entity_id,
+            "executable": self.program.executable,
+            "interactive": self.interactive,
+            "name": self.program.name,
+            "pid": self.pid,
+        }
 
     def as_entry(self) -> Section:
-        """The section that the documents of an entry have for its leader, with the kind of the entry."""
+        """The `process.entry_leader` section, with the kind of the entry."""
         section = {
-            **self.as_leader(),
+            **self.as_leader,
             "args": list(self.program.args),
             "args_count": len(self.program.args),
             "start": self.started,
@@ -155,37 +144,35 @@ class Process:
             section["parent"] = {"entity_id": self.parent.entity_id, "pid": self.parent.pid}
         return section
 
-    def brief(self, *, linux: bool) -> Section:
-        """The `process` section of what the process does to files and the network."""
-        if self._brief is None:
-            program = self.program
-            section: Section = {
-                "Ext": {"ancestry": self.ancestry},
-                "entity_id": self.entity_id,
-                "executable": program.executable,
-                "name": program.name,
-                "pid": self.pid,
-            }
-            if linux:
-                section["command_line"] = program.command_line
-                section["entry_leader"] = {"entity_id": self.entry_leader.entity_id}
-                section["group_leader"] = {"entity_id": self.group_leader.entity_id}
-                section["session_leader"] = {"entity_id": self.session_leader.entity_id}
-            if self.parent is not None:
-                section["parent"] = {"entity_id": self.parent.entity_id}
-            self._brief = section
-        return self._brief
+    @cached_property
+    def brief(self) -> Section:
+        """The `process` section of file and network events."""
+        section: Section = {
+            "Ext": {"ancestry": self.ancestry},
+            "entity_id": self.entity_id,
+            "executable": self.program.executable,
+            "name": self.program.name,
+            "pid": self.pid,
+        }
+        if self.linux:
+            section["command_line"] = self.program.command_line
+            section["entry_leader"] = {"entity_id": self.entry_leader.entity_id}
+            section["group_leader"] = {"entity_id": self.group_leader.entity_id}
+            section["session_leader"] = {"entity_id": self.session_leader.entity_id}
+        if self.parent is not None:
+            section["parent"] = {"entity_id": self.parent.entity_id}
+        return section
 
 
 def leader_section(leader: Process, process: Process) -> Section:
-    """Return what a document of `process` says about its group's or session's leader; little if it is that."""
+    """The section for the leader of the group or session of `process`; only its ids if that is `process` itself."""
     if leader is process:
         return {"entity_id": leader.entity_id, "pid": leader.pid, "same_as_process": True}
-    return leader.as_leader()
+    return leader.as_leader
 
 
 def entity_id_for(agent_id: str, pid: int, *, seconds: int, linux: bool) -> str:
-    """Return the entity id that an agent gives a process: agent, process and start time, on Linux a digest."""
+    """The entity id that an agent gives a process: agent, process id and start time, on Linux hashed."""
     content = f"{agent_id}-{pid}-{seconds}".encode()
     if linux:
         return b64encode(md5(content, usedforsecurity=False).digest()).decode()[:22]

@@ -4,122 +4,87 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from runner.sample_data.processes import SampleProgram
+
 
 class HostService(NamedTuple):
-    """One service: the name that activities find it by, its program, its account, and where it runs."""
+    """A service: the name by which activities find it, its program, its account and the hosts that have it."""
 
     key: str
-    executable: str
+    program: SampleProgram
     """`<python>` and `<cron>` stand for what the distribution has."""
-    command: str
-    """The arguments, divided by blanks; `~` is a blank inside of an argument."""
-    user: str = ""
-    """The account and its number; empty for the system's, `web` for the one that the distribution gives web servers."""
-    roles: str = ""
-    """The roles of hosts that have it; empty means every one."""
-
-    @property
-    def args(self) -> tuple[str, ...]:
-        """The arguments one by one."""
-        return tuple(part.replace("~", " ") for part in self.command.split())
+    account: tuple[str, int] | None
+    """Name and id; None: the system's account, `web`: the one that the distribution gives web servers."""
+    roles: frozenset[str]
+    """The roles of hosts that have it; empty: every host."""
 
 
-LINUX_SERVICES: tuple[HostService, ...] = (
-    HostService("journald", "/usr/lib/systemd/systemd-journald", "/usr/lib/systemd/systemd-journald"),
-    HostService("udevd", "/usr/bin/udevadm", "/usr/lib/systemd/systemd-udevd"),
-    HostService(
-        "resolved", "/usr/lib/systemd/systemd-resolved", "/usr/lib/systemd/systemd-resolved", "systemd-resolve 991"
-    ),
-    HostService("dbus", "/usr/bin/dbus-daemon", "@dbus-daemon --system --address=systemd: --nofork", "messagebus 101"),
-    HostService("chronyd", "/usr/sbin/chronyd", "/usr/sbin/chronyd -F 1", "_chrony 113"),
-    HostService("cron", "/usr/sbin/<cron>", "/usr/sbin/<cron> -f -P"),
-    HostService("sshd", "/usr/sbin/sshd", "sshd:~/usr/sbin/sshd~-D~[listener]~0~of~10-100~startups"),
-    HostService("rsyslogd", "/usr/sbin/rsyslogd", "/usr/sbin/rsyslogd -n -iNONE", "syslog 104"),
-    HostService("agent", "/opt/Elastic/Agent/elastic-agent", "/opt/Elastic/Agent/elastic-agent"),
-    HostService(
-        "beat", "/opt/Elastic/Agent/data/components/agentbeat", "agentbeat filebeat -E setup.ilm.enabled=false"
-    ),
-    HostService("nginx", "/usr/sbin/nginx", "nginx:~worker~process", "web 33", "web app"),
-    HostService("php", "/usr/sbin/php-fpm8.3", "php-fpm:~pool~www", "web 33", "web"),
-    HostService("apache", "/usr/sbin/apache2", "/usr/sbin/apache2 -k start", "web 33", "web"),
-    HostService(
-        "postgres",
-        "/usr/lib/postgresql/16/bin/postgres",
-        "/usr/lib/postgresql/16/bin/postgres -D /var/lib/postgresql/16/main",
-        "postgres 114",
-        "db",
-    ),
-    HostService("mariadb", "/usr/sbin/mariadbd", "/usr/sbin/mariadbd", "mysql 115", "db"),
-    HostService("redis", "/usr/bin/redis-server", "/usr/bin/redis-server~127.0.0.1:6379", "redis 116", "app web"),
-    HostService(
-        "gunicorn", "<python>", "<python> /srv/app/bin/gunicorn -w 4 -b 0.0.0.0:8000 app.wsgi", "app 1500", "app"
-    ),
-    HostService("celery", "<python>", "<python> -m celery -A app worker -l info", "app 1500", "app"),
-    HostService(
-        "java",
-        "/usr/lib/jvm/java-21-openjdk-amd64/bin/java",
-        "java -Xmx4g -jar /srv/orders/orders.jar --server.port=8080",
-        "app 1500",
-        "app",
-    ),
-    HostService(
-        "jenkins",
-        "/usr/lib/jvm/java-21-openjdk-amd64/bin/java",
-        "/usr/bin/java -Djava.awt.headless=true -jar /usr/share/java/jenkins.war",
-        "jenkins 117",
-        "build",
-    ),
-    HostService(
-        "runner",
-        "/usr/local/bin/gitlab-runner",
-        "/usr/local/bin/gitlab-runner run --working-directory /home/gitlab-runner",
-        "gitlab-runner 998",
-        "build",
-    ),
-    HostService("dockerd", "/usr/bin/dockerd", "/usr/bin/dockerd -H fd://", "", "build container"),
-    HostService("containerd", "/usr/bin/containerd", "/usr/bin/containerd", "", "build container app"),
-    HostService(
-        "kubelet", "/usr/bin/kubelet", "/usr/bin/kubelet --config=/var/lib/kubelet/config.yaml", "", "container"
-    ),
-    HostService(
-        "prometheus",
-        "/usr/bin/prometheus",
-        "/usr/bin/prometheus --config.file=/etc/prometheus/prometheus.yml",
-        "prometheus 118",
-        "app",
-    ),
-    HostService("exporter", "/usr/bin/prometheus-node-exporter", "/usr/bin/prometheus-node-exporter", "prometheus 118"),
-    HostService("fail2ban", "<python>", "<python> /usr/bin/fail2ban-server -xf start", "", "bastion"),
-)
+def read_services(text: str) -> tuple[HostService, ...]:
+    """The services of a table, one a line: key, account or `-`, roles or `*`, executable, arguments.
 
+    `~` is a blank inside of a part; `=` as the first argument repeats the executable.
+    """
+    return tuple(_read_service(line) for line in text.splitlines() if line)
+
+
+def _read_service(line: str) -> HostService:
+    key, account, roles, executable, *args = (part.replace("~", " ") for part in line.split())
+    name, _, number = account.partition(":")
+    if args[0] == "=":
+        args[0] = executable
+    return HostService(
+        key,
+        SampleProgram(executable, tuple(args)),
+        (name, int(number)) if number else None,
+        frozenset() if roles == "*" else frozenset(roles.split(",")),
+    )
+
+
+JAVA = "/usr/lib/jvm/java-21-openjdk-amd64/bin/java"
 SYSTEM32 = "C:\\Windows\\System32\\"
+SQL_SERVER = "C:\\Program~Files\\Microsoft~SQL~Server\\MSSQL16.MSSQLSERVER\\MSSQL\\Binn\\"
 
-WINDOWS_SERVICES: tuple[HostService, ...] = (
-    HostService("svchost", SYSTEM32 + "svchost.exe", "C:\\Windows\\system32\\svchost.exe -k netsvcs -p"),
-    HostService(
-        "dnscache",
-        SYSTEM32 + "svchost.exe",
-        "C:\\Windows\\system32\\svchost.exe -k NetworkService -p -s Dnscache",
-        "NETWORK~SERVICE 20",
-    ),
-    HostService("schedule", SYSTEM32 + "svchost.exe", "C:\\Windows\\system32\\svchost.exe -k netsvcs -p -s Schedule"),
-    HostService("lsass", SYSTEM32 + "lsass.exe", "C:\\Windows\\system32\\lsass.exe"),
-    HostService(
-        "defender", "C:\\ProgramData\\Microsoft\\Windows Defender\\Platform\\4.18.25030\\MsMpEng.exe", "MsMpEng.exe"
-    ),
-    HostService("agent", "C:\\Program Files\\Elastic\\Agent\\elastic-agent.exe", "elastic-agent.exe"),
-    HostService("search", SYSTEM32 + "SearchIndexer.exe", "C:\\Windows\\system32\\SearchIndexer.exe /Embedding"),
-    HostService(
-        "wmi", SYSTEM32 + "wbem\\WmiPrvSE.exe", "C:\\Windows\\system32\\wbem\\wmiprvse.exe -secured -Embedding"
-    ),
-    HostService("spooler", SYSTEM32 + "spoolsv.exe", "C:\\Windows\\System32\\spoolsv.exe"),
-    HostService(
-        "sqlservr",
-        "C:\\Program Files\\Microsoft SQL Server\\MSSQL16.MSSQLSERVER\\MSSQL\\Binn\\sqlservr.exe",
-        "sqlservr.exe -sMSSQLSERVER",
-        "NETWORK~SERVICE 20",
-        "server",
-    ),
-    HostService("dns", SYSTEM32 + "dns.exe", "C:\\Windows\\system32\\dns.exe", "", "domain"),
-    HostService("installer", "C:\\Windows\\servicing\\TrustedInstaller.exe", "TrustedInstaller.exe"),
-)
+LINUX_SERVICES = read_services(f"""
+journald - * /usr/lib/systemd/systemd-journald =
+udevd - * /usr/bin/udevadm /usr/lib/systemd/systemd-udevd
+resolved systemd-resolve:991 * /usr/lib/systemd/systemd-resolved =
+dbus messagebus:101 * /usr/bin/dbus-daemon @dbus-daemon --system --address=systemd: --nofork
+chronyd _chrony:113 * /usr/sbin/chronyd = -F 1
+cron - * /usr/sbin/<cron> = -f -P
+sshd - * /usr/sbin/sshd sshd:~/usr/sbin/sshd~-D~[listener]~0~of~10-100~startups
+rsyslogd syslog:104 * /usr/sbin/rsyslogd = -n -iNONE
+agent - * /opt/Elastic/Agent/elastic-agent =
+beat - * /opt/Elastic/Agent/data/components/agentbeat agentbeat filebeat -E setup.ilm.enabled=false
+nginx web:33 web,app /usr/sbin/nginx nginx:~worker~process
+php web:33 web /usr/sbin/php-fpm8.3 php-fpm:~pool~www
+apache web:33 web /usr/sbin/apache2 = -k start
+postgres postgres:114 db /usr/lib/postgresql/16/bin/postgres = -D /var/lib/postgresql/16/main
+mariadb mysql:115 db /usr/sbin/mariadbd =
+redis redis:116 app,web /usr/bin/redis-server /usr/bin/redis-server~127.0.0.1:6379
+gunicorn app:1500 app <python> = /srv/app/bin/gunicorn -w 4 -b 0.0.0.0:8000 app.wsgi
+celery app:1500 app <python> = -m celery -A app worker -l info
+java app:1500 app {JAVA} java -Xmx4g -jar /srv/orders/orders.jar --server.port=8080
+jenkins jenkins:117 build {JAVA} /usr/bin/java -Djava.awt.headless=true -jar /usr/share/java/jenkins.war
+runner gitlab-runner:998 build /usr/local/bin/gitlab-runner = run --working-directory /home/gitlab-runner
+dockerd - build,container /usr/bin/dockerd = -H fd://
+containerd - build,container,app /usr/bin/containerd =
+kubelet - container /usr/bin/kubelet = --config=/var/lib/kubelet/config.yaml
+prometheus prometheus:118 app /usr/bin/prometheus = --config.file=/etc/prometheus/prometheus.yml
+exporter prometheus:118 * /usr/bin/prometheus-node-exporter =
+fail2ban - bastion <python> = /usr/bin/fail2ban-server -xf start
+""")
+
+WINDOWS_SERVICES = read_services(rf"""
+svchost - * {SYSTEM32}svchost.exe C:\Windows\system32\svchost.exe -k netsvcs -p
+dnscache NETWORK~SERVICE:20 * {SYSTEM32}svchost.exe C:\Windows\system32\svchost.exe -k NetworkService -p -s Dnscache
+schedule - * {SYSTEM32}svchost.exe C:\Windows\system32\svchost.exe -k netsvcs -p -s Schedule
+lsass - * {SYSTEM32}lsass.exe C:\Windows\system32\lsass.exe
+defender - * C:\ProgramData\Microsoft\Windows~Defender\Platform\4.18.25030\MsMpEng.exe MsMpEng.exe
+agent - * C:\Program~Files\Elastic\Agent\elastic-agent.exe elastic-agent.exe
+search - * {SYSTEM32}SearchIndexer.exe C:\Windows\system32\SearchIndexer.exe /Embedding
+wmi - * {SYSTEM32}wbem\WmiPrvSE.exe C:\Windows\system32\wbem\wmiprvse.exe -secured -Embedding
+spooler - * {SYSTEM32}spoolsv.exe =
+sqlservr NETWORK~SERVICE:20 server {SQL_SERVER}sqlservr.exe sqlservr.exe -sMSSQLSERVER
+dns - domain {SYSTEM32}dns.exe C:\Windows\system32\dns.exe
+installer - * C:\Windows\servicing\TrustedInstaller.exe TrustedInstaller.exe
+""")

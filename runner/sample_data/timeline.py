@@ -1,4 +1,4 @@
-"""What happens on one machine during one piece of activity: a list of steps, each of which becomes a document."""
+"""The steps of one activity on one machine, each of which becomes a document."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ Actions = str | list[str]
 
 
 class TimelineStep(NamedTuple):
-    """One event before it is a document: all but its place in the agent's count of events."""
+    """An event, complete but for its `event.sequence`, which is given when its document is made."""
 
     at: int
-    """When it happens, in nanoseconds since 1970, as finely as the host's agent counts."""
+    """Nanoseconds since 1970, in the resolution of the host's agent."""
     machine: Machine
     event_id: str
     stream: str
@@ -36,13 +36,13 @@ class TimelineStep(NamedTuple):
     message: str
     user: User
     sections: Section
-    """What the document has beside the parts that every document has."""
+    """The sections that not every document has."""
 
 
 class Timeline:
-    """Steps on one machine, in the order in which they are added; `now` moves with them.
+    """Steps on one machine in the order of time; `now` is the time of the next one, in nanoseconds since 1970.
 
-    Every method that adds a step returns the id of its event, or the process that it brought about.
+    A method that adds a step returns the id of its event, or the process that it started.
     """
 
     def __init__(self, machine: Machine, words: Words, *, now: int) -> None:
@@ -52,8 +52,13 @@ class Timeline:
         self.steps: list[TimelineStep] = []
         self.now: int = now - now % MILLISECOND
 
+    @property
+    def last_id(self) -> str:
+        """The event id of the last step."""
+        return self.steps[-1].event_id
+
     def wait(self, low: int, high: int) -> None:
-        """Let between `low` and `high` microseconds pass."""
+        """Advance the time by between `low` and `high` microseconds."""
         passed = self.rng.randrange(low * 1_000, high * 1_000)
         self.now += passed - (self.now + passed) % self.machine.resolution
 
@@ -64,7 +69,7 @@ class Timeline:
         return child
 
     def execute(self, process: Process, program: SampleProgram, *, user: User | None = None) -> str:
-        """The process runs another program, where `user` is given under that account."""
+        """The process runs another program, as `user` if that is given."""
         process.run(program)
         if user is not None:
             process.user = user
@@ -79,14 +84,14 @@ class Timeline:
         return child
 
     def run(self, parent: Process, program: SampleProgram, *, user: User | None = None) -> Process:
-        """Fork, and a moment later execute."""
+        """A child that forks, and executes the program a moment later."""
         child = self.fork(parent)
         self.wait(150, 4_000)
         self.execute(child, program, user=user)
         return child
 
     def start(self, parent: Process, program: SampleProgram, *, user: User | None = None) -> Process:
-        """A new process as Windows has them: there is no fork."""
+        """A new process on Windows, where there is no fork."""
         child = self._child(parent)
         child.program = program
         child.user = user or child.user
@@ -98,7 +103,7 @@ class Timeline:
         return self.add_process(process, "end", types=["end"], exit_code=code)
 
     def whole_life(self, parent: Process, program: SampleProgram) -> Process:
-        """A short process that the agent reports in one document when it has ended."""
+        """A short process, reported in one document after its end."""
         child = self._child(parent)
         child.run(program)
         self.wait(2_000, 60_000)
@@ -108,7 +113,7 @@ class Timeline:
     def add_process(
         self, process: Process, action: Actions, *, types: list[str], exit_code: int | None = None, lacking: str = ""
     ) -> str:
-        """A process event; `lacking` names a field of `process.parent` that the document does not have."""
+        """A process event; `lacking` is a field left out of `process.parent`."""
         write = linux_process_section if self.machine.host.linux else windows_process_section
         section = write(self.machine, process, rng=self.rng)
         if action in ("fork", "start"):
@@ -131,6 +136,12 @@ class Timeline:
         """The process takes a connection on its port `origin.local_port`."""
         return self.add_connection(process, "connection_accepted", types=["start"], remote=origin)
 
+    def exchange(self, process: Process, remote: Endpoint, low: int, high: int) -> None:
+        """The process opens a connection that ends after between `low` and `high` microseconds."""
+        self.connect(process, remote)
+        self.wait(low, high)
+        self.disconnect(process, remote)
+
     def disconnect(self, process: Process, remote: Endpoint) -> str:
         """A connection of the process ends."""
         return self.add_connection(process, "disconnect_received", types=["end"], remote=remote)
@@ -144,7 +155,7 @@ class Timeline:
         remote: Endpoint,
         without_destination: bool = False,
     ) -> str:
-        """A network event; `remote` says which end of it the process is."""
+        """A network event of the process with `remote`."""
         sections = connection_sections(self.machine.host, remote, action=action, rng=self.rng)
         if without_destination:
             del sections["destination"]
@@ -152,7 +163,7 @@ class Timeline:
         return self.add(process, "network", action=action, types=types, sections=sections)
 
     def look_up(self, process: Process, remote: Endpoint) -> str:
-        """The process asks for the address of a name and is answered."""
+        """The process resolves a name."""
         sections: Section = {
             "dns": {"question": {"name": remote.name, "type": "A"}, "resolved_ip": [remote.address]},
             "network": {"protocol": "dns", "transport": "udp"},
@@ -161,7 +172,7 @@ class Timeline:
         return self.add(process, "network", action="lookup_result", types=["protocol", "info"], sections=sections)
 
     def file(self, process: Process, action: str, *, path: str, original: str = "") -> str:
-        """The process does something to a file: `creation`, `modification`, `rename` (from `original`), `deletion`."""
+        """A file event: `creation`, `modification`, `rename` (from `original`), `overwrite` or `deletion`."""
         types = {"creation": "creation", "deletion": "deletion"}.get(action, "change")
         section = file_section(self.machine.host, path, original=original, rng=self.rng)
         return self.add(
@@ -169,7 +180,7 @@ class Timeline:
         )
 
     def add(self, process: Process, stream: str, *, action: Actions, types: list[str], sections: Section) -> str:
-        """An event of any kind, at the present time of this timeline."""
+        """An event of any kind, at `now`."""
         event_id = self.machine.next_event_id()
         category = ["authentication", "session"] if stream == "security" else [stream]
         message = "Endpoint DLL load event" if stream == "library" else f"Endpoint {stream} event"
@@ -184,6 +195,5 @@ class Timeline:
         return self.machine.begin(parent.program, parent.user, at=at, parent=parent)
 
     def _brief(self, process: Process) -> Section:
-        linux = self.machine.host.linux
-        section = process.brief(linux=linux)
-        return section if linux else {**section, "thread": {"id": self.rng.randrange(250, 4_000) * 4}}
+        section = process.brief
+        return section if process.linux else {**section, "thread": {"id": self.rng.randrange(250, 4_000) * 4}}

@@ -1,4 +1,4 @@
-"""What goes on at Windows hosts on an ordinary day. Both rules ask for Linux, so nothing here can match them."""
+"""Ordinary activity of Windows hosts. Both rules require Linux, so nothing here can match them."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ KEYS = (
 )
 
 
-def tool_runs(line: Timeline) -> None:
+def tool(line: Timeline) -> None:
     """A user, a task or a service runs a small program."""
     services = line.machine.services
     parent = line.rng.choice((*line.machine.sessions, services["svchost"], services["schedule"]))
@@ -70,8 +70,8 @@ def tool_runs(line: Timeline) -> None:
         line.wait(50_000, 900_000)
 
 
-def app_starts(line: Timeline) -> None:
-    """A user opens an application, which starts helpers of itself and goes to the network."""
+def application(line: Timeline) -> None:
+    """A user opens an application, which starts helper processes and connects."""
     session = line.rng.choice(line.machine.sessions)
     path = line.rng.choice(APPS)
     app = line.start(session, _program(line, path, text=""))
@@ -87,20 +87,18 @@ def app_starts(line: Timeline) -> None:
     line.end(app)
 
 
-def app_connects(line: Timeline) -> None:
-    """Something that runs reaches a service."""
+def outgoing_connections(line: Timeline) -> None:
+    """A service of this host connects to others."""
     services = line.machine.services
     process = line.rng.choice((services["svchost"], services["agent"], services["defender"], services["lsass"]))
     for _ in range(line.rng.randrange(1, 4)):
         remote = service_of_the_internet(line.rng) if line.rng.random() < 0.5 else internal_service(line.rng)
         line.look_up(services["dnscache"], remote)
-        line.connect(process, remote)
-        line.wait(20_000, 900_000)
-        line.disconnect(process, remote)
+        line.exchange(process, remote, 20_000, 900_000)
 
 
-def clients_come(line: Timeline) -> None:
-    """Clients reach a service of this host."""
+def incoming_connections(line: Timeline) -> None:
+    """Clients connect to a service of this host."""
     services = line.machine.services
     process, port = services.get("sqlservr", services["svchost"]), 1433 if "sqlservr" in services else 445
     for _ in range(line.rng.randrange(1, 4)):
@@ -110,7 +108,7 @@ def clients_come(line: Timeline) -> None:
         line.disconnect(process, origin)
 
 
-def files_change(line: Timeline) -> None:
+def file_changes(line: Timeline) -> None:
     """Services and applications write files."""
     services = line.machine.services
     patterns = (
@@ -137,12 +135,13 @@ def registry_changes(line: Timeline) -> None:
     for _ in range(line.rng.randrange(1, 4)):
         hive, pattern, value = line.rng.choice(KEYS)
         key, name = line.words.text(pattern), line.words.text(value)
-        number = line.rng.random() < 0.5
-        strings = (
-            [str(line.rng.randrange(9_999))] if number else [line.words.text("C:\\ProgramData\\<word>\\<word>.exe")]
-        )
+        data_type = "REG_DWORD" if line.rng.random() < 0.5 else "REG_SZ"
+        if data_type == "REG_DWORD":
+            strings = [str(line.rng.randrange(9_999))]
+        else:
+            strings = [line.words.text("C:\\ProgramData\\<word>\\<word>.exe")]
         registry: Section = {
-            "data": {"strings": strings, "type": "REG_DWORD" if number else "REG_SZ"},
+            "data": {"strings": strings, "type": data_type},
             "hive": hive,
             "key": key,
             "path": f"{hive}\\{key}\\{name}",
@@ -152,17 +151,16 @@ def registry_changes(line: Timeline) -> None:
         line.wait(500, 90_000)
 
 
-def libraries_load(line: Timeline) -> None:
+def library_loads(line: Timeline) -> None:
     """A program loads libraries."""
     process = line.rng.choice((*line.machine.sessions, line.machine.services["wmi"], line.machine.services["svchost"]))
     for _ in range(line.rng.randrange(1, 4)):
         name = line.rng.choice(LIBRARIES)
         path = SYSTEM32 + name
-        hashes = line.machine.hashes_for(path)
         library: Section = {
             "Ext": {"code_signature": [signature_for(name)], "load_index": line.rng.randrange(1, 9)},
             "code_signature": signature_for(name),
-            "hash": hashes,
+            "hash": line.machine.hashes_for(path),
             "name": name,
             "path": path,
             "pe": {"imphash": line.machine.hashes_for(name)["md5"], "original_file_name": name},
@@ -172,14 +170,14 @@ def libraries_load(line: Timeline) -> None:
 
 
 def logon(line: Timeline) -> None:
-    """Someone logs on."""
+    """A user logs on."""
     process = line.machine.services["lsass"]
     line.add(
         process,
         "security",
         action="log_on",
         types=["start"],
-        sections={"process": process.brief(linux=False), "source": {"ip": client(line.rng, 445).address}},
+        sections={"process": process.brief, "source": {"ip": client(line.rng, 445).address}},
     )
 
 
@@ -189,20 +187,20 @@ def _program(line: Timeline, path: str, *, text: str) -> SampleProgram:
 
 def _other(line: Timeline, process: Process, *, stream: str, action: str, types: list[str], extra: Section) -> None:
     section = {
-        **process.brief(linux=False),
+        **process.brief,
         "code_signature": signature_for(process.program.name),
         "thread": {"id": line.rng.randrange(250, 4_000) * 4},
     }
     line.add(process, stream, action=action, types=types, sections={"process": section, **extra})
 
 
-PROCESS_ACTIVITIES: tuple[WindowsActivity, ...] = (tool_runs, tool_runs, app_starts)
-NETWORK_ACTIVITIES: tuple[WindowsActivity, ...] = (app_connects, app_connects, clients_come)
-FILE_ACTIVITIES: tuple[WindowsActivity, ...] = (files_change,)
+PROCESS_ACTIVITIES: tuple[WindowsActivity, ...] = (tool, tool, application)
+NETWORK_ACTIVITIES: tuple[WindowsActivity, ...] = (outgoing_connections, outgoing_connections, incoming_connections)
+FILE_ACTIVITIES: tuple[WindowsActivity, ...] = (file_changes,)
 OTHER_ACTIVITIES: tuple[WindowsActivity, ...] = (
     registry_changes,
     registry_changes,
-    libraries_load,
-    libraries_load,
+    library_loads,
+    library_loads,
     logon,
 )

@@ -1,4 +1,4 @@
-"""Writing the sample: NDJSON, plain or compressed by the file's name, and the list of what was planted beside it."""
+"""Sample files: NDJSON, plain or compressed by the file's name, and the list of planted items."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SampleTarget = Path | Literal["-"]
 
 @dataclass(frozen=True, slots=True)
 class SampleSummary:
-    """What a written sample holds."""
+    """The counts, size and time span of a written sample."""
 
     events: int
     attacks: int
@@ -50,12 +50,12 @@ def write_sample(
     hits: bool = False,
     progress: Callable[[int], None] | None = None,
 ) -> SampleSummary:
-    """Write the sample that `generate` gives for these arguments, a line per event, and return what it holds.
+    """Write the sample that `generate` makes of these arguments, a line per event, and return its summary.
 
     `out` is a file (`.gz` and `.zst` are compressed) or `-`, the standard output. `hits` wraps each document as a
-    search hit with `_index`, `_id` and `_source`. `truth` gets a line per planted item. `progress` is called with the
-    number of events written so far. A file appears under its name when it is complete. Raises SettingsError for
-    arguments that cannot be met, AccessError for a file that cannot be written.
+    search hit with `_index`, `_id` and `_source`. `truth` is the file for the planted items, a line each. `progress`
+    receives the count of events written. Files are renamed to their name when complete. Raises SettingsError for
+    arguments that cannot be satisfied, AccessError for a file that cannot be written.
     """
     if truth is not None and truth.absolute() == Path(out).absolute():
         raise SettingsError(f"the events and the list of what is planted cannot both go to {truth}")
@@ -88,7 +88,7 @@ def _write_events(
 
 
 def _hit(event: SampleEvent) -> dict[str, Any]:
-    """Return the event as a search gives it: in the backing index of its data stream, under an id made of its own."""
+    """The event as a search hit: in the backing index of its data stream, with an `_id` from its `event.id`."""
     document = event.document
     dataset = document["data_stream"]["dataset"]
     day = datetime.fromtimestamp(event.at // 1_000_000_000, UTC).strftime("%Y.%m.%d")
@@ -102,7 +102,7 @@ def _hit(event: SampleEvent) -> dict[str, Any]:
 
 @contextmanager
 def _opened(target: SampleTarget) -> Iterator[IO[bytes]]:
-    """Give the file to write to; a regular file is written beside its name and moved there when it is complete."""
+    """The file to write to; a regular file is written under a temporary name and renamed when complete."""
     if str(target) == "-":
         yield sys.stdout.buffer
         sys.stdout.buffer.flush()
@@ -125,7 +125,7 @@ def _opened(target: SampleTarget) -> Iterator[IO[bytes]]:
 @contextmanager
 def _compressed(raw: IO[bytes], suffix: str) -> Iterator[IO[bytes]]:
     if suffix == ".gz":
-        # Neither a name nor a time in the header: equal samples are equal files.
+        # Without a name and a time in the header, equal samples are equal files.
         with gzip.GzipFile(filename="", mode="wb", fileobj=raw, mtime=0, compresslevel=6) as packed:
             yield cast(IO[bytes], packed)
     elif suffix == ".zst":

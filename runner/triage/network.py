@@ -1,4 +1,4 @@
-"""The connections and look-ups that an event tells of, with what kind of address is at each end."""
+"""The network connection of an event, with the scope of the address at each end."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from runner.alerts.event_fields import text_at, value_at
 
 AddressScope = Literal["public", "private", "shared", "loopback", "link-local", "multicast", "unspecified", "unknown"]
 
-# RFC 1918 and RFC 4193. The standard library's `is_private` also holds the documentation ranges, which are no inside.
+# RFC 1918 and RFC 4193. The standard library's `is_private` also holds the documentation ranges.
 _PRIVATE: Final = tuple(map(ipaddress.ip_network, ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7")))
 _SHARED: Final = ipaddress.ip_network("100.64.0.0/10")  # carrier-grade NAT, RFC 6598
 
 
 @dataclass(frozen=True, slots=True)
 class NetworkConnection:
-    """One network connection as an event reports it; what is not known is empty."""
+    """A network connection of an event; unknown parts are empty or None."""
 
     source_ip: str
     source_port: int | None
@@ -33,7 +33,7 @@ class NetworkConnection:
 
 
 def connection_of(document: Mapping[str, Any]) -> NetworkConnection | None:
-    """The connection of an event, or None if it names no address."""
+    """The connection of an event; None if it has neither address nor domain."""
     source, destination = text_at(document, "source.ip"), text_at(document, "destination.ip")
     domain = text_at(document, "destination.domain")
     if not (source or destination or domain):
@@ -53,7 +53,7 @@ def connection_of(document: Mapping[str, Any]) -> NetworkConnection | None:
 
 
 def scope_of(address: str) -> AddressScope:
-    """What kind of address it is; an IPv4 address inside an IPv6 one is judged as itself.
+    """The scope of an address; an IPv4-mapped IPv6 address has that of the IPv4 address.
 
     >>> scope_of("10.1.2.3"), scope_of("::ffff:127.0.0.1"), scope_of("203.0.113.77")
     ('private', 'loopback', 'public')

@@ -1,4 +1,4 @@
-"""Ready-made searches that continue from an alert, as EQL for `rule-runner search` and as KQL for Kibana."""
+"""Follow-up searches of an alert, as EQL for `rule-runner search` and as KQL for Kibana."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Final
 from runner.windows import iso
 
 NEARBY: Final = timedelta(minutes=15)
-"""How far before the first and after the last event of an alert the searches for its surroundings reach."""
+"""Time searched before the first and after the last event of an alert."""
 
 _EQL_ESCAPES: Final = {"\\": "\\\\", '"': '\\"', "\b": "\\b", "\t": "\\t", "\n": "\\n", "\f": "\\f", "\r": "\\r"}
 _KQL_ESCAPES: Final = {"\\": "\\\\", '"': '\\"', "\t": "\\t", "\n": "\\n", "\r": "\\r"}
@@ -20,7 +20,7 @@ _UNSAFE: Final = re.compile(r'[\\"\x00-\x1f\x7f-\x9f\u2028\u2029]')
 
 @dataclass(frozen=True, slots=True)
 class FollowUp:
-    """One search: what it looks for, and its text in both languages."""
+    """A search: its title, and its text in both languages."""
 
     title: str
     eql: str
@@ -29,7 +29,7 @@ class FollowUp:
 
 @dataclass(frozen=True, slots=True)
 class Clause:
-    """One field with the values that are looked for: any of them."""
+    """A condition: the field has one of the values."""
 
     field: str
     values: Sequence[str]
@@ -38,10 +38,7 @@ class Clause:
 def follow_up(
     title: str, category: str, *, clauses: Sequence[Clause], around: tuple[datetime, datetime] | None
 ) -> FollowUp:
-    """A search for events of a category (`any` for all) that meet one of the clauses, `NEARBY` the two times if given.
-
-    Several clauses are alternatives: the same value in one field or another.
-    """
+    """A search for events of a category, or `any`, that meet one of the clauses, `NEARBY` the two times if given."""
     eql = " or ".join(_eql_clause(clause) for clause in clauses)
     kql = " or ".join(_kql_clause(clause) for clause in clauses)
     if around is not None:
@@ -67,7 +64,7 @@ def eql_string(text: str) -> str:
 
 
 def kql_string(text: str) -> str:
-    """The text as a quoted string of KQL, in which wildcards stand for themselves."""
+    """The text as a quoted string of KQL, in which wildcards are literal."""
     return '"' + _UNSAFE.sub(lambda found: _KQL_ESCAPES.get(found[0], found[0]), text) + '"'
 
 

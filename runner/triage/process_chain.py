@@ -1,9 +1,9 @@
-"""The processes that an alert's events tell of, from the oldest ancestor down."""
+"""The process chains of an alert's events, from the oldest ancestor down."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from itertools import pairwise
 from typing import Any, Final
 
@@ -14,7 +14,7 @@ _LEADERS: Final = ("group_leader", "session_leader", "entry_leader")
 
 @dataclass(frozen=True, slots=True)
 class ProcessStep:
-    """One process as far as the events describe it; of an ancestor often no more than its entity id is known."""
+    """One process as far as the events describe it; of an ancestor often only the entity id is known."""
 
     entity_id: str = ""
     pid: int | None = None
@@ -28,9 +28,9 @@ class ProcessStep:
     hashes: tuple[tuple[str, str], ...] = ()
     """(algorithm, value), of the executable."""
     roles: tuple[str, ...] = ()
-    """`group_leader`, `session_leader`, `entry_leader` where another process of the alert names it so."""
+    """`group_leader`, `session_leader`, `entry_leader`, if it is that to another process of the alert."""
     in_match: bool = False
-    """Whether an event of the match is this process's own."""
+    """Whether an event of the match is about this process."""
 
     @property
     def is_described(self) -> bool:
@@ -39,10 +39,10 @@ class ProcessStep:
 
 
 def process_chains(documents: Sequence[Mapping[str, Any]]) -> tuple[tuple[ProcessStep, ...], ...]:
-    """The chains of processes of the events in order, each from the oldest known ancestor down to an event's process.
+    """The process chains in the order of the events, each from the oldest known ancestor down to an event's process.
 
-    One chain where all processes stand in one line, as parent and child do; one for each line otherwise. Leaders that
-    are in no chain come first, as chains of their own.
+    Processes that are ancestors and descendants of each other share a chain. Leaders that are in no chain come first,
+    as chains of their own.
     """
     steps: dict[str, ProcessStep] = {}
     parent_of: dict[str, str] = {}
@@ -61,7 +61,7 @@ def process_chains(documents: Sequence[Mapping[str, Any]]) -> tuple[tuple[Proces
 
 
 def _line(document: Mapping[str, Any]) -> Iterator[ProcessStep]:
-    """The process of an event, its parent, and the ancestors whose ids are known; nearest first."""
+    """The process of an event, its parent and its known ancestors, nearest first."""
     process = _step(document, "process")
     if process is None:
         return
@@ -76,10 +76,10 @@ def _line(document: Mapping[str, Any]) -> Iterator[ProcessStep]:
     if not parent.entity_id and ancestry:
         parent = replace(parent, entity_id=ancestry[0])
     yield parent
-    known = ancestry[ancestry.index(parent.entity_id) + 1 :] if parent.entity_id in ancestry else []
-    if not known and (grandparent := _step(document, "process.parent.parent")):
+    ancestors = ancestry[ancestry.index(parent.entity_id) + 1 :] if parent.entity_id in ancestry else []
+    if not ancestors and (grandparent := _step(document, "process.parent.parent")):
         yield grandparent
-    yield from (ProcessStep(entity_id=entity_id) for entity_id in known)
+    yield from (ProcessStep(entity_id=entity_id) for entity_id in ancestors)
 
 
 def _leaders(document: Mapping[str, Any]) -> Iterator[ProcessStep]:
@@ -90,7 +90,7 @@ def _leaders(document: Mapping[str, Any]) -> Iterator[ProcessStep]:
 
 
 def _step(document: Mapping[str, Any], path: str) -> ProcessStep | None:
-    """The process described at `path`, or None if neither its id, its pid nor its name is there."""
+    """The process in the section at `path`; None if that has no entity id, pid or description."""
     pid = value_at(document, f"{path}.pid")
     hashes = value_at(document, f"{path}.hash")
     step = ProcessStep(
@@ -109,7 +109,7 @@ def _step(document: Mapping[str, Any], path: str) -> ProcessStep | None:
 
 
 def _add(steps: dict[str, ProcessStep], step: ProcessStep) -> str:
-    """Note a process under its id, adding to what was known of it: an exec has the last word over its fork."""
+    """Add a process, merged with what is known of it (an exec overrides its fork), and return its key."""
     key = step.entity_id or f"{step.pid}/{step.executable or step.name}"
     before = steps.get(key)
     steps[key] = step if before is None else _merged(before, step)
@@ -117,26 +117,19 @@ def _add(steps: dict[str, ProcessStep], step: ProcessStep) -> str:
 
 
 def _merged(before: ProcessStep, after: ProcessStep) -> ProcessStep:
-    """What both know. An event of the process's own, or the newer of two equal sources, wins."""
+    """One step from two of the same process: an event about it precedes other sources, then the newer one does."""
     first, second = (after, before) if after.in_match or not before.in_match else (before, after)
-    return ProcessStep(
-        entity_id=first.entity_id or second.entity_id,
-        pid=first.pid if first.pid is not None else second.pid,
-        name=first.name or second.name,
-        executable=first.executable or second.executable,
-        args=first.args or second.args,
-        command_line=first.command_line or second.command_line,
-        working_directory=first.working_directory or second.working_directory,
-        user=first.user or second.user,
-        start=first.start or second.start,
-        hashes=first.hashes or second.hashes,
-        roles=tuple(dict.fromkeys((*before.roles, *after.roles))),
-        in_match=first.in_match or second.in_match,
-    )
+    merged: dict[str, Any] = {
+        field.name: getattr(second, field.name)
+        for field in fields(ProcessStep)
+        if getattr(first, field.name) in (None, "", ())
+    }
+    merged["roles"] = tuple(dict.fromkeys((*before.roles, *after.roles)))
+    return replace(first, **merged)
 
 
 def _ancestry(leaf: str, parent_of: Mapping[str, str]) -> tuple[str, ...]:
-    """The keys from the oldest ancestor down to `leaf`; a ring, as broken data may have, is cut."""
+    """The keys from the oldest ancestor down to `leaf`; a cycle in broken data is cut."""
     line = [leaf]
     while (parent := parent_of.get(line[-1])) is not None and parent not in line:
         line.append(parent)
@@ -144,5 +137,5 @@ def _ancestry(leaf: str, parent_of: Mapping[str, str]) -> tuple[str, ...]:
 
 
 def _inner(own: Sequence[str], parent_of: Mapping[str, str]) -> set[str]:
-    """The processes of the match that are ancestors of another one of it."""
+    """The processes of the match that are ancestors of others of the match."""
     return {key for leaf in own for key in _ancestry(leaf, parent_of)[:-1]}

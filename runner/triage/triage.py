@@ -1,4 +1,4 @@
-"""`triage`: what an analyst needs to judge an alert, read out of its stored documents."""
+"""`triage`: the view of an alert for an analyst, from its stored documents."""
 
 from __future__ import annotations
 
@@ -19,11 +19,9 @@ _DETAILS: Final = (
     "registry.data.strings", "dns.question.name", "dns.question.type", "dns.resolved_ip", "dll.path", "library.path",
     "destination.domain", "url.full", "http.request.method", "message",
 )  # fmt: skip
-"""What an event is shown by, of whatever kind it is."""
+"""The fields shown of an event, whatever its category; `message` only if no other has a value."""
 _HASHED: Final = ("process", "process.parent", "file", "dll", "library")
 _REMOTE: Final = frozenset({"public", "private", "shared", "unknown"})
-_NOT_SHOWN_WITH_PROCESS: Final = "message"
-
 
 T = TypeVar("T")
 
@@ -48,7 +46,7 @@ class EventView:
     index: str
     time: datetime | None
     gap: timedelta | None
-    """Since the event before; None for the first, or where a time is missing."""
+    """Since the event before; None for the first event, or if a time is missing."""
     category: str
     action: str
     dataset: str
@@ -57,7 +55,7 @@ class EventView:
     process: str
     pid: int | None
     details: tuple[tuple[str, str], ...]
-    """(field, value) of what this kind of event is about."""
+    """(field, value) of the fields with values that describe the event."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +80,7 @@ class UserView:
 
 @dataclass(frozen=True, slots=True)
 class HashView:
-    """A hash of a file that took part."""
+    """A hash of a file of the match."""
 
     of: str
     algorithm: str
@@ -101,7 +99,7 @@ class AttackTactic:
 
 @dataclass(frozen=True, slots=True)
 class TriageView:
-    """An alert prepared for an analyst; what the documents do not say is empty."""
+    """An alert prepared for an analyst; unknown parts are empty."""
 
     id: str
     rule_id: str
@@ -130,7 +128,7 @@ class TriageView:
     query: str
     follow_ups: tuple[FollowUp, ...]
     missing_blocks: bool
-    """True for a shell whose building blocks were not found: then only what its events share is shown."""
+    """True for a shell without stored building blocks; the view then has only the fields that its events share."""
 
 
 def triage(head: AlertDocument, blocks: Sequence[AlertDocument]) -> TriageView:
@@ -199,16 +197,14 @@ def _event_views(documents: Sequence[Mapping[str, Any]]) -> tuple[EventView, ...
 
 
 def _source_of(document: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The entry of the event itself in an event alert's or a building block's ancestors: the last one."""
+    """The last ancestor of an event alert or building block: the event itself."""
     entries = [entry for entry in values_at(document, "kibana.alert.ancestors") if isinstance(entry, Mapping)]
     return entries[-1] if entries else {}
 
 
 def _details(document: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
-    """What is there of the fields that events are shown by; the message only where nothing else is."""
-    found = [(path, text_at(document, path)) for path in _DETAILS]
-    present = tuple((path, text) for path, text in found if text)
-    return tuple(pair for pair in present if pair[0] != _NOT_SHOWN_WITH_PROCESS) or present
+    details = tuple((path, text) for path in _DETAILS if (text := text_at(document, path)))
+    return tuple(pair for pair in details if pair[0] != "message") or details
 
 
 def _host(document: Mapping[str, Any]) -> HostView | None:
@@ -230,11 +226,8 @@ def _hashes(document: Mapping[str, Any]) -> Iterable[HashView]:
     for of in _HASHED:
         hashes = value_at(document, f"{of}.hash")
         if isinstance(hashes, Mapping):
-            file = (
-                text_at(document, f"{of}.executable")
-                or text_at(document, f"{of}.path")
-                or text_at(document, f"{of}.name")
-            )
+            names = (text_at(document, f"{of}.{part}") for part in ("executable", "path", "name"))
+            file = next(filter(None, names), "")
             yield from (HashView(of, name, str(value), file) for name, value in flat_values(hashes) if value)
 
 
@@ -253,7 +246,7 @@ def _reference(entry: Mapping[str, Any]) -> tuple[str, str, str]:
 def _follow_ups(
     documents: Sequence[Mapping[str, Any]], events: Sequence[EventView], *, detected: datetime | None
 ) -> tuple[FollowUp, ...]:
-    """The searches that an analyst does next, for as many of them as the events name something to search for."""
+    """The searches to continue with, of those for which the events have values."""
     times = [event.time for event in events if event.time is not None] or ([detected] if detected else [])
     around = (min(times), max(times)) if times else None
     host_field = "host.id" if any(texts_at(one, "host.id") for one in documents) else "host.name"
@@ -265,7 +258,7 @@ def _follow_ups(
     connections = [found for found in map(connection_of, documents) if found is not None]
     remote = dict.fromkeys(c.destination_ip for c in connections if c.destination_scope in _REMOTE)
     remote.pop("", None)
-    wanted = (
+    candidates = (
         ("Everything on the same host around that time", "any", (Clause(host_field, hosts),), around),
         (
             "All that these processes and their children did",
@@ -275,12 +268,7 @@ def _follow_ups(
         ),
         ("Other children of the same parent process", "process", (Clause("process.parent.entity_id", parents),), None),
         ("The same destination, on all hosts", "network", (Clause("destination.ip", tuple(remote)),), None),
-        (
-            "The same user around that time, on all hosts",
-            "any",
-            (Clause(user_field, users),),
-            around,
-        ),
+        ("The same user around that time, on all hosts", "any", (Clause(user_field, users),), around),
         *(
             (f"The same {title}, on all hosts", "any", (Clause(field, _all(documents, field)),), None)
             for title, field in (
@@ -294,7 +282,7 @@ def _follow_ups(
     )
     searches = [
         follow_up(title, category, clauses=clauses, around=around_)
-        for title, category, clauses, around_ in wanted
+        for title, category, clauses, around_ in candidates
         if all(clause.values for clause in clauses)
     ]
     return tuple(searches + _other_alerts(Clause(host_field, hosts)))
@@ -305,13 +293,8 @@ def _other_alerts(host: Clause) -> list[FollowUp]:
         return []
     of_host = follow_up("Other alerts of the same host", "any", clauses=(host,), around=None)
     condition = of_host.eql.removeprefix("any where ")
-    return [
-        FollowUp(
-            of_host.title,
-            f'any where event.kind == "signal" and {condition}',
-            f"kibana.alert.uuid : * and {of_host.kql}",
-        )
-    ]
+    eql = f'any where event.kind == "signal" and {condition}'
+    return [FollowUp(of_host.title, eql, f"kibana.alert.uuid : * and {of_host.kql}")]
 
 
 def _all(documents: Sequence[Mapping[str, Any]], path: str) -> tuple[str, ...]:
@@ -319,7 +302,7 @@ def _all(documents: Sequence[Mapping[str, Any]], path: str) -> tuple[str, ...]:
 
 
 def _time(value: Any) -> datetime | None:
-    """The time that a document names, to the microsecond; None if it names none that can be read."""
+    """The time in a document's value, to the microsecond; None if it is no readable date."""
     if not isinstance(value, (str, int, float)):
         return None
     try:

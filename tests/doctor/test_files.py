@@ -10,7 +10,7 @@ from typing import Any
 import orjson
 
 from runner.doctor.checks import Check
-from runner.doctor.files import look_at_files
+from runner.doctor.files import check_files
 from runner.rules.rule import Rule
 from tests.doctor.examination import the, told
 from tests.search.lab import NOON, process, rule
@@ -19,7 +19,7 @@ from tests.search.lab import NOON, process, rule
 def looked_at(folder: Path, lines: Iterable[Mapping[str, Any] | bytes], rules: list[Rule]) -> list[Check]:
     path = folder / "events.ndjson"
     path.write_bytes(b"\n".join(line if isinstance(line, bytes) else orjson.dumps(line) for line in lines))
-    return look_at_files([path], rules, now=lambda: NOON)
+    return check_files([path], rules, now=lambda: NOON)
 
 
 def test_all_is_well(tmp_path: Path) -> None:
@@ -85,6 +85,6 @@ def test_events_that_no_window_holds(tmp_path: Path) -> None:
 
 
 def test_files_that_are_not_there(tmp_path: Path) -> None:
-    (found,) = look_at_files([tmp_path / "none"], [rule()], now=lambda: NOON + timedelta(0))
+    (found,) = check_files([tmp_path / "none"], [rule()], now=lambda: NOON + timedelta(0))
     assert found.outcome == "problem"
     assert "no such file or folder" in found.found

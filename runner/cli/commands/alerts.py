@@ -1,4 +1,4 @@
-"""`rule-runner alerts`: look at the alerts that were found."""
+"""`rule-runner alerts`: list, show and export the stored alerts."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import BinaryIO
 
 import orjson
 
-from runner.cli.console import out, print_json, print_table, say
+from runner.cli.console import counted, out, print_json, print_table, say
 from runner.cli.exit_codes import ExitCode
 from runner.cli.options import read_moment
 from runner.cli.pages.alert_table import SHORT_ID, alert_table, summary
@@ -32,22 +32,22 @@ def filter_of(
     building_blocks: bool,
     limit: int | None,
 ) -> AlertFilter:
-    """The filter that the options ask for. Raises SettingsError for a time that is none."""
+    """The filter that the options describe. Raises SettingsError for an unreadable time."""
     return AlertFilter(rule, read_moment(since), read_moment(until), host, building_blocks, limit)
 
 
-def list_alerts(settings: Settings, wanted: AlertFilter) -> ExitCode:
-    """Print the wanted alerts, newest detection first."""
-    one_more = replace(wanted, limit=wanted.limit + 1) if wanted.limit is not None else wanted
+def list_alerts(settings: Settings, selected: AlertFilter) -> ExitCode:
+    """Print the alerts that meet the filter, newest detection first."""
+    one_more = replace(selected, limit=selected.limit + 1) if selected.limit is not None else selected
     found = asyncio.run(_find(settings, one_more))
-    has_more = wanted.limit is not None and len(found) > wanted.limit
-    found = found[: wanted.limit]
+    has_more = selected.limit is not None and len(found) > selected.limit
+    found = found[: selected.limit]
     if settings.output == "json":
         print_json({"alerts": [summary(alert) for alert in found], "has_more": has_more})
     elif found:
         print_table(alert_table(found))
         if has_more:
-            say(f"only the newest {wanted.limit} are shown; --limit shows more")
+            say(f"only the newest {selected.limit} are shown; --limit shows more")
     else:
         out().print("No alerts.")
     return ExitCode.FINE
@@ -65,29 +65,29 @@ def show(settings: Settings, id_: str) -> ExitCode:
     return ExitCode.FINE
 
 
-def export(settings: Settings, wanted: AlertFilter, to: Path | None) -> ExitCode:
-    """Write the wanted alerts as NDJSON."""
+def export(settings: Settings, selected: AlertFilter, to: Path | None) -> ExitCode:
+    """Write the alerts that meet the filter as NDJSON."""
     if to is None:
-        count = asyncio.run(_export(settings, wanted, sys.stdout.buffer))
+        count = asyncio.run(_export(settings, selected, sys.stdout.buffer))
     else:
         try:
             with to.open("wb") as file:
-                count = asyncio.run(_export(settings, wanted, file))
+                count = asyncio.run(_export(settings, selected, file))
         except OSError as error:
             raise AccessError(f"{to}: cannot be written: {error.strerror or error}") from None
-    say(f"{count:,} document{'s' * (count != 1)}")
+    say(counted(count, "document"))
     return ExitCode.FINE
 
 
-async def _find(settings: Settings, wanted: AlertFilter) -> list[StoredAlert]:
+async def _find(settings: Settings, selected: AlertFilter) -> list[StoredAlert]:
     async with opened_store(settings) as store:
-        return [alert async for alert in store.find(wanted)]
+        return [alert async for alert in store.find(selected)]
 
 
-async def _export(settings: Settings, wanted: AlertFilter, file: BinaryIO) -> int:
+async def _export(settings: Settings, selected: AlertFilter, file: BinaryIO) -> int:
     count = 0
     async with opened_store(settings) as store:
-        async for alert in store.find(wanted):
+        async for alert in store.find(selected):
             file.write(orjson.dumps(alert.document) + b"\n")
             count += 1
     file.flush()
@@ -95,7 +95,7 @@ async def _export(settings: Settings, wanted: AlertFilter, file: BinaryIO) -> in
 
 
 async def _one(settings: Settings, id_: str) -> tuple[StoredAlert, Sequence[StoredAlert]]:
-    """The alert and, for a sequence, its building blocks; a building block leads to its sequence."""
+    """The alert with its building blocks, if it is a sequence; a building block is replaced by its sequence."""
     async with opened_store(settings) as store:
         found = await _only(store, id_)
         group = found.document.get("kibana.alert.group.id")

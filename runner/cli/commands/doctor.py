@@ -1,4 +1,4 @@
-"""`rule-runner doctor`: look at everything, change nothing, and say what to do."""
+"""`rule-runner doctor`: check everything without a change, and print the remedies."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from runner.clock import SystemClock
 from runner.cluster.elasticsearch import Retry
 from runner.cluster.kibana import Kibana
 from runner.doctor.checks import Check, CheckResult, RuleName
-from runner.doctor.doctor import Examination, examine_cluster, look_at_rules
-from runner.doctor.files import look_at_files
-from runner.doctor.hosts import look_at_kibana
+from runner.doctor.doctor import Examination, check_rules, examine_cluster
+from runner.doctor.files import check_files
+from runner.doctor.hosts import check_kibana
 from runner.errors import SettingsError
 from runner.rules.load import LoadedRules, load_rules
 from runner.rules.rule import Rule
@@ -31,20 +31,20 @@ from runner.setup.index_objects import StoreNames
 
 _STYLES: dict[CheckResult, str] = {"problem": "bold red", "warning": "yellow", "ok": "green"}
 _NAMED = 4
-"""How many rules are named before the rest is only counted."""
+"""Most rules listed by name per finding."""
 _SHOWN = 4
-"""How many checks of one kind that found nothing wrong are shown."""
+"""Most checks without a finding shown per kind."""
 
 
 def doctor(settings: Settings) -> ExitCode:
-    """Print what works and what does not; FINDINGS if there is a problem, UNREACHABLE if no host answers."""
+    """Print all checks. The exit code is FINDINGS if one is a problem, UNREACHABLE if no host answers."""
     if not settings.events and not has_cluster(settings):
         raise SettingsError(NO_SOURCE)
     require_rule_paths(settings)
     loaded = _loaded(settings)
     broken = {problem.rule_id for problem in loaded.errors}
     rules = [rule for rule in loaded.rules if rule.enabled and rule.rule_id not in broken]
-    checks = look_at_rules(loaded)
+    checks = check_rules(loaded)
     reachable = True
     if has_cluster(settings):
         found = asyncio.run(_examined(settings, [] if settings.events else rules))
@@ -62,7 +62,7 @@ def doctor(settings: Settings) -> ExitCode:
 
 
 def _loaded(settings: Settings) -> LoadedRules:
-    """The rules, with every problem of their queries as well."""
+    """The rules, with the problems of their files and queries."""
     loaded = load_rules(settings.rules)
     search = FileSearch(settings.events)
     problems = asyncio.run(search.prepare([rule for rule in loaded.rules if rule.enabled]))
@@ -70,7 +70,7 @@ def _loaded(settings: Settings) -> LoadedRules:
 
 
 async def _examined(settings: Settings, rules: Sequence[Rule]) -> Examination:
-    """Every check of the cluster, and of Kibana where one is set."""
+    """The checks of the cluster, and of Kibana if one is configured."""
     clock = SystemClock()
     names = StoreNames(settings.alerts_alias, settings.runs_index, settings.state_index, settings.alerts_as)
     mappings = read_runtime_fields(settings.runtime_fields)
@@ -80,7 +80,7 @@ async def _examined(settings: Settings, rules: Sequence[Rule]) -> Examination:
         return found
     kibana = Kibana(kibana_connection(settings, settings.kibana_api), space=settings.space, retry=Retry(attempts=1))
     try:
-        checks = await look_at_kibana(kibana, settings.kibana_api)
+        checks = await check_kibana(kibana, settings.kibana_api)
     finally:
         await kibana.close()
     return dataclasses.replace(found, checks=(*found.checks, *checks))
@@ -89,7 +89,7 @@ async def _examined(settings: Settings, rules: Sequence[Rule]) -> Examination:
 def _files(settings: Settings, rules: Sequence[Rule]) -> list[Check]:
     size = FileSearch(settings.events).bytes_to_read
     with progress_bar("reading events", size) as advance:
-        return look_at_files(settings.events, rules, now=SystemClock().now, progress=advance)
+        return check_files(settings.events, rules, now=SystemClock().now, progress=advance)
 
 
 def _as_json(checks: Sequence[Check], rules: Sequence[Rule]) -> dict[str, Any]:
@@ -109,7 +109,7 @@ def _worst(counts: Mapping[CheckResult, int]) -> CheckResult:
 
 
 def _hindered(checks: Sequence[Check], rules: Sequence[Rule]) -> set[str]:
-    """The rules that a problem of their own keeps from finding anything, or something."""
+    """The ids of rules that a problem of their own keeps from finding alerts."""
     named = {rule.rule_id for check in checks if check.outcome == "problem" for rule in check.rules}
     return named.intersection(rule.rule_id for rule in rules)
 
@@ -127,7 +127,7 @@ def _print(checks: Sequence[Check], rules: Sequence[Rule]) -> None:
 
 
 def _alike(checks: Sequence[Check]) -> list[list[Check]]:
-    """What is wrong, problems first; what differs in the subject alone is one entry."""
+    """The findings, problems first; those that differ in the subject alone are one entry."""
     groups: dict[Check, list[Check]] = {}
     for check in sorted(checks, key=lambda check: check.outcome):
         if check.outcome != "ok":
@@ -147,7 +147,7 @@ def _print_finding(alike: Sequence[Check], console: Console) -> None:
 
 
 def _named(rules: Sequence[RuleName]) -> str:
-    """The first few names, and how many more there are."""
+    """The first few names, and the count of the others."""
     more = len(rules) - _NAMED
     names = ", ".join(printable(rule.name) for rule in rules[:_NAMED])
     return f"{names} and {more} more" if more > 0 else names

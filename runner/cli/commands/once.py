@@ -24,8 +24,8 @@ from runner.cli.console import (
     say,
     show_problem,
     table,
-    told_window,
     warn,
+    window_text,
 )
 from runner.cli.console import err as stderr
 from runner.cli.exit_codes import ExitCode
@@ -239,11 +239,11 @@ def _print_runs(runs: Sequence[RuleRun], alerts: Sequence[StoredAlert], settings
     counts = ("matches", "created", "known", "over cap", "ms")
     windows = {run.window for run in runs}
     if len(windows) == 1:
-        console.print(f"Window {told_window(*windows)} UTC")
+        console.print(f"Window {window_text(*windows)} UTC")
     shown = table("rule", "outcome", *(("window (UTC)",) if len(windows) > 1 else ()), *counts, right=counts)
     for run in runs:
         numbers = (run.matches, run.created, run.duplicates, run.capped, run.took_ms)
-        window = (told_window(run.window),) if len(windows) > 1 else ()
+        window = (window_text(run.window),) if len(windows) > 1 else ()
         outcome = Text(run.status, style=STATUS_STYLES[run.status])
         shown.add_row(Text(run.name), outcome, *window, *map(str, numbers))
     if runs:

@@ -1,4 +1,4 @@
-"""`rule-runner sample`: events to try the rules on."""
+"""`rule-runner sample`: sample events for the rules."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from runner.windows import from_nanoseconds
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SamplePlan:
-    """What is to be made."""
+    """The options of a sample."""
 
     out: str
     events: int
@@ -29,7 +29,7 @@ class SamplePlan:
 
 
 def sample(plan: SamplePlan, end: str, *, span: str | None) -> ExitCode:
-    """Write the events; the newest is of the time `end` (date math)."""
+    """Write the events, the newest at the time `end` (date math)."""
     try:
         last = resolve(end, datetime.now(UTC))
         length: timedelta | None = read_duration(span) if span is not None else None
@@ -43,7 +43,7 @@ def sample(plan: SamplePlan, end: str, *, span: str | None) -> ExitCode:
             advance(count - done)
             done = count
 
-        made = write_sample(
+        summary = write_sample(
             "-" if plan.out == "-" else Path(plan.out),
             events=plan.events,
             attacks=plan.attacks,
@@ -56,7 +56,9 @@ def sample(plan: SamplePlan, end: str, *, span: str | None) -> ExitCode:
             hits=plan.hits,
             progress=progress,
         )
-    times = f"{moment(from_nanoseconds(made.first))} to {moment(from_nanoseconds(made.last))} UTC"
-    planted = f"{counted(made.attacks, 'attack')} and {made.near_misses:,} near miss{'es' * (made.near_misses != 1)}"
-    say(f"{counted(made.events, 'event')} of {counted(made.hosts, 'host')}, {times}, with {planted}: {plan.out}")
+    times = f"{moment(from_nanoseconds(summary.first))} to {moment(from_nanoseconds(summary.last))} UTC"
+    planted = (
+        f"{counted(summary.attacks, 'attack')} and {summary.near_misses:,} near miss{'es' * (summary.near_misses != 1)}"
+    )
+    say(f"{counted(summary.events, 'event')} of {counted(summary.hosts, 'host')}, {times}, with {planted}: {plan.out}")
     return ExitCode.FINE

@@ -1,4 +1,4 @@
-"""`rule-runner setup`: create what the runner needs in the cluster, and what shows its work in Kibana."""
+"""`rule-runner setup`: create the runner's indices and roles in the cluster, and its objects in Kibana."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ _BY_HAND = (
 
 
 def print_objects(settings: Settings) -> ExitCode:
-    """Print what `install` would create, as JSON, without asking the cluster."""
+    """Print the objects that `install` creates, as JSON, without a request to the cluster."""
     asyncio.run(_print(settings))
     return ExitCode.FINE
 
 
 def write_kibana_objects(settings: Settings, to: str) -> ExitCode:
-    """Write the objects for Kibana as NDJSON, for an import by hand."""
+    """Write the objects for Kibana as NDJSON, for a manual import."""
     objects = saved_objects(kibana_names(settings))
     if to == "-":
         sys.stdout.buffer.write(ndjson(objects))
@@ -50,7 +50,7 @@ def write_kibana_objects(settings: Settings, to: str) -> ExitCode:
 
 
 def install(settings: Settings, *, roles: bool, kibana: bool, replace: bool) -> ExitCode:
-    """Create what is not there yet, in the cluster and in Kibana, and say what was done."""
+    """Create the missing objects in the cluster and in Kibana, and print a report."""
     asyncio.run(_install(settings, roles=roles))
     if kibana:
         asyncio.run(_install_in_kibana(settings, replace=replace))
@@ -60,9 +60,8 @@ def install(settings: Settings, *, roles: bool, kibana: bool, replace: bool) -> 
 def _patterns(settings: Settings) -> tuple[str, ...]:
     """The index patterns that the rules search."""
     require_rule_paths(settings)
-    return tuple(sorted({pattern for rule in load_rules(settings.rules).rules for pattern in rule.index})) or (
-        "logs-*",
-    )
+    patterns = {pattern for rule in load_rules(settings.rules).rules for pattern in rule.index}
+    return tuple(sorted(patterns)) or ("logs-*",)
 
 
 async def _print(settings: Settings) -> None:
@@ -75,9 +74,9 @@ async def _print(settings: Settings) -> None:
 async def _install(settings: Settings, *, roles: bool) -> None:
     async with opened_client(settings) as client:
         store = elasticsearch_store(settings, client)
-        _tell(await store.install())
+        _print_report(await store.install())
         if roles:
-            _tell(await store.install_roles(events=_patterns(settings)))
+            _print_report(await store.install_roles(events=_patterns(settings)))
 
 
 async def _install_in_kibana(settings: Settings, *, replace: bool) -> None:
@@ -86,12 +85,12 @@ async def _install_in_kibana(settings: Settings, *, replace: bool) -> None:
         return
     kibana = Kibana(kibana_connection(settings, settings.kibana_api), space=settings.space)
     try:
-        _tell(await install_objects(kibana, saved_objects(kibana_names(settings)), replace=replace))
+        _print_report(await install_objects(kibana, saved_objects(kibana_names(settings)), replace=replace))
     finally:
         await kibana.close()
 
 
-def _tell(report: SetupReport) -> None:
+def _print_report(report: SetupReport) -> None:
     for name in report.created:
         say(f"created {name}", "green")
     for name in report.updated:

@@ -18,7 +18,7 @@ from runner.cli.console import (
     print_json,
     print_table,
     table,
-    told_window,
+    window_text,
 )
 from runner.cli.exit_codes import ExitCode
 from runner.cli.locations import has_cluster, require_rule_paths
@@ -163,7 +163,7 @@ def _cells(standing: RuleStatus, now: datetime) -> list[Text | str]:
         told_length(gap) if gap else "none",
         *map(str, (last.created, last.duplicates, last.capped)),
         f"{last.took_ms / 1000:.1f}s" if last.took_ms >= 1000 else f"{last.took_ms}ms",
-        told_window(last.window),
+        window_text(last.window),
         next_due,
     ]
 

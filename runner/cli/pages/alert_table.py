@@ -1,4 +1,4 @@
-"""Alerts in short: a row of a table, or an object of a JSON list."""
+"""Summaries of alerts: rows of a table, objects of a JSON list."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from runner.cli.console import SEVERITY_STYLES, is_narrow, moment, printable, ta
 from runner.store.protocol import StoredAlert
 
 SHORT_ID = 12
-"""How much of an id a table shows; `alerts show` takes any beginning of an id."""
+"""Characters of an id in a table; `alerts show` accepts any unique prefix."""
 
 
 def alert_table(alerts: Sequence[StoredAlert]) -> Table:
-    """Alerts as a table, a line each; on a narrow terminal without the risk score."""
+    """A table of alerts, a line each; without the risk score on a narrow terminal."""
     narrow = is_narrow()
     columns = ["id", "event time (UTC)", "severity", "rule", "host", "user"]
     if not narrow:
@@ -27,13 +27,13 @@ def alert_table(alerts: Sequence[StoredAlert]) -> Table:
         row = summary(alert)
         severity = Text(row["severity"], style=SEVERITY_STYLES.get(row["severity"], ""))
         cells: list[str | Text] = [alert.id[: 8 if narrow else SHORT_ID], moment(row["event_time"]), severity]
-        cells += [] if narrow else [_number(row["risk_score"])]
+        cells += [] if narrow else [_risk(row["risk_score"])]
         shown.add_row(*cells, *(Text(printable(row[name])) for name in ("rule", "host", "user")))
     return shown
 
 
 def summary(alert: StoredAlert) -> dict[str, Any]:
-    """What a list shows of an alert."""
+    """The fields of an alert that a list shows."""
     document = alert.document
     return {
         "id": alert.id,
@@ -50,5 +50,5 @@ def summary(alert: StoredAlert) -> dict[str, Any]:
     }
 
 
-def _number(value: Any) -> str:
+def _risk(value: Any) -> str:
     return f"{value:g}" if isinstance(value, (int, float)) else "-"

@@ -1,4 +1,4 @@
-"""`Explanation`: how a query was read and what came of it, and the page that shows it."""
+"""`Explanation`: the reading of a query and its results over the events, and the page that shows it."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from rich.text import Text
 
+from runner.cli.console import counted
 from runner.eql.explain.event_chain import Chain, Link
 from runner.eql.explain.event_verdict import EventVerdict, StageVerdict, Verdict
 from runner.eql.explain.funnel import KeyStep, StageFunnel
@@ -23,7 +24,7 @@ _STYLES = {True: "green", False: "red"}
 
 @dataclass(frozen=True, slots=True)
 class ExplainedEvent:
-    """One event that was asked about. Where the events of a chain were given, `stage` is the place of its stage."""
+    """The verdict on one event; `stage` is the index of its stage if the events form a chain."""
 
     number: int
     event_id: str
@@ -33,7 +34,7 @@ class ExplainedEvent:
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """All that is said about a query and the events it was asked of. Events are numbers in the order of reading."""
+    """The explanation of a query and of events. Events are numbers in the order of reading."""
 
     reading: QueryReading
     stages: tuple[StageFunnel, ...]
@@ -47,14 +48,14 @@ class Explanation:
     chain: Chain | None
     maxspan_ns: int | None
     places: Mapping[int, str]
-    """`file:line` of the events that are named."""
+    """`file:line` by the number of an event."""
 
 
 def page(explanation: Explanation) -> Iterator[Text]:
     """The lines of the page."""
     if explanation.events:
-        for place, event in enumerate(explanation.events):
-            if place:
+        for index, event in enumerate(explanation.events):
+            if index:
                 yield Text()
             yield from _event(event, explanation)
         if explanation.chain is not None:
@@ -78,17 +79,12 @@ def _heading(text: str) -> Text:
     return Text(text, style="bold")
 
 
-# How the query was read.
+# The reading of the query.
 
 
 def _reading(reading: QueryReading) -> Iterator[Text]:
     positive = sum(not stage.missing for stage in reading.stages if stage.label != "until")
-    kind = {
-        "event": "event query",
-        "sequence": f"sequence of {positive} stages",
-        "sample": f"sample of {positive} stages",
-    }
-    parts = [kind[reading.kind]]
+    parts = ["event query" if reading.kind == "event" else f"{reading.kind} of {positive} stages"]
     if reading.maxspan is not None:
         parts.append(f"maxspan {reading.maxspan}")
     if reading.kind != "sample":
@@ -103,18 +99,11 @@ def _reading(reading: QueryReading) -> Iterator[Text]:
     if reading.fields:
         yield Text()
         yield _heading("fields")
-        yield from _columns(
-            [
-                (
-                    field.name,
-                    field.type,
-                    field.origin,
-                    *([f"exact: {field.exact}"] if field.exact else []),
-                    *field.notes,
-                )
-                for field in reading.fields
-            ]
-        )
+        rows: list[tuple[str, ...]] = []
+        for field in reading.fields:
+            exact = [f"exact: {field.exact}"] if field.exact else []
+            rows.append((field.name, field.type, field.origin, *exact, *field.notes))
+        yield from _columns(rows)
     for warning in reading.warnings:
         yield _line(1, f"warning: {warning}", "yellow")
 
@@ -134,21 +123,19 @@ _JOINED = {"and": "all of", "or": "any of", "not": "not"}
 
 
 def _condition(condition: ConditionReading, depth: int, *, text: str = "") -> Iterator[Text]:
-    """A condition as a tree; `text` is shown instead of a leaf's own."""
+    """A condition as a tree; `text` replaces the text of a leaf."""
     if condition.leaf is None:
-        (first, *rest) = condition.parts
-        if condition.role == "not" and first.leaf is not None:
-            yield from _condition(first, depth, text=condition.text)
+        if condition.role == "not" and condition.parts[0].leaf is not None:
+            yield from _condition(condition.parts[0], depth, text=condition.text)
             return
         yield _line(depth, _JOINED[condition.role])
-        for part in (first, *rest):
+        for part in condition.parts:
             yield from _condition(part, depth + 1)
         return
     leaf = condition.leaf
     way = "script" if leaf.way == "script" else f"{leaf.query} query"
-    elsewhere = [name for name in leaf.reads if name not in leaf.text]
-    if elsewhere:
-        way = f"{way} on {', '.join(elsewhere)}"
+    if other_fields := [name for name in leaf.reads if name not in leaf.text]:
+        way = f"{way} on {', '.join(other_fields)}"
     remarks = ", ".join(filter(None, (way, leaf.case)))
     yield Text.assemble("  " * depth, text or condition.text, (f"  ({remarks})", "dim"))
     for note in leaf.notes:
@@ -156,14 +143,14 @@ def _condition(condition: ConditionReading, depth: int, *, text: str = "") -> It
 
 
 def _columns(rows: Sequence[Sequence[str]]) -> Iterator[Text]:
-    """Rows as columns; what follows the third cell is separated by semicolons."""
-    widths = [max((len(row[place]) for row in rows), default=0) for place in range(2)]
+    """Rows as columns; the cells from the third on are separated by semicolons."""
+    widths = [max((len(row[index]) for row in rows), default=0) for index in range(2)]
     for row in rows:
         cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=False)]
         yield _line(1, "  ".join([*cells, "; ".join(row[2:])]))
 
 
-# How many events got how far.
+# Events left after each condition.
 
 
 def _funnels(explanation: Explanation) -> Iterator[Text]:
@@ -176,8 +163,7 @@ def _funnels(explanation: Explanation) -> Iterator[Text]:
             yield _line(1, stage.label, "bold")
         for step in stage.steps:
             lost = step.came > 0 and step.passed == 0
-            shown = _line(2, f"{_cut(step.text, width):<{width}}  {step.passed:>9,}", "red" if lost else "")
-            yield shown
+            yield _line(2, f"{_cut(step.text, width):<{width}}  {step.passed:>9,}", "red" if lost else "")
             if step.error:
                 yield _line(3, f"it cannot be worked out: {step.error}", "red")
             elif step.common:
@@ -199,7 +185,7 @@ def _cut(text: str, width: int) -> str:
     return text if len(text) <= width else text[: width - 3] + "..."
 
 
-# What became of partial sequences.
+# Partial sequences.
 
 
 def _sequences(explanation: Explanation) -> Iterator[Text]:
@@ -207,16 +193,17 @@ def _sequences(explanation: Explanation) -> Iterator[Text]:
     yield _heading("partial sequences")
     for step in explanation.steps:
         yield _line(1, f"{step.label} to {step.next_label}: {step.came:,} came to {step.label}", "bold")
-        for fate, count in step.fates:
-            yield _line(2, f"{count:>7,}  {_FATES[fate].format(step=step)}", "green" if fate == "continued" else "")
-            yield from _example(step, fate, explanation)
+        for outcome, count in step.fates:
+            style = "green" if outcome == "continued" else ""
+            yield _line(2, f"{count:>7,}  {_OUTCOMES[outcome].format(step=step)}", style)
+            yield from _example(step, outcome, explanation)
     for ending in explanation.refused[:1]:
         events = ", ".join(_place(number, explanation) for number in ending.events)
         by = f" by {_place(ending.by, explanation)}" if ending.by is not None else ""
         yield _line(1, f"{len(explanation.refused):,} refused for an event that had to be missing: {events}{by}")
 
 
-_FATES = {
+_OUTCOMES = {
     "continued": "continued",
     "maxspan": "ended: the next event of the key came after maxspan",
     "until": "ended by an until event",
@@ -228,12 +215,12 @@ _FATES = {
 }
 
 
-def _example(step: PartialStep, fate: str, explanation: Explanation) -> Iterator[Text]:
-    if fate == "maxspan" and step.nearest is not None and explanation.maxspan_ns is not None:
+def _example(step: PartialStep, outcome: str, explanation: Explanation) -> Iterator[Text]:
+    if outcome == "maxspan" and step.nearest is not None and explanation.maxspan_ns is not None:
         ending = step.nearest
         over = _length(ending.span_ns - explanation.maxspan_ns)
         yield _line(6, f"nearest: {_length(ending.span_ns)} from {_ends(ending, explanation)}, {over} too long", "dim")
-    elif fate == "other key" and step.near_key is not None:
+    elif outcome == "other key" and step.near_key is not None:
         near = step.near_key
         differs = " and ".join(
             f"{key.left} is {_values(key.left_value)} in the first, "
@@ -244,7 +231,7 @@ def _example(step: PartialStep, fate: str, explanation: Explanation) -> Iterator
         yield _line(6, f"nearest: {places}: {differs}", "dim")
     else:
         for ending in step.examples:
-            if ending.fate == fate:
+            if ending.fate == outcome:
                 yield _line(6, f"for example {_ends(ending, explanation)}", "dim")
 
 
@@ -261,13 +248,13 @@ def _place(number: int, explanation: Explanation) -> str:
 
 
 def _length(nanoseconds: int) -> str:
-    """A length of time for people: `350ms`, `1.2s`, `3m 5s`."""
-    sign, rest = ("-" if nanoseconds < 0 else ""), abs(nanoseconds)
-    if rest < 1_000_000_000:
-        return f"{sign}{rest / 1_000_000:g}ms"
-    if rest < 60_000_000_000:
-        return f"{sign}{rest / 1_000_000_000:g}s"
-    seconds = rest // 1_000_000_000
+    """A length of time as text: `350ms`, `1.2s`, `3m 5s`."""
+    sign, length = ("-" if nanoseconds < 0 else ""), abs(nanoseconds)
+    if length < 1_000_000_000:
+        return f"{sign}{length / 1_000_000:g}ms"
+    if length < 60_000_000_000:
+        return f"{sign}{length / 1_000_000_000:g}s"
+    seconds = length // 1_000_000_000
     parts = [(seconds // 86_400, "d"), (seconds // 3_600 % 24, "h"), (seconds // 60 % 60, "m"), (seconds % 60, "s")]
     return sign + " ".join(f"{count}{unit}" for count, unit in parts if count)
 
@@ -287,11 +274,10 @@ def _result(explanation: Explanation) -> Iterator[Text]:
     if explanation.error:
         yield _line(0, f"the search fails: {explanation.error}", "bold red")
         return
-    noun = {"event": "event", "sequence": "sequence", "sample": "sample"}[explanation.reading.kind]
     count = explanation.complete
     limits = ", ".join(explanation.reading.limits)
     left = "" if explanation.returned == count else f"; {explanation.returned:,} returned after {limits}"
-    yield _line(0, f"{count:,} {noun}{'' if count == 1 else 's'} found{left}", f"bold {_STYLES[count > 0]}")
+    yield _line(0, f"{counted(count, explanation.reading.kind)} found{left}", f"bold {_STYLES[count > 0]}")
 
 
 # One event, and events as a chain.
@@ -299,10 +285,10 @@ def _result(explanation: Explanation) -> Iterator[Text]:
 
 def _event(event: ExplainedEvent, explanation: Explanation) -> Iterator[Text]:
     time = "no timestamp" if event.verdict.time is None else date_text(event.verdict.time)
-    known = f", event.id {event.event_id}" if event.event_id else ""
-    yield _heading(f"{_place(event.number, explanation)} ({time}{known})")
-    for place, stage in enumerate(event.verdict.stages):
-        if event.stage is None or event.stage == place:
+    event_id = f", event.id {event.event_id}" if event.event_id else ""
+    yield _heading(f"{_place(event.number, explanation)} ({time}{event_id})")
+    for index, stage in enumerate(event.verdict.stages):
+        if event.stage is None or event.stage == index:
             yield from _stage_verdict(stage)
 
 
@@ -321,7 +307,7 @@ def _stage_verdict(stage: StageVerdict) -> Iterator[Text]:
 
 
 def _verdict(verdict: Verdict, depth: int) -> Iterator[Text]:
-    """A condition with what was found; of `not` over a leaf the leaf's findings, told for the whole."""
+    """A condition with the values found; `not` over a leaf is shown as one condition with the leaf's values."""
     negated = verdict.role == "not" and verdict.parts[0].role == "leaf"
     leaf = verdict.parts[0] if negated else verdict if verdict.role == "leaf" else None
     line = _line(depth, f"{'met' if verdict.met else 'not met':<7}  {verdict.text}", _STYLES[verdict.met])
@@ -389,19 +375,18 @@ def _link(link: Link, explanation: Explanation, *, is_sample: bool) -> Iterator[
         yield _line(2, f"until: {_place(link.until, explanation)} stands between them", "red")
 
 
+_ENDINGS = {
+    "continued": "{last} was continued by {by}, which came first",
+    "replaced": "{last} was replaced at {label} by {by}: the newest event of a key counts",
+    "maxspan": "{last} was used up by {by}, which came after maxspan",
+    "until": "{last} was ended by the until event {by}",
+    "missing event": "refused: {by} had to be missing",
+}
+
+
 def _ending(ending: Ending, chain: Chain, explanation: Explanation) -> str:
-    """Why the search did not go on from a piece of the chain to its next event."""
+    """The reason why the search did not continue a part of the chain with its next event."""
     last = _place(ending.events[-1], explanation)
-    by = _place(ending.by, explanation) if ending.by is not None else ""
+    by = _place(ending.by, explanation) if ending.by is not None else "an event"
     label = chain.labels[min(len(ending.events), len(chain.labels)) - 1]
-    if ending.fate == "continued":
-        return f"{last} was continued by {by}, which came first"
-    if ending.fate == "replaced":
-        return f"{last} was replaced at {label} by {by}: the newest event of a key counts"
-    if ending.fate == "maxspan":
-        return f"{last} was used up by {by}, which came after maxspan"
-    if ending.fate == "until":
-        return f"{last} was ended by the until event {by}"
-    if ending.fate == "missing event":
-        return f"refused: {by or 'an event'} had to be missing"
-    return f"nothing continued {last}"
+    return _ENDINGS.get(ending.fate, "nothing continued {last}").format(last=last, by=by, label=label)

@@ -1,4 +1,4 @@
-"""The outcomes of rule tests as JUnit XML, which CI services read.
+"""The outcomes of rule tests as JUnit XML, for CI services.
 
 The form is the common subset of https://github.com/testmoapp/junitxml: `testsuites`, a `testsuite` per file, `testcase`
 with `failure` or `error`.
@@ -16,7 +16,7 @@ from runner.errors import Problem
 from runner.rule_tests.outcome import TestOutcome
 
 _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-"""Characters that XML 1.0 cannot hold in any form."""
+"""Characters that XML 1.0 does not allow, not even escaped."""
 
 
 def junit_report(outcomes: Sequence[TestOutcome], problems: Sequence[Problem]) -> bytes:

@@ -1,4 +1,4 @@
-"""What a replay found: the noise of each rule, and its alerts hour by hour, as tables and as JSON."""
+"""The report of a replay: runs and alerts per rule, and alerts per hour, as tables and as JSON."""
 
 from __future__ import annotations
 
@@ -18,13 +18,14 @@ from runner.windows import Window, iso
 
 _DAY = timedelta(days=1)
 _STEPS_H = (1, 2, 3, 4, 6, 8, 12, 24, 48, 168)
-"""Hours that one column may stand for."""
+"""Hours per column of the hourly table."""
 _COLUMNS, _COLUMNS_NARROW = 24, 8
+_COUNTS = ("windows", "matches", "created", "duplicates", "suppressed", "capped", "failed")
 
 
 @dataclass(slots=True)
 class RuleTally:
-    """What the runs of one rule came to."""
+    """The totals of a rule's runs."""
 
     windows: int = 0
     matches: int = 0
@@ -34,8 +35,13 @@ class RuleTally:
     capped: int = 0
     failed: int = 0
     per_hour: Counter[datetime] = field(default_factory=Counter)
-    """New alerts by the full hour in which the window that found them ends."""
+    """New alerts by the hour in which their window ends."""
     messages: dict[str, None] = field(default_factory=dict)
+
+    @property
+    def is_active(self) -> bool:
+        """Whether a run found something or failed."""
+        return bool(self.matches or self.created or self.duplicates or self.capped or self.failed)
 
     def add(self, run: RuleRun) -> None:
         self.windows += 1
@@ -52,15 +58,15 @@ class RuleTally:
 
 @dataclass(slots=True)
 class ReplayOutcome:
-    """What a replay came to, also one that goes on where another was stopped."""
+    """The totals of a replay, including those of the interrupted one that it resumes."""
 
     span: Window
     rules: tuple[Rule, ...]
     dry_run: bool
     windows: int
-    """All of the span, of all rules."""
+    """The windows of all rules in the span."""
     left: int = 0
-    """Those of them that were not searched."""
+    """The windows not searched."""
     stopped: bool = False
     tallies: dict[str, RuleTally] = field(default_factory=dict)
 
@@ -82,20 +88,20 @@ class ReplayOutcome:
 
 
 def print_outcome(outcome: ReplayOutcome, form: str) -> None:
-    """Print it as `json`, or as tables: the noisiest rules first, those that found nothing in one line."""
+    """Print the report as `json`, or as tables: the noisiest rules first, those without findings in one line."""
     if form == "json":
         print_json(_as_json(outcome))
         return
     console = out()
     searched = "" if not outcome.left else f", {outcome.windows - outcome.left:,} of {outcome.windows:,} windows"
     console.print(f"Replayed {moment(outcome.span.start)} to {moment(outcome.span.end)} UTC{searched}")
-    told = [rule for rule in outcome.rules if _is_telling(outcome.tally(rule.rule_id))]
-    told.sort(key=lambda rule: (-outcome.tally(rule.rule_id).created, rule.name))
-    if told:
-        _print_noise(outcome, told)
-    if quiet := len(outcome.rules) - len(told):
-        console.print(f"{counted(quiet, 'other rule' if told else 'rule')} found nothing.")
-    firing = [rule for rule in told if outcome.tally(rule.rule_id).created]
+    active = [rule for rule in outcome.rules if outcome.tally(rule.rule_id).is_active]
+    active.sort(key=lambda rule: (-outcome.tally(rule.rule_id).created, rule.name))
+    if active:
+        _print_noise(outcome, active)
+    if quiet := len(outcome.rules) - len(active):
+        console.print(f"{counted(quiet, 'other rule' if active else 'rule')} found nothing.")
+    firing = [rule for rule in active if outcome.tally(rule.rule_id).created]
     if firing:
         console.print()
         _print_hours(outcome, firing)
@@ -106,10 +112,6 @@ def print_outcome(outcome: ReplayOutcome, form: str) -> None:
     console.print(f"{counted(outcome.created, 'alert')} {wrote}.")
 
 
-def _is_telling(tally: RuleTally) -> bool:
-    return bool(tally.matches or tally.created or tally.duplicates or tally.capped or tally.failed)
-
-
 def _print_noise(outcome: ReplayOutcome, rules: Sequence[Rule]) -> None:
     columns = ["rule", "windows", "alerts", "a day", "most in an hour", "hour (UTC)"]
     columns += [] if is_narrow() else ["known", "over cap", "failed"]
@@ -118,35 +120,34 @@ def _print_noise(outcome: ReplayOutcome, rules: Sequence[Rule]) -> None:
         tally = outcome.tally(rule.rule_id)
         hour, most = max(tally.per_hour.items(), key=lambda item: (item[1], -item[0].timestamp()), default=(None, 0))
         counts = (tally.windows, tally.created, _a_day(tally.created, outcome.span), most)
-        rest = (tally.duplicates, tally.capped, tally.failed)
-        cells: list[Text | str] = [Text(rule.name), *map(str, counts), moment(hour), *map(str, rest)]
+        details = (tally.duplicates, tally.capped, tally.failed)
+        cells: list[Text | str] = [Text(rule.name), *map(str, counts), moment(hour), *map(str, details)]
         page.add_row(*cells[: len(columns)])
     print_table(page)
 
 
 def _a_day(count: int, span: Window) -> str:
-    """How many that is a day; of less than a day nothing can be said."""
+    """The count per day; `-` for a span of less than a day."""
     return f"{count / (span.length / _DAY):.1f}" if span.length >= _DAY else "-"
 
 
 def _print_hours(outcome: ReplayOutcome, rules: Sequence[Rule]) -> None:
-    """A row for each rule and a column for each hour, or for several where there are too many."""
+    """Print a row per rule with a column per hour, or per several hours if there are too many."""
     most = _COLUMNS_NARROW if is_narrow() else _COLUMNS
     first, last = hour_of(Window(outcome.span.start, outcome.span.start)), hour_of(outcome.span)
     hours = (last - first) // timedelta(hours=1) + 1
     step = next((step for step in _STEPS_H if -(-hours // step) <= most), _STEPS_H[-1])
     start = _floored(first, step)
-    starts = [start + number * timedelta(hours=step) for number in range((last - start) // timedelta(hours=step) + 1)]
+    length = timedelta(hours=step)
+    starts = [start + index * length for index in range((last - start) // length + 1)]
     headings = _headings(starts, step)
     page = table("rule", *headings, "all", right=[*headings, "all"])
-    for name, per_hour in [
-        *((rule.name, outcome.tally(rule.rule_id).per_hour) for rule in rules),
-        ("all", outcome.per_hour),
-    ]:
+    rows = [(rule.name, outcome.tally(rule.rule_id).per_hour) for rule in rules]
+    for name, per_hour in [*rows, ("all", outcome.per_hour)]:
         counts: Counter[int] = Counter()
         for hour, count in per_hour.items():
-            counts[(hour - start) // timedelta(hours=step)] += count
-        cells = [str(counts[number]) if counts[number] else "." for number in range(len(starts))]
+            counts[(hour - start) // length] += count
+        cells = [str(counts[index]) if counts[index] else "." for index in range(len(starts))]
         page.add_row(Text(name), *cells, str(per_hour.total()))
     each = "hour" if step == 1 else f"{step} hours" if step < 24 else "day" if step == 24 else f"{step // 24} days"
     out().print(f"Alerts for each {each} that begins at (UTC):")
@@ -154,16 +155,16 @@ def _print_hours(outcome: ReplayOutcome, rules: Sequence[Rule]) -> None:
 
 
 def _floored(hour: datetime, step: int) -> datetime:
-    """The beginning of the column that an hour is in; columns begin at midnight, or whole steps from it."""
+    """The start of an hour's column; columns start at midnight, or whole steps from it."""
     midnight = hour.astimezone(UTC).replace(hour=0)
     return midnight + (hour - midnight) // timedelta(hours=step) * timedelta(hours=step)
 
 
 def _headings(starts: Sequence[datetime], step: int) -> list[str]:
-    """The hour, and the date where it changes; each heading but once, as a table's columns are known by them."""
+    """The hour of each start, with the date if that changes; headings are unique, since columns are keyed by them."""
     headings = []
-    for number, start in enumerate(starts):
-        is_new = number == 0 or start.date() != starts[number - 1].date()
+    for index, start in enumerate(starts):
+        is_new = index == 0 or start.date() != starts[index - 1].date()
         headings.append(f"{start:%m-%d}" if step >= 24 else f"{start:%m-%d %H}" if is_new else f"{start:%H}")
     return headings
 
@@ -185,13 +186,7 @@ def _tally_json(rule: Rule, tally: RuleTally) -> dict[str, Any]:
     return {
         "rule_id": rule.rule_id,
         "name": rule.name,
-        "windows": tally.windows,
-        "matches": tally.matches,
-        "created": tally.created,
-        "duplicates": tally.duplicates,
-        "suppressed": tally.suppressed,
-        "capped": tally.capped,
-        "failed": tally.failed,
+        **{name: getattr(tally, name) for name in _COUNTS},
         "per_hour": {iso(hour): count for hour, count in sorted(tally.per_hour.items())},
         "messages": list(tally.messages),
     }

@@ -1,4 +1,4 @@
-"""One alert on a terminal, in the order in which an analyst asks: what, where, who, how, and what to look at next."""
+"""The page of one alert on a terminal: events, processes, network, host and user, follow-up searches, guide."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _CHAIN_INDENT = "  "
 
 
 def print_triage(view: TriageView, console: Console) -> None:
-    """Print the alert; parts that its documents say nothing of are left out."""
+    """Print the alert without its empty parts."""
     view = dataclasses.replace(view, **{name: _printable(getattr(view, name)) for name in _FROM_EVENTS})
     console.print(Panel(_head(view), title=Text(view.rule_name, style="bold"), title_align="left", expand=False))
     if view.missing_blocks:
@@ -30,8 +30,8 @@ def print_triage(view: TriageView, console: Console) -> None:
             Text("The building blocks of this sequence are not stored; only what its events share is shown.", "yellow")
         )
     _section(console, "Events", *map(_event, view.events))
-    for number, chain in enumerate(view.processes):
-        name = "Process chain" if len(view.processes) == 1 else f"Process chain {number + 1}"
+    for index, chain in enumerate(view.processes, start=1):
+        name = "Process chain" if len(view.processes) == 1 else f"Process chain {index}"
         _section(console, name, *(_process(step, depth) for depth, step in enumerate(chain)))
     _section(console, "Network", *map(_connection, view.connections))
     _section(console, "Host and user", _where(view))
@@ -50,11 +50,11 @@ def print_triage(view: TriageView, console: Console) -> None:
 
 
 _FROM_EVENTS = ("reason", "events", "processes", "connections", "users", "hosts", "hashes", "follow_ups")
-"""The parts of a view that hold values of events, which an attacker may have chosen."""
+"""The parts of a view with values of events, which an attacker may have chosen."""
 
 
 def _printable(value: Any) -> Any:
-    """The value with every text in it made fit for a terminal."""
+    """The value with every text in it made safe for a terminal."""
     if isinstance(value, str):
         return printable(value)
     if isinstance(value, tuple):
@@ -131,29 +131,26 @@ def _process(step: ProcessStep, depth: int) -> Text:
     command = step.command_line or " ".join(step.args)
     if command:
         line.append(f"  {command}")
-    rest = [
+    details = (
         step.executable,
         f"in {step.working_directory}" if step.working_directory else "",
         f"as {step.user}" if step.user else "",
-    ]
-    rest.append(f"[{', '.join(step.roles)}]" if step.roles else "")
-    told = "  ".join(part for part in rest if part)
-    if told:
-        line.append(f"\n{_CHAIN_INDENT * depth}    {told}", style="dim")
+        f"[{', '.join(step.roles)}]" if step.roles else "",
+    )
+    if any(details):
+        line.append(f"\n{_CHAIN_INDENT * depth}    {'  '.join(filter(None, details))}", style="dim")
     return line
 
 
 def _connection(connection: NetworkConnection) -> Text:
     def end(address: str, port: int | None, scope: str) -> str:
-        place = f"{address}:{port}" if port is not None and ":" not in address else address
-        if port is not None and ":" in address:
-            place = f"[{address}]:{port}"
-        return f"{place} ({scope})" if address else "?"
+        shown = f"[{address}]" if port is not None and ":" in address else address
+        return f"{shown}{'' if port is None else f':{port}'} ({scope})" if address else "?"
 
     line = Text(end(connection.source_ip, connection.source_port, connection.source_scope) + " -> ")
     line.append(end(connection.destination_ip, connection.destination_port, connection.destination_scope), style="bold")
-    rest = (connection.destination_domain, connection.transport, connection.direction, connection.process)
-    line.append("".join(f"  {part}" for part in rest if part))
+    details = (connection.destination_domain, connection.transport, connection.direction, connection.process)
+    line.append("".join(f"  {part}" for part in details if part))
     return line
 
 

@@ -1,1 +1,1 @@
-"""Why a query found what it found: how it was read, and what became of each event."""
+"""Explanations of a query: its reading, and the verdict on each event."""

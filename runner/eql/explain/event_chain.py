@@ -1,4 +1,4 @@
-"""Why given events, in stage order, form a sequence or sample, or do not: `link`."""
+"""`link`: the reasons why given events, in stage order, form a sequence or sample, or do not."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from runner.eql.explain.query_reading import labels
 
 @dataclass(frozen=True, slots=True)
 class KeyPair:
-    """A join key of two neighbouring events: the name at each stage and the values there."""
+    """A join key of two neighbouring events: its name and values at each stage."""
 
     left: str
     left_values: tuple[object, ...]
@@ -26,7 +26,7 @@ class KeyPair:
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """Two neighbouring events of a chain. Times are in nanoseconds; None where an event has no timestamp."""
+    """Two neighbouring events of a chain. Times are in nanoseconds; None without a timestamp."""
 
     label: str
     next_label: str
@@ -37,11 +37,11 @@ class Link:
     later: bool
     """Whether the second event comes after the first in the order of sequences; True in samples."""
     span_ns: int | None
-    """From the first event of the chain to the second of the two."""
+    """The time from the first event of the chain to the second of the two."""
     within: bool
     """Whether that is within maxspan; True without one."""
     until: int | None
-    """An until event that stands between the two."""
+    """An until event between the two."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,9 +55,9 @@ class Chain:
     whole: bool
     formed: bool
     returned: bool
-    """Whether it is among the matches that are left after the limits."""
+    """Whether it is among the matches left after the limits."""
     endings: tuple[Ending, ...] = ()
-    """How the longest piece of it that the search built ended, where that is not what the chain wants."""
+    """The endings of the longest part that the search built, if the chain's next event did not continue it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +69,7 @@ class ChainEvent:
 
 
 def prefixes(events: Sequence[int]) -> list[tuple[int, ...]]:
-    """The partial sequences that lead to these events, shortest first: what `trace` has to watch."""
+    """The partial sequences of these events, shortest first, for `trace` to watch."""
     return [tuple(events[:count]) for count in range(1, len(events) + 1)]
 
 
@@ -144,7 +144,7 @@ def _gap(left: int | None, right: int | None) -> int | None:
 
 
 def _is_later(left: ChainEvent, right: ChainEvent, places: dict[int, int]) -> bool:
-    """By the order of the stage events where both are such, else by time, then by the order of reading."""
+    """The order of two events: that of the stage events if both are, else by time, then by the order of reading."""
     if left.number in places and right.number in places:
         return places[left.number] < places[right.number]
     if left.verdict.time is None or right.verdict.time is None:
@@ -167,12 +167,12 @@ def _until(
 
 
 def _endings(events: tuple[int, ...], traced: Trace) -> tuple[Ending, ...]:
-    """How the longest watched piece of the chain ended, but for being continued by the chain's own next event."""
+    """The endings of the longest watched part of the chain, except its continuation by the chain's next event."""
     for piece in reversed(prefixes(events)):
         endings = traced.watched.get(piece, ())
         following = events[len(piece)] if len(piece) < len(events) else None
         against = [ending for ending in endings if not (ending.fate == "continued" and ending.by == following)]
-        # An event with several keys starts a piece for each of them: those that met something say more.
+        # An event with several keys starts a part for each; those that met another event are more informative.
         against = [ending for ending in against if ending.by is not None] or against[:1]
         if against:
             return tuple(against)

@@ -1,4 +1,4 @@
-"""Why one event meets a stage of a query or does not: `judge`, down to each leaf and each value of an array."""
+"""`judge`: the verdict on one event at each stage of a query, down to each leaf and each value of an array."""
 
 from __future__ import annotations
 
@@ -23,23 +23,23 @@ from runner.expressions.patterns import lucene_regex, wildcard
 
 _SHORTEST_PART = 3
 _MOST_VALUES = 1000
-"""Combinations of array values that are tried to name the one that decides."""
+"""Most combinations of array values tried to find the one that decides."""
 
 
 @dataclass(frozen=True, slots=True)
 class FoundValue:
-    """The values of a field in the event, and for several values whether each meets the condition alone."""
+    """The values of a field in the event, and, of several, whether each meets the condition alone."""
 
     field: str
     values: tuple[Scalar, ...]
     each_met: tuple[bool, ...] = ()
     note: str = ""
-    """Why there is no value although the document has something there."""
+    """The reason for a missing value although the document has one."""
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """Whether an event meets a condition. A leaf says what was found and expected; others are made of `parts`."""
+    """Whether an event meets a condition; a leaf has the values found and expected, others have `parts`."""
 
     text: str
     met: bool
@@ -49,12 +49,12 @@ class Verdict:
     hint: str = ""
     parts: tuple[Verdict, ...] = ()
     error: str = ""
-    """Why the condition could not be worked out on this event: the whole search fails then."""
+    """The error of evaluating the condition on this event; the whole search then fails."""
 
 
 @dataclass(frozen=True, slots=True)
 class KeyValues:
-    """The values of a join key in the event, as the API prints them. `joined` False: the event is left out for it."""
+    """The values of a join key in the event, as the API prints them. `joined` False: the event is left out."""
 
     name: str
     values: tuple[object, ...]
@@ -63,7 +63,7 @@ class KeyValues:
 
 @dataclass(frozen=True, slots=True)
 class StageVerdict:
-    """Whether an event can stand at one stage. `impossible`: the stage's condition came to false, no event meets it."""
+    """Whether an event meets a stage. `impossible`: the stage's condition is constantly false."""
 
     label: str
     met: bool
@@ -75,7 +75,7 @@ class StageVerdict:
 
 @dataclass(frozen=True, slots=True)
 class EventVerdict:
-    """One event against every stage of a query; `time` in nanoseconds since 1970, None without a readable timestamp."""
+    """The verdicts on one event at every stage; `time` in nanoseconds since 1970, None if it is not readable."""
 
     time: int | None
     stages: tuple[StageVerdict, ...]
@@ -192,7 +192,7 @@ def _alone(leaf: ValueTest, value: Scalar) -> bool:
 
 
 def _unread(field: Field, event: _Event) -> str:
-    """Why a field has no value although the document holds something at its place; empty if it holds nothing."""
+    """The reason why a field has no value although the document has one; empty if it has none."""
     held = [value for value in event.raw.get(field.source_path, ()) if value is not None]
     if not held:
         below = f"{field.source_path}."
@@ -217,7 +217,7 @@ def _deciding(leaf: ValueTest, given: Sequence[Canonical]) -> str:
     return ""
 
 
-# Hints: what a writer probably meant, where a leaf failed by little.
+# Hints: probable intentions where a leaf nearly matches.
 
 
 def _hint(expression: nodes.Expression, given: Sequence[Canonical], *, met: bool) -> str:

@@ -1,4 +1,4 @@
-"""How many events get through each condition of a query's stages: `Funnel`, fed batch by batch like a matcher."""
+"""`Funnel`: the count of events left after each condition of a query's stages, fed batch by batch like a matcher."""
 
 from __future__ import annotations
 
@@ -27,10 +27,9 @@ _SHOWN = 3
 
 @dataclass(frozen=True, slots=True)
 class FunnelStep:
-    """One condition of a stage: how many events came to it and how many of them passed.
+    """One condition of a stage, with the counts of events that reached and that passed it.
 
-    `common` are the most frequent values of its field among those that came, where none passed. `error` says on what
-    value the condition could not be worked out.
+    `common` are the most frequent values of its field if no event passed. `error` is the evaluation error.
     """
 
     text: str
@@ -53,7 +52,7 @@ class StageFunnel:
 
 @dataclass(frozen=True, slots=True)
 class KeyStep:
-    """How many join keys the events of one stage of a sample have, and how many of them all stages up to it have."""
+    """The count of join keys of one stage of a sample, and of those that all stages up to it share."""
 
     label: str
     keys: int
@@ -101,7 +100,7 @@ class Condition:
 
 
 def condition_for(expression: nodes.Expression, now_ns: int) -> Condition:
-    """A checked, simplified condition in plain form; what is known of the values of a lone field is kept."""
+    """A checked, simplified condition in plain form; a decision by the values of a lone field is kept."""
     read: dict[str, bool] = {}
     test = _test(expression, now_ns, read)
     names = tuple(read)
@@ -123,7 +122,7 @@ def condition_for(expression: nodes.Expression, now_ns: int) -> Condition:
 def _test(
     expression: nodes.Expression, now_ns: int, read: dict[str, bool]
 ) -> Callable[[Mapping[str, Canonical]], bool]:
-    """The test of a condition; notes in `read` the fields it needs, and whether equal values of one mean the same."""
+    """The test of a condition; adds to `read` the fields that it needs, and whether equal values give equal results."""
     if isinstance(expression, nodes.Not):
         inner = _test(expression.operand, now_ns, read)
         return lambda values: not inner(values)
@@ -140,7 +139,7 @@ def _test(
 
 
 class Funnel:
-    """Counts what passes each condition of a plan, and keeps the events of its stages.
+    """Counts the events that pass each condition of a plan, and keeps those of its stages.
 
     `now_ns` is what `now` means in date math.
     """
@@ -236,14 +235,14 @@ class _StageCount:
         return tuple(product(*choices))
 
     def counted(self) -> list[_Counting]:
-        """The steps to show: that of the timestamp only where it holds events back."""
+        """The steps to show; that of the timestamp only if it excludes events."""
         timed = [self._timed] if self._timed.passed < self._timed.came else []
         joined = [self._joined] if self._joined.text else []
         return [*self._steps, *timed, *joined]
 
 
 def _any_stage(plan: Plan) -> Plan:
-    """An event query for the events of any stage: a matcher gives them in the order that sequences go by."""
+    """An event query for the events of all stages, which a matcher returns in the order of sequences."""
     nowhere = Span(0, 0)
     conditions: list[nodes.Expression] = []
     for stage in plan.all_stages():

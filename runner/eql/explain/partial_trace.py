@@ -1,6 +1,6 @@
-"""What became of every partial sequence: `trace`, the machine of `sequence` with a record of how each partial ended.
+"""`trace`: the outcomes of all partial sequences of a query.
 
-It finds the sequences that `SequenceMatcher` finds; it is slower and remembers more: it explains, it does not search.
+A `SequenceMatcher` that records how each partial sequence ends: slower and with more memory, to explain, not to search.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from runner.eql.explain.unparse import unparse
 PartialOutcome: TypeAlias = Literal[
     "continued", "maxspan", "until", "replaced", "no event", "other key", "only before", "missing event"
 ]
-"""How a partial sequence ended.
+"""The end of a partial sequence.
 
-- `continued`: the next stage took it up
-- `maxspan`: the event that would have continued it came too late, and took it away
+- `continued`: an event of the next stage continued it
+- `maxspan`: the event that would have continued it came too late and ended it
 - `until`: an until event ended it
 - `replaced`: a newer partial sequence of the same key came to the same stage
 - `no event`: no event at all meets the next stage; `other key`: some do, none of this key; `only before`: those of this
@@ -36,7 +36,7 @@ _MOST_FOLLOWING = 20
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """One partial sequence, its events in stage order, and how it ended; `by` is the event that ended it, if any."""
+    """The end of one partial sequence with its events in stage order; `by` is the event that ended it, if any."""
 
     fate: PartialOutcome
     events: tuple[int, ...]
@@ -57,7 +57,7 @@ class KeyDifference:
 
 @dataclass(frozen=True, slots=True)
 class NearKey:
-    """A partial sequence that nothing followed, and the event of the next stage that was nearest to continuing it."""
+    """A partial sequence without a continuation, and the event of the next stage that nearly continued it."""
 
     last: int
     next: int
@@ -66,9 +66,9 @@ class NearKey:
 
 @dataclass(frozen=True, slots=True)
 class PartialStep:
-    """What became of the partial sequences that had come to one stage: `came` is the sum of all fates.
+    """The outcomes of the partial sequences that reached one stage; `came` is their count.
 
-    `nearest` is the one that maxspan ended by least, `example` one for each other fate.
+    `nearest` is the one that exceeded maxspan by least, `examples` has one for each other outcome.
     """
 
     label: str
@@ -89,7 +89,7 @@ class Trace:
     refused: tuple[Ending, ...]
     found: tuple[FoundSequence, ...]
     watched: dict[tuple[int, ...], tuple[Ending, ...]]
-    """The endings of the partial sequences that were asked for, by their events."""
+    """The endings of the watched partial sequences, by their events."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +105,7 @@ class _Partial:
 
 @dataclass(slots=True)
 class _StageTrace:
-    """One positive stage: the fates of the partial sequences that came to it, and the events that stand at it."""
+    """One positive stage: the outcomes of the partial sequences that reached it, and its events."""
 
     came: int = 0
     fates: Counter[PartialOutcome] = field(default_factory=Counter)
@@ -123,10 +123,10 @@ class _StageTrace:
 
 
 def trace(plan: Plan, groups: Sequence[Sequence[StageEvent]], *, watch: Collection[tuple[int, ...]] = ()) -> Trace:
-    """What became of the partial sequences of a plan over its stage events.
+    """The outcomes of the partial sequences of a plan over its stage events.
 
-    `groups` hold the stage events of one event each, ascending. `watch` are event numbers of partial sequences, from
-    the first stage on, whose endings are wanted one by one.
+    `groups` are the stage events by event, ascending. `watch` are the event numbers of partial sequences, from the
+    first stage on, whose endings are recorded one by one.
     """
     tracer = _Tracer(plan, frozenset(watch))
     tracer.run(groups)
@@ -143,7 +143,7 @@ def trace(plan: Plan, groups: Sequence[Sequence[StageEvent]], *, watch: Collecti
 
 
 class _Tracer:
-    """The slots of `SequenceMatcher`, and a record of what leaves them."""
+    """A `SequenceMatcher` that records the partial sequences that leave its slots."""
 
     def __init__(self, plan: Plan, watch: frozenset[tuple[int, ...]]) -> None:
         self.positive = [place for place, stage in enumerate(plan.stages) if not stage.missing]
@@ -213,7 +213,7 @@ class _Tracer:
         return {events: tuple(endings) for events, endings in self._watched.items()}
 
     def steps(self) -> tuple[PartialStep, ...]:
-        """What became of the partial sequences at each stage but the last."""
+        """The outcomes of the partial sequences at each stage but the last."""
         names = [f"stage {stage + 1}" for stage in self.positive]
         return tuple(
             PartialStep(
@@ -229,7 +229,7 @@ class _Tracer:
         )
 
     def _near_key(self, place: int) -> NearKey | None:
-        """Of the partial sequences whose key has no event at the next stage, the one that a later event nearly fits."""
+        """The partial sequence that a later event nearly continues, among those whose key has no event there."""
         following = self._places[place + 1].arrivals
         times = [event.time for event in following]
         best: tuple[int, int, _Partial, StageEvent] | None = None
@@ -262,7 +262,7 @@ class _Tracer:
     def refused(
         self, found: Sequence[FoundSequence], missing: Sequence[int], groups: Sequence[Sequence[StageEvent]]
     ) -> tuple[Ending, ...]:
-        """The complete sequences for which an event stood where none may; `by` is one such event."""
+        """The complete sequences that an event of a missing stage refused; `by` is one such event."""
         if not missing:
             return ()
         kept = Counter(
@@ -287,7 +287,7 @@ class _Tracer:
         return tuple(refused)
 
     def _is_near(self, partial: _Partial, event: StageEvent) -> bool:
-        """Whether an event of a missing stage stands in the time in which it may not."""
+        """Whether an event of a missing stage is in the span that must have none."""
         assert self._plan.maxspan is not None
         start, end, maxspan = partial.times[0], partial.times[-1], self._plan.maxspan
         if event.stage < self.positive[0]:

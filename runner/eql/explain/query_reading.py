@@ -1,4 +1,4 @@
-"""How a query was read: `explain` gives its stages, conditions, field types and limits as records."""
+"""`explain`: the stages, conditions, field types and limits of a query, as records."""
 
 from __future__ import annotations
 
@@ -39,18 +39,18 @@ class FieldReading:
 
 @dataclass(frozen=True, slots=True)
 class LeafReading:
-    """One indivisible condition: how it is answered, and what that asks of a value."""
+    """One indivisible condition: how it is evaluated, and the values that meet it."""
 
     text: str
     way: Way
     query: str
-    """The kind of query that answers it (`term`, `wildcard`, ...), or `script`."""
+    """The kind of query that evaluates it (`term`, `wildcard`, ...), or `script`."""
     reads: tuple[str, ...]
-    """The fields whose values it looks at, exact sub-fields where those are used."""
+    """The fields whose values it reads, exact sub-fields if those are used."""
     asks: str
     """What a value must be, without the letter case."""
     case: str = ""
-    """Whether upper and lower case differ, where the condition compares texts."""
+    """Whether upper and lower case differ, if the condition compares texts."""
     notes: tuple[str, ...] = ()
 
 
@@ -66,7 +66,7 @@ class ConditionReading:
 
 @dataclass(frozen=True, slots=True)
 class StageReading:
-    """One stage. No condition: any event. `empty`: the condition came to false or null, so no event can meet it."""
+    """One stage. No condition: any event. `empty`: the condition is constantly false or null."""
 
     label: str
     missing: bool
@@ -77,7 +77,7 @@ class StageReading:
 
 @dataclass(frozen=True, slots=True)
 class QueryReading:
-    """A query as it was understood."""
+    """The reading of a query."""
 
     kind: str
     stages: tuple[StageReading, ...]
@@ -96,10 +96,9 @@ def explain(
     unmapped: Sequence[str] = (),
     limits: Sequence[Limit] | None = None,
 ) -> QueryReading:
-    """How the query of a program was read; `origin` says where a field's type is from.
+    """The reading of a program's query; `origin` returns the source of a field's type.
 
-    `unmapped` are its optional fields that null stands for, `limits` those that the search will apply, the plan's own
-    if not given.
+    `unmapped` are its optional fields replaced by null, `limits` those of the search, by default the plan's own.
 
     >>> from runner.eql.program import compile_query
     >>> from runner.events.fields.schema import shipped_schema
@@ -123,7 +122,7 @@ def explain(
 
 
 def origin_in(known: Schema, name: str) -> Callable[[Field], str]:
-    """A function that says where a field's type is from: the schema called `name`, or the values of the events."""
+    """A function from a field to the source of its type: the schema called `name`, or the values of the events."""
 
     def origin(field: Field) -> str:
         if field.type is DataType.NULL:
@@ -134,7 +133,7 @@ def origin_in(known: Schema, name: str) -> Callable[[Field], str]:
 
 
 def labels(plan: Plan) -> tuple[str, ...]:
-    """What the stages of a plan are called, in the order of `all_stages`."""
+    """The labels of a plan's stages, in the order of `all_stages`."""
     if plan.kind == "event":
         return ("query",)
     numbered = tuple(
@@ -161,14 +160,14 @@ def _condition(expression: nodes.Expression) -> ConditionReading:
 
 
 def role_of(expression: nodes.Expression) -> Role:
-    """What joins the parts of a condition."""
+    """The operator that joins the parts of a condition."""
     if isinstance(expression, (nodes.And, nodes.Or)):
         return "and" if isinstance(expression, nodes.And) else "or"
     return "not" if isinstance(expression, nodes.Not) else "leaf"
 
 
 def _fields(plan: Plan, origin: Callable[[Field], str]) -> Iterator[FieldReading]:
-    """The fields that the query names, each once, in the order in which they first stand."""
+    """The fields of the query, each once, in the order of their first occurrence."""
     seen: dict[str, nodes.FieldRef] = {}
     for stage in plan.all_stages():
         for conjunct in stage.conjuncts:
@@ -197,9 +196,9 @@ def _field_notes(ref: nodes.FieldRef) -> Iterator[str]:
 
 
 def unmapped_names(text: str, schema: Schema) -> tuple[str, ...]:
-    """The optional fields of a query that a schema has not: the checker puts null in their place.
+    """The optional fields of a query that a schema does not have; the checker replaces them by null.
 
-    Raises ParsingError for a text that is no EQL.
+    Raises ParsingError for text that is not EQL.
     """
     statement = parse(text)
     body = statement.body
@@ -293,7 +292,7 @@ def _pattern(expression: nodes.Expression, operator: str, exact: Field, *, patte
 
 
 def _regex_notes(patterns: Sequence[str]) -> Iterator[str]:
-    """What a reader used to other dialects should know of a pattern in Lucene's syntax."""
+    """Notes on a pattern in Lucene's syntax for readers used to other dialects."""
     yield "Lucene syntax: the whole value must fit"
     text = "|".join(patterns)
     bare = {char for place, char in enumerate(text) if place == 0 or text[place - 1] != "\\"}

@@ -1,4 +1,4 @@
-"""From a syntax tree back to EQL text: `unparse`. What it gives can be parsed and means what the tree means."""
+"""`unparse`: the EQL text of a syntax tree; parsing it gives an equivalent tree."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _UNITS = (("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms
 
 
 class _Level(IntEnum):
-    """How tightly an expression holds together: what stands inside another may have to stand in parentheses."""
+    """Operator precedence: decides which operands need parentheses."""
 
     OR = 1
     AND = 2
@@ -32,7 +32,7 @@ class _Level(IntEnum):
 def unparse(node: nodes.Expression | ast.Statement | ast.EventQuery | ast.Term) -> str:
     """The EQL text of a node: an expression on one line, a sequence or sample with one line for each term.
 
-    `not a == b` is written `a != b`, which the language takes for the same.
+    `not a == b` is written `a != b`, which is equivalent in EQL.
 
     >>> from runner.eql.syntax.parser import parse
     >>> unparse(parse('process where (pid+1)*2 == 4 and not `a-b`  in ("x")'))
@@ -50,7 +50,7 @@ def unparse(node: nodes.Expression | ast.Statement | ast.EventQuery | ast.Term) 
 
 
 def field_name(name: str) -> str:
-    """A field's name as a query must write it: parts that are no identifiers stand in backquotes.
+    """A field's name in a query: parts that are not identifiers are in backquotes.
 
     >>> field_name("process.my-arg")
     'process.`my-arg`'
@@ -62,7 +62,7 @@ def field_name(name: str) -> str:
 
 
 def string(text: str) -> str:
-    """A string constant in double quotes, with escapes where they are needed.
+    """A string constant in double quotes, escaped as needed.
 
     >>> string("C:\\\\a\\tb")
     '"C:\\\\\\\\a\\\\tb"'
@@ -71,7 +71,7 @@ def string(text: str) -> str:
 
 
 def duration(milliseconds: int) -> str:
-    """A time interval as `maxspan` writes it, in the largest unit that gives a whole number.
+    """A time interval in the syntax of `maxspan`, in the largest unit that gives a whole number.
 
     >>> duration(90_000), duration(3_600_000)
     ('90s', '1h')
@@ -116,7 +116,7 @@ def _char(char: str) -> str:
 
 
 def _written(node: nodes.Expression) -> tuple[str, _Level]:
-    """The text of an expression and how tightly it holds together."""
+    """The text of an expression and its precedence."""
     match node:
         case nodes.Constant(_, value):
             return _literal(value)
@@ -157,7 +157,7 @@ def _infix(node: nodes.Arithmetic | nodes.Comparison | nodes.And | nodes.Or) -> 
 
 
 def _at(node: nodes.Expression, least: _Level) -> str:
-    """The text of a part, in parentheses if it holds together less tightly than its place asks for."""
+    """The text of an operand, in parentheses if its precedence is lower than required."""
     text, level = _written(node)
     return text if level >= least else f"({text})"
 
@@ -186,7 +186,7 @@ def _literal(value: nodes.Value) -> tuple[str, _Level]:
 
 
 def _infix_of_zero(value: float) -> str:
-    """Infinities and not-a-number have no constant; a division by zero gives them."""
+    """Infinities and NaN have no literal; a division by zero gives them."""
     if math.isnan(value):
         return "0.0 / 0.0"
     return "1.0 / 0.0" if value > 0 else "-1.0 / 0.0"

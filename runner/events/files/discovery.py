@@ -1,4 +1,4 @@
-"""Which files of a folder hold events, and in which order they are read."""
+"""The event files of a folder, in the order of reading."""
 
 from __future__ import annotations
 
@@ -8,53 +8,53 @@ from collections.abc import Iterable
 from pathlib import Path
 
 _EVENT_FILE = re.compile(
-    r"(?P<name>[^.].*\.(?:ndjson|jsonl|json|log))(?:\.(?P<number>\d+))?(?:\.gz|\.zst)?", re.IGNORECASE | re.DOTALL
+    r"(?P<name>[^.].*\.(?:ndjson|jsonl|json|log))(?:\.(?P<suffix>\d+))?(?:\.gz|\.zst)?", re.IGNORECASE | re.DOTALL
 )
 EVENT_FILES = "their names end in .ndjson, .jsonl, .json or .log, with a number, .gz or .zst after it if need be"
-"""Which files of a folder are read, in words: logs that were rotated and compressed are among them."""
+"""The names of event files, as text for a message; rotated and compressed logs are included."""
 _DATE_DIGITS = 6
-"""A number this long is no count of rotations but a date, and so the larger the newer."""
+"""Digits from which on a suffix is a date, larger if newer, and not a rotation count, larger if older."""
 _BEFORE_ALL = 1e30
 
 
 def files_in(folder: Path, modified_after: float | None, unread: list[str]) -> list[str]:
-    """The event files below a folder, by name, rotated logs before the one that is written to, the oldest first.
+    """The event files below a folder by name, rotated logs from the oldest to the one that is written to.
 
-    `modified_after` (seconds since 1970) leaves out those that were last written to before. What of the folder cannot
-    be looked into is told in `unread`.
+    Files last written before `modified_after` (seconds since 1970) are left out. Unreadable folders are appended to
+    `unread`.
     """
 
-    def refused(error: OSError) -> None:
+    def report(error: OSError) -> None:
         unread.append(f"{error.filename}: cannot be read: {(error.strerror or str(error)).lower()}")
 
     found = []
-    for root, folders, names in os.walk(folder, onerror=refused):
+    for root, folders, names in os.walk(folder, onerror=report):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in sorted(names, key=_age):
+        for name in sorted(names, key=_rotation_order):
             path = Path(root, name)
             if not _EVENT_FILE.fullmatch(name):
                 continue
             try:
                 is_wanted = path.is_file() and (modified_after is None or path.stat().st_mtime >= modified_after)
             except OSError:
-                continue  # rotated away between the listing and now: it is there under its new name next time
+                continue  # rotated since the listing: the next listing has its new name
             if is_wanted:
                 found.append(str(path))
     return found
 
 
-def _age(name: str) -> tuple[str, float, str]:
-    """What names are ordered by: `events.log.20260301`, `events.log.2`, `events.log.1`, `events.log`."""
+def _rotation_order(name: str) -> tuple[str, float, str]:
+    """The sort key of a name: `events.log.20260301`, `events.log.2`, `events.log.1`, `events.log`."""
     found = _EVENT_FILE.fullmatch(name)
     if found is None:
         return name, 0.0, name
-    number = float(found["number"] or 0)
-    is_date = len(found["number"] or "") >= _DATE_DIGITS
-    return found["name"], number - _BEFORE_ALL if is_date else -number, name
+    suffix = float(found["suffix"] or 0)
+    is_date = len(found["suffix"] or "") >= _DATE_DIGITS
+    return found["name"], suffix - _BEFORE_ALL if is_date else -suffix, name
 
 
 def near_file(path: str) -> str:
-    """`; did you mean ...?` with the name in the same folder that is nearest to one that is not there, or nothing."""
+    """`; did you mean ...?` with the nearest name in the folder of a missing file, or an empty text."""
     from difflib import get_close_matches
 
     folder = Path(path).parent

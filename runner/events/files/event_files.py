@@ -1,4 +1,4 @@
-"""Events from NDJSON files, folders and standard input, plain or compressed, a batch at a time."""
+"""Events from files, folders and standard input, plain or compressed, a batch at a time."""
 
 from __future__ import annotations
 
@@ -23,33 +23,26 @@ from runner.events.files.read_report import MAX_LINE, Counts, ReadReport
 from runner.events.files.splits import Split, SplitRead, splits_of
 from runner.events.files.time_index import TimeIndex
 
-__all__ = [
-    "EVENT_FILES",
-    "MAX_LINE",
-    "EventFiles",
-    "ReadProgress",
-    "ReadReport",
-    "TimeWanted",
-    "newest_timestamp",
-]
+__all__ = ["EVENT_FILES", "MAX_LINE", "EventFiles", "ReadProgress", "ReadReport", "TimeWanted", "newest_timestamp"]
 
 _ROOM = 96 << 20
-"""Bytes that all files that are read at a time have for their buffers."""
+"""Bytes for the buffers of all open files."""
 _MOST_OPEN = 48
+"""Most open files; a process may often open 256 (macOS) or 1,024 (Linux)."""
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
 class EventFiles:
-    """A fixed list of files of events. It may be read several times; use it as a context manager."""
+    """A fixed list of event files for one or more passes; a context manager."""
 
     def __init__(
         self, paths: Sequence[str | Path], *, modified_after: float | None = None, index: TimeIndex | None = None
     ) -> None:
         """Find the files: each path is a file, a folder (searched for event files, sorted by name) or `-`.
 
-        `modified_after` (seconds since 1970) leaves out files of folders that were last written to before. With an
-        `index` a pass reads only what may matter to it, and the index learns what it has not read before.
-        Raises EventsError for a path that does not exist or may not be read.
+        Files of folders last written before `modified_after` (seconds since 1970) are left out. With an `index`, a pass
+        reads only what it may need, and extends the index. Raises EventsError for a path that does not exist or may not
+        be read.
         """
         self._spools = Spools()
         self._unread: list[str] = []
@@ -72,21 +65,21 @@ class EventFiles:
         self.close()
 
     def close(self) -> None:
-        """Drop the spooled copies; nothing can be read or fetched any more."""
+        """Delete the copies; nothing can be read or fetched afterwards."""
         self._kept.close()
         self._spools.close()
         if self._folder is not None:
             self._folder.cleanup()
 
     def size(self) -> int:
-        """Bytes of all files as they are stored."""
+        """The stored bytes of all files."""
         return sum(
             _size(self._spools.streams[path]) if path in self._spools.streams else Path(path).stat().st_size
             for path in self.paths
         )
 
     def report(self) -> ReadReport:
-        """What the last reading found."""
+        """The report of the last pass, or of the current one so far."""
         counts = Counts()
         for part in (self._counts, *(stream.counts for stream, _ in self._open)):
             counts.add(part)
@@ -116,11 +109,11 @@ class EventFiles:
         wanted: TimeWanted | None = None,
         progress: ReadProgress | None = None,
     ) -> Iterator[EventBatch]:
-        """All events, batch by batch; starts a new reading. A batch is good until the next.
+        """All events, batch by batch, in a new pass. A batch is valid until the next.
 
-        Files that follow each other in time are read in that order, those of the same time side by side; the numbers of
-        the events go by the order of the files all the same. Events that are not `wanted` may be left out. Broken
-        lines, lines that are too long and files that end too early are counted for `report()`, never fatal.
+        Files are merged by time: those of different times are read in order, those of the same time side by side. Event
+        numbers follow the order of the files. Events that are not `wanted` may be left out. Broken lines, oversized
+        lines and damaged files are counted for `report()`, never fatal.
         """
         wanted = wanted or TimeWanted((time_field,))
         self._begin(columns.fields[wanted.names[0]])
@@ -134,56 +127,56 @@ class EventFiles:
             self._open = []
 
     def parts(self, time: Field, *, size: int) -> list[Split]:
-        """All that is to be read, in parts of about `size` bytes, in the best order; starts a new reading.
+        """The splits of all files, of about `size` bytes, in the order of time, in a new pass.
 
-        The parts are read elsewhere, and what is found out is given to `take_over`, part by part in this order.
+        Other processes read them; the results are passed to `take_over` in this order.
         """
         self._begin(time)
         self._folder = self._folder or TemporaryDirectory(prefix="rule-runner-")
         return [
             part
             for stream in reversed(self._waiting)
-            for part in splits_of(stream.number, stream.path, self._identities[stream.number], size=size)
+            for part in splits_of(stream.file_index, stream.path, self._identities[stream.file_index], size=size)
         ]
 
     @property
     def folder(self) -> Path:
-        """Where those who read parts put what is to be fetched later."""
+        """The folder for the spools of the processes that read splits."""
         assert self._folder is not None
         return Path(self._folder.name)
 
     def take_over(self, part: Split, read: SplitRead, *, is_last: bool) -> None:
-        """Take note of what was read of a part; `is_last`: the part has been read to its end."""
-        if self._waiting and self._waiting[-1].number == part.number:
+        """Add the result of a split, or with `is_last` false of a piece of it."""
+        if self._waiting and self._waiting[-1].file_index == part.file_index:
             self._open = [(self._waiting.pop(), _no_blocks())]
         ((stream, _),) = self._open
+        progress = stream.progress
         if is_last:
             skipped = [replace(line, line=line.line + stream.lines) for line in read.counts.skipped]
             self._counts.add(replace(read.counts, skipped=skipped))
             stream.lines += read.lines
-            stream.disorder = max(stream.disorder, stream.newest - read.counts.oldest)
-        stream.disorder = max(stream.disorder, read.disorder)
-        stream.newest = max(stream.newest, read.newest)
+            progress.disorder = max(progress.disorder, progress.newest - read.counts.oldest)
+        progress.disorder = max(progress.disorder, read.disorder)
+        progress.newest = max(progress.newest, read.newest)
         self._kept.take_over(read.kept)
 
     def can_be_shared(self) -> bool:
         """Whether other processes can read all of the files."""
         return not self._spools.streams
 
-    def horizon(self, *, tight: bool = False) -> tuple[int, int]:
-        """The time before which no event is expected any more by the order of the files so far, and the number up to
-        which events of that very time have come.
+    def watermark(self, *, tight: bool = False) -> tuple[int, int]:
+        """The time before which no event is expected, and the number up to which events of that very time have come.
 
-        Files may break that expectation. `tight` allows for less: see `EventStream.horizon`.
+        Files may break that expectation; `tight` allows for less lateness: see `TimeProgress.watermark`.
         """
-        among = [stream for stream, _ in self._open] + self._waiting[-1:]
-        earliest = min((stream.horizon(tight=tight) for stream in among), default=NO_TIME)
-        if len(self._open) != 1 or self._open[0][0].horizon(tight=tight) != earliest or self._waiting:
+        streams = [stream for stream, _ in self._open] + self._waiting[-1:]
+        earliest = min((stream.progress.watermark(tight=tight) for stream in streams), default=NO_TIME)
+        if len(self._open) != 1 or self._waiting or self._open[0][0].progress.watermark(tight=tight) != earliest:
             return earliest, -1
         return earliest, self._open[0][0].last()
 
     def keep(self, batch: EventBatch, rows: Rows) -> None:
-        """Make sure that the documents of these rows of the last batch can be fetched later."""
+        """Keep the documents of these rows of the last batch for `fetch`."""
         if len(rows):
             assert self._last is not None
             stream, block = self._last
@@ -197,7 +190,7 @@ class EventFiles:
             )
 
     def fetch(self, number: int) -> dict[str, Any]:
-        """The whole line of a kept event as a document or hit. Raises EventsError if the file has changed since."""
+        """The document or hit of a kept event. Raises EventsError if the file has changed since."""
         path, line = self._kept.fetch(number)
         try:
             return read_document(line.removeprefix(_BYTE_ORDER_MARK))
@@ -205,25 +198,25 @@ class EventFiles:
             raise EventsError(f"{path}: changed while it was being read", path=path) from None
 
     def _begin(self, time: Field) -> None:
-        """Start a new reading of all files, the one that begins first at the end of those that wait."""
+        """Start a new pass over all files; the earliest one is the last of `_waiting`."""
         self._kept.close()
         self._kept = KeptLines(self._spools.of)
         self._counts = Counts()
         streams = [
-            EventStream(number, path, self._spools, identity=identity)
-            for number, (path, identity) in enumerate(zip(self.paths, self._identities, strict=True))
+            EventStream(file_index, path, self._spools, identity=identity)
+            for file_index, (path, identity) in enumerate(zip(self.paths, self._identities, strict=True))
         ]
         if len(streams) > 1:
             for stream in streams:
                 stream.peek(time)
-        self._waiting = sorted(streams, key=_place, reverse=True)
+        self._waiting = sorted(streams, key=_read_order, reverse=True)
         self._open = []
 
     def _next(self, columns: Columns, wanted: TimeWanted, progress: ReadProgress | None) -> Iterator[EventBatch]:
-        """The next batch, of the file that is the furthest back in time; none if that one has come to its end."""
-        opened = min(self._open, key=lambda pair: _place(pair[0]), default=None)
+        """The next batch of the earliest file; nothing if that file ends."""
+        opened = min(self._open, key=lambda pair: _read_order(pair[0]), default=None)
         if self._waiting and (
-            opened is None or (len(self._open) < _MOST_OPEN and _place(self._waiting[-1]) < _place(opened[0]))
+            opened is None or (len(self._open) < _MOST_OPEN and _read_order(self._waiting[-1]) < _read_order(opened[0]))
         ):
             stream = self._waiting.pop()
             opened = stream, stream.blocks(wanted, self._index, chunk=self._chunk, progress=progress)
@@ -241,7 +234,7 @@ class EventFiles:
             yield batch
 
     def _chunk(self) -> int:
-        """How large the buffer of a file may be, with so many of them open."""
+        """Most bytes of a file's buffer, given the open files."""
         return min(CHUNK, _ROOM // max(1, len(self._open)))
 
     def _files_of(self, path: str, modified_after: float | None) -> list[str]:
@@ -253,34 +246,34 @@ class EventFiles:
             if Path(path).is_dir():
                 return files_in(Path(path), modified_after, self._unread)
             if not Path(path).is_file() and Path(path).exists():
-                # A pipe can be read once and not by offset: it is copied first, as standard input is.
+                # A pipe, like standard input, can be read once only: it is copied.
                 with Path(path).open("rb") as stream:
                     self._spools.streams[path] = spooled(stream)
-                return [path]
-            with Path(path).open("rb"):
-                return [path]
+            else:
+                Path(path).open("rb").close()
+            return [path]
         except FileNotFoundError:
             raise EventsError(f"{path}: no such file or folder{near_file(path)}", path=path) from None
         except OSError as error:
             raise EventsError(f"{path}: cannot be read: {(error.strerror or str(error)).lower()}", path=path) from None
 
     def _identity_of(self, path: str) -> tuple[int, int] | None:
-        """What a file must still be when it is read; None where there is nothing to compare."""
+        """The device and inode of a file, compared when it is opened; None for a copy or a file that is gone."""
         if path in self._spools.streams:
             return None
         try:
-            found = Path(path).stat()
+            status = Path(path).stat()
         except OSError:
             return None
-        return found.st_dev, found.st_ino
+        return status.st_dev, status.st_ino
 
 
 def newest_timestamp(
     files: EventFiles, columns: Columns, wanted: TimeWanted, progress: ReadProgress | None = None
 ) -> int | None:
-    """The newest timestamp of all events in nanoseconds since 1970, None if no event has one. Reads everything once."""
+    """The newest timestamp of all events, in nanoseconds since 1970; None if no event has one. Takes a pass."""
     for _ in files.batches(columns, wanted=wanted, progress=progress):
-        pass  # reading counts the newest on the way
+        pass  # the pass itself records the newest
     return files.report().newest_ns
 
 
@@ -288,8 +281,8 @@ def _no_blocks() -> Generator[Block]:
     yield from ()
 
 
-def _place(stream: EventStream) -> tuple[int, int]:
-    return stream.newest, stream.number
+def _read_order(stream: EventStream) -> tuple[int, int]:
+    return stream.progress.newest, stream.file_index
 
 
 def _size(spool: Any) -> int:

@@ -1,4 +1,4 @@
-"""`EventStream`: the lines of one file, whatever its form, and how far in time it has come."""
+"""`EventStream`: the events of one file in any format, and the watermark of their times."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import IO
 
 import numpy as np
+from numpy.typing import NDArray
 
 from runner.events.columns.batch import Columns, EventBatch
 from runner.events.fields.schema import Field
@@ -20,16 +21,16 @@ from runner.events.files.time_index import FileReading, LineSpan, TimeIndex
 
 _START = 1 << 16
 _ALLOWANCE_NS = 600 * 10**9
-"""Events that are late by this much are nothing unusual: agents buffer, clocks differ."""
+"""Usual lateness of events: agents buffer, clocks differ. Chosen, not measured."""
 FILE_BITS = 40
-"""An event's number is that of its file, and in these bits the count of events that were read of it before."""
+"""Bits of an event's number for its index in its file; the higher bits are the file's index."""
 
 
 @dataclass(frozen=True, slots=True)
 class TimeWanted:
-    """What of the files a pass is about: time fields, and spans of time that any of them must be in, in nanoseconds.
+    """The events that a pass needs: those with one of the time fields in one of the spans (nanoseconds, inclusive).
 
-    No spans: everything.
+    No spans: all events.
     """
 
     names: tuple[str, ...] = ("@timestamp",)
@@ -38,14 +39,14 @@ class TimeWanted:
 
 @dataclass(slots=True)
 class Spools:
-    """Copies on disk that are read in the place of files: of streams, and of files that are no lines of events."""
+    """Copies on disk that replace files: of pipes, and of files without an event per line."""
 
     streams: dict[str, IO[bytes]] = field(default_factory=dict)
     unwrapped: dict[str, tuple[IO[bytes], str]] = field(default_factory=dict)
-    """With what was wrong with the file that it is made of."""
+    """Each with the damage of its file, or an empty text."""
 
     def of(self, path: str) -> IO[bytes] | None:
-        """The copy that lines of the file are found in; None: in the file."""
+        """The copy with the lines of the file; None: the file has them."""
         made = self.unwrapped.get(path)
         return made[0] if made is not None else self.streams.get(path)
 
@@ -54,43 +55,65 @@ class Spools:
             spool.close()
 
 
+@dataclass(slots=True)
+class TimeProgress:
+    """The newest time of a stream and its disorder, in nanoseconds."""
+
+    newest: int = NO_TIME
+    """Before the first batch the time of about the first event."""
+    disorder: int = 0
+    """The most by which an event was earlier than one before it."""
+    _latest: int = NO_TIME
+
+    def add(self, times: NDArray[np.int64]) -> None:
+        """Add the times of a batch, one or more."""
+        latest = np.maximum(np.maximum.accumulate(times), self._latest)
+        self.disorder = max(self.disorder, int((latest - times).max()))
+        self.newest = self._latest = int(latest[-1])
+
+    def watermark(self, *, tight: bool) -> int:
+        """The time before which no event is expected: twice the disorder so far, and unless `tight` the usual lateness,
+        before the newest time."""
+        if self.newest == NO_TIME:
+            return NO_TIME
+        return self.newest - max(0 if tight else _ALLOWANCE_NS, 2 * self.disorder)
+
+
 class EventStream:
-    """One file being read, in blocks of lines. `blocks` opens it when its first block is asked for."""
+    """One file being read, in blocks of lines. `blocks` opens it when its first block is requested."""
 
     def __init__(
         self,
-        number: int,
+        file_index: int,
         path: str,
         spools: Spools,
         *,
         identity: tuple[int, int] | None = None,
-        part: LineSpan | None = None,
+        span: LineSpan | None = None,
     ) -> None:
-        """`identity` is the device and inode that the file must still have; `part` is all of a plain file to read."""
-        self.number = number
+        """`identity` is the device and inode that the file must have; `span` is the part of a plain file to read."""
+        self.file_index = file_index
         self.path = path
-        self.newest = NO_TIME
-        """The latest time so far; before anything was read, about that of the first event."""
-        self._latest = NO_TIME
-        self.disorder = 0
-        """By how much an event was earlier than one before it, at most, in nanoseconds."""
-        self.events = part.start if part is not None else 0  # a part counts on from more than those before it can have
+        self.progress = TimeProgress()
+        # Events of a split are numbered from its offset: more than the splits before it can have.
+        self.events = span.start if span is not None else 0
         self.lines = 0
-        """How many lines were read."""
+        """The lines read so far."""
         self.counts = Counts()
         self.rereadable = True
-        """Whether the lines of the last block can be read again by their offset."""
-        self.is_open = False
-        self.is_unwrapped = False
-        """Whether the lines are those of a copy that was made of a file that is no lines of events."""
+        """Whether the lines of the last block, or their copy, can be read again by offset."""
         self._spools = spools
         self._identity = identity
-        self._part = part
-        self._broken: list[SkippedLine] = []
+        self._span = span
         self._reading: FileReading | None = None
 
+    @property
+    def is_unwrapped(self) -> bool:
+        """Whether the lines are in a copy, made of a file without an event per line."""
+        return self.path in self._spools.unwrapped
+
     def peek(self, time: Field) -> None:
-        """Look up the time of the first event that has one; errors are left for the reading."""
+        """Set the newest time to that of the first event with one; errors are left for the pass."""
         try:
             with OpenText(self.path, self._spools.of(self.path)) as text:
                 start = text.start(_START)
@@ -98,27 +121,19 @@ class EventStream:
             return
         lines = start.split(b"\n")[:-1] or [start]
         if not is_wrapped(start):
-            batch = EventBatch.of_lines(Columns([time]), lines, base=0, broken=lambda place, reason: None)
+            batch = EventBatch.of_lines(Columns([time]), lines, base=0, broken=lambda position, reason: None)
             times = batch.timestamps(time.name)
             times = times[times != NO_TIME]
-            self.newest = int(times[0]) if len(times) else NO_TIME
+            self.progress.newest = int(times[0]) if len(times) else NO_TIME
 
     def last(self) -> int:
-        """The number of the last event that was read."""
-        return (self.number << FILE_BITS) + self.events - 1
-
-    def horizon(self, *, tight: bool) -> int:
-        """The time before which no event is expected any more, allowing for twice the disorder that there was so far,
-        and if it is not `tight` for events that are late."""
-        if self.newest == NO_TIME:
-            return NO_TIME
-        return self.newest - max(0 if tight else _ALLOWANCE_NS, 2 * self.disorder)
+        """The number of the last event read."""
+        return (self.file_index << FILE_BITS) + self.events - 1
 
     def blocks(
         self, wanted: TimeWanted, index: TimeIndex | None, *, chunk: Callable[[], int], progress: ReadProgress | None
     ) -> Generator[Block]:
-        """The blocks that matter, in order. What is wrong with the file goes to `counts`."""
-        self.is_open = True
+        """The blocks that the pass needs, in order; damage of the file is added to `counts`."""
         try:
             with OpenText(self.path, self._spools.of(self.path)) as text:
                 yield from self._blocks_of(text, wanted, index, chunk=chunk, progress=progress)
@@ -127,37 +142,33 @@ class EventStream:
                 self._unread((error.strerror or str(error)).lower())
             else:
                 self.counts.failures.append(f"{self.path}: could not be read to its end: {error}")
-        finally:
-            self.is_open = False
 
     def batch(self, columns: Columns, block: Block, wanted: TimeWanted) -> EventBatch:
         """The events of a block."""
-        self._broken = []
+        skipped: list[SkippedLine] = []
         self.lines = block.first_line + len(block.lines) - 1
 
         def broken(position: int, reason: str) -> None:
-            self._broken.append(SkippedLine(self.number, block.first_line + position, block.offset, reason))
+            skipped.append(SkippedLine(self.file_index, block.first_line + position, block.offset, reason))
 
-        batch = EventBatch.of_lines(columns, block.lines, base=(self.number << FILE_BITS) + self.events, broken=broken)
+        base = (self.file_index << FILE_BITS) + self.events
+        batch = EventBatch.of_lines(columns, block.lines, base=base, broken=broken)
         self.events += len(batch)
         self.counts.events += len(batch)
-        for line in self._broken:
+        for line in skipped:
             self.counts.skip(line)
-        self._note_times(batch, wanted.names[0])
+        self._add_times(batch.timestamps(wanted.names[0]))
         if self._reading is not None:
-            self._reading.note(batch, block, self._broken)
+            self._reading.add(batch, block, skipped)
         return batch
 
-    def _note_times(self, batch: EventBatch, name: str) -> None:
-        times = batch.timestamps(name)
+    def _add_times(self, times: NDArray[np.int64]) -> None:
         timed = times[times != NO_TIME]
         self.counts.untimed += len(times) - len(timed)
         if len(timed):
             self.counts.newest = max(self.counts.newest, int(timed.max()))
             self.counts.oldest = min(self.counts.oldest, int(timed.min()))
-            latest = np.maximum(np.maximum.accumulate(timed), self._latest)
-            self.disorder = max(self.disorder, int((latest - timed).max()))
-            self.newest = self._latest = int(latest[-1])
+            self.progress.add(timed)
 
     def _blocks_of(
         self,
@@ -172,7 +183,7 @@ class EventStream:
         if spool is None and self._identity is not None and not self._is_same(text):
             self._unread("was replaced while the files were looked up")
             return
-        start = text.start(_START) if self.path not in self._spools.unwrapped else b""
+        start = b"" if self.is_unwrapped else text.start(_START)
         if is_csv(start):
             self._unread("it is CSV; expected NDJSON, a JSON array or a saved search answer")
             return
@@ -181,18 +192,17 @@ class EventStream:
             if progress is not None:
                 progress(text.advanced())
             progress = None
-        if (made := self._spools.unwrapped.get(self.path)) is not None:
-            copy, problem = made
-            self.is_unwrapped = True
+        if self.is_unwrapped:
+            copy, problem = self._spools.unwrapped[self.path]
             if problem:
                 self.counts.failures.append(f"{self.path}: could not be read to its end: {problem}")
             with OpenText(self.path, copy) as lines:
                 yield from blocks_of(lines, self._skip, chunk=chunk)
             return
         self.rereadable = text.packing == ""
-        if self._part is not None:
-            text.go_to(self._part.start, self._part.end)
-            yield from blocks_of(text, self._skip, offset=self._part.start, chunk=chunk, progress=progress)
+        if self._span is not None:
+            text.go_to(self._span.start, self._span.end)
+            yield from blocks_of(text, self._skip, offset=self._span.start, chunk=chunk, progress=progress)
             return
         if index is None or spool is not None or text.packing:
             yield from blocks_of(text, self._skip, chunk=chunk, progress=progress)
@@ -208,10 +218,10 @@ class EventStream:
         chunk: Callable[[], int],
         progress: ReadProgress | None,
     ) -> Iterator[Block]:
-        """The stretches that have events of the wanted time, and what nothing is known of yet."""
-        every = wanted.spans or ((NO_TIME, np.iinfo(np.int64).max),)
-        spans, rest = index.spans(text.file, wanted.names, every, number=self.number)
-        self.counts.add(rest)
+        """The blocks of the spans with events that the pass needs, and of those not indexed yet."""
+        windows = wanted.spans or ((NO_TIME, np.iinfo(np.int64).max),)
+        spans, unread = index.spans(text.file, wanted.names, windows, file_index=self.file_index)
+        self.counts.add(unread)
         try:
             for span in spans:
                 self._reading = index.reading(text.file) if span.end is None else None
@@ -224,14 +234,14 @@ class EventStream:
                 progress(text.advanced())
         finally:
             if self._reading is not None:
-                index.note(text.file, self._reading)
+                index.add(text.file, self._reading)
 
     def _skip(self, line: int, offset: int) -> None:
         self.lines = line
-        skipped = SkippedLine(self.number, line, offset, "")
+        skipped = SkippedLine(self.file_index, line, offset, "")
         self.counts.skip(skipped)
         if self._reading is not None:
-            self._reading.note_oversized(skipped)
+            self._reading.add_oversized(skipped)
 
     def _is_same(self, text: OpenText) -> bool:
         found = os.fstat(text.file.fileno())

@@ -1,7 +1,7 @@
-"""Events that are not a line each: JSON arrays, saved search answers, documents printed over several lines.
+"""Texts without an event per line, converted to NDJSON a document at a time.
 
-`GET _search` and `_eql/search` answer with one object whose `hits` hold the events; exports and `jq -s` make arrays;
-`jq .` prints a document over many lines. Such a text is turned into lines, a document at a time.
+Search answers (`_search`, `_eql/search`) have the events in `hits`; exports and `jq -s` write arrays; `jq .` prints a
+document over several lines.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ _ANSWER = re.compile(
 _HITS = re.compile(rb'"hits"\s*:\s*\{\s*"(?:total|max_score|hits|events|sequences)"\s*:')
 _HEADER = re.compile(rb'"?[\w@.-]+"?(?:[,;\t]"?[\w@.-]+"?)+')
 _INSIDE = {"hits", "events", "sequences", "response"}
-"""The keys of an answer below which its events are: `hits.hits`, `hits.events`, `hits.sequences[].events`; `response`
-is around those of an async search."""
+"""The keys on the path to an answer's events: `hits.hits`, `hits.events`, `hits.sequences[].events`, and `response` of
+an async search."""
 
 
 def is_wrapped(start: bytes) -> bool:
-    """Whether a text that starts so holds its events in one array or answer, or spread over several lines.
+    """Whether a text with this start has its events in an array or answer, or over several lines each.
 
     >>> [is_wrapped(text) for text in (b'[{"a": 1},\\n {"a": 2}]', b'{"hits": {"hits": []}}', b'{\\n "a": 1}')]
     [True, True, True]
@@ -46,14 +46,14 @@ def is_wrapped(start: bytes) -> bool:
     """
     text = start.removeprefix(codecs.BOM_UTF8).lstrip()
     if _ARRAY.match(text):
-        # A whole array in the first of many lines is a broken line: the others are documents.
-        line, _, rest = text.partition(b"\n")
-        return not rest.strip() or not _is_json(line)
+        # A complete array in the first of several lines is a broken line of NDJSON.
+        line, _, other_lines = text.partition(b"\n")
+        return not other_lines.strip() or not _is_json(line)
     return bool(_SPREAD.match(text)) or (_ANSWER.match(text) is not None and _HITS.search(text) is not None)
 
 
 def is_csv(start: bytes) -> bool:
-    """Whether a text that starts so is a table of values with their names in the first line.
+    """Whether a text with this start is a table with a header line.
 
     >>> is_csv(b'"@timestamp","host.name"\\n"Mar 1, 2026","a"'), is_csv(b'{"a": 1}'), is_csv(b'x,y')
     (True, False, False)
@@ -71,14 +71,13 @@ def _is_json(text: bytes) -> bool:
 
 
 def unwrapped(text: OpenText) -> tuple[IO[bytes], str]:
-    """The events of a wrapped text as lines in a file of their own, and why there are no more of them if it is
-    damaged, or an empty text."""
+    """The documents of a wrapped text as lines of a temporary file, and the damage that ended it, or an empty text."""
     spool = tempfile.TemporaryFile(prefix="rule-runner-")  # noqa: SIM115
     problem = ""
     reader = _Reader(text)
     try:
         for document in reader.documents():
-            # Between the values of a document a line break is a blank like others; within texts there is none.
+            # Line breaks occur between the values of a document only, where they are whitespace.
             spool.write(document.replace("\r", " ").replace("\n", " ").encode(errors="surrogateescape") + b"\n")
     except JSONDecodeError as error:
         problem = f"line {reader.line_of(error.pos)}: {error.msg[:1].lower()}{error.msg[1:]}"
@@ -93,7 +92,7 @@ def unwrapped(text: OpenText) -> tuple[IO[bytes], str]:
 
 
 def _is_placeholder(document: str) -> bool:
-    """Whether an answer has this where an event is missing, as was asked for."""
+    """Whether this is an answer's placeholder for a missing event of a sequence."""
     if '"missing"' not in document or len(document) > _LONGEST_PLACEHOLDER:
         return False
     try:
@@ -104,7 +103,7 @@ def _is_placeholder(document: str) -> bool:
 
 
 class _Reader:
-    """Takes a text apart, one value at a time, so that no more than one document is held."""
+    """A streaming reader of JSON values that holds one document at a time."""
 
     def __init__(self, text: OpenText) -> None:
         self._text = text
@@ -117,11 +116,11 @@ class _Reader:
         self.failure: Exception | None = None
 
     def line_of(self, position: int) -> int:
-        """The line of a place in the buffer."""
+        """The line of a position in the buffer."""
         return self._lines + self._buffer.count("\n", 0, position)
 
     def documents(self) -> Iterator[str]:
-        """The text of each document. Raises ValueError where there is no JSON."""
+        """The text of each document. Raises ValueError for invalid JSON."""
         while self._peek():
             yield from self._value(is_answer=True)
 
@@ -132,7 +131,7 @@ class _Reader:
         elif char == "{" and is_answer and self._is_answer():
             yield from self._answer()
         else:
-            yield self._taken()
+            yield self._next_value()
 
     def _elements(self) -> Iterator[str]:
         self._at += 1
@@ -141,24 +140,24 @@ class _Reader:
                 raise ValueError("the text ends within an array")
             if char == "{" and self._is_sequence():
                 yield from self._answer()
-            elif not _is_placeholder(document := self._taken()):
+            elif not _is_placeholder(document := self._next_value()):
                 yield document
         self._at += 1
 
     def _answer(self) -> Iterator[str]:
-        """The events below the keys of an object that lead to them; the rest of it is passed over."""
+        """The documents below the keys of `_INSIDE`; other values are skipped."""
         self._at += 1
         while (char := self._peek()) != "}":
             if not char:
                 raise ValueError("the text ends within an object")
-            key = orjson.loads(self._taken())
+            key = orjson.loads(self._next_value())
             self._expect_colon()
             if key in _INSIDE and self._peek() == "{":
                 yield from self._answer()
             elif key in _INSIDE and self._peek() == "[":
                 yield from self._elements()
             else:
-                self._taken()
+                self._next_value()
         self._at += 1
 
     def _is_answer(self) -> bool:
@@ -179,7 +178,7 @@ class _Reader:
         self._at = found.end()
 
     def _peek(self) -> str:
-        """The next character that is no blank and no comma; empty at the end."""
+        """The next character except whitespace and commas; empty at the end."""
         while True:
             found = _SPACE.match(self._buffer, self._at)
             assert found is not None
@@ -189,7 +188,7 @@ class _Reader:
             if not self._more():
                 return ""
 
-    def _taken(self) -> str:
+    def _next_value(self) -> str:
         """The text of the next value."""
         while True:
             try:
@@ -211,12 +210,12 @@ class _Reader:
             pass
 
     def _more(self) -> bool:
-        """Read on; whether there was anything. What is done with is let go of."""
+        """Whether another piece could be read; drops the text before the current position."""
         if self._is_over:
             return False
         self._lines += self._buffer.count("\n", 0, self._at)
         self._buffer, self._at = self._buffer[self._at :], 0
-        # As much as is held already, so that a long document is not tried over and over.
+        # The piece doubles the buffer, so that a long document is not scanned again too often.
         piece = bytearray(max(_PIECE, len(self._buffer)))
         count, self.failure = self._text.read_into(memoryview(piece))
         self._is_over = count < len(piece) or self.failure is not None

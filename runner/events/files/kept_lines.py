@@ -1,4 +1,4 @@
-"""`KeptLines`: where the lines of events that may be part of a match can be had again."""
+"""`KeptLines`: the places of lines that a match may need, for late materialisation of their documents."""
 
 from __future__ import annotations
 
@@ -19,26 +19,26 @@ from runner.events.columns.row_decoder import Line
 from runner.events.files.read_report import MAX_LINE
 
 _STEP = 32
-"""Of so many lines one has its offset noted; the others are found from there."""
+"""Lines per stored offset; the others are found by reading from there. Chosen, not measured."""
 
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """Lines of one batch that stand one after the other in a file or in the spool."""
+    """The lines of one batch, consecutive in a file or in the spool."""
 
     first: int
     """The event number of the batch's first row."""
     source: str
-    """The file's path; "" is the spool of this process."""
+    """The file's path; empty for the spool of this process."""
     is_spool: bool
     offsets: NDArray[np.int64]
-    """Where every 32nd line begins."""
+    """The offset of every 32nd line."""
     rows: int
     mask: NDArray[np.uint8] | None
-    """Bits: in a file, which of its lines are events; in the spool, which of the batch's rows are there. None: all."""
+    """Bits of the lines of the file that are events, or of the batch's rows in the spool; None: all."""
 
     def place(self, number: int) -> int | None:
-        """Which of the lines is that of the event; None if it was not kept."""
+        """The index of the event's line; None if it was not kept."""
         row = number - self.first
         if self.mask is None:
             return row if row < self.rows else None
@@ -50,31 +50,31 @@ class Kept:
 
 
 class KeptLines:
-    """Remembers lines by their place in their file, or, where a file cannot be read by offset, copies them to a spool
-    on disk.
+    """The places of kept lines: offsets in their file, or in a spool on disk if that cannot be read by offset.
 
-    A flood of matches costs half a byte of memory an event, not its document.
+    A flood of matches costs half a byte of memory per event, not its document.
     """
 
     def __init__(self, spool_of: Callable[[str], IO[bytes] | None], *, spool: Path | None = None) -> None:
-        """`spool_of` gives the copy on disk that stands for a path, if there is one. `spool` is where lines are copied
-        to if another process is to fetch them; it is left there."""
+        """`spool_of` returns the copy on disk that replaces a path, if any. `spool` is the path of a spool that another
+        process reads; it is not deleted."""
         self._spool_of = spool_of
         self._spool_path = spool
         self._spool: IO[bytes] | None = None
         self._open: tuple[str, IO[bytes]] | None = None
         self._kept: dict[int, Kept] = {}
         self._firsts: list[int] | None = None
-        self._near: list[bytes] = []
-        self._near_place, self._near_end = (-1, -1), 0
+        self._run: list[bytes] = []
+        """Cached lines from a stored offset on, since events are often fetched in sequence."""
+        self._run_key, self._run_end = (-1, -1), 0
 
     def keep(
         self, numbers: range, rows: Rows, *, lines: Sequence[Line], positions: Rows, path: str, offset: int
     ) -> None:
         """Keep some rows of a batch whose events have these numbers.
 
-        `positions` says which of the lines each row was read from; `path` is empty if lines cannot be read by offset,
-        `offset` that of the first line.
+        `positions` are the indices of the rows' lines; `path` is empty if lines cannot be read by offset; `offset` is
+        that of the first line.
         """
         is_spool = False
         if path:
@@ -94,27 +94,27 @@ class KeptLines:
             bits = np.zeros(len(numbers), dtype=np.bool_)
             bits[rows] = True
             mask = np.packbits(bits)
-            wanted = [lines[position] for position in positions[bits].tolist()]
-            lengths = np.fromiter(map(len, wanted), dtype=np.int64, count=len(wanted)) + 1
-            self._spool.writelines(text for line in wanted for text in (line, b"\n"))
+            copied = [lines[position] for position in positions[bits].tolist()]
+            lengths = np.fromiter(map(len, copied), dtype=np.int64, count=len(copied)) + 1
+            self._spool.writelines(text for line in copied for text in (line, b"\n"))
         starts = offset + np.concatenate(([0], np.cumsum(lengths[:-1])))
         self._kept[numbers.start] = Kept(numbers.start, path, is_spool, starts[::_STEP].copy(), len(numbers), mask)
         self._firsts = None
 
     def hand_over(self) -> list[Kept]:
-        """What was kept since the last call, for another process to `take_over`."""
+        """The lines kept since the last call, for `take_over` in another process."""
         kept, self._kept = list(self._kept.values()), {}
         if self._spool is not None:
             self._spool.flush()
         return kept
 
     def take_over(self, kept: Iterable[Kept]) -> None:
-        """Keep what another process has kept."""
+        """Add the lines that another process kept."""
         self._kept.update((one.first, one) for one in kept)
         self._firsts = None
 
     def fetch(self, number: int) -> tuple[str, bytes]:
-        """The file and the line of a kept event. Raises EventsError if the file cannot be read any more."""
+        """The path and the line of a kept event. Raises EventsError if the file cannot be read any more."""
         if self._firsts is None:
             self._firsts = sorted(self._kept)
         at = bisect_right(self._firsts, number) - 1
@@ -125,16 +125,15 @@ class KeptLines:
         path = kept.source or "spooled events"
         step, within = divmod(place, _STEP)
         try:
-            if self._near_place != (kept.first, step):
-                # Events are often fetched one after the other.
-                self._near_place, self._near, self._near_end = (kept.first, step), [], int(kept.offsets[step])
-            if within >= len(self._near):
+            if self._run_key != (kept.first, step):
+                self._run_key, self._run, self._run_end = (kept.first, step), [], int(kept.offsets[step])
+            if within >= len(self._run):
                 file = self._file(kept.source)
-                file.seek(self._near_end)
-                while within >= len(self._near):
-                    self._near.append(file.readline(MAX_LINE + 1))
-                    self._near_end += len(self._near[-1])
-            return path, self._near[within].removesuffix(b"\n")
+                file.seek(self._run_end)
+                while within >= len(self._run):
+                    self._run.append(file.readline(MAX_LINE + 1))
+                    self._run_end += len(self._run[-1])
+            return path, self._run[within].removesuffix(b"\n")
         except OSError as error:
             raise EventsError(f"{path}: cannot be read again: {error.strerror or error}", path=path) from None
 
@@ -147,7 +146,7 @@ class KeptLines:
             return spool
         if self._open is None or self._open[0] != path:
             if self._open is not None:
-                self._open[1].close()  # one at a time: a folder may have more files than a process may open
+                self._open[1].close()  # one open file: a folder may have more than a process may open
             self._open = path, Path(path).open("rb")  # noqa: SIM115
         return self._open[1]
 

@@ -1,4 +1,4 @@
-"""The lines of a text in blocks: views of one buffer that is used again for the next block."""
+"""The lines of a text in blocks: views of one buffer that is reused for the next block."""
 
 from __future__ import annotations
 
@@ -12,21 +12,22 @@ from runner.events.files.compression import OpenText
 from runner.events.files.read_report import MAX_LINE
 
 _FIRST_CHUNK = 1 << 20
-"""The first batch of a file is small: it shows which fields are worth reading at once."""
+"""Bytes of a file's first block, small because its values decide the fields of the first projection."""
 _GROWTH = 8
-"""Each batch may be so many times as large as the one before."""
+"""Most growth from a block to the next."""
 CHUNK = (32 << 20) - (1 << 16)
-"""Of every later one: large enough that what a batch costs, however many rules there are, is little for each event.
+"""Most bytes of a block: large enough that the costs per batch, which grow with the rules, are small per event.
 
-A little less than 32 MiB: from there on glibc asks the system for a buffer each time, which has to clear all of it
+A little less than 32 MiB, from which on glibc allocates a buffer with mmap, which clears all of it every time
 (https://man7.org/linux/man-pages/man3/mallopt.3.html, M_MMAP_THRESHOLD).
 """
 _BATCH = 32_768
+"""Most lines of a block."""
 _BREAK = b"\n"
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 ReadProgress = Callable[[int], None]
-"""Called with the number of bytes (of the files as they are stored) that were read since the last call."""
+"""Called with the stored bytes read since the last call."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,13 +37,13 @@ class Block:
     lines: list[memoryview]
     first_line: int
     offsets: NDArray[np.int64]
-    """Where each line starts in the uncompressed text, and at last where the block ends."""
+    """The offset of each line in the uncompressed text, then that of the end of the block."""
     is_whole: bool = True
-    """False for a last line without a line break: its writer may not be done with it."""
+    """False for a last line without a line break, which may be incomplete."""
 
     @property
     def offset(self) -> int:
-        """Where the first line starts in the uncompressed text."""
+        """The offset of the first line in the uncompressed text."""
         return int(self.offsets[0])
 
 
@@ -55,10 +56,10 @@ def blocks_of(
     chunk: Callable[[], int] = lambda: CHUNK,
     progress: ReadProgress | None = None,
 ) -> Iterator[Block]:
-    """All lines of the text, block by block; a block is good until the next.
+    """The lines of a text, block by block; a block is valid until the next.
 
-    Lines that are too long are told to `skipped`, with their number and where they begin. `chunk` says before each
-    reading how large the buffer may be. Raises what the text was damaged with, after the lines before it.
+    `skipped` is called with the line (from 1) and offset of each oversized line; `chunk` returns the most bytes of the
+    next buffer. Raises the error of a damaged text after the lines before it.
     """
     buffer = bytearray(min(_FIRST_CHUNK, chunk()))
     held, line = 0, first_line
@@ -107,20 +108,20 @@ def _checked(
     *,
     is_whole: bool = True,
 ) -> Iterator[Block]:
-    """The lines as blocks of as many as a batch may have, without those that are too long."""
+    """The lines as blocks without the oversized ones."""
     if offsets[0] == 0 and bytes(lines[0][:3]) == _BYTE_ORDER_MARK:
-        lines[0][:3] = b"   "  # a byte order mark is no JSON; blanks keep the offsets
+        lines[0][:3] = b"   "  # not JSON; blanks keep the offsets
     first = 0
-    for place in [*np.flatnonzero(np.diff(offsets) > MAX_LINE + len(_BREAK)).tolist(), len(lines)]:
-        if place > first:
-            yield Block(lines[first:place], line + first, offsets[first : place + 1], is_whole)
-        if place < len(lines):
-            skipped(line + place, int(offsets[place]))
-            first = place + 1
+    for index in [*np.flatnonzero(np.diff(offsets) > MAX_LINE + len(_BREAK)).tolist(), len(lines)]:
+        if index > first:
+            yield Block(lines[first:index], line + first, offsets[first : index + 1], is_whole)
+        if index < len(lines):
+            skipped(line + index, int(offsets[index]))
+            first = index + 1
 
 
 def _offsets(lines: list[memoryview], offset: int) -> NDArray[np.int64]:
-    """Where each of the lines starts if the first one starts at `offset`, and where the last one's break ends."""
+    """The offsets of the lines, the first one at `offset`, then that of the end of the last line's break."""
     offsets = np.empty(len(lines) + 1, dtype=np.int64)
     offsets[0] = offset
     offsets[1:] = np.fromiter(map(len, lines), dtype=np.int64, count=len(lines)) + len(_BREAK)
@@ -128,7 +129,7 @@ def _offsets(lines: list[memoryview], offset: int) -> NDArray[np.int64]:
 
 
 def _lines_of(buffer: bytearray, start: int, end: int) -> tuple[list[memoryview], int]:
-    """The whole lines between `start` and `end`, as many as a batch may have, without a copy, and where they end."""
+    """Views of the whole lines between `start` and `end`, at most `_BATCH`, and the offset of their end."""
     view, find, line_break = memoryview(buffer), buffer.find, ord(_BREAK)
     lines: list[memoryview] = []
     for _ in range(_BATCH):
@@ -141,8 +142,7 @@ def _lines_of(buffer: bytearray, start: int, end: int) -> tuple[list[memoryview]
 
 
 def _emptied(buffer: bytearray, start: int, held: int, chunk: int) -> bytearray:
-    """A buffer that begins with the `held` bytes from `start` and has room behind them; the same one if its size is
-    right."""
+    """A buffer for the next block that starts with the `held` bytes from `start`; the same one if its size fits."""
     size = min(len(buffer) * _GROWTH, chunk)
     while size < 2 * held:
         size *= 2

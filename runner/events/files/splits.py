@@ -1,4 +1,4 @@
-"""Parts of files that can be read apart from each other, and what was read of one."""
+"""Input splits for parallel workers, and the counts of reading one."""
 
 from __future__ import annotations
 
@@ -15,30 +15,30 @@ from runner.events.files.read_report import Counts
 from runner.events.files.time_index import LineSpan
 
 PART = 64 << 20
-"""About how many bytes of a plain file make a part."""
+"""Bytes of a split of a plain file, about. Chosen, not measured."""
 _START = 1 << 16
 _PIECE = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """Some lines of one file; `number` is that of the file. No span: all of it, in whatever form it is."""
+    """The lines of a span of a file, or without a span the whole file in any format."""
 
-    number: int
+    file_index: int
     path: str
     identity: tuple[int, int] | None
     span: LineSpan | None = None
     size: int = 0
-    """Bytes of it, as they are stored."""
+    """Stored bytes."""
 
     def stream(self) -> EventStream:
-        """The part, to be read."""
-        return EventStream(self.number, self.path, Spools(), identity=self.identity, part=self.span)
+        """A stream of its lines."""
+        return EventStream(self.file_index, self.path, Spools(), identity=self.identity, span=self.span)
 
 
 @dataclass(frozen=True, slots=True)
 class SplitRead:
-    """What was read of a part, or of a piece of it: what was counted, its lines, its latest time and its disorder."""
+    """The counts, kept lines and time progress of a split, or of a piece of it."""
 
     counts: Counts
     lines: int
@@ -47,9 +47,9 @@ class SplitRead:
     kept: Sequence[Kept]
 
 
-def splits_of(number: int, path: str, identity: tuple[int, int] | None, *, size: int) -> list[Split]:
-    """The parts of a file: stretches of about `size` bytes of a plain one, else all of it."""
-    whole = Split(number, path, identity, size=_size_of(path))
+def splits_of(file_index: int, path: str, identity: tuple[int, int] | None, *, size: int) -> list[Split]:
+    """The splits of a file: of about `size` bytes if it is plain, else one."""
+    whole = Split(file_index, path, identity, size=_size_of(path))
     if whole.size <= size:
         return [whole]
     try:
@@ -57,23 +57,23 @@ def splits_of(number: int, path: str, identity: tuple[int, int] | None, *, size:
             if text.packing or is_wrapped(text.start(_START)):
                 return [whole]
             cuts = [0]
-            for place in range(size, whole.size - size // 2, size):
-                cut = _line_after(text.file, max(place, cuts[-1]))
+            for offset in range(size, whole.size - size // 2, size):
+                cut = _line_after(text.file, max(offset, cuts[-1]))
                 if cut < whole.size and cut > cuts[-1]:
                     cuts.append(cut)
     except DAMAGE:
-        return [whole]  # the reading will say what is wrong
+        return [whole]  # reading it will report the damage
     ends = [*cuts[1:], None]
     return [
-        Split(number, path, identity, LineSpan(start, 1, end), (whole.size if end is None else end) - start)
+        Split(file_index, path, identity, LineSpan(start, 1, end), (whole.size if end is None else end) - start)
         for start, end in zip(cuts, ends, strict=True)
     ]
 
 
-def _line_after(file: IO[bytes], place: int) -> int:
-    """Where the first line begins that does not begin before the place; the end of the file if there is none."""
-    file.seek(place - 1)
-    at = place - 1
+def _line_after(file: IO[bytes], offset: int) -> int:
+    """The offset of the first line that starts at or after `offset`; the end of the file if there is none."""
+    at = offset - 1
+    file.seek(at)
     while piece := file.read(_PIECE):
         if (found := piece.find(b"\n")) >= 0:
             return at + found + 1

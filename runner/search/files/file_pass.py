@@ -51,7 +51,7 @@ def matched(
                 _share(files, matcher, parts, job, workers=workers, progress=progress)
             else:
                 for batch in files.batches(matcher.columns(fields), wanted=wanted, progress=progress):
-                    files.keep(batch, matcher.feed(batch, Watermark(*files.horizon(tight=True))))
+                    files.keep(batch, matcher.feed(batch, Watermark(*files.watermark(tight=True))))
                     _settle(files, matcher)
                     pass_over()
             matcher.close()
@@ -86,4 +86,4 @@ def _share(
 
 
 def _settle(files: EventFiles, matcher: eql.Matcher) -> None:
-    matcher.advance(Watermark(*files.horizon(tight=tight)) for tight in (False, True))
+    matcher.advance(Watermark(*files.watermark(tight=tight)) for tight in (False, True))

@@ -75,9 +75,11 @@ class Worker:
                     offset=block.offset,
                 )
             if self._matcher.held() > _MUCH:
-                read = SplitRead(Counts(), 0, stream.newest, stream.disorder, self._kept.hand_over())
+                read = SplitRead(Counts(), 0, stream.progress.newest, stream.progress.disorder, self._kept.hand_over())
                 yield SplitResult(self._matcher.hand_over(), read, is_last=False)
-        read = SplitRead(stream.counts, stream.lines, stream.newest, stream.disorder, self._kept.hand_over())
+        read = SplitRead(
+            stream.counts, stream.lines, stream.progress.newest, stream.progress.disorder, self._kept.hand_over()
+        )
         yield SplitResult(self._matcher.hand_over(), read, is_last=True)
 
 

@@ -308,9 +308,9 @@ def test_the_horizon_is_where_the_file_that_is_the_furthest_back_has_come_to(tmp
     with EventFiles([tmp_path]) as files:
         last = 0
         for batch in files.batches(Columns([TIME])):
-            horizon, number = files.horizon(tight=True)
+            horizon, number = files.watermark(tight=True)
             assert horizon >= last
             assert int(batch.timestamps("@timestamp").min()) >= last
-            assert files.horizon()[0] == horizon - 600 * 10**9
+            assert files.watermark()[0] == horizon - 600 * 10**9
             assert number == -1 or number == batch.base + len(batch) - 1
             last = horizon

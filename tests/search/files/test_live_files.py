@@ -139,6 +139,29 @@ def test_a_pass_reads_what_was_added_and_what_is_of_its_time(tmp_path: Path) -> 
     assert read[2] < 3_000
 
 
+def test_the_index_of_many_files_is_bounded(tmp_path: Path) -> None:
+    rng, index = Random(2), TimeIndex(most_stretches=4)
+    logs = [tmp_path / f"events.log.{place}" for place in range(4)]
+    for log in logs:
+        log.write_bytes(b"".join(line_of(rng, second, second) + b"\n" for second in range(2_000)))
+    columns, late = Columns([Field("@timestamp", DataType.DATE)]), int((BEGIN.timestamp() + 9_999) * 1e9)
+
+    def read(paths: Sequence[Path], *, start: int = late) -> tuple[int, int]:
+        with EventFiles(paths, index=index) as files:
+            wanted = TimeWanted(("@timestamp",), ((start, late),))
+            return sum(map(len, files.batches(columns, wanted=wanted))), files.report().events
+
+    counts = [read([log], start=0) for log in logs]
+    assert len(index) == 2
+    assert read([logs[3]]) == (0, counts[3][1])
+    assert read([logs[0]]) == counts[0]
+    assert len(index) == 2
+    everything = sum(events for _, events in counts)
+    for _ in range(2):
+        assert read(logs)[1] == everything
+        assert len(index) == 2
+
+
 @pytest.mark.parametrize("order", [(0, 1, 2), (2, 0, 1)])
 async def test_files_of_one_time_are_read_side_by_side(tmp_path: Path, order: Sequence[int]) -> None:
     rng = Random(3)
