@@ -28,9 +28,16 @@ class Problem:
     """The rule's signature id where the file has one."""
     picture: str = ""
     """The offending line with carets under the place, ready to print; empty where there is no such line."""
+    hint: object = ""
+    """What to put after the message, as `str` gives it: near names, which are looked for only then."""
+
+    @property
+    def text(self) -> str:
+        """The message with its hint."""
+        return f"{self.message}{self.hint}"
 
     def __str__(self) -> str:
-        return f"{self.file}:{self.line}:{self.column}: {self.message}"
+        return f"{self.file}:{self.line}:{self.column}: {self.text}"
 
 
 class RunnerError(Exception):

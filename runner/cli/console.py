@@ -79,9 +79,7 @@ def show_problem(problem: Problem, console: Console) -> None:
     """Print a problem with its place and, if known, its line with carets."""
     style = "bold red" if problem.severity == "error" else "yellow"
     place = f"{problem.file}:{problem.line}:{problem.column}" if problem.line else str(problem.file)
-    console.print(
-        Text.assemble((f"{place}: ", "bold"), (f"{problem.severity}: ", style), problem.message), soft_wrap=True
-    )
+    console.print(Text.assemble((f"{place}: ", "bold"), (f"{problem.severity}: ", style), problem.text), soft_wrap=True)
     if problem.picture:
         console.print(Text(problem.picture, style="dim"), soft_wrap=True)
 
@@ -92,7 +90,7 @@ def show_query_error(error: EqlError) -> None:
     for finding in error.findings:
         line, column = error.source.place(finding.span.start)
         place = f"query:{line}:{column}: " if error.source.text else ""
-        console.print(Text.assemble((place, "bold"), finding.message, finding.hint), soft_wrap=True)
+        console.print(Text.assemble((place, "bold"), finding.text), soft_wrap=True)
         if error.source.text:
             console.print(Text(error.source.picture(finding.span), style="dim"), soft_wrap=True)
 

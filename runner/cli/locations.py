@@ -5,10 +5,10 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
-from difflib import get_close_matches
 from pathlib import Path
 
 from runner.errors import SettingsError
+from runner.messages.suggestions import near_name
 from runner.settings.settings import Settings
 from runner.setup.saved_objects import KibanaNames
 
@@ -45,8 +45,8 @@ def _near(path: Path) -> str:
         names = [entry.name for entry in path.parent.iterdir()]
     except OSError:
         return ""
-    near = get_close_matches(path.name, names, n=1)
-    return f"; did you mean {path.parent / near[0]}?" if near else ""
+    near = near_name(path.name, names)
+    return f"; did you mean {path.parent / near}?" if near else ""
 
 
 def heartbeat_path(settings: Settings) -> Path:

@@ -147,7 +147,7 @@ async def _field_checks(cache: FieldCapsCache, index: tuple[str, ...], rules: Se
             else:
                 remedy = "change the query, or the mapping; until then the rule can not be run"
                 place = f"{fault.file}:{fault.line}:{fault.column}: " if fault.line else ""
-                checks.append(Check("query", subject, "problem", f"{place}{fault.message}", remedy, names_of([rule])))
+                checks.append(Check("query", subject, "problem", f"{place}{fault.text}", remedy, names_of([rule])))
     remedy = "ship events that have it, or write `?` before it in the query; until then these rules can not be run"
     for name, concerned in sorted(missing.items()):
         found = f"no index of {subject} has this field"

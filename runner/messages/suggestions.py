@@ -1,39 +1,35 @@
-"""Near names for messages, by edit distance as Elasticsearch measures it, in time that thousands of names allow."""
+"""Near names for messages ("did you mean ...?"), by edit distance as Elasticsearch measures it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from difflib import get_close_matches
-from functools import lru_cache
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import TypeAlias
 
 _MOST = 5
+_LONGEST = 200
+"""Characters of a name; a longer one has no near names."""
+_ROUNDING = 1e-9
+"""Lets in names that are exactly as similar as they must be: 1 - 2 / 5 against 0.6."""
 
 
 def near_names(name: str, candidates: Iterable[str], *, least: float = 0.5) -> list[str]:
     """The best few candidates whose similarity to `name` is at least `least`, best first, ties in the order given.
 
-    Similarity is 1 - edits / length of the longer name.
+    Similarity is 1 - edits / length of the longer name, of Levenshtein's edits.
 
     >>> near_names("pib", ["pid", "ppid", "command_line"])
     ['pid', 'ppid']
     """
-    if not name or len(name) > 200:
+    if not name or len(name) > _LONGEST:
         return []
-    scored: list[tuple[float, str]] = []
-    letters = _letters(name)
-    size = len(name)
-    for candidate in candidates:
-        longer = max(size, len(candidate))
-        allowed = (1 - least) * longer + 1e-9
-        if abs(size - len(candidate)) > allowed:
-            continue
-        if _fewest_edits(letters, _letters(candidate)) > allowed:
-            continue
-        score = 1 - _edits(name, candidate) / longer
-        if score >= least:
-            scored.append((-score, candidate))
-    scored.sort(key=lambda pair: pair[0])
-    return [candidate for _, candidate in scored[:_MOST]]
+    from rapidfuzz import process  # takes longer to import than most commands to start
+    from rapidfuzz.distance.Levenshtein import normalized_similarity
+
+    found = process.extract(
+        name, list(candidates), scorer=normalized_similarity, score_cutoff=least - _ROUNDING, limit=_MOST
+    )
+    return [candidate for candidate, _, _ in found]
 
 
 def suggestion(names: list[str]) -> str:
@@ -43,55 +39,39 @@ def suggestion(names: list[str]) -> str:
     return f", did you mean {'' if len(names) == 1 else 'any of '}[{', '.join(names)}]?"
 
 
-@lru_cache(maxsize=20_000)
-def _letters(name: str) -> int:
-    """How often each character occurs in a name, up to eight times, as that many bits of its own."""
-    bits = 0
-    for char in name:
-        group = (ord(char) & 63) * 8
-        count = bits >> group & 0xFF
-        bits |= (count << 1 | 1) << group & 0xFF << group
-    return bits
+@dataclass(frozen=True, slots=True)
+class Suggestion:
+    """The same for one name, as the text of this object: `near` is called when the text is made, as few ever are."""
+
+    name: str
+    near: Callable[[str], list[str]] = field(compare=False, repr=False)
+
+    def __str__(self) -> str:
+        return suggestion(self.near(self.name))
 
 
-def _fewest_edits(left: int, right: int) -> int:
-    """A lower bound of the edits between two names, from their letters: each that the other lacks costs an edit."""
-    return max((left & ~right).bit_count(), (right & ~left).bit_count())
-
-
-def _edits(left: str, right: str) -> int:
-    """The Levenshtein distance, by Myers' bit-parallel algorithm (J. ACM 46/3, 1999) as Hyyrö restated it in 2003."""
-    positions: dict[str, int] = {}
-    for place, char in enumerate(left):
-        positions[char] = positions.get(char, 0) | 1 << place
-    last = 1 << (len(left) - 1)
-    full = (1 << len(left)) - 1
-    up, down, distance = full, 0, len(left)
-    for char in right:
-        equal = positions.get(char, 0)
-        diagonal = ((((equal & up) + up) ^ up) | equal | down) & full
-        increase = down | ~(diagonal | up)
-        decrease = up & diagonal
-        if increase & last:
-            distance += 1
-        elif decrease & last:
-            distance -= 1
-        shifted = (increase << 1) | 1
-        up = ((decrease << 1) | ~(diagonal | shifted)) & full
-        down = diagonal & shifted & full
-    return distance
+Hint: TypeAlias = str | Suggestion
+"""The end of a message, made a text by `str`."""
 
 
 def near_name(name: str, known: Iterable[str]) -> str | None:
     """The known name that is most like `name`, whatever its letter case; None if none is like it.
 
+    Edits are insertions and deletions here, out of the letters of both: two letters swapped, the usual slip, cost as
+    much as one replaced, so that `high` is near to `hihg`, and `eql` not to `kql`.
+
     >>> near_name("risk_scor", ["risk_score", "rule_id"])
     'risk_score'
     """
-    if len(name) > 100:
+    if len(name) > _LONGEST:
         return None
+    from rapidfuzz import process
+    from rapidfuzz.distance.Indel import normalized_similarity
+
     by_folded = {each.casefold(): each for each in known}
-    found = get_close_matches(name.casefold(), by_folded, n=1, cutoff=0.7)
+    found = process.extractOne(
+        name.casefold(), list(by_folded), scorer=normalized_similarity, score_cutoff=0.7 - _ROUNDING
+    )
     return by_folded[found[0]] if found else None
 
 

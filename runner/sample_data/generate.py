@@ -6,11 +6,11 @@ import heapq
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from difflib import get_close_matches
 from random import Random
 from typing import Any
 
 from runner.errors import SettingsError
+from runner.messages.suggestions import near_name
 from runner.sample_data import linux_activity, windows_activity
 from runner.sample_data.command_lines import Words
 from runner.sample_data.fleet import build_fleet
@@ -93,8 +93,8 @@ def _rules(rule: str | None) -> tuple[RuleId, ...]:
         return tuple(RuleId)
     rules = {item.value: item for item in RuleId}
     if rule not in rules:
-        near = get_close_matches(rule, rules, 1, 0.6)
-        hint = f"; did you mean {near[0]}?" if near else ""
+        near = near_name(rule, rules)
+        hint = f"; did you mean {near}?" if near else ""
         raise SettingsError(f"no attacks are known for rule {rule!r}, only for {' and '.join(rules)}{hint}")
     return (rules[rule],)
 

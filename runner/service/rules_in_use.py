@@ -47,6 +47,6 @@ async def load_active(paths: Sequence[Path], search: Search, previous: ActiveRul
     if last_good:
         await search.prepare(rules)  # what was searched for these rules before is searched for again
         kept = "; the last good version of the rule stays in use"
-        problems = [replace(p, message=p.message + kept) if p.rule_id in last_good else p for p in problems]
+        problems = [replace(p, message=p.text + kept, hint="") if p.rule_id in last_good else p for p in problems]
     reaches = {rule.rule_id: reach_of(rule.query) for rule in rules}
     return ActiveRules(loaded, rules, (*loaded.problems, *problems), reaches)

@@ -35,7 +35,7 @@ def _as_json(problem: Problem) -> dict[str, object]:
         "column": problem.column,
         "rule_id": problem.rule_id,
         "severity": problem.severity,
-        "message": problem.message,
+        "message": problem.text,
     }
 
 

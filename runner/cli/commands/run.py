@@ -147,7 +147,7 @@ def _log_rules(active: ActiveRules) -> None:
     for problem in active.problems:
         log = _LOG.error if problem.severity == "error" else _LOG.warning
         place = f"{problem.file}:{problem.line}:{problem.column}" if problem.line else str(problem.file)
-        log(f"{place}: {problem.message}", rule_id=problem.rule_id, file=str(problem.file))
+        log(f"{place}: {problem.text}", rule_id=problem.rule_id, file=str(problem.file))
     others = len(active.loaded.unsupported)
     _LOG.info(
         f"{counted(len(active.rules), 'rule')} in use from {counted(active.loaded.files, 'file')}"

@@ -76,7 +76,7 @@ def _as_json(outcomes: Sequence[TestOutcome], loaded: LoadedTests, untested: Seq
             for outcome in outcomes
         ],
         "problems": [
-            {"file": str(found.file), "line": found.line, "column": found.column, "message": found.message}
+            {"file": str(found.file), "line": found.line, "column": found.column, "message": found.text}
             for found in loaded.problems
         ],
         "passed": counts["passed"],

@@ -18,7 +18,7 @@ from runner.expressions import nodes, types
 from runner.expressions.constants import check_readable, evaluate
 from runner.expressions.functions import FUNCTIONS, Function, Parameter, text_of
 from runner.expressions.patterns import lucene_regex
-from runner.messages.suggestions import near_names, suggestion
+from runner.messages.suggestions import Hint, near_names, suggestion
 from runner.messages.text_positions import Source, Span
 
 _BOOLEAN = frozenset({DataType.BOOLEAN})
@@ -375,7 +375,7 @@ class _Checker:
 
     # Reporting.
 
-    def _report(self, span: Span, message: str, hint: str = "") -> None:
+    def _report(self, span: Span, message: str, hint: Hint = "") -> None:
         self.findings.append(QueryFinding(span, message, hint))
 
     def _accept(

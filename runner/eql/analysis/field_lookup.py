@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 from runner.events.fields.schema import DataType, Field, Schema
 from runner.expressions.types import type_name
-from runner.messages.suggestions import near_names, suggestion
+from runner.messages.suggestions import Hint, Suggestion, near_names
 
 _COMPOUND = frozenset({DataType.NESTED, DataType.OBJECT})
 _UNSUPPORTED = frozenset({DataType.UNSUPPORTED, DataType.FLATTENED})
@@ -27,7 +28,7 @@ class Unusable:
     """Why a name cannot be used. `unknown`: the schema has nothing of that name."""
 
     message: str
-    hint: str = ""
+    hint: Hint = ""
     unknown: bool = False
 
 
@@ -82,14 +83,18 @@ class FieldFinder:
         sub_field = self._schema.find(field.exact)
         return sub_field or Field(field.exact, DataType.KEYWORD, path=field.source_path)
 
-    def _near(self, name: str) -> str:
-        """Near names of a field's name, of fields that a query may use; weaker ones only where nothing is very near."""
+    def _near(self, name: str) -> Hint:
         if self._suggested >= _MOST_SUGGESTIONS:
             return ""
         self._suggested += 1
-        unusable = _COMPOUND | _UNSUPPORTED
-        usable = [other for other, field in self._schema.fields.items() if field.type not in unusable]
-        near = near_names(name, usable, least=0.75)
-        if not near and not self._schema.lenient:
-            near = near_names(name, usable, least=0.5 if len(name) <= 16 else 0.65)
-        return suggestion(near)
+        return Suggestion(name, partial(_near_fields, self._schema))
+
+
+def _near_fields(schema: Schema, name: str) -> list[str]:
+    """Near names of a field's name, of fields that a query may use; weaker ones only where nothing is very near."""
+    unusable = _COMPOUND | _UNSUPPORTED
+    usable = [other for other, field in schema.fields.items() if field.type not in unusable]
+    near = near_names(name, usable, least=0.75)
+    if not near and not schema.lenient:
+        near = near_names(name, usable, least=0.5 if len(name) <= 16 else 0.65)
+    return near

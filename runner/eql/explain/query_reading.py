@@ -117,7 +117,7 @@ def explain(
         tiebreaker=None if plan.tiebreaker is None else plan.tiebreaker.name,
         limits=tuple(f"{limit.side} {limit.count}" for limit in applied),
         fields=(*_fields(plan, origin), *(FieldReading(name, "null", _NULL) for name in unmapped)),
-        warnings=tuple(f"{finding.message}{finding.hint}" for finding in program.warnings),
+        warnings=tuple(finding.text for finding in program.warnings),
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from runner.messages.suggestions import Hint
 from runner.messages.text_positions import Source, Span
 
 
@@ -17,7 +18,12 @@ class QueryFinding:
 
     span: Span
     message: str
-    hint: str = ""
+    hint: Hint = ""
+
+    @property
+    def text(self) -> str:
+        """The message with its hint."""
+        return f"{self.message}{self.hint}"
 
 
 class EqlError(Exception):
@@ -32,13 +38,16 @@ class EqlError(Exception):
     def __init__(self, source: Source, findings: Sequence[QueryFinding]) -> None:
         self.source = source
         self.findings = tuple(findings)
-        super().__init__(self.reason())
+        super().__init__()
+
+    def __str__(self) -> str:
+        return self.reason()
 
     def reason(self) -> str:
         lines = []
         for finding in self.findings:
             line, column = self.source.place(finding.span.start)
-            lines.append(f"line {line}:{column}: {finding.message}{finding.hint}")
+            lines.append(f"line {line}:{column}: {finding.text}")
         return "\n".join(lines)
 
     def picture(self, finding: QueryFinding) -> str:

@@ -7,6 +7,8 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
+from runner.messages.suggestions import near_name
+
 _EVENT_FILE = re.compile(
     r"(?P<name>[^.].*\.(?:ndjson|jsonl|json|log))(?:\.(?P<suffix>\d+))?(?:\.gz|\.zst)?", re.IGNORECASE | re.DOTALL
 )
@@ -55,9 +57,7 @@ def _rotation_order(name: str) -> tuple[str, float, str]:
 
 def near_file(path: str) -> str:
     """`; did you mean ...?` with the nearest name in the folder of a missing file, or an empty text."""
-    from difflib import get_close_matches
-
     folder = Path(path).parent
     names: Iterable[str] = [path.name for path in folder.iterdir()] if folder.is_dir() else ()
-    near = get_close_matches(Path(path).name, names, n=1)
-    return f"; did you mean {folder / near[0]}?" if near else ""
+    near = near_name(Path(path).name, names)
+    return f"; did you mean {folder / near}?" if near else ""

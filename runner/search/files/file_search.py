@@ -264,7 +264,8 @@ def _problem(rule: Rule, source: Source, finding: QueryFinding, severity: Severi
         line=file_line,
         column=file_column,
         severity=severity,
-        message=finding.message + finding.hint,
+        message=finding.message,
         rule_id=rule.rule_id,
         picture=source.picture(finding.span, file_line),
+        hint=finding.hint,
     )

@@ -276,5 +276,5 @@ async def test_a_query_that_does_not_parse_is_known_beforehand_and_nothing_else_
     for _ in range(2):
         (problem,) = await search.prepare([good, wrong, unknown])
         assert (problem.severity, problem.rule_id, problem.line) == ("error", wrong.rule_id, 7)
-        assert "did you mean [where]?" in problem.message
+        assert "did you mean [where]?" in problem.text
     assert await search.prepare([good, unknown]) == []
