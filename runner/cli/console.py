@@ -92,7 +92,7 @@ def show_query_error(error: EqlError) -> None:
         place = f"query:{line}:{column}: " if error.source.text else ""
         console.print(Text.assemble((place, "bold"), finding.text), soft_wrap=True)
         if error.source.text:
-            console.print(Text(error.source.picture(finding.span), style="dim"), soft_wrap=True)
+            console.print(Text(error.picture(finding), style="dim"), soft_wrap=True)
 
 
 def table(*headings: str, right: Sequence[str] = (), wrapped: Sequence[str] = ("rule",)) -> Table:

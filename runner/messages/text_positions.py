@@ -1,16 +1,16 @@
-"""Query text and places in it."""
+"""Places in a text: spans, lines and columns, and pictures of a line with carets."""
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_right
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import accumulate
 
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """A piece of the query: offsets in characters, `start` included, `end` not."""
+    """A piece of a text: offsets in characters, `start` included, `end` not."""
 
     start: int
     end: int
@@ -20,43 +20,53 @@ class Span:
         return Span(self.start, other.end)
 
 
-_WIDEST = 110
-"""Characters of a query line that a picture shows."""
+@dataclass(frozen=True, slots=True)
+class PictureStyle:
+    """How a picture is laid out; all are counts of characters."""
+
+    number: int
+    """The width of the line's number."""
+    widest: int
+    """Most of a line that is shown."""
+    before: int | None
+    """Of a longer line, shown before the place; None puts the place in the middle."""
+    dots: int
+    """Of a longer line, how many of the shown characters the dots at a cut take the place of."""
+
+
+IN_QUERY = PictureStyle(number=6, widest=110, before=None, dots=3)
+IN_FILE = PictureStyle(number=5, widest=160, before=60, dots=0)
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A query's text, able to say which line and column an offset is on."""
+    """A text with the lines and columns of its offsets; lines and columns count from 1, in characters."""
 
     text: str
 
     def place(self, offset: int) -> tuple[int, int]:
-        """Line and column of an offset, both from 1, as Elasticsearch counts them."""
+        """Line and column of an offset."""
         starts = _line_starts(self.text)
-        line = bisect_right(starts, offset) - 1
-        return line + 1, offset - starts[line] + 1
+        line = bisect_right(starts, offset)
+        return line, offset - starts[line - 1] + 1
+
+    def offset(self, line: int, column: int) -> int:
+        """The offset of a line and column, held inside the text."""
+        starts = _line_starts(self.text)
+        return min(starts[max(1, min(line, len(starts))) - 1] + column - 1, len(self.text))
 
     def line(self, number: int) -> str:
-        """The text of a line, counted from 1, without its line end."""
+        """The text of a line without its line end; "" if there is no such line."""
         starts = _line_starts(self.text)
+        if not 1 <= number <= len(starts):
+            return ""
         end = starts[number] if number < len(starts) else len(self.text)
         return self.text[starts[number - 1] : end].rstrip("\r\n")
 
-    def picture(self, span: Span, shown_line: int | None = None) -> str:
-        """The line of a span with carets under it, ready to print; `shown_line` is the number to print, if not its own.
-
-        Of a line wider than a screen only the part around the span is shown.
-        """
-        number, column = self.place(span.start)
-        text = "".join(char if char.isprintable() else " " for char in self.line(number))
-        width = max(1, min(span.end - span.start, len(text) - column + 1, _WIDEST))
-        first = max(0, min(column - 1 - (_WIDEST - width) // 2, len(text) - _WIDEST))
-        shown = text[first : first + _WIDEST]
-        if first:
-            shown = "..." + shown[3:]
-        if first + _WIDEST < len(text):
-            shown = shown[:-3] + "..."
-        return f"{shown_line or number:>6} | {shown}\n{'':>6} | {' ' * (column - 1 - first)}{'^' * width}"
+    def picture(self, span: Span, style: PictureStyle, *, shown_line: int | None = None) -> str:
+        """The line on which a span begins, drawn; `shown_line` is the number to print, if not its own."""
+        line, column = self.place(span.start)
+        return picture(self.line(line), shown_line or line, style, column=column, width=span.end - span.start)
 
     def excerpt(self, span: Span, limit: int = 2000) -> str:
         """The text of a span, cut to `limit` characters: for messages."""
@@ -65,66 +75,33 @@ class Source:
         return self.text[span.start : span.start + limit] + "..."
 
 
+_LINE_END = re.compile("\n")
+
+
 @lru_cache(maxsize=4)
 def _line_starts(text: str) -> tuple[int, ...]:
-    """Where each line begins; kept for the last few texts because a query with many findings asks it for each."""
-    starts = [0]
-    position = text.find("\n")
-    while position >= 0:
-        starts.append(position + 1)
-        position = text.find("\n", position + 1)
-    return tuple(starts)
+    """Where each line begins; kept for the last few texts, as a text with many findings needs it for each."""
+    return (0, *(found.end() for found in _LINE_END.finditer(text)))
 
 
-_LONGEST = 160
-_BEFORE = 60
-
-
-class Lines:
-    """The lines of a text, able to say where an offset is and to draw it."""
-
-    __slots__ = ("_starts", "text")
-
-    def __init__(self, text: str) -> None:
-        self.text = text
-        self._starts = [0, *accumulate(len(line) + 1 for line in text.split("\n"))][:-1]
-
-    def place(self, offset: int) -> tuple[int, int]:
-        """Line and column of an offset, both from 1, in characters."""
-        line = bisect_right(self._starts, offset)
-        return line, offset - self._starts[line - 1] + 1
-
-    def offset(self, line: int, column: int) -> int:
-        """The offset of a line and column, both from 1, held inside the text."""
-        line = max(1, min(line, len(self._starts)))
-        return min(self._starts[line - 1] + column - 1, len(self.text))
-
-    def line(self, number: int) -> str:
-        """The text of a line, from 1, without its line end; "" if there is no such line."""
-        if not 1 <= number <= len(self._starts):
-            return ""
-        start = self._starts[number - 1]
-        end = self.text.find("\n", start)
-        return self.text[start : end if end >= 0 else None]
-
-    def picture(self, line: int, column: int, *, width: int = 1) -> str:
-        """A line with carets under `width` characters from `column` on; long lines are cut around the place."""
-        return picture(self.line(line), line, column=column, width=width)
-
-
-def picture(text: str, line: int, *, column: int, width: int = 1) -> str:
+def picture(text: str, line: int, style: PictureStyle, *, column: int, width: int = 1) -> str:
     """The text of a line, its number before it and carets under `width` characters from `column` on, ready to print.
 
-    >>> print(picture('query = 5', 7, column=9))
+    Of a long line only the part around the place is shown.
+
+    >>> print(picture('query = 5', 7, IN_FILE, column=9))
         7 | query = 5
           |         ^
     """
-    shown = "".join(char if char.isprintable() else " " for char in text.replace("\t", " "))
+    shown = "".join(char if char.isprintable() else " " for char in text)
     width = max(1, min(width, len(shown) - column + 1))
-    if len(shown) > _LONGEST:
-        start = max(0, min(column - 1 - _BEFORE, len(shown) - _LONGEST))
-        cut = shown[start : start + _LONGEST]
-        shown = ("..." if start else "") + cut + ("..." if start + _LONGEST < len(shown) else "")
-        column = column - start + (3 if start else 0)
-        width = max(1, min(width, len(shown) - column + 1))
-    return f"{line:>5} | {shown}\n{' ' * 5} | {' ' * (column - 1)}{'^' * width}"
+    before = (style.widest - min(width, style.widest)) // 2 if style.before is None else style.before
+    start = max(0, min(column - 1 - before, len(shown) - style.widest))
+    end = start + style.widest
+    if end < len(shown):
+        shown = shown[: end - style.dots] + "..."
+    if start:
+        shown = "..." + shown[start + style.dots :]
+        column -= start + style.dots - 3
+    width = max(1, min(width, len(shown) - column + 1))
+    return f"{line:>{style.number}} | {shown}\n{'':>{style.number}} | {' ' * (column - 1)}{'^' * width}"

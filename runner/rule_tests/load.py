@@ -65,7 +65,7 @@ def read_test_file(path: Path) -> tuple[tuple[RuleCase, ...], tuple[Problem, ...
             raise ValueError(f"is larger than {LARGEST_FILE >> 20} MiB: put the events into a file of their own")
         text = data.decode("utf-8-sig").replace("\r\n", "\n")
         document = tomllib.loads(text)
-        lines, places = text_positions.Lines(text), toml_positions.find_places(text)
+        source, places = text_positions.Source(text), toml_positions.find_places(text)
     except UnicodeDecodeError:
         return (), (Problem(path, 0, 0, "error", "is not UTF-8"),)
     except tomllib.TOMLDecodeError as error:
@@ -80,10 +80,10 @@ def read_test_file(path: Path) -> tuple[tuple[RuleCase, ...], tuple[Problem, ...
         details = error.errors(include_url=False, include_context=True)
         # A list whose items are all refused is reported as empty, too: that error is redundant.
         details = [one for one in details if one["type"] != "too_short" or not one["input"]] or details
-        return (), tuple(_problem(path, detail, lines, places=places) for detail in details)
+        return (), tuple(_problem(path, detail, source, places=places) for detail in details)
     rule_path = path.parent / content.rule if content.rule else path.with_name(path.name.removesuffix(SUFFIX) + ".toml")
     cases = tuple(
-        RuleCase(path, lines.place(places["test", number].key)[0], rule_path, test, content.defaults)
+        RuleCase(path, source.place(places["test", number].key)[0], rule_path, test, content.defaults)
         for number, test in enumerate(content.tests)
     )
     if not rule_path.is_file():
@@ -94,7 +94,7 @@ def read_test_file(path: Path) -> tuple[tuple[RuleCase, ...], tuple[Problem, ...
 def _problem(
     path: Path,
     detail: ErrorDetails,
-    lines: text_positions.Lines,
+    source: text_positions.Source,
     *,
     places: Mapping[toml_positions.KeyPath, toml_positions.TomlPlace],
 ) -> Problem:
@@ -118,6 +118,6 @@ def _problem(
         steps = steps[:-1]
     if not steps:
         return Problem(path, 0, 0, "error", message)
-    line, column = lines.place(places[steps].key)
-    width = places[steps].key_end - places[steps].key
-    return Problem(path, line, column, "error", message, picture=lines.picture(line, column, width=width))
+    key = text_positions.Span(places[steps].key, places[steps].key_end)
+    line, column = source.place(key.start)
+    return Problem(path, line, column, "error", message, picture=source.picture(key, text_positions.IN_FILE))

@@ -17,7 +17,7 @@ from pydantic import ValidationError
 
 from runner.errors import Problem
 from runner.messages.suggestions import near_name
-from runner.messages.text_positions import Lines
+from runner.messages.text_positions import IN_FILE, Source, Span
 from runner.rules import toml_positions
 from runner.rules.discovery import Stamp, reason, stamp_of
 from runner.rules.model_errors import RULE_KEYS, FieldFinding, findings_of, kind_of, shortened
@@ -56,7 +56,7 @@ def read_rule_file(path: Path, *, named: bool = True) -> RuleFile:
     if problem is not None:
         return RuleFile(path, stamp, None, (problem,))
     if not isinstance(document.get("rule"), dict):
-        return RuleFile(path, stamp, None, (_no_rule(path, document, Lines(text), named=named),))
+        return RuleFile(path, stamp, None, (_no_rule(path, document, Source(text), named=named),))
     return _read_document(path, stamp, document=document, text=text)
 
 
@@ -93,11 +93,11 @@ _DEEP_KEY = re.compile(
 
 def _parse(path: Path, text: str) -> tuple[Mapping[str, Any], Problem | None]:
     """The file's TOML, or a problem."""
-    lines = Lines(text)
+    source = Source(text)
     too_deep = "is nested too deep, deeper than any rule file"
     # tomllib takes time with the square of a dotted key's length: no matter in a file of a usual size
     if len(text) > 16_384 and (found := _DEEP_KEY.search(text)):
-        return {}, _at(path, lines, too_deep, offset=found.start())
+        return {}, _at(path, source, too_deep, Span(found.start(), found.start() + 1))
     try:
         return tomllib.loads(text), None
     except RecursionError:
@@ -111,11 +111,11 @@ def _parse(path: Path, text: str) -> tuple[Mapping[str, Any], Problem | None]:
     if place["line"] is None:
         offset, said = _unfinished(text, said)
     else:
-        offset = lines.offset(int(place["line"]), int(place["column"]))
+        offset = source.offset(int(place["line"]), int(place["column"]))
     if said == "Cannot overwrite a value":  # tomllib names the end of the value
         line = text[text.rfind("\n", 0, offset) + 1 : offset]
         offset -= len(line.lstrip()) if "=" in line else 0
-    return {}, _at(path, lines, f"is not TOML: {_toml_words(said)}", offset=offset)
+    return {}, _at(path, source, f"is not TOML: {_toml_words(said)}", Span(offset, offset + 1))
 
 
 def _toml_words(said: str) -> str:
@@ -143,19 +143,28 @@ def _unfinished(text: str, message: str) -> tuple[int, str]:
     return len(text.rstrip()), message
 
 
-def _at(path: Path, lines: Lines, message: str, *, offset: int, width: int = 1) -> Problem:
-    line, column = lines.place(offset)
-    return Problem(path, line, column, "error", message, picture=lines.picture(line, column, width=width))
+def _at(path: Path, source: Source, message: str, span: Span) -> Problem:
+    line, column, drawn = _drawn(source, span)
+    return Problem(path, line, column, "error", message, picture=drawn)
 
 
-def _no_rule(path: Path, document: Mapping[str, Any], lines: Lines, *, named: bool) -> Problem:
+def _drawn(source: Source, span: Span) -> tuple[int, int, str]:
+    """Line, column and picture of a span."""
+    return *source.place(span.start), source.picture(span, IN_FILE)
+
+
+def _no_rule(path: Path, document: Mapping[str, Any], source: Source, *, named: bool) -> Problem:
     """The problem of a file that has no `[rule]` table."""
     if "rule" in document:
-        place = _places(lines.text).get(("rule",))
+        place = _places(source.text).get(("rule",))
         found = "[[rule]], a list" if isinstance(document["rule"], list) else kind_of(document["rule"])
         message = f"`rule` is {found}, expected one table [rule]"
-        return _at(path, lines, message, offset=place.key) if place else Problem(path, 0, 0, "error", message)
-    places = _places(lines.text)
+        return (
+            _at(path, source, message, Span(place.key, place.key + 1))
+            if place
+            else Problem(path, 0, 0, "error", message)
+        )
+    places = _places(source.text)
     for name in document:
         if name in RULE_KEYS:
             message = f"no [rule] table: `{name}` stands above the header of its table; it belongs in [rule]"
@@ -164,7 +173,7 @@ def _no_rule(path: Path, document: Mapping[str, Any], lines: Lines, *, named: bo
         else:
             continue
         if place := places.get((name,)):
-            return _at(path, lines, message, offset=place.key, width=place.key_end - place.key)
+            return _at(path, source, message, Span(place.key, place.key_end))
         return Problem(path, 0, 0, "error", message)
     if "exceptions" in document or "containers" in document:
         return Problem(
@@ -185,38 +194,39 @@ def _places(text: str) -> Mapping[toml_positions.KeyPath, TomlPlace]:
 
 def _read_document(path: Path, stamp: Stamp, *, document: Mapping[str, Any], text: str) -> RuleFile:
     """The rule of a document that has a `[rule]` table, and its problems in the order of their places."""
-    lines, places = Lines(text), _places(text)
+    source, places = Source(text), _places(text)
     findings = check_document(document)
     table = {name: value for name, value in document["rule"].items() if name not in OWN_NAMES}
     parts = {name: document[name] for name in ("metadata", "transform") if name in document}
     rule = None
     try:
-        rule = Rule.model_validate({**table, **parts, "path": path, **_query_place(table, lines, places)})
+        rule = Rule.model_validate({**table, **parts, "path": path, **_query_place(table, source, places)})
     except ValidationError as error:
         findings += findings_of(error, document)
     rule_id = table.get("rule_id")
     named = rule_id if isinstance(rule_id, str) and rule_id else None
     problems = sorted(
-        (_problem(finding, path, lines=lines, places=places, rule_id=named) for finding in dict.fromkeys(findings)),
+        (_problem(finding, path, source=source, places=places, rule_id=named) for finding in dict.fromkeys(findings)),
         key=lambda problem: (problem.line, problem.column),
     )
     if any(problem.severity == "error" for problem in problems):
         rule = None
-    marks = {name: _mark(lines, places.get(("rule", name))) for name in ("rule_id", "name")}
+    marked = {name: places.get(("rule", name)) for name in ("rule_id", "name")}
+    marks = {name: _drawn(source, Span(place.value, place.end)) for name, place in marked.items() if place}
     return RuleFile(path, stamp, rule, tuple(problems), marks)
 
 
 def _query_place(
-    table: Mapping[str, Any], lines: Lines, places: Mapping[toml_positions.KeyPath, TomlPlace]
+    table: Mapping[str, Any], source: Source, places: Mapping[toml_positions.KeyPath, TomlPlace]
 ) -> dict[str, Any]:
     """The attributes of the rule that say where its query stands in the file."""
     place = places.get(("rule", "query"))
     query = table.get("query")
     if place is None or not isinstance(query, str):
         return {}
-    start = toml_positions.string_start(lines.text, place.value)
-    spelled = lines.text[start : toml_positions.string_end(lines.text, place)]
-    line, column = lines.place(start)
+    start = toml_positions.string_start(source.text, place.value)
+    spelled = source.text[start : toml_positions.string_end(source.text, place)]
+    line, column = source.place(start)
     return {"query_line": line, "query_column": column, "query_escaped": spelled if spelled != query else ""}
 
 
@@ -224,7 +234,7 @@ def _problem(
     finding: FieldFinding,
     path: Path,
     *,
-    lines: Lines,
+    source: Source,
     places: Mapping[toml_positions.KeyPath, TomlPlace],
     rule_id: str | None,
 ) -> Problem:
@@ -235,14 +245,7 @@ def _problem(
     place = places.get(steps)
     if place is None:
         return Problem(path, 0, 0, finding.severity, finding.message, rule_id)
-    start, end = (place.value, place.end) if at == "value" else (place.key, place.key_end)
-    line, column = lines.place(start)
-    drawn = lines.picture(line, column, width=end - start)
+    line, column, drawn = _drawn(
+        source, Span(place.value, place.end) if at == "value" else Span(place.key, place.key_end)
+    )
     return Problem(path, line, column, finding.severity, finding.message, rule_id, drawn)
-
-
-def _mark(lines: Lines, place: TomlPlace | None) -> tuple[int, int, str]:
-    if place is None:
-        return 0, 0, ""
-    line, column = lines.place(place.value)
-    return line, column, lines.picture(line, column, width=place.end - place.value)

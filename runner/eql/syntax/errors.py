@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from runner.messages.suggestions import Hint
-from runner.messages.text_positions import Source, Span
+from runner.messages.text_positions import IN_QUERY, Source, Span
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ class EqlError(Exception):
 
     def picture(self, finding: QueryFinding) -> str:
         """The finding's line with carets under its place, ready to print; of a long line the part around the place."""
-        return self.source.picture(finding.span)
+        return self.source.picture(finding.span, IN_QUERY)
 
 
 class ParsingError(EqlError):

@@ -20,7 +20,7 @@ from runner.events.fields.schema import DataType, Field, Schema, shipped_schema
 from runner.events.files.event_files import EventFiles, ReadProgress, ReadReport, TimeWanted, newest_timestamp
 from runner.events.files.time_index import TimeIndex
 from runner.garbage_collection import rarely_collecting
-from runner.messages.text_positions import Source
+from runner.messages.text_positions import IN_QUERY, Source
 from runner.rules.rule import Rule, place_in_file
 from runner.search.cluster.request_body import has_filters
 from runner.search.files.file_pass import matched
@@ -266,6 +266,6 @@ def _problem(rule: Rule, source: Source, finding: QueryFinding, severity: Severi
         severity=severity,
         message=finding.message,
         rule_id=rule.rule_id,
-        picture=source.picture(finding.span, file_line),
+        picture=source.picture(finding.span, IN_QUERY, shown_line=file_line),
         hint=finding.hint,
     )
