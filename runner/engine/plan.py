@@ -65,7 +65,7 @@ class Plan:
 
 def field_refs(expression: nodes.Expression) -> Iterator[nodes.FieldRef]:
     """Every occurrence of a field in an expression, from left to right."""
-    return (node for node, _ in nodes.walk(expression) if isinstance(node, nodes.FieldRef))
+    return (node for node in nodes.walk(expression) if isinstance(node, nodes.FieldRef))
 
 
 def identity(expression: nodes.Expression) -> Identity:

@@ -6,9 +6,10 @@ checker of its language puts a `FieldRef` (or a null `Constant`, for a field tha
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
-from typing import Literal, TypeAlias
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from operator import is_not
+from typing import Any, Literal, TypeAlias
 
 from runner.events.fields.schema import Field
 from runner.messages.text_positions import Span
@@ -129,65 +130,69 @@ Expression: TypeAlias = (
 )
 
 
+_PARTS: dict[type, Callable[[Any], tuple[Expression, ...]]] = {
+    Arithmetic: lambda node: (node.left, node.right),
+    Comparison: lambda node: (node.left, node.right),
+    And: lambda node: node.operands,
+    Or: lambda node: node.operands,
+    Not: lambda node: (node.operand,),
+    Negative: lambda node: (node.operand,),
+    Membership: lambda node: (node.value, *node.items),
+    Pattern: lambda node: (node.value, *node.patterns),
+    Call: lambda node: node.arguments,
+}
+_REBUILT: dict[type, Callable[[Any, tuple[Any, ...]], Expression]] = {
+    Arithmetic: lambda node, parts: Arithmetic(node.span, node.operator, *parts),
+    Comparison: lambda node, parts: Comparison(node.span, node.operator, *parts),
+    And: lambda node, parts: And(node.span, parts),
+    Or: lambda node, parts: Or(node.span, parts),
+    Not: lambda node, parts: Not(node.span, *parts),
+    Negative: lambda node, parts: Negative(node.span, *parts),
+    Membership: lambda node, parts: Membership(node.span, parts[0], parts[1:], node.insensitive),
+    Pattern: lambda node, parts: Pattern(node.span, node.operator, parts[0], parts[1:]),
+    Call: lambda node, parts: Call(node.span, node.name, parts, node.insensitive, node.written),
+}
+
+
 def children(expression: Expression) -> tuple[Expression, ...]:
     """The expressions that stand directly inside this one, in the order of the text."""
-    if isinstance(expression, (Arithmetic, Comparison)):
-        return (expression.left, expression.right)
-    if isinstance(expression, (And, Or)):
-        return expression.operands
-    if isinstance(expression, (Not, Negative)):
-        return (expression.operand,)
-    if isinstance(expression, Membership):
-        return (expression.value, *expression.items)
-    if isinstance(expression, Pattern):
-        return (expression.value, *expression.patterns)
-    return expression.arguments if isinstance(expression, Call) else ()
+    parts = _PARTS.get(type(expression))
+    return parts(expression) if parts is not None else ()
 
 
 def with_children(expression: Expression, parts: tuple[Expression, ...]) -> Expression:
     """The same node over other parts, which stand for those that `children` gives."""
-    if isinstance(expression, (Arithmetic, Comparison)):
-        return replace(expression, left=parts[0], right=parts[1])
-    if isinstance(expression, (And, Or)):
-        return replace(expression, operands=parts)
-    if isinstance(expression, (Not, Negative)):
-        return replace(expression, operand=parts[0])
-    if isinstance(expression, Membership):
-        return replace(expression, value=parts[0], items=parts[1:])
-    if isinstance(expression, Pattern):
-        patterns = tuple(part for part in parts[1:] if isinstance(part, Constant))
-        return replace(expression, value=parts[0], patterns=patterns)
-    return replace(expression, arguments=parts) if isinstance(expression, Call) else expression
+    rebuilt = _REBUILT.get(type(expression))
+    return rebuilt(expression, parts) if rebuilt is not None else expression
 
 
 def rewrite(expression: Expression, rule: Callable[[Expression], Expression]) -> Expression:
     """The expression after `rule` was applied to every node, leaves first; unchanged parts are kept, not copied.
 
-    Works without recursion.
+    Constants inside of it stay as they are, because no rule has anything to do with one alone.
     """
-    done: list[Expression] = []
-    todo: list[tuple[Expression, int]] = [(expression, -1)]
-    while todo:
-        node, count = todo.pop()
-        if count < 0:
-            parts = children(node)
-            if not parts:
-                done.append(rule(node))
-                continue
-            todo.append((node, len(parts)))
-            todo.extend((part, -1) for part in reversed(parts))
-            continue
-        parts = tuple(done[-count:])
-        del done[-count:]
-        same = all(new is old for new, old in zip(parts, children(node), strict=True))
-        done.append(rule(node if same else with_children(node, parts)))
-    return done[0]
+    parts = children(expression)
+    if parts:
+        rewritten = [part if type(part) is Constant else rewrite(part, rule) for part in parts]
+        if any(map(is_not, rewritten, parts)):
+            expression = with_children(expression, tuple(rewritten))
+    return rule(expression)
 
 
-def walk(expression: Expression) -> Iterator[tuple[Expression, int]]:
-    """Every node with its depth, the expression itself at 1, parents before children. Works without recursion."""
-    todo = [(expression, 1)]
+def walk(expression: Expression) -> Iterator[Expression]:
+    """Every node, parents before children, in the order of the text. Works without recursion."""
+    todo = [expression]
     while todo:
-        node, depth = todo.pop()
-        yield node, depth
-        todo.extend((part, depth + 1) for part in reversed(children(node)))
+        node = todo.pop()
+        yield node
+        todo.extend(reversed(children(node)))
+
+
+def depth_of(expression: Expression, most: int) -> int:
+    """How many nodes stand above each other, counted up to `most` + 1. Works without recursion."""
+    depth = 0
+    level: Sequence[Expression] = (expression,)
+    while level and depth <= most:
+        depth += 1
+        level = [part for node in level for part in children(node)]
+    return depth

@@ -54,7 +54,7 @@ def run(text: str) -> str:
             assert simplify(simplified) == simplified
             assert hash(simplified) == hash(simplify(checked.statement))
             for query in ast.event_queries(simplified):
-                assert not any(isinstance(node, nodes.Name) for node, _ in nodes.walk(query.condition))
+                assert not any(isinstance(node, nodes.Name) for node in nodes.walk(query.condition))
     except EqlError as error:
         assert isinstance(error, (ParsingError, VerificationError))
         assert error.findings

@@ -53,7 +53,7 @@ def spans(text: str) -> list[str]:
     """The source text of each node of the condition, parents first."""
     body = parse(text).body
     assert isinstance(body, ast.EventQuery)
-    found = [node.span for node, _ in nodes.walk(body.condition)]
+    found = [node.span for node in nodes.walk(body.condition)]
     return [text[span.start : span.end] for span in found]
 
 

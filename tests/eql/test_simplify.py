@@ -126,7 +126,7 @@ def test_meaning_stays_and_the_result_has_the_promised_form(text: str) -> None:
     assert simplify(simplified) == simplified
     after = condition(simplified)
     assert value_of(after) is value_of(condition(statement))
-    for node, _ in nodes.walk(after):
+    for node in nodes.walk(after):
         parts = nodes.children(node)
         assert not parts or not all(isinstance(part, nodes.Constant) for part in parts)
         if isinstance(node, nodes.Comparison):

@@ -235,7 +235,7 @@ class Conditions:
 
     def _scripted(self, node: nodes.Expression, accepts: Callable[[Any], bool]) -> Test:
         """True if some combination of values, one for each occurrence of a field, gives what is accepted."""
-        names = [part for part, _ in nodes.walk(node) if isinstance(part, nodes.Name)]
+        names = [part for part in nodes.walk(node) if isinstance(part, nodes.Name)]
         fields = [self.field(name.name) for name in names]
         read = [None if field is None else rd.exact_field(field, self._schema) for field in fields]
 

@@ -127,7 +127,7 @@ class _Maker:
         key = name, _types(expression)
         leaf = self._leaves.get(key)
         if leaf is None:
-            parts = [part for part, _ in nodes.walk(expression)]
+            parts = list(nodes.walk(expression))
             timed = any(map(_is_of_clock, parts))
             made = _made(expression, (*name, self._now_ns) if timed else name, self._now_ns)
             refs = [part for part in parts if isinstance(part, nodes.FieldRef)]

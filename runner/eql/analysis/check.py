@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from runner.eql.analysis.field_lookup import FieldFinder, Unusable
 from runner.eql.syntax import ast
@@ -122,8 +123,7 @@ def _key_findings(
                 )
 
 
-@dataclass(frozen=True, slots=True)
-class _Sound:
+class _Sound(NamedTuple):
     """A node without faults: its type, and the constant that it comes to if no field is in it."""
 
     node: nodes.Expression  # keeps the node, and thereby its id, alive
@@ -155,7 +155,7 @@ class _Checker:
                     self._report(ref.span, f"[{category_field}] cannot operate on {problem}")
                 self._read(nodes.Constant(ref.span, query.category), ref.exact)
         condition = nodes.rewrite(query.condition, self._check)
-        known = self._sound.get(id(condition))
+        known = self._sound_part(condition)
         if known is not None and known.type not in (DataType.BOOLEAN, DataType.NULL):
             name = types.type_name(known.type).upper()
             self._report(condition.span, f"Condition expression needs to be boolean, found [{name}]")
@@ -193,12 +193,11 @@ class _Checker:
             self._note(found, type_of(found), constant)
             return found
         if isinstance(node, nodes.Constant):
-            self._note(node, types.type_of_value(node.value), node)
             return node
         if isinstance(node, nodes.Pattern) and node.operator.startswith("like"):
             node = self._texts(node)
-        parts = [self._sound.get(id(part)) for part in nodes.children(node)]
-        sound = [part for part in parts if part is not None]
+        parts = nodes.children(node)
+        sound = [part for part in map(self._sound_part, parts) if part is not None]
         if len(sound) < len(parts):
             return node
         before = len(self.findings)
@@ -206,6 +205,12 @@ class _Checker:
         if len(self.findings) == before:
             self._note_result(node, sound)
         return node
+
+    def _sound_part(self, node: nodes.Expression) -> _Sound | None:
+        """What is known of a part; None if there is a fault in it."""
+        if isinstance(node, nodes.Constant):
+            return _Sound(node, types.type_of_value(node.value), node)
+        return self._sound.get(id(node))
 
     def _judge(self, node: nodes.Expression, parts: list[_Sound]) -> None:
         """Report what is wrong with a node whose parts are sound."""
@@ -411,12 +416,8 @@ class _Checker:
         """`like 5` as `like "5"`."""
         if all(isinstance(part.value, str | None) for part in node.patterns):
             return node
-        texts = tuple(
-            part if part.value is None else replace(part, value=text_of(part.value)) for part in node.patterns
-        )
-        for part in texts:
-            self._note(part, types.type_of_value(part.value), part)
-        return replace(node, patterns=texts)
+        texts = (part if part.value is None else replace(part, value=text_of(part.value)) for part in node.patterns)
+        return replace(node, patterns=tuple(texts))
 
     def _text(self, node: nodes.Expression) -> str:
         return self._source.excerpt(node.span)

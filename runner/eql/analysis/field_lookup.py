@@ -71,7 +71,7 @@ class FieldFinder:
     def _nested_parent(self, name: str) -> str:
         end = name.find(".")
         while end > 0:
-            parent = self._schema.find(name[:end])
+            parent = self._schema.fields.get(name[:end])
             if parent is not None and parent.type is DataType.NESTED:
                 return parent.name
             end = name.find(".", end + 1)

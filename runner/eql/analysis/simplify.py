@@ -38,10 +38,14 @@ def _term(term: ast.Term) -> ast.Term:
 
 
 def _query(query: ast.EventQuery) -> ast.EventQuery:
-    condition = query.condition
+    return replace(query, condition=nodes.rewrite(query.condition, _simplified))
+
+
+def _simplified(node: nodes.Expression) -> nodes.Expression:
+    """A node after all passes; its parts are through them."""
     for simplification in PASSES:
-        condition = nodes.rewrite(condition, simplification)
-    return replace(query, condition=condition)
+        node = simplification(node)
+    return node
 
 
 def fold_constants(node: nodes.Expression) -> nodes.Expression:
@@ -113,12 +117,12 @@ def not_equal(node: nodes.Expression) -> nodes.Expression:
 
 
 def boolean_equality(node: nodes.Expression) -> nodes.Expression:
-    """`predicate == true` as the predicate, `predicate == false` as `not predicate`; fields stay compared."""
-    if not (isinstance(node, nodes.Comparison) and node.operator == "==" and isinstance(node.right, nodes.Constant)):
+    """`predicate == true` as the predicate, `predicate != true` as `not predicate`; fields stay compared."""
+    if not (isinstance(node, nodes.Comparison) and isinstance(node.right, nodes.Constant)):
         return node
-    if not isinstance(node.right.value, bool) or not _is_predicate(node.left):
+    if node.operator not in ("==", "!=") or not isinstance(node.right.value, bool) or not _is_predicate(node.left):
         return node
-    return node.left if node.right.value else nodes.Not(node.span, node.left)
+    return node.left if node.right.value is (node.operator == "==") else nodes.Not(node.span, node.left)
 
 
 def _is_predicate(node: nodes.Expression) -> bool:
@@ -145,8 +149,8 @@ def flatten(node: nodes.Expression) -> nodes.Expression:
 PASSES: tuple[Callable[[nodes.Expression], nodes.Expression], ...] = (
     fold_constants,
     constants_right,
-    not_equal,
     boolean_equality,
+    not_equal,
     flatten,
 )
-"""Each works on one node whose parts are done; later passes rely on the earlier ones."""
+"""Each works on one node whose parts are through all of them; later passes rely on the earlier ones."""

@@ -204,7 +204,7 @@ def unmapped_names(text: str, schema: Schema) -> tuple[str, ...]:
     body = statement.body
     expressions: list[nodes.Expression] = []
     for query in ast.event_queries(statement):
-        expressions.extend(node for node, _ in nodes.walk(query.condition))
+        expressions.extend(node for node in nodes.walk(query.condition))
     if not isinstance(body, ast.EventQuery):
         until = [body.until] if isinstance(body, ast.SequenceQuery) and body.until is not None else []
         expressions.extend([*body.keys, *(key for term in (*body.terms, *until) for key in term.keys)])
@@ -310,7 +310,7 @@ def _needle_notes(name: str, shown: str) -> tuple[str, ...]:
 
 
 def _script_notes(expression: nodes.Expression) -> Iterator[str]:
-    parts = [node for node, _ in nodes.walk(expression)]
+    parts = list(nodes.walk(expression))
     patterns = [node for node in parts if isinstance(node, nodes.Pattern)]
     if any(pattern.operator.startswith("regex") for pattern in patterns):
         yield "Java syntax: the whole value must fit; `^` and `$` are anchors"

@@ -6,7 +6,7 @@ too many (maxspan, keys, pipes), this does not.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Literal as Literal
 from typing import NoReturn, TypeVar, cast
 
@@ -34,6 +34,7 @@ _COMPARISONS = frozenset({"==", "!=", "<", "<=", ">", ">="})
 _PATTERNS = frozenset({":", "like", "like~", "regex", "regex~"})
 _MEMBERSHIPS = frozenset({"in", "in~"})
 _SIGNS = frozenset({"+", "-"})
+_ITEM_ENDS = frozenset({",", ")"})
 _FACTORS = frozenset({"*", "/", "%"})
 _UNITS = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 _PIPES = ("count", "filter", "head", "sort", "tail", "unique", "unique_count")
@@ -52,7 +53,7 @@ def parse(text: str) -> ast.Statement:
     except RecursionError:  # MAX_NESTING leaves room, but the caller's own stack may be deep already
         parser.too_large()
     for query in ast.event_queries(statement):
-        if any(depth > MAX_DEPTH for _, depth in nodes.walk(query.condition)):
+        if nodes.depth_of(query.condition, MAX_DEPTH) > MAX_DEPTH:
             parser.too_large()
     return statement
 
@@ -67,7 +68,7 @@ class _Parser:
         self._unreadable = read.finding
         self._index = 0
         self._token = self._tokens[0]
-        self._wanted: list[frozenset[str]] = []
+        self._wanted: list[Iterable[str]] = []
         self._nesting = 0
 
     # Tokens.
@@ -90,7 +91,7 @@ class _Parser:
         if self._token.kind == kind:
             self._advance()
             return True
-        self._wanted.append(frozenset({kind}))
+        self._wanted.append((kind,))
         return False
 
     def _expect(self, kinds: frozenset[str]) -> Token:
@@ -359,7 +360,7 @@ class _Parser:
             nots: list[int] = []
             while self._token.kind == "not":
                 nots.append(self._advance().start)
-            self._wanted.append(frozenset({"not"}))
+            self._wanted.append(("not",))
             self._refuse_relationship()
             test_start = self._token.start
             test = self._arithmetic()
@@ -456,7 +457,12 @@ class _Parser:
 
     def _items(self) -> tuple[nodes.Expression, ...]:
         """One or more expressions and the parenthesis that closes them."""
-        return self._listed(self._condition)
+        return self._listed(self._item)
+
+    def _item(self) -> nodes.Expression:
+        """An expression of a list; a constant alone, as nearly all are, skips the levels of the grammar."""
+        alone = self._token.kind in _CONSTANTS and self._next_kind() in _ITEM_ENDS
+        return self._constant() if alone else self._condition()
 
     def _listed(self, read: Callable[[], _T]) -> tuple[_T, ...]:
         """What `read` gives once or more, between commas, and the parenthesis that closes the list."""

@@ -47,7 +47,8 @@ class Tokens(NamedTuple):
 # Possessive quantifiers: no alternative is ever retried, so the time is linear whatever the text.
 _PATTERN = re.compile(
     r"""
-      (?P<BLANK>     [ \t\r\n]++ | //[^\r\n]*+ )
+    [ \t\r\n]*+ (?:
+      (?P<BLANK>     //[^\r\n]*+ )
     | (?P<COMMENT>   /\* )
     | (?P<WORD>      [A-Za-z_@][A-Za-z0-9_]*+ )
     | (?P<RAW>       \"\"\"[^\r\n]*?\"\"\"\"?\"? )
@@ -57,8 +58,10 @@ _PATTERN = re.compile(
     | (?P<QUOTED>    `[^`]*+(?:``[^`]*+)*+` )
     | (?P<OPERATOR>  !\[ | == | != | <= | >= | [:=<>+\-*/%.,\[\]()|?] )
     | (?P<SINGLE>    '(?:\\[btnfr"'\\]|[^'\\\r\n])*+' )
+    | (?P<END>       \Z )
+    | (?P<OTHER>     . ) )
     """,
-    re.VERBOSE,
+    re.VERBOSE | re.DOTALL,
 )
 _KINDS = {"RAW": STRING, "TEXT": STRING, "DECIMAL": DECIMAL, "INTEGER": INTEGER, "QUOTED": QUOTED_IDENTIFIER}
 _LINE_END = re.compile(r"[\r\n]")
@@ -85,44 +88,36 @@ def tokenize(text: str) -> Tokens:
     ['any', 'where', 'IDENTIFIER', '==', 'INTEGER_VALUE', '<EOF>']
     """
     tokens: list[Token] = []
-    position, size = 0, len(text)
-    match = _PATTERN.match
-    while position < size:
-        found = match(text, position)
-        group = found.lastgroup if found else None
-        if found is None or group is None or group == "SINGLE":
-            tokens.append(Token(UNKNOWN, text[position : position + 1], position, position + 1))
-            return Tokens(tokens, _unreadable(text, position, found.end() if found else None))
+    end = 0
+    while True:
+        found = _PATTERN.match(text, end)
+        assert found is not None and found.lastgroup is not None
+        group, written = found.lastgroup, found[found.lastgroup]
         end = found.end()
-        if group == "COMMENT":
-            closing = _comment_end(text, position)
+        start = end - len(written)
+        if group == "WORD":
+            if text.startswith("~", end) and written[0] not in "_@":  # a tilde that follows at once belongs to it
+                end += 1
+                written += "~"
+                kind = written if written in _KEYWORD_SET else TILDE_IDENTIFIER
+            else:
+                kind = written if written in _KEYWORD_SET else IDENTIFIER
+            tokens.append(Token(kind, written, start, end))
+        elif group == "COMMENT":
+            closing = _comment_end(text, start)
             if closing is None:
-                tokens.append(Token(UNKNOWN, "/*", position, end))
-                return Tokens(
-                    tokens,
-                    QueryFinding(
-                        Span(position, size), "token recognition error at: '/*'", "; the comment is not closed"
-                    ),
-                )
+                message, hint = "token recognition error at: '/*'", "; the comment is not closed"
+                tokens.append(Token(UNKNOWN, written, start, end))
+                return Tokens(tokens, QueryFinding(Span(start, len(text)), message, hint))
             end = closing
-        elif group == "WORD":
-            tokens.append(_word(text, position, end))
-            end = tokens[-1].end
+        elif group == "END":
+            tokens.append(Token(END, END, end, end))
+            return Tokens(tokens, None)
+        elif group in ("SINGLE", "OTHER"):
+            tokens.append(Token(UNKNOWN, written[0], start, start + 1))
+            return Tokens(tokens, _unreadable(text, start, end if group == "SINGLE" else None))
         elif group != "BLANK":
-            written = found.group()
-            tokens.append(Token(_KINDS.get(group, written), written, position, end))
-        position = end
-    tokens.append(Token(END, END, size, size))
-    return Tokens(tokens, None)
-
-
-def _word(text: str, start: int, end: int) -> Token:
-    """A keyword or an identifier; a tilde that follows at once belongs to it."""
-    if text[end : end + 1] == "~" and text[start] not in "_@":
-        written = text[start : end + 1]
-        return Token(written if written in _KEYWORD_SET else TILDE_IDENTIFIER, written, start, end + 1)
-    written = text[start:end]
-    return Token(written if written in _KEYWORD_SET else IDENTIFIER, written, start, end)
+            tokens.append(Token(_KINDS.get(group, written), written, start, end))
 
 
 def _comment_end(text: str, start: int) -> int | None:

@@ -125,6 +125,10 @@ class _ShippedFields(Mapping[str, Field]):
             made = self._made[name] = self._make(name, self._types[name])
         return made
 
+    def get(self, name: str, default: Any = None) -> Any:
+        """The same without an exception: most lookups are of parents, which the table does not have."""
+        return self[name] if name in self._types else default
+
     def __contains__(self, name: object) -> bool:
         return name in self._types
 

@@ -135,7 +135,7 @@ def _names(rule: Rule) -> Iterable[str]:
     except EqlError:
         return
     for query in ast.event_queries(statement):
-        yield from (node.name for node, _ in nodes.walk(query.condition) if isinstance(node, nodes.Name))
+        yield from (node.name for node in nodes.walk(query.condition) if isinstance(node, nodes.Name))
     body = statement.body
     if isinstance(body, ast.EventQuery):
         return
