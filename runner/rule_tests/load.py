@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import tomli
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
@@ -64,11 +64,11 @@ def read_test_file(path: Path) -> tuple[tuple[RuleCase, ...], tuple[Problem, ...
         if len(data) > LARGEST_FILE:
             raise ValueError(f"is larger than {LARGEST_FILE >> 20} MiB: put the events into a file of their own")
         text = data.decode("utf-8-sig").replace("\r\n", "\n")
-        document = tomllib.loads(text)
+        document = tomli.loads(text)
         source, places = text_positions.Source(text), toml_positions.find_places(text)
     except UnicodeDecodeError:
         return (), (Problem(path, 0, 0, "error", "is not UTF-8"),)
-    except tomllib.TOMLDecodeError as error:
+    except tomli.TOMLDecodeError as error:
         return (), (Problem(path, 0, 0, "error", f"is not TOML: {shortened(str(error), 200)}"),)
     except RecursionError:
         return (), (Problem(path, 0, 0, "error", "is nested too deep"),)

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import os
 import re
-import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import tomli
 from pydantic import ValidationError
 
 from runner.errors import Problem
@@ -23,7 +23,7 @@ from runner.rules.discovery import Stamp, reason, stamp_of
 from runner.rules.model_errors import RULE_KEYS, FieldFinding, findings_of, kind_of, shortened
 from runner.rules.rule import Rule
 from runner.rules.rule_checks import OWN_NAMES, check_document
-from runner.rules.toml_positions import TomlPlace
+from runner.rules.toml_positions import KeyPath, TomlPlace
 
 LARGEST_FILE = 1 << 20
 """In bytes; the largest of Elastic's own rule files have 60 KB."""
@@ -95,11 +95,11 @@ def _parse(path: Path, text: str) -> tuple[Mapping[str, Any], Problem | None]:
     """The file's TOML, or a problem."""
     source = Source(text)
     too_deep = "is nested too deep, deeper than any rule file"
-    # tomllib takes time with the square of a dotted key's length: no matter in a file of a usual size
+    # tomli takes time with the square of a dotted key's length: no matter in a file of a usual size
     if len(text) > 16_384 and (found := _DEEP_KEY.search(text)):
         return {}, _at(path, source, too_deep, Span(found.start(), found.start() + 1))
     try:
-        return tomllib.loads(text), None
+        return tomli.loads(text), None
     except RecursionError:
         return {}, Problem(path, 0, 0, "error", too_deep)
     except ValueError as error:
@@ -112,7 +112,7 @@ def _parse(path: Path, text: str) -> tuple[Mapping[str, Any], Problem | None]:
         offset, said = _unfinished(text, said)
     else:
         offset = source.offset(int(place["line"]), int(place["column"]))
-    if said == "Cannot overwrite a value":  # tomllib names the end of the value
+    if said == "Cannot overwrite a value":  # tomli names the end of the value
         line = text[text.rfind("\n", 0, offset) + 1 : offset]
         offset -= len(line.lstrip()) if "=" in line else 0
     return {}, _at(path, source, f"is not TOML: {_toml_words(said)}", Span(offset, offset + 1))
@@ -185,16 +185,21 @@ def _no_rule(path: Path, document: Mapping[str, Any], source: Source, *, named: 
     return Problem(path, 0, 0, "warning", "no [rule] table: this is no rule file, passed over")
 
 
-def _places(text: str) -> Mapping[toml_positions.KeyPath, TomlPlace]:
+_MARKED: tuple[KeyPath, ...] = (("rule", "rule_id"), ("rule", "name"))
+_NEEDED_PLACES = frozenset({*_MARKED, ("rule", "query")})
+"""Those of a rule without problems: they stand in the first half of a file, the tables of threats after them."""
+
+
+def _places(text: str, needed: Set[KeyPath] = frozenset()) -> Mapping[KeyPath, TomlPlace]:
     try:
-        return toml_positions.find_places(text)
+        return toml_positions.find_places(text, needed)
     except RecursionError:
         return {}  # nested almost too deep: problems are shown without a line
 
 
 def _read_document(path: Path, stamp: Stamp, *, document: Mapping[str, Any], text: str) -> RuleFile:
     """The rule of a document that has a `[rule]` table, and its problems in the order of their places."""
-    source, places = Source(text), _places(text)
+    source, places = Source(text), _places(text, _NEEDED_PLACES)
     findings = check_document(document)
     table = {name: value for name, value in document["rule"].items() if name not in OWN_NAMES}
     parts = {name: document[name] for name in ("metadata", "transform") if name in document}
@@ -205,20 +210,20 @@ def _read_document(path: Path, stamp: Stamp, *, document: Mapping[str, Any], tex
         findings += findings_of(error, document)
     rule_id = table.get("rule_id")
     named = rule_id if isinstance(rule_id, str) and rule_id else None
+    if findings:
+        places = _places(text)
     problems = sorted(
         (_problem(finding, path, source=source, places=places, rule_id=named) for finding in dict.fromkeys(findings)),
         key=lambda problem: (problem.line, problem.column),
     )
     if any(problem.severity == "error" for problem in problems):
         rule = None
-    marked = {name: places.get(("rule", name)) for name in ("rule_id", "name")}
-    marks = {name: _drawn(source, Span(place.value, place.end)) for name, place in marked.items() if place}
+    marked = {key[-1]: places.get(key) for key in _MARKED}
+    marks = {str(name): _drawn(source, Span(place.value, place.end)) for name, place in marked.items() if place}
     return RuleFile(path, stamp, rule, tuple(problems), marks)
 
 
-def _query_place(
-    table: Mapping[str, Any], source: Source, places: Mapping[toml_positions.KeyPath, TomlPlace]
-) -> dict[str, Any]:
+def _query_place(table: Mapping[str, Any], source: Source, places: Mapping[KeyPath, TomlPlace]) -> dict[str, Any]:
     """The attributes of the rule that say where its query stands in the file."""
     place = places.get(("rule", "query"))
     query = table.get("query")
@@ -235,7 +240,7 @@ def _problem(
     path: Path,
     *,
     source: Source,
-    places: Mapping[toml_positions.KeyPath, TomlPlace],
+    places: Mapping[KeyPath, TomlPlace],
     rule_id: str | None,
 ) -> Problem:
     """The finding with its line, column and picture."""

@@ -1,13 +1,13 @@
 """Places in a TOML text: where each key and each value stands.
 
-`tomllib` gives values without their places. `find_places` walks over the same text once more; it relies on the text
-being valid TOML (https://toml.io/en/v1.0.0), so call it after `tomllib` has accepted the text.
+`tomli` gives values without their places. `find_places` walks over the same text once more; it relies on the text
+being valid TOML (https://toml.io/en/v1.0.0), so call it after `tomli` has accepted the text.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
 
 KeyPath = tuple[str | int, ...]
@@ -35,14 +35,16 @@ class Unfinished(ValueError):  # noqa: N818 it names the thing that is not finis
         self.offset = offset
 
 
-def find_places(text: str) -> Mapping[KeyPath, TomlPlace]:
+def find_places(text: str, needed: Set[KeyPath] = frozenset()) -> Mapping[KeyPath, TomlPlace]:
     """The place of every key, value, array item and table of a valid TOML text; raises Unfinished, RecursionError.
+
+    With `needed` places, those of the tables up to the last of them are enough.
 
     >>> place = find_places('[rule]\\nname = "x"')[("rule", "name")]
     >>> place.key, place.value, place.end
     (7, 14, 17)
     """
-    return _Scanner(text).scan()
+    return _Scanner(text).scan(needed)
 
 
 def string_start(text: str, value: int) -> int:
@@ -107,11 +109,13 @@ class _Scanner:
         self.places: dict[KeyPath, TomlPlace] = {}
         self.counts: dict[KeyPath, int] = {}
 
-    def scan(self) -> Mapping[KeyPath, TomlPlace]:
+    def scan(self, needed: Set[KeyPath]) -> Mapping[KeyPath, TomlPlace]:
         table: KeyPath = ()
         position = self._blanks(0)
         while position < len(self.text):
             if self.text[position] == "[":
+                if needed and needed <= self.places.keys():
+                    break
                 table, position = self._header(position)
             else:
                 position = self._pair(table, position)
