@@ -6,17 +6,12 @@ The grammar is Elasticsearch's: https://www.elastic.co/docs/reference/elasticsea
 from __future__ import annotations
 
 import re
-from calendar import monthrange
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 
-_UNITS = {
-    "ms": timedelta(milliseconds=1),
-    "s": timedelta(seconds=1),
-    "m": timedelta(minutes=1),
-    "h": timedelta(hours=1),
-    "d": timedelta(days=1),
-    "w": timedelta(weeks=1),
-}
+from runner.events.fields.dates import FIXED_UNITS, read_moment, rounded, shifted
+from runner.windows import from_nanoseconds, nanoseconds
+
 _DURATION = re.compile(r"(?P<count>[0-9]+)(?P<unit>[A-Za-z]*)")
 _UNIT_WORDS = {
     "ms": "ms", "msec": "ms", "millis": "ms", "milliseconds": "ms",
@@ -38,10 +33,10 @@ def read_duration(text: str) -> timedelta:
     if found is None:
         raise ValueError(f"`{text}` is not a duration, expected a whole number and a unit, such as 5m")
     count, unit = found["count"], found["unit"]
-    if unit not in _UNITS:
+    if unit not in FIXED_UNITS:
         raise ValueError(_bad_unit(text, count, unit))
     try:
-        return int(count) * _UNITS[unit]
+        return timedelta(microseconds=int(count) * FIXED_UNITS[unit] // 1_000)
     except (OverflowError, ValueError):
         raise ValueError(f"`{_short(text)}` is too long a time") from None
 
@@ -57,15 +52,15 @@ def _bad_unit(text: str, count: str, unit: str) -> str:
     return f"`{text}`: unknown unit `{unit}`, {expected}"
 
 
-_ISO = re.compile(
-    r"(?P<year>[0-9]{4})(?:-(?P<month>[0-9]{2})(?:-(?P<day>[0-9]{2})"
-    r"(?:T(?:(?P<hour>[0-9]{2})(?::(?P<minute>[0-9]{2})(?::(?P<second>[0-9]{2})(?:[.,](?P<fraction>[0-9]{1,9}))?)?)?"
-    r"(?P<zone>Z|[+-][0-9]{2}(?::?[0-9]{2})?)?)?)?)?)?"
+_DATE = re.compile(
+    r"[0-9]{4}(?:-[0-9]{2}(?:-[0-9]{2}(?:T(?:[0-9]{2}(?::[0-9]{2}(?::[0-9]{2}(?:[.,][0-9]{1,9})?)?)?"
+    r"(?:Z|[+-][0-9]{2}(?::?[0-9]{2})?)?)?)?)?)?|-?[0-9]{5,15}"
 )
-_EPOCH_MILLIS = re.compile(r"-?[0-9]{5,15}")
+"""An ISO date, UTC where it names no zone, or milliseconds since 1970."""
 _LOOSE_STEP = re.compile(r"(?:[+-][0-9]*|/)(?P<unit>[A-Za-z]+)")
 _STEP = re.compile(r"(?P<sign>[+-])(?P<count>[0-9]*)(?P<unit>[yMwdhHms])|/(?P<round>[yMwdhHms])")
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+REFERENCE = datetime(2024, 2, 29, 12, 30, tzinfo=UTC)
+"""The moment at which a rule's look-back is measured without a clock."""
 
 
 def is_relative(expression: str) -> bool:
@@ -73,9 +68,10 @@ def is_relative(expression: str) -> bool:
     return expression.startswith("now")
 
 
-def check_date_math(expression: str) -> None:
-    """Nothing, if `expression` is date math; raises ValueError with what was found and expected."""
-    resolve(expression, datetime(2024, 2, 29, 12, 30, tzinfo=UTC))
+@lru_cache(maxsize=1024)
+def at_reference(expression: str) -> datetime:
+    """The moment that date math names at `REFERENCE`; raises ValueError if it is none. Most rules name the same."""
+    return resolve(expression, REFERENCE)
 
 
 def resolve(expression: str, now: datetime) -> datetime:
@@ -88,59 +84,41 @@ def resolve(expression: str, now: datetime) -> datetime:
     >>> resolve("2026-03-05||-1d/M", datetime(2026, 3, 2, tzinfo=UTC)).isoformat()
     '2026-03-01T00:00:00+00:00'
     """
-    moment, position = _anchor(expression, now.astimezone(UTC))
+    moment, position = _anchor(expression, now)
     try:
         while position < len(expression):
             step = _STEP.match(expression, position)
             if step is None:
                 raise ValueError(_bad_step(expression, position))
-            moment = _apply(moment, step)
+            moment = rounded(moment, step["round"]) if step["round"] else shifted(moment, _count(step), step["unit"])
             position = step.end()
+        return from_nanoseconds(moment)
     except OverflowError:
         raise ValueError(f"`{_short(expression)}` is a time before year 1 or after year 9999") from None
-    return moment
 
 
-def _anchor(expression: str, now: datetime) -> tuple[datetime, int]:
+def _anchor(expression: str, now: datetime) -> tuple[int, int]:
+    """The moment to count from, in nanoseconds since 1970, and the offset of the first step."""
     if is_relative(expression):
-        return now, len("now")
+        return nanoseconds(now), len("now")
     date, bars, _ = expression.partition("||")
-    moment = _read_moment(date)
-    if moment is None:
-        near = f"; did you mean `now{expression}`?" if _STEP.match(expression) else ""
-        raise ValueError(
-            f"`{_short(expression)}` is not date math, expected `now` or an ISO date followed by `||`{near}"
-        )
-    return moment, len(date) + len(bars)
+    if _DATE.fullmatch(date):
+        try:
+            moment = read_moment(date).first
+            from_nanoseconds(moment)
+            return moment, len(date) + len(bars)
+        except (ValueError, OverflowError):
+            pass  # no such day, or beyond the years that a datetime has
+    near = f"; did you mean `now{expression}`?" if _STEP.match(expression) else ""
+    raise ValueError(f"`{_short(expression)}` is not date math, expected `now` or an ISO date followed by `||`{near}")
 
 
-def _read_moment(text: str) -> datetime | None:
-    """The moment of an ISO date (UTC where it names no zone) or of milliseconds since 1970; None if it is neither."""
+def _count(step: re.Match[str]) -> int:
     try:
-        if _EPOCH_MILLIS.fullmatch(text):
-            return _EPOCH + timedelta(milliseconds=int(text))
-        if (found := _ISO.fullmatch(text)) is None:
-            return None
-        day = datetime(
-            int(found["year"]), int(found["month"] or 1), int(found["day"] or 1), tzinfo=_zone(found["zone"])
-        )
-        local = day.replace(
-            hour=int(found["hour"] or 0),
-            minute=int(found["minute"] or 0),
-            second=int(found["second"] or 0),
-            microsecond=int((found["fraction"] or "").ljust(6, "0")[:6]),
-        )
-        return local.astimezone(UTC)
-    except (ValueError, OverflowError):
-        return None
-
-
-def _zone(text: str | None) -> timezone:
-    if text is None or text == "Z":
-        return UTC
-    digits = text[1:].replace(":", "").ljust(4, "0")
-    offset = timedelta(hours=int(digits[:2]), minutes=int(digits[2:]))
-    return timezone(-offset if text[0] == "-" else offset)
+        count = int(step["count"] or 1)
+    except ValueError:  # more digits than Python reads
+        raise OverflowError from None
+    return -count if step["sign"] == "-" else count
 
 
 def _bad_step(expression: str, position: int) -> str:
@@ -153,47 +131,6 @@ def _bad_step(expression: str, position: int) -> str:
     expected = "expected +, - or / and a unit of y, M, w, d, h, m, s"
     blank = "; blanks are not allowed" if expression[position].isspace() else ""
     return f"`{_short(expression)}`: found `{found}` after `{before}`, {expected}{blank}"
-
-
-def _apply(moment: datetime, step: re.Match[str]) -> datetime:
-    if step["round"]:
-        return _round_down(moment, step["round"])
-    try:
-        count = int(step["count"] or 1)
-    except ValueError:
-        raise OverflowError from None
-    count = -count if step["sign"] == "-" else count
-    unit = step["unit"]
-    if unit in "yM":
-        return _add_months(moment, count * 12 if unit == "y" else count)
-    return moment + count * _UNITS[unit.lower()]
-
-
-def _add_months(moment: datetime, months: int) -> datetime:
-    """The same day `months` later, or the month's last day where it is shorter."""
-    year, month = divmod(moment.year * 12 + moment.month - 1 + months, 12)
-    if not 1 <= year <= 9999:
-        raise OverflowError
-    day = min(moment.day, monthrange(year, month + 1)[1])
-    return moment.replace(year=year, month=month + 1, day=day)
-
-
-def _round_down(moment: datetime, unit: str) -> datetime:
-    """The start of the second, minute, hour, day, ISO week, month or year that `moment` lies in."""
-    if unit == "s":
-        return moment.replace(microsecond=0)
-    if unit == "m":
-        return moment.replace(second=0, microsecond=0)
-    if unit in "hH":
-        return moment.replace(minute=0, second=0, microsecond=0)
-    day = moment.replace(hour=0, minute=0, second=0, microsecond=0)
-    if unit == "w":
-        return day - timedelta(days=day.weekday())
-    if unit == "M":
-        return day.replace(day=1)
-    if unit == "y":
-        return day.replace(month=1, day=1)
-    return day
 
 
 def _short(text: str) -> str:

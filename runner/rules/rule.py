@@ -10,7 +10,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -18,7 +18,7 @@ from pydantic import Field, StrictBool, StrictInt, field_validator
 
 from runner.errors import Problem
 from runner.messages.text_positions import IN_FILE, Source, picture
-from runner.rules.date_math import check_date_math, read_duration, resolve
+from runner.rules.date_math import at_reference, read_duration, resolve
 from runner.rules.rule_tables import (
     AlertSuppression,
     Count,
@@ -143,7 +143,7 @@ class RuleFields(Record):
     @field_validator("from_", "to")
     @classmethod
     def _is_date_math(cls, text: str) -> str:
-        check_date_math(text)
+        at_reference(text)
         return text
 
 
@@ -179,7 +179,7 @@ class Rule(RuleFields):
     @property
     def look_back(self) -> timedelta:
         """The length of the window of a run; of `from` and `to` that round or that name a date, at a fixed moment."""
-        return resolve(self.to, REFERENCE) - resolve(self.from_, REFERENCE)
+        return at_reference(self.to) - at_reference(self.from_)
 
     @property
     def fingerprint(self) -> str:
@@ -218,9 +218,6 @@ def problem_in_query(rule: Rule, message: str, *, line: int, column: int, width:
     drawn = picture(text, at_line, IN_FILE, column=column, width=width) if text else ""
     return Problem(rule.path, at_line, at_column, "error", message, rule.rule_id, drawn)
 
-
-REFERENCE = datetime(2024, 2, 29, 12, 30, tzinfo=UTC)
-"""The moment at which a rule's look-back is measured without a clock."""
 
 _PLACEHOLDER = re.compile(
     r"\$(?P<brace>\{)?(?P<plugin>osquery|investigate)_(?P<number>[0-9]{1,4})(?(brace)\})(?![0-9])"

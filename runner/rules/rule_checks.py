@@ -8,9 +8,9 @@ from typing import Any
 
 from runner.errors import Severity
 from runner.messages.suggestions import near_name
-from runner.rules.date_math import is_relative, read_duration, resolve
+from runner.rules.date_math import at_reference, is_relative, read_duration
 from runner.rules.model_errors import METADATA_KEYS, RULE_KEYS, FieldFinding, unknown_key
-from runner.rules.rule import REFERENCE, RuleFields
+from runner.rules.rule import RuleFields
 
 RuleTable = Mapping[str, Any]
 
@@ -197,7 +197,7 @@ def _moment(rule: RuleTable, key: str) -> datetime | None:
     if is_relative(_text(rule, "from")) != is_relative(_text(rule, "to")):
         return None
     try:
-        return resolve(_text(rule, key), REFERENCE)
+        return at_reference(_text(rule, key))
     except ValueError:
         return None
 

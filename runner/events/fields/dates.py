@@ -44,7 +44,7 @@ def read_date(value: str | int | float, formats: tuple[str, ...] = (), *, nanos:
         quick = _read_usual(value)
         if quick is not None:
             return quick if nanos else quick - quick % MILLI
-    moment = _read(_text_of(value), formats).first
+    moment = read_moment(_text_of(value), formats).first
     return _stored(moment, str(value), nanos=nanos)
 
 
@@ -61,9 +61,9 @@ def date_range(
         base, math = now_ns - now_ns % MILLI, written[3:]
     elif "||" in written:
         anchor, _, math = written.partition("||")
-        base = _read(anchor, formats).first
+        base = read_moment(anchor, formats).first
     else:
-        moment = _read(written, formats)
+        moment = read_moment(written, formats)
         return _stored(moment.first, written, nanos=nanos), _stored(moment.last, written, nanos=nanos)
     first, last = _calculated(base, math, round_up=False), _calculated(base, math, round_up=True)
     return _stored(first, written, nanos=nanos), _stored(last, written, nanos=nanos)
@@ -114,7 +114,8 @@ def _stored(moment: int, text: str, *, nanos: bool) -> int:
     return moment
 
 
-def _read(text: str, formats: tuple[str, ...]) -> Moment:
+def read_moment(text: str, formats: tuple[str, ...] = ()) -> Moment:
+    """The date that a text names in one of the formats, in nanoseconds since 1970. Raises ValueError."""
     for parse in _parsers(formats or DEFAULT_FORMATS):
         moment = parse(text)
         if moment is not None:
@@ -257,7 +258,8 @@ def _offset(zone: str, day: int, second: int) -> timedelta:
 
 
 _OPERATION = re.compile(r"([+\-/])(\d{0,9})([yMwdhHms])", re.ASCII)
-_FIXED = {"w": 7 * DAY, "d": DAY, "h": 3600 * SECOND, "H": 3600 * SECOND, "m": 60 * SECOND, "s": SECOND}
+FIXED_UNITS = {"ms": MILLI, "s": SECOND, "m": 60 * SECOND, "h": 3600 * SECOND, "d": DAY, "w": 7 * DAY}
+"""Nanoseconds of the units that are always as long; date math also knows `M` and `y`, and `H` for `h`."""
 
 
 def _calculated(moment: int, math: str, *, round_up: bool) -> int:
@@ -270,20 +272,20 @@ def _calculated(moment: int, math: str, *, round_up: bool) -> int:
         sign, digits, unit = found.groups()
         amount = int(digits or 1)
         if sign != "/":
-            moment = _shifted(moment, -amount if sign == "-" else amount, unit)
+            moment = shifted(moment, -amount if sign == "-" else amount, unit)
         elif amount != 1:
             raise ValueError(f"rounding `/` can only be used on single unit types [{math}]")
         else:
-            start = _rounded(moment, unit)
-            moment = _shifted(start, 1, unit) - MILLI if round_up else start
+            start = rounded(moment, unit)
+            moment = shifted(start, 1, unit) - MILLI if round_up else start
         place = found.end()
     return moment
 
 
-def _shifted(moment: int, amount: int, unit: str) -> int:
-    """The moment some units later; months and years keep the day, or take the last of a shorter month."""
-    if unit in _FIXED:
-        return moment + amount * _FIXED[unit]
+def shifted(moment: int, amount: int, unit: str) -> int:
+    """The moment some units of date math later; months and years keep the day, or take the last of a shorter month."""
+    if unit not in ("M", "y"):
+        return moment + amount * FIXED_UNITS[unit.lower()]
     days, rest = divmod(moment, DAY)
     year, month, day = _civil(days)
     months = year * 12 + month - 1 + amount * (12 if unit == "y" else 1)
@@ -292,11 +294,12 @@ def _shifted(moment: int, amount: int, unit: str) -> int:
     return (first + min(day, length) - 1) * DAY + rest
 
 
-def _rounded(moment: int, unit: str) -> int:
+def rounded(moment: int, unit: str) -> int:
+    """The first moment of the unit of date math that a moment lies in; weeks are those of ISO."""
     if unit == "w":  # weeks begin on Monday, and 1970 began on a Thursday
         return moment - (moment + 3 * DAY) % (7 * DAY)
-    if unit in _FIXED:
-        return moment - moment % _FIXED[unit]
+    if unit not in ("M", "y"):
+        return moment - moment % FIXED_UNITS[unit.lower()]
     year, month, _ = _civil(moment // DAY)
     return days_from_civil(year, 1 if unit == "y" else month, 1) * DAY
 
