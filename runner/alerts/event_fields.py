@@ -10,18 +10,13 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from runner.events.fields.dates import read_date
-from runner.events.fields.schema import DataType, Schema
+from runner.events.fields.schema import DATES, DECIMALS, INTEGERS, DataType, Schema
 from runner.events.fields.values import read_ip
 from runner.search.protocol import Hit
 
 _BANNED: Final = frozenset({"kibana", "rule_runner", "signal", "threshold_result"})
 _COPIED: Final = {"event": "kibana.alert.original_event", "data_stream": "kibana.alert.original_data_stream"}
 _OBJECTS: Final = frozenset({DataType.OBJECT, DataType.FLATTENED, DataType.NESTED})
-_INTEGERS: Final = frozenset(
-    {DataType.BYTE, DataType.SHORT, DataType.INTEGER, DataType.LONG, DataType.UNSIGNED_LONG},
-)
-_FLOATS: Final = frozenset({DataType.HALF_FLOAT, DataType.FLOAT, DataType.DOUBLE, DataType.SCALED_FLOAT})
-_DATES: Final = frozenset({DataType.DATE, DataType.DATE_NANOS})
 _SMALLEST, _LARGEST = -(2**63), 2**64 - 1  # what JSON writers and Elasticsearch can hold as an integer
 
 
@@ -227,13 +222,13 @@ def _fits(value: Any, types: FieldTypes, *, path: str) -> bool:
 
 def _fits_type(value: Any, type_: DataType) -> bool:
     try:
-        if type_ in _INTEGERS:
+        if type_ in INTEGERS:
             return not isinstance(value, bool) and float(value) == int(float(value))
-        if type_ in _FLOATS:
+        if type_ in DECIMALS:
             return not isinstance(value, bool) and float(value) == float(value)
         if type_ is DataType.IP:
             read_ip(value if isinstance(value, str) else "")
-        elif type_ in _DATES:
+        elif type_ in DATES:
             read_date(value, (), nanos=type_ is DataType.DATE_NANOS)
         elif type_ is DataType.BOOLEAN:
             return isinstance(value, bool) or value in ("true", "false", "")

@@ -5,12 +5,11 @@ from __future__ import annotations
 import re
 
 from runner.events.fields.dates import read_date
-from runner.events.fields.schema import DataType, Field
+from runner.events.fields.schema import DATES, NUMBERS, DataType, Field
 from runner.events.fields.values import read_cidr, read_ip
 from runner.expressions import nodes
 from runner.expressions.functions import FUNCTIONS, arithmetic, compare, equals_ignoring_case, negative, text_of
 from runner.expressions.patterns import lucene_regex, wildcard
-from runner.expressions.types import DATES, NUMBERS
 
 _NUMBER = re.compile(r"\s*[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?\s*")
 _DATE_MATH = re.compile(r"(?:now|(?P<date>.*?)\|\|)(?:[+-][0-9]*[yMwdhHms]|/[yMwdhHms])*")

@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-from runner.events.fields.schema import DataType
+from runner.events.fields.schema import DATES, KEYWORDS, NUMBERS, STRINGS, DataType
 from runner.expressions.nodes import Value
 
-STRINGS = frozenset({DataType.KEYWORD, DataType.CONSTANT_KEYWORD, DataType.WILDCARD, DataType.TEXT})
-INTEGERS = frozenset({DataType.BYTE, DataType.SHORT, DataType.INTEGER, DataType.LONG, DataType.UNSIGNED_LONG})
-DECIMALS = frozenset({DataType.HALF_FLOAT, DataType.FLOAT, DataType.DOUBLE, DataType.SCALED_FLOAT})
-NUMBERS = INTEGERS | DECIMALS
-DATES = frozenset({DataType.DATE, DataType.DATE_NANOS})
 READ_FROM_TEXT = frozenset({DataType.IP, DataType.VERSION}) | DATES
 """Types whose constants a query writes as strings."""
 
@@ -22,7 +17,7 @@ _ORDINALS = ("first", "second", "third", "fourth", "fifth")
 
 def type_name(data_type: DataType) -> str:
     """The name of a type in Elasticsearch's messages: the keyword family is `keyword`, dates are `datetime`."""
-    if data_type in (DataType.CONSTANT_KEYWORD, DataType.WILDCARD):
+    if data_type in KEYWORDS:
         return DataType.KEYWORD.value
     return "datetime" if data_type in DATES else data_type.value
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from runner.events.columns.batch import EventBatch, Rows
 from runner.events.fields import values
-from runner.events.fields.schema import DataType, Field
+from runner.events.fields.schema import DATES, KEYWORDS, DataType, Field
 from runner.events.fields.values import Canonical, Scalar, typed
 from runner.expressions.functions import text_of
 
@@ -33,7 +33,7 @@ class KeyReader:
 
 def key_reader(field: Field) -> KeyReader:
     """The reader of a join key field."""
-    if field.type in (DataType.DATE, DataType.DATE_NANOS):
+    if field.type in DATES:
         nanos = field.type is DataType.DATE_NANOS
         return _reader(
             lambda value: values.read_date(value, field.formats, nanos=nanos),
@@ -73,8 +73,6 @@ def _show_date(value: object, *, nanos: bool, sample: bool) -> object:
     return value // 1_000_000 if sample else values.date_text(value, nanos=nanos)
 
 
-_PLAIN_TEXTS = frozenset({DataType.KEYWORD, DataType.CONSTANT_KEYWORD, DataType.WILDCARD})
-"""Types whose single value is the join key as it is."""
 MISSING_KEY = -1
 SEVERAL_KEYS = -2
 _NO_CODE = -3
@@ -88,7 +86,7 @@ class _KnownCodes(dict[Any, int]):
     def __init__(self, field: Field, code: Callable[[object], int]) -> None:
         super().__init__()
         self._code, self._read = code, key_reader(field).read
-        self._is_plain, self._is_typed = field.type in _PLAIN_TEXTS, field.type is DataType.NULL
+        self._is_plain, self._is_typed = field.type in KEYWORDS, field.type is DataType.NULL
         self.several_codes: dict[Any, list[int]] = {}
         """For arrays: the codes of all their values, ascending by value."""
 

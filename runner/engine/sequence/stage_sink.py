@@ -14,7 +14,7 @@ from runner.engine.sequence.join_keys import MISSING_KEY, SEVERAL_KEYS, KeyCodes
 from runner.engine.sequence.open_matches import OpenEvents
 from runner.engine.sequence.stage_rows import StageRows, tie_column
 from runner.events.columns.batch import EventBatch, Rows
-from runner.events.fields.schema import DataType, Field
+from runner.events.fields.schema import DATES, DataType, Field
 from runner.events.fields.timestamp_column import NO_TIME
 from runner.expressions.nodes import FieldRef
 
@@ -84,7 +84,7 @@ def _keyed(
     return np.concatenate((rows[plain], repeated)), np.concatenate((found[plain], combinations))
 
 
-_READ_TO_ORDER = frozenset({DataType.DATE, DataType.DATE_NANOS, DataType.IP, DataType.VERSION})
+_READ_TO_ORDER = DATES | {DataType.IP, DataType.VERSION}
 
 
 def _ties(batch: EventBatch, rows: Rows, tiebreaker: Field) -> NDArray[np.object_]:

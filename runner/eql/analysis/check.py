@@ -13,7 +13,7 @@ from typing import NamedTuple
 from runner.eql.analysis.field_lookup import FieldFinder, Unusable
 from runner.eql.syntax import ast
 from runner.eql.syntax.errors import QueryFinding, VerificationError
-from runner.events.fields.schema import DataType, Field, Schema
+from runner.events.fields.schema import INTEGERS, NUMBERS, STRINGS, DataType, Field, Schema
 from runner.events.fields.values import read_cidr
 from runner.expressions import nodes, types
 from runner.expressions.constants import check_readable, evaluate
@@ -24,9 +24,9 @@ from runner.messages.text_positions import Source, Span
 
 _BOOLEAN = frozenset({DataType.BOOLEAN})
 _KINDS = {
-    "string": types.STRINGS,
-    "numeric": types.NUMBERS,
-    "integer": types.INTEGERS,
+    "string": STRINGS,
+    "numeric": NUMBERS,
+    "integer": INTEGERS,
     "ip": frozenset({DataType.IP}),
     "boolean": _BOOLEAN,
 }
@@ -220,10 +220,10 @@ class _Checker:
         elif isinstance(node, nodes.Not):
             self._accept(node, parts[0], _BOOLEAN, "boolean", "")
         elif isinstance(node, nodes.Negative):
-            self._accept(node, parts[0], types.NUMBERS, "numeric", "")
+            self._accept(node, parts[0], NUMBERS, "numeric", "")
         elif isinstance(node, nodes.Arithmetic):
             for place, part in enumerate(parts):
-                self._accept(node, part, types.NUMBERS, "numeric", types.ordinal(place))
+                self._accept(node, part, NUMBERS, "numeric", types.ordinal(place))
         elif isinstance(node, nodes.Comparison):
             self._comparison(node, parts[0], parts[1])
         elif isinstance(node, nodes.Membership):
@@ -296,7 +296,7 @@ class _Checker:
             return
         field = value.node.exact if isinstance(value.node, nodes.FieldRef) else None
         for place, item in enumerate(items, start=1):
-            from_text = value.type in types.READ_FROM_TEXT and item.type in types.STRINGS
+            from_text = value.type in types.READ_FROM_TEXT and item.type in STRINGS
             if not from_text and not types.compatible(value.type, item.type):
                 self._report(
                     node.span,
@@ -311,11 +311,11 @@ class _Checker:
         if node.operator == ":":
             self._strings(":", "==", node, (value, *patterns))
             return
-        if not self._accept(node, value, types.STRINGS, "string", "") or not self._exact(node, value, ""):
+        if not self._accept(node, value, STRINGS, "string", "") or not self._exact(node, value, ""):
             return
         insensitive = node.operator.endswith("~")
         for pattern in patterns:
-            if not self._accept(node, pattern, types.STRINGS, "string", ""):
+            if not self._accept(node, pattern, STRINGS, "string", ""):
                 return
             text = pattern.constant.value if pattern.constant is not None else None
             if node.operator.startswith("regex") and isinstance(text, str):
@@ -329,7 +329,7 @@ class _Checker:
         """Report the first part of `:` or `in~` that is no string."""
         for place, part in enumerate(parts):
             order = "first " if place == 0 else "second "
-            if part.type not in types.STRINGS and part.type is not DataType.NULL:
+            if part.type not in STRINGS and part.type is not DataType.NULL:
                 self._report(
                     node.span,
                     f"{order}argument of [{symbol}] must be [string], found value [{self._text(part.node)}] "

@@ -12,10 +12,9 @@ from runner.eql.explain.unparse import duration, string, unparse
 from runner.eql.program import Program
 from runner.eql.syntax import ast
 from runner.eql.syntax.parser import parse
-from runner.events.fields.schema import DataType, Field, Schema
+from runner.events.fields.schema import DATES, STRINGS, DataType, Field, Schema
 from runner.expressions import nodes
 from runner.expressions.functions import text_of
-from runner.expressions.types import DATES, STRINGS
 
 Role: TypeAlias = Literal["leaf", "and", "or", "not"]
 Way: TypeAlias = Literal["field query", "script"]
@@ -101,7 +100,7 @@ def explain(
     `unmapped` are its optional fields replaced by null, `limits` those of the search, by default the plan's own.
 
     >>> from runner.eql.program import compile_query
-    >>> from runner.events.fields.schema import shipped_schema
+    >>> from runner.events.fields.schema import DATES, STRINGS, shipped_schema
     >>> program = compile_query('process where process.name : "ba*"', shipped_schema())
     >>> reading = explain(program, lambda field: "shipped table")
     >>> [condition.text for condition in reading.stages[0].conditions]

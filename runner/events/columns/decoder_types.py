@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 import msgspec
 
-from runner.events.fields.schema import DataType, Field
+from runner.events.fields.schema import DATES, DECIMALS, INTEGERS, STRINGS, WHOLE_RANGES, DataType, Field
 from runner.events.fields.values import Canonical
 
 
@@ -23,22 +23,7 @@ class Never:
 
 _UNNAMEABLE = re.compile(r'[\x00-\x1f"\\]')
 
-_STRINGS = {
-    DataType.KEYWORD,
-    DataType.CONSTANT_KEYWORD,
-    DataType.WILDCARD,
-    DataType.TEXT,
-    DataType.IP,
-    DataType.VERSION,
-    DataType.FLATTENED,
-    DataType.BINARY,
-}
-_RANGES = {
-    DataType.BYTE: (-(2**7), 2**7 - 1),
-    DataType.SHORT: (-(2**15), 2**15 - 1),
-    DataType.INTEGER: (-(2**31), 2**31 - 1),
-    DataType.LONG: (-(2**63), 2**63 - 1),
-}
+_READ_AS_TEXT = STRINGS | {DataType.IP, DataType.VERSION, DataType.FLATTENED, DataType.BINARY}
 
 
 @dataclass(slots=True)
@@ -164,7 +149,7 @@ def _dotted(node: DecoderNode) -> Iterator[str]:
 
 def is_text(wanted: Field) -> bool:
     """Whether the values of a field are texts, read as they are."""
-    return wanted.type in _STRINGS and wanted.constant is None
+    return wanted.type in _READ_AS_TEXT and wanted.constant is None
 
 
 def _leaf_type(wanted: Field, familiar: Collection[str]) -> Any:
@@ -172,26 +157,26 @@ def _leaf_type(wanted: Field, familiar: Collection[str]) -> Any:
     scalar: Any
     if wanted.constant is not None:
         return Literal[wanted.constant] if isinstance(wanted.constant, str) else Never
-    if wanted.type in _STRINGS:
+    if wanted.type in _READ_AS_TEXT:
         scalar = str
         if familiar:
             scalar = Literal[tuple(sorted(familiar))]
         elif wanted.ignore_above is not None:
             # Half of it, as it counts UTF-16 units: what may be longer is counted on the slow path.
             scalar = Annotated[str, msgspec.Meta(max_length=max(0, wanted.ignore_above // 2))]
-    elif wanted.type in _RANGES:
-        low, high = _RANGES[wanted.type]
-        scalar = Annotated[int, msgspec.Meta(ge=low, le=high)]
     elif wanted.type is DataType.UNSIGNED_LONG:
         scalar = int
-    elif wanted.type in (DataType.DOUBLE, DataType.HALF_FLOAT, DataType.FLOAT, DataType.SCALED_FLOAT):
+    elif wanted.type in INTEGERS:
+        low, high = WHOLE_RANGES[wanted.type]
+        scalar = Annotated[int, msgspec.Meta(ge=low, le=high)]
+    elif wanted.type in DECIMALS:
         scalar = float
     elif wanted.type is DataType.BOOLEAN:
         scalar = bool
     elif wanted.type is DataType.NULL:
         # A field that no mapping names: each value keeps the type that it has in JSON.
         return str | int | float | bool | tuple[str | int | float | bool, ...] | None
-    elif wanted.type in (DataType.DATE, DataType.DATE_NANOS):
+    elif wanted.type in DATES:
         return (
             str | int | tuple[str | int, ...] | None if wanted.null_value is None else str | int | tuple[str | int, ...]
         )

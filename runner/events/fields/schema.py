@@ -40,6 +40,24 @@ class DataType(Enum):
     UNSUPPORTED = "unsupported"
     NULL = "null"
 
+    __hash__ = object.__hash__  # that of an Enum is a call of Python code, for every `in` of a set
+
+
+KEYWORDS = frozenset({DataType.KEYWORD, DataType.CONSTANT_KEYWORD, DataType.WILDCARD})
+STRINGS = KEYWORDS | {DataType.TEXT}
+WHOLE_RANGES = {
+    DataType.BYTE: (-(2**7), 2**7 - 1),
+    DataType.SHORT: (-(2**15), 2**15 - 1),
+    DataType.INTEGER: (-(2**31), 2**31 - 1),
+    DataType.LONG: (-(2**63), 2**63 - 1),
+    DataType.UNSIGNED_LONG: (0, 2**64 - 1),
+}
+"""The least and the greatest value of the types of whole numbers."""
+INTEGERS = frozenset(WHOLE_RANGES)
+DECIMALS = frozenset({DataType.HALF_FLOAT, DataType.FLOAT, DataType.DOUBLE, DataType.SCALED_FLOAT})
+NUMBERS = INTEGERS | DECIMALS
+DATES = frozenset({DataType.DATE, DataType.DATE_NANOS})
+
 
 @dataclass(frozen=True, slots=True)
 class Field:
@@ -108,7 +126,6 @@ _TYPES = {kind.value: kind for kind in DataType if kind not in (DataType.UNSUPPO
     "pattern_text": DataType.TEXT,
     "passthrough": DataType.OBJECT,
 }
-_KEYWORDS = frozenset({DataType.KEYWORD, DataType.CONSTANT_KEYWORD, DataType.WILDCARD})
 _CONTAINERS = frozenset({DataType.OBJECT, DataType.NESTED})
 
 
@@ -262,7 +279,7 @@ def _mapped_field(name: str, written: str, definition: Mapping[str, Any], path: 
         kind,
         path=path,
         exact=f"{name}.{exact[0]}" if kind is DataType.TEXT and len(exact) == 1 else None,
-        formats=formats_of(definition.get("format")) if kind in (DataType.DATE, DataType.DATE_NANOS) else (),
+        formats=formats_of(definition.get("format")) if kind in DATES else (),
         null_value=definition.get("null_value"),
         ignore_above=int(ignore_above) if ignore_above is not None else None,
         normalized=kind is DataType.KEYWORD and definition.get("normalizer") is not None,
@@ -296,7 +313,7 @@ def _united(name: str, by_index: Mapping[str, Field]) -> Field:
     if all(other == first for other in fields[1:]):
         return first
     kinds = {found.type for found in fields}
-    if (len(kinds) > 1 and not kinds <= _KEYWORDS) or len({found.original_type for found in fields}) > 1:
+    if (len(kinds) > 1 and not kinds <= KEYWORDS) or len({found.original_type for found in fields}) > 1:
         indices: dict[str, list[str]] = {}
         for index, found in by_index.items():
             indices.setdefault(found.original_type or found.type.value, []).append(index)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import TypeAlias
 
 from runner.events.fields.dates import date_range, date_text, read_date
-from runner.events.fields.schema import DataType, Field
+from runner.events.fields.schema import DATES, DECIMALS, STRINGS, WHOLE_RANGES, DataType, Field
 
 Scalar: TypeAlias = bool | int | float | str
 Canonical: TypeAlias = Scalar | tuple[Scalar, ...] | None
@@ -99,17 +99,7 @@ def words(text: str) -> list[str]:
 
 
 _SCALARS = frozenset({str, int, float, bool})
-_KEYWORDS = frozenset({DataType.KEYWORD, DataType.CONSTANT_KEYWORD, DataType.WILDCARD, DataType.FLATTENED})
-_TEXTS = _KEYWORDS | {DataType.TEXT, DataType.VERSION, DataType.BINARY}
-_WHOLE_RANGES = {
-    DataType.BYTE: (-(2**7), 2**7 - 1),
-    DataType.SHORT: (-(2**15), 2**15 - 1),
-    DataType.INTEGER: (-(2**31), 2**31 - 1),
-    DataType.LONG: (-(2**63), 2**63 - 1),
-    DataType.UNSIGNED_LONG: (0, 2**64 - 1),
-}
-_REALS = frozenset({DataType.HALF_FLOAT, DataType.FLOAT, DataType.DOUBLE, DataType.SCALED_FLOAT})
-_DATES = frozenset({DataType.DATE, DataType.DATE_NANOS})
+_TEXTS = STRINGS | {DataType.FLATTENED, DataType.VERSION, DataType.BINARY}
 _NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?", re.ASCII)
 _WHOLE = re.compile(r"[+-]?\d{1,25}", re.ASCII)
 
@@ -184,11 +174,11 @@ def _reader_for(field: Field) -> _Reader:
     kind = field.type
     if kind in _TEXTS:
         return _read_text
-    if kind in _WHOLE_RANGES:
+    if kind in WHOLE_RANGES:
         return _read_whole
-    if kind in _REALS:
+    if kind in DECIMALS:
         return _read_real
-    if kind in _DATES:
+    if kind in DATES:
         return _read_raw_date
     if kind is DataType.BOOLEAN:
         return _read_boolean
@@ -231,7 +221,7 @@ def _read_whole(value: object, field: Field) -> Scalar | None:
         value = math.trunc(value)
     if isinstance(value, bool) or not isinstance(value, int):
         raise ValueError(f"For input: [{value}]")
-    low, high = _WHOLE_RANGES[field.type]
+    low, high = WHOLE_RANGES[field.type]
     if not low <= value <= high:
         raise ValueError(f"Value [{value}] is out of range for a {field.type.value}")
     return value

@@ -16,7 +16,7 @@ from runner.engine.sequence.sequence_matcher import FoundSequence
 from runner.errors import SearchError
 from runner.events.columns.batch import Columns, EventBatch
 from runner.events.fields.dates import MILLI
-from runner.events.fields.schema import DataType, Field
+from runner.events.fields.schema import DATES, Field
 from runner.search.cluster.pages import Page, hits_of, read_answer, read_page
 from runner.search.cluster.point_in_time import PassOptions, Point
 from runner.search.cluster.request_body import asked_fields, range_filter, rule_filter, timestamps_of
@@ -25,7 +25,6 @@ from runner.search.cluster.stage_query import Filters, any_of
 from runner.search.protocol import Hit, Match, SearchRequest, SearchResult
 
 _DATE_FORMAT = "strict_date_optional_time_nanos"
-_DATES = (DataType.DATE, DataType.DATE_NANOS)
 _PART = 500
 """Documents that are fetched with one request."""
 _ROOM = 100_000
@@ -165,7 +164,7 @@ class FetchPass:
 
         Events of the same time come in the order of shard and index position in both orders, as in the EQL search API.
         """
-        return self._fields[self._asked[0].program.plan.timestamp.name].type in _DATES
+        return self._fields[self._asked[0].program.plan.timestamp.name].type in DATES
 
     def _query(self) -> dict[str, Any]:
         """The window, the rules' own filter, and the candidates of the rules that still want some."""
@@ -274,7 +273,7 @@ def _refuse(position: int, reason: str) -> None:
 
 
 def _asked_field(field: Field) -> Any:
-    return {"field": field.name, "format": _DATE_FORMAT} if field.type in _DATES else field.name
+    return {"field": field.name, "format": _DATE_FORMAT} if field.type in DATES else field.name
 
 
 def _events(matches: Iterable[FoundSequence]) -> Iterable[int]:

@@ -21,7 +21,7 @@ from typing import Any, TypeAlias
 from runner.engine.plan import Plan, Stage
 from runner.events.fields import values
 from runner.events.fields.dates import MILLI
-from runner.events.fields.schema import DataType, Field, Schema
+from runner.events.fields.schema import DATES, INTEGERS, KEYWORDS, WHOLE_RANGES, DataType, Field, Schema
 from runner.expressions import nodes
 from runner.expressions.functions import text_of
 
@@ -38,14 +38,7 @@ _LAST_YEAR = 253_402_300_799_999_999_999
 """The end of the year 9999 in nanoseconds, the last that a date format with four digits can say."""
 _FIRST_YEAR = -62_135_596_800_000_000_000
 
-_KEYWORDS = frozenset({DataType.KEYWORD, DataType.CONSTANT_KEYWORD, DataType.WILDCARD})
-_DATES = frozenset({DataType.DATE, DataType.DATE_NANOS})
-_WHOLE_RANGES = {
-    DataType.BYTE: (-(2**7), 2**7 - 1),
-    DataType.SHORT: (-(2**15), 2**15 - 1),
-    DataType.INTEGER: (-(2**31), 2**31 - 1),
-    DataType.LONG: (-(2**63), 2**63 - 1),
-}
+_SIGNED = INTEGERS - {DataType.UNSIGNED_LONG}
 _RANGE_NAMES = {"<": "lt", "<=": "lte", ">": "gt", ">=": "gte"}
 _TESTS_OF_TEXT = frozenset({"startswith", "endswith", "stringcontains"})
 
@@ -213,7 +206,7 @@ class _Translator:
 
     def _is_searchable_text(self, field: Field, texts: Sequence[str]) -> bool:
         """Whether queries for texts say of the field what the engine says."""
-        return field.type in _KEYWORDS and field.name not in self._unsearchable and all(map(_is_sendable, texts))
+        return field.type in KEYWORDS and field.name not in self._unsearchable and all(map(_is_sendable, texts))
 
     def _is_flattened_key(self, field: Field) -> bool:
         """Whether the field is inside a flattened one, where no patterns are: no mapping has it by its own name."""
@@ -226,18 +219,18 @@ class _Translator:
             return _NONE
         if field.name in self._unsearchable:
             return _UNKNOWN
-        if field.type in _KEYWORDS:
+        if field.type in KEYWORDS:
             return self._terms(field, [text_of(constant)], insensitive=False)
         if field.type is DataType.BOOLEAN:
             wanted = constant if isinstance(constant, bool) else text_of(constant) == "true"
             return Translation({"term": {field.name: {"value": wanted}}})
-        if field.type in _DATES:
+        if field.type in DATES:
             return self._between(field, *self._moments(field, constant))
         if field.type is DataType.IP:
             return self._in_block(field, text_of(constant))
         number = _number(constant)
-        if field.type in _WHOLE_RANGES and number is not None:
-            low, high = _WHOLE_RANGES[field.type]
+        if field.type in _SIGNED and number is not None:
+            low, high = WHOLE_RANGES[field.type]
             if isinstance(number, int) and low <= number <= high:
                 return Translation({"term": {field.name: {"value": number}}})
         if field.type is DataType.DOUBLE and number is not None and _is_plain(number):
@@ -251,7 +244,7 @@ class _Translator:
             return _NONE
         if field.name in self._unsearchable:
             return _UNKNOWN
-        if field.type in _DATES:
+        if field.type in DATES:
             first, last = self._moments(field, constant)
             low, high = {
                 ">": (last + 1, None),
@@ -264,8 +257,8 @@ class _Translator:
             bound: Any = str(ipaddress.IPv6Address(values.read_ip(text_of(constant))))
             return Translation({"range": {field.name: {_RANGE_NAMES[operator]: bound}}})
         number = _number(constant)
-        if field.type in _WHOLE_RANGES and number is not None:
-            low, high = _WHOLE_RANGES[field.type]
+        if field.type in _SIGNED and number is not None:
+            low, high = WHOLE_RANGES[field.type]
             if isinstance(number, int) and low <= number <= high:
                 return Translation({"range": {field.name: {_RANGE_NAMES[operator]: number}}})
         if field.type is DataType.DOUBLE and number is not None and _is_plain(number):
@@ -316,7 +309,7 @@ class _Translator:
         given = [constant for constant in constants if constant is not None]
         if not given:
             return _NONE
-        if field.type in _KEYWORDS:
+        if field.type in KEYWORDS:
             return self._terms(field, list(dict.fromkeys(map(text_of, given))), insensitive=insensitive)
         if insensitive:
             return self._wider(field)

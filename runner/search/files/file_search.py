@@ -16,7 +16,7 @@ from runner.engine.sequence.sequence_matcher import FoundSequence
 from runner.eql.syntax.errors import EqlError, QueryFinding
 from runner.errors import EventsError, Problem, RunnerError, Severity
 from runner.events.columns.batch import Columns
-from runner.events.fields.schema import DataType, Field, Schema, shipped_schema
+from runner.events.fields.schema import DATES, DataType, Field, Schema, shipped_schema
 from runner.events.files.event_files import EventFiles, ReadProgress, ReadReport, TimeWanted, newest_timestamp
 from runner.events.files.time_index import TimeIndex
 from runner.garbage_collection import rarely_collecting
@@ -227,11 +227,7 @@ def date_field(schema: Schema, name: str) -> Field:
     """The field of a timestamp: that of the schema if it is a date there, else a date in Elasticsearch's default
     formats."""
     found = schema.find(name)
-    return (
-        found
-        if found is not None and found.type in (DataType.DATE, DataType.DATE_NANOS)
-        else Field(name, DataType.DATE)
-    )
+    return found if found is not None and found.type in DATES else Field(name, DataType.DATE)
 
 
 def compile_rule(rule: Rule, schema: Schema) -> tuple[eql.Program | None, list[Problem]]:
