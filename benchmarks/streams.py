@@ -16,8 +16,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
-import zstandard
-
+from runner.events.files.compression import zstd
 from runner.sample_data.write import write_sample
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -61,8 +60,8 @@ def _gzip(source: Path, folder: Path) -> None:
 
 
 def _zstd(source: Path, folder: Path) -> None:
-    with source.open("rb") as text, (folder / "events.ndjson.zst").open("wb") as packed:
-        zstandard.ZstdCompressor().copy_stream(text, packed)
+    with source.open("rb") as text, zstd.ZstdFile(folder / "events.ndjson.zst", "wb") as packed:
+        shutil.copyfileobj(text, packed)
 
 
 def _hosts(source: Path, folder: Path) -> None:

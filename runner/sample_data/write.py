@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import IO, Any, Literal, cast
 
 import orjson
-import zstandard
 
 from runner.errors import AccessError, SettingsError
+from runner.events.files.compression import zstd
 from runner.sample_data.generate import Sample, SampleEvent, generate
 
 PROGRESS_EVERY = 2_000
@@ -129,7 +129,7 @@ def _compressed(raw: IO[bytes], suffix: str) -> Iterator[IO[bytes]]:
         with gzip.GzipFile(filename="", mode="wb", fileobj=raw, mtime=0, compresslevel=6) as packed:
             yield cast(IO[bytes], packed)
     elif suffix == ".zst":
-        with zstandard.ZstdCompressor(level=3).stream_writer(raw, closefd=False) as stream:
+        with zstd.ZstdFile(raw, "wb", level=3) as stream:
             yield cast(IO[bytes], stream)
     else:
         yield raw

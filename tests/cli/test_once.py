@@ -8,8 +8,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-import zstandard
 
+from runner.events.files.compression import zstd
 from tests.cli.conftest import Command
 from tests.scenarios.timeline import ndjson, rule_text
 
@@ -131,7 +131,9 @@ def test_compressed_files_whole_and_cut_short(command: Command, tmp_path: Path, 
     write_rule(tmp_path)
     text = ndjson([ONE, *(f"n{number} exec 10:02:00.000 user=u{number * 7919}" for number in range(2_000))]).encode()
     packed = (
-        gzip.compress(text) if suffix == ".gz" else zstandard.ZstdCompressor(write_content_size=False).compress(text)
+        gzip.compress(text)
+        if suffix == ".gz"
+        else zstd.compress(text, options={zstd.CompressionParameter.content_size_flag: 0})
     )
     events = tmp_path / f"e.ndjson{suffix}"
     events.write_bytes(packed[: len(packed) - cut])

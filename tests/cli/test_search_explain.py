@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import zstandard
 
+from runner.events.files.compression import zstd
 from tests.cli.conftest import Command
 from tests.paths import ROOT
 
@@ -64,7 +64,7 @@ class TestNamingEvents:
 
     def test_compressed_files(self, command: Command) -> None:
         Path("e.ndjson.gz").write_bytes(gzip.compress("".join(LINES).encode()))
-        Path("e.ndjson.zst").write_bytes(zstandard.compress("".join(LINES).encode()))
+        Path("e.ndjson.zst").write_bytes(zstd.compress("".join(LINES).encode()))
         assert named(command, "id-4", events="e.ndjson.gz") == "e.ndjson.gz:4"
         assert named(command, "id-4", events="e.ndjson.zst") == "e.ndjson.zst:4"
 

@@ -9,9 +9,9 @@ from typing import Any
 
 import orjson
 import pytest
-import zstandard
 
 from runner.errors import AccessError, SettingsError
+from runner.events.files.compression import zstd
 from runner.sample_data import SampleSummary, write_sample
 
 END = datetime(2026, 3, 1, 10, 0, tzinfo=UTC)
@@ -37,7 +37,7 @@ def test_compressed_files_hold_the_same_bytes_and_are_equal_each_time(tmp_path: 
         write(tmp_path / name)
     plain = (tmp_path / "a.ndjson").read_bytes()
     assert gzip.decompress((tmp_path / "a.ndjson.gz").read_bytes()) == plain
-    with zstandard.open(tmp_path / "a.ndjson.zst", "rb") as file:
+    with zstd.open(tmp_path / "a.ndjson.zst", "rb") as file:
         assert file.read() == plain
     assert (tmp_path / "a.ndjson.gz").read_bytes() == (tmp_path / "b.ndjson.gz").read_bytes()
     assert (tmp_path / "a.ndjson.zst").read_bytes() == (tmp_path / "b.ndjson.zst").read_bytes()

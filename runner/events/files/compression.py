@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import gzip
-import io
 import shutil
+import sys
 import tempfile
 import zlib
 from pathlib import Path
 from typing import IO, Any, Literal
 
-import zstandard
+if sys.version_info >= (3, 14):
+    from compression import zstd as zstd
+else:
+    from backports import zstd as zstd
 
 Packing = Literal["", "gz", "zst"]
-DAMAGE = (OSError, EOFError, zlib.error, zstandard.ZstdError)
+DAMAGE = (OSError, EOFError, zlib.error, zstd.ZstdError)
 """What reading a file raises that is not there any more, may not be read or is damaged."""
-_ZSTD_PIECE = 2048
 _PIECE = 1 << 16
 
 
@@ -68,7 +70,7 @@ class OpenText:
         if self.packing == "gz":
             self._text = gzip.GzipFile(fileobj=self._raw)
         elif self.packing == "zst":
-            self._text = _ZstdText(self._raw)
+            self._text = zstd.ZstdFile(self._raw)
 
     def read_into(self, room: memoryview) -> tuple[int, Exception | None]:
         """Fill the room as far as there is text; how far, and why there is no more after it if the file is damaged."""
@@ -85,7 +87,8 @@ class OpenText:
 
     def _read_part(self, room: memoryview) -> int:
         if self._text is not self._raw:
-            return int(self._text.readinto(room[:_PIECE]))
+            # `readinto` may read several times, and loses what it has read if the last of them fails.
+            return int(self._text.readinto1(room[:_PIECE]))
         if self._end is not None:
             room = room[: max(0, self._end - self._at)]
         self._raw.seek(self._at)  # a spool may be read by others in between
@@ -114,39 +117,3 @@ def spooled(stream: IO[bytes]) -> IO[bytes]:
     shutil.copyfileobj(stream, spool, 1 << 20)
     spool.seek(0)
     return spool
-
-
-class _ZstdText(io.RawIOBase):
-    """The text of a zstd file of one or more frames; raises EOFError where the file ends within a frame.
-
-    The package's own reader takes a frame that is cut off for a whole one.
-    """
-
-    def __init__(self, raw: IO[bytes]) -> None:
-        self._raw = raw
-        self._frame: Any = None
-        self._packed = b""
-        self._text = memoryview(b"")
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        """Fill the start of `buffer`; returns how many bytes that were, 0 at the end."""
-        while not self._text:
-            # Small pieces, because each may unfold into a hundred times 128 KiB.
-            self._packed = self._packed or self._raw.read(_ZSTD_PIECE)
-            if not self._packed:
-                if self._frame is not None:
-                    raise EOFError("Compressed file ended before the end of a frame was reached")
-                return 0
-            if self._frame is None:
-                self._frame = zstandard.ZstdDecompressor().decompressobj()
-            self._text = memoryview(self._frame.decompress(self._packed))
-            self._packed = self._frame.unused_data
-            if self._frame.eof:
-                self._frame = None
-        count = min(len(buffer), len(self._text))
-        buffer[:count] = self._text[:count]
-        self._text = self._text[count:]
-        return count

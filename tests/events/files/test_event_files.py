@@ -10,13 +10,13 @@ from pathlib import Path
 
 import orjson
 import pytest
-import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from runner.errors import EventsError
 from runner.events.columns.batch import Columns
 from runner.events.fields.schema import DataType, Field
+from runner.events.files.compression import zstd
 from runner.events.files.event_files import MAX_LINE, EventFiles, ReadReport
 
 TIME = Field("@timestamp", DataType.DATE)
@@ -43,7 +43,7 @@ def read(*paths: Path | str) -> tuple[list[int], ReadReport]:
 PACK: dict[str, Callable[[bytes], bytes]] = {
     ".ndjson": bytes,
     ".ndjson.gz": gzip.compress,
-    ".ndjson.zst": lambda text: zstandard.ZstdCompressor().compress(text),
+    ".ndjson.zst": lambda text: zstd.compress(text),
 }
 
 
@@ -208,7 +208,7 @@ def test_progress_tells_every_stored_byte_once(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["a.ndjson.1", "a.log.2.gz", "A.NDJSON", "a.json", "a.jsonl.zst"])
 def test_rotated_and_compressed_files_of_a_folder_are_read(tmp_path: Path, name: str) -> None:
     text = line(0) + b"\n"
-    packed = gzip.compress(text) if name.endswith(".gz") else zstandard.compress(text) if "zst" in name else text
+    packed = gzip.compress(text) if name.endswith(".gz") else zstd.compress(text) if "zst" in name else text
     (tmp_path / name).write_bytes(packed)
     (tmp_path / "notes.txt").write_bytes(text)
     with EventFiles([tmp_path]) as files:
@@ -218,7 +218,7 @@ def test_rotated_and_compressed_files_of_a_folder_are_read(tmp_path: Path, name:
 
 def test_how_a_file_is_compressed_is_seen_from_its_bytes(tmp_path: Path) -> None:
     path = tmp_path / "events.ndjson"
-    for packed in (gzip.compress(line(0)), zstandard.compress(line(0))):
+    for packed in (gzip.compress(line(0)), zstd.compress(line(0))):
         path.write_bytes(packed)
         with EventFiles([path]) as files:
             for batch in files.batches(Columns([TIME])):
