@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from runner.expressions.patterns.pattern_reader import MAX_INT, PatternReader
 from runner.expressions.patterns.regex_automaton import (
     ANY_CHAR,
     BOUNDARY,
@@ -25,8 +26,6 @@ from runner.expressions.patterns.regex_automaton import (
     union_of,
 )
 
-_MAX_NESTING = 60
-_MAX_INT = 2**31 - 1
 _TERMINATORS = ranges_of("\n\r\u0085\u2028\u2029")
 _SPACES = ranges_of(" \t\n\x0b\f\r")
 _HORIZONTAL = ranges_of(" \t\u00a0\u1680\u180e\u202f\u205f\u3000" + "".join(map(chr, range(0x2000, 0x200B))))
@@ -66,55 +65,29 @@ class _Flags:
     dot_all: bool = False
 
 
-class JavaParser:
+class JavaParser(PatternReader):
     """A recursive-descent parser of one pattern."""
 
     def __init__(self, pattern: str, insensitive: bool, factory: Factory) -> None:
-        self._text = pattern
+        super().__init__(pattern, factory)
         self._flags = _Flags(insensitive)
-        self._make = factory
-        self._place = 0
-        self._nesting = 0
 
     def parse(self) -> RegexNode:
         """The node of the whole pattern. Raises ValueError with the position, from 0, and what is wrong there."""
         node = self._union()
-        if self._place < len(self._text):
+        if self._more():
             raise self._error("Unmatched closing ')'")
         return node
-
-    def _error(self, message: str, place: int | None = None) -> ValueError:
-        return ValueError(f"{message} at position {self._place if place is None else place}")
 
     def _refused(self, what: str, place: int) -> ValueError:
         return self._error(f"{what} is not supported in a regular expression on an expression,", place)
 
-    def _more(self) -> bool:
-        return self._place < len(self._text)
+    def _expected(self, what: str) -> str:
+        return self._next(f"{what} expected, found the end of the expression")
 
-    def _looks_at(self, text: str) -> bool:
-        return self._text.startswith(text, self._place)
-
-    def _match(self, text: str) -> bool:
-        found = self._looks_at(text)
-        self._place += len(text) * found
-        return found
-
-    def _next(self, expected: str) -> str:
-        if not self._more():
-            raise self._error(f"{expected} expected, found the end of the expression")
-        self._place += 1
-        return self._text[self._place - 1]
-
-    def _union(self) -> RegexNode:
-        nodes = [self._chain()]
-        while self._match("|"):
-            nodes.append(self._chain())
-        return self._make.any_of(nodes)
-
-    def _chain(self) -> RegexNode:
+    def _choice(self) -> RegexNode:
         nodes: list[RegexNode] = []
-        while self._more() and self._text[self._place] not in "|)":
+        while self._more() and not self._peek("|)"):
             if self._match("\\Q"):
                 nodes.extend(self._quoted())
             else:
@@ -123,24 +96,27 @@ class JavaParser:
 
     def _quoted(self) -> list[RegexNode]:
         """The characters up to `\\E`; a quantifier after it holds for the last one."""
-        end = self._text.find("\\E", self._place)
-        text = self._text[self._place :] if end < 0 else self._text[self._place : end]
-        self._place = len(self._text) if end < 0 else end + 2
-        nodes = [self._make.chars(self._folded(ranges_of(char))) for char in text]
+        nodes = [self._make.chars(self._folded(ranges_of(char))) for char in self._quotation()]
         if nodes:
             nodes[-1] = self._quantifiers(nodes[-1])
         return nodes
+
+    def _quotation(self) -> str:
+        text = self._before("\\E")
+        if text is None:
+            text, self._place = self._text[self._place :], len(self._text)
+        return text
 
     def _quantified(self) -> RegexNode:
         return self._quantifiers(self._atom())
 
     def _quantifiers(self, node: RegexNode) -> RegexNode:
         first = self._place
-        while self._more() and self._text[self._place] in "?*+{":
+        while self._peek("?*+{"):
             start = self._place
             if start > first and self._text[start] != "{":
                 raise self._error(f"Dangling meta character '{self._text[start]}'")
-            sign = self._next("a quantifier")
+            sign = self._expected("a quantifier")
             low, high = (int(sign == "+"), 1 if sign == "?" else None) if sign != "{" else self._counts(start)
             if self._looks_at("+"):
                 raise self._refused("a possessive quantifier", start)
@@ -149,13 +125,10 @@ class JavaParser:
         return node
 
     def _counts(self, start: int) -> tuple[int, int | None]:
-        end = self._text.find("}", self._place)
-        body = self._text[self._place : end] if end >= 0 else ""
-        low, comma, high = body.partition(",")
+        low, comma, high = (self._before("}") or "").partition(",")
         texts = [low, high] if high else [low]
-        if not all(text.isascii() and text.isdigit() and int(text[:12]) <= _MAX_INT for text in texts):
+        if not all(text.isascii() and text.isdigit() and int(text[:12]) <= MAX_INT for text in texts):
             raise self._error("Illegal repetition", start)
-        self._place = end + 1
         last = int(high) if high else None if comma else int(low)
         if last is not None and last < int(low):
             raise self._error("Illegal repetition range", start)
@@ -163,7 +136,7 @@ class JavaParser:
 
     def _atom(self) -> RegexNode:
         start = self._place
-        char = self._next("an expression")
+        char = self._expected("an expression")
         if char == "(":
             return self._group(start)
         if char == "[":
@@ -190,9 +163,7 @@ class JavaParser:
                 self._name(start)
             elif not self._match(":") and not self._inline_flags(start):
                 return self._make.empty
-        self._nesting += 1
-        if self._nesting > _MAX_NESTING:
-            raise self._error(f"more than {_MAX_NESTING} groups in one another", start)
+        self._enter("groups", start)
         node = self._union()
         self._nesting -= 1
         if not self._match(")"):
@@ -201,17 +172,15 @@ class JavaParser:
         return node
 
     def _name(self, start: int) -> None:
-        end = self._text.find(">", self._place)
-        name = self._text[self._place : end] if end >= 0 else ""
+        name = self._before(">") or ""
         if not (name.isascii() and name.isalnum() and name[0].isalpha()):
             raise self._error("named capturing group is missing trailing '>'", start)
-        self._place = end + 1
 
     def _inline_flags(self, start: int) -> bool:
         """Read `i)`, `i-s:` and the like; True if a group follows, False if they hold for the rest of this group."""
         value = True
         while True:
-            char = self._next("')' or ':'")
+            char = self._expected("')' or ':'")
             if char == "-":
                 value = False
             elif char == "i":
@@ -239,7 +208,7 @@ class JavaParser:
 
     def _escaped_set(self, start: int) -> Ranges:
         """The set of an escape, after its backslash."""
-        char = self._next("an escaped character")
+        char = self._expected("an escaped character")
         if char.lower() in _CLASSES:
             ranges = _CLASSES[char.lower()]
             return ranges if char.islower() else complement_of(ranges)
@@ -254,25 +223,16 @@ class JavaParser:
         if char == "0":
             return self._code(self._digits("01234567", 3), 8, start)
         if char == "x" and self._match("{"):
-            end = self._text.find("}", self._place)
-            digits = self._text[self._place : end] if end >= 0 else ""
-            self._place = end + 1
-            return self._code(digits, 16, start)
+            return self._code(self._before("}") or "", 16, start)
         if char in "xu":
             width = 2 if char == "x" else 4
             digits = self._digits("0123456789abcdefABCDEF", width)
             return self._code(digits if len(digits) == width else "", 16, start)
         if char == "c":
-            return chr(ord(self._next("a control character")) ^ 64)
+            return chr(ord(self._expected("a control character")) ^ 64)
         if char.isascii() and char.isalpha():
             raise self._error(f"Illegal/unsupported escape sequence \\{char}", start)
         return char
-
-    def _digits(self, allowed: str, most: int) -> str:
-        start = self._place
-        while self._more() and self._place - start < most and self._text[self._place] in allowed:
-            self._place += 1
-        return self._text[start : self._place]
 
     def _code(self, digits: str, base: int, start: int) -> str:
         hexadecimal = all(digit in "0123456789abcdefABCDEF" for digit in digits)
@@ -281,13 +241,12 @@ class JavaParser:
         return chr(int(digits, base))
 
     def _property(self, start: int) -> Ranges:
-        name = self._next("a property")
+        name = self._expected("a property")
         if name == "{":
-            end = self._text.find("}", self._place)
-            if end < 0:
+            family = self._before("}")
+            if family is None:
                 raise self._error("Unclosed character family", start)
-            name = self._text[self._place : end]
-            self._place = end + 1
+            name = family
         ranges = _PROPERTIES.get(name)
         if ranges is None:
             known = ", ".join(sorted(_PROPERTIES))
@@ -297,9 +256,7 @@ class JavaParser:
     def _character_class(self) -> Ranges:
         """The set of `[...]`, after its bracket, with unions of classes and `&&`."""
         opened = self._place - 1
-        self._nesting += 1
-        if self._nesting > _MAX_NESTING:
-            raise self._error(f"more than {_MAX_NESTING} classes in one another", opened)
+        self._enter("classes", opened)
         negated = self._match("^")
         operands: list[list[Ranges]] = [[]]
         while not (self._looks_at("]") and (operands[-1] or len(operands) > 1)):
@@ -319,7 +276,7 @@ class JavaParser:
 
     def _class_item(self) -> Ranges:
         start = self._place
-        char = self._next("a character")
+        char = self._expected("a character")
         if char == "[":
             return self._character_class()
         if char == "\\":
@@ -328,14 +285,11 @@ class JavaParser:
 
     def _class_escape(self, start: int) -> Ranges:
         if self._match("Q"):
-            end = self._text.find("\\E", self._place)
-            text = self._text[self._place :] if end < 0 else self._text[self._place : end]
-            self._place = len(self._text) if end < 0 else end + 2
-            return self._folded(ranges_of(text))
+            return self._folded(ranges_of(self._quotation()))
         char = self._text[self._place] if self._more() else ""
         if char and (char.lower() in _CLASSES or char in "pP"):
             return self._escaped_set(start)
-        return self._class_range(self._escaped_char(self._next("an escaped character"), start), start)
+        return self._class_range(self._escaped_char(self._expected("an escaped character"), start), start)
 
     def _class_range(self, first: str, start: int) -> Ranges:
         """The character, or the range that it begins."""
@@ -343,9 +297,9 @@ class JavaParser:
         if not self._looks_at("-") or following in ("", "]", "["):
             return self._folded(ranges_of(first))
         self._place += 1
-        last = self._next("the end of a range")
+        last = self._expected("the end of a range")
         if last == "\\":
-            last = self._escaped_char(self._next("an escaped character"), start)
+            last = self._escaped_char(self._expected("an escaped character"), start)
         if last < first:
             raise self._error("Illegal character range", start)
         return self._folded(((ord(first), ord(last)),))

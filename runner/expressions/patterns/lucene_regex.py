@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from itertools import groupby
 
 from runner.expressions.patterns.java_regex import JavaParser
+from runner.expressions.patterns.pattern_reader import MAX_INT, PatternReader
 from runner.expressions.patterns.regex_automaton import (
     DIGITS,
     WORDS,
@@ -36,8 +37,6 @@ _CLASSES: dict[str, Ranges] = {
     "w": WORDS,
     "W": complement_of(WORDS),
 }
-_MAX_NESTING = 60
-_MAX_INT = 2**31 - 1
 
 
 def matcher(patterns: Sequence[str], insensitive: bool) -> TextMatcher:
@@ -122,58 +121,30 @@ def _joined(tokens: Sequence[str | Wild]) -> WildcardTokens:
     return joined
 
 
-class _LuceneParser:
+class _LuceneParser(PatternReader):
     """A recursive-descent parser of one pattern; each method reads one rule of the grammar and returns its node."""
 
     def __init__(self, pattern: str, insensitive: bool, factory: Factory) -> None:
-        self._text = pattern
+        super().__init__(pattern, factory)
         self._insensitive = insensitive
-        self._make = factory
-        self._place = 0
-        self._nesting = 0
 
     def parse(self) -> RegexNode:
         """The node of the whole pattern. Raises ValueError."""
         if not self._text:
             return self._make.empty
         node = self._union()
-        if self._place < len(self._text):
+        if self._more():
             raise self._error("end-of-string expected")
         return node
 
-    def _error(self, message: str, place: int | None = None) -> ValueError:
-        return ValueError(f"{message} at position {self._place if place is None else place}")
-
-    def _peek(self, chars: str) -> bool:
-        return self._place < len(self._text) and self._text[self._place] in chars
-
-    def _match(self, char: str) -> bool:
-        found = self._peek(char)
-        self._place += found
-        return found
-
-    def _next(self) -> str:
-        if self._place >= len(self._text):
-            raise self._error("unexpected end-of-string")
-        self._place += 1
-        return self._text[self._place - 1]
-
     def _until(self, char: str) -> str:
         """The text before the next `char`, which is read, too."""
-        end = self._text.find(char, self._place)
-        if end < 0:
+        text = self._before(char)
+        if text is None:
             raise self._error(f"expected '{char}'", len(self._text))
-        text = self._text[self._place : end]
-        self._place = end + 1
         return text
 
-    def _union(self) -> RegexNode:
-        nodes = [self._intersection()]
-        while self._match("|"):
-            nodes.append(self._intersection())
-        return self._make.any_of(nodes)
-
-    def _intersection(self) -> RegexNode:
+    def _choice(self) -> RegexNode:
         nodes = [self._concatenation()]
         while self._match("&"):
             nodes.append(self._concatenation())
@@ -181,7 +152,7 @@ class _LuceneParser:
 
     def _concatenation(self) -> RegexNode:
         nodes = [self._repetition()]
-        while self._place < len(self._text) and not self._peek(")|&"):
+        while self._more() and not self._peek(")|&"):
             nodes.append(self._repetition())
         return self._make.chain(nodes)
 
@@ -197,28 +168,24 @@ class _LuceneParser:
         return node
 
     def _counts(self) -> tuple[int, int | None]:
-        low = self._digits()
+        low = self._number()
         if low is None:
             raise self._error("integer expected")
         high: int | None = low
         if self._match(","):
-            high = self._digits()
+            high = self._number()
         if not self._match("}"):
             raise self._error("expected '}'")
         if high is not None and low > high:
             raise self._error(f"invalid repetition range (out of order): {low}..{high}", self._place - 1)
         return low, high
 
-    def _digits(self) -> int | None:
+    def _number(self) -> int | None:
         start = self._place
-        while self._peek("0123456789"):
-            self._place += 1
-        if start == self._place:
-            return None
-        number = int(self._text[start : self._place][:12])
-        if number > _MAX_INT:
-            raise self._error(f"integer expected, found [{self._text[start : self._place][:20]}]", start)
-        return number
+        digits = self._digits()
+        if int(digits[:12] or 0) > MAX_INT:
+            raise self._error(f"integer expected, found [{digits[:20]}]", start)
+        return int(digits) if digits else None
 
     def _complement(self) -> RegexNode:
         negations = 0
@@ -230,7 +197,7 @@ class _LuceneParser:
     def _character_class(self) -> RegexNode:
         negated = self._match("^")
         sets = [self._class_item()]
-        while self._place < len(self._text) and not self._peek("]"):
+        while self._more() and not self._peek("]"):
             sets.append(self._class_item())
         if not self._match("]"):
             raise self._error("expected ']'")
@@ -254,7 +221,7 @@ class _LuceneParser:
 
     def _predefined(self) -> Ranges | None:
         """The set of `\\d` and the like, after the backslash; None before a character that stands for itself."""
-        if not self._peek("\\") and not (self._place < len(self._text) and _is_ascii_letter(self._text[self._place])):
+        if not self._peek("\\") and not (self._more() and _is_ascii_letter(self._text[self._place])):
             return None
         char = self._next()
         if char == "\\":
@@ -297,9 +264,7 @@ class _LuceneParser:
     def _group(self) -> RegexNode:
         if self._match(")"):
             return self._make.empty
-        self._nesting += 1
-        if self._nesting > _MAX_NESTING:
-            raise self._error(f"more than {_MAX_NESTING} groups in one another")
+        self._enter("groups")
         node = self._union()
         self._nesting -= 1
         if not self._match(")"):
@@ -312,7 +277,7 @@ class _LuceneParser:
         low, dash, high = text.partition("-")
         if not dash:
             raise ValueError(f"'{text}' not found: named automata do not exist, at position {self._place - 1}")
-        bounds = [part for part in (low, high) if part.isascii() and part.isdigit() and int(part[:12]) <= _MAX_INT]
+        bounds = [part for part in (low, high) if part.isascii() and part.isdigit() and int(part[:12]) <= MAX_INT]
         if len(bounds) < 2:
             raise self._error("interval syntax error", self._place - 1)
         first, last = sorted((int(low), int(high)))
