@@ -16,8 +16,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, StrictBool, StrictInt, field_validator
 
-from runner.errors import Problem
-from runner.messages.text_positions import IN_FILE, Source, picture
+from runner.messages.text_positions import Source
 from runner.rules.date_math import at_reference, read_duration, resolve
 from runner.rules.rule_tables import (
     AlertSuppression,
@@ -209,14 +208,6 @@ def place_in_file(rule: Rule, line: int, column: int) -> tuple[int, int]:
         offset = spelled_offset(rule.query_escaped, Source(rule.query).offset(line, column))
         line, column = Source(rule.query_escaped).place(offset)
     return rule.query_line + line - 1, column + (rule.query_column - 1 if line == 1 else 0)
-
-
-def problem_in_query(rule: Rule, message: str, *, line: int, column: int, width: int = 1) -> Problem:
-    """The error at a line and column of the rule's query, placed in its file; the picture is the query's line."""
-    at_line, at_column = place_in_file(rule, line, column)
-    text = Source(rule.query).line(line)
-    drawn = picture(text, at_line, IN_FILE, column=column, width=width) if text else ""
-    return Problem(rule.path, at_line, at_column, "error", message, rule.rule_id, drawn)
 
 
 _PLACEHOLDER = re.compile(

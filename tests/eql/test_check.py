@@ -14,6 +14,7 @@ from runner.eql.syntax.parser import parse
 from runner.events.fields.schema import DataType, Field, Schema
 from runner.expressions import nodes
 from runner.messages.text_positions import Source
+from tests.eql.show import show
 from tests.paths import SPECS
 
 SPEC = tomllib.loads((SPECS / "eql" / "check.toml").read_text())
@@ -64,7 +65,7 @@ def test_case(case: dict[str, Any]) -> None:
     text, lenient = case["query"], case.get("lenient", False)
     if "tree" in case:
         checked = check_text(text, lenient=lenient)
-        assert ast.show(checked.statement) == case["tree"]
+        assert show(checked.statement) == case["tree"]
         assert written(text, checked.warnings) == case.get("warnings", [])
     else:
         with pytest.raises(VerificationError) as caught:
@@ -196,4 +197,4 @@ def test_many_findings_and_long_texts_stay_handy() -> None:
 
 def test_deepest_tree_can_be_checked() -> None:
     checked = check_text("any where " + "not (" * 90 + "elevated" + ")" * 90)
-    assert ast.show(checked.statement).count("(not ") == 90
+    assert show(checked.statement).count("(not ") == 90

@@ -10,6 +10,7 @@ from runner.eql.syntax import ast
 from runner.eql.syntax.errors import ParsingError
 from runner.eql.syntax.parser import MAX_DEPTH, MAX_NESTING, parse
 from runner.expressions import nodes
+from tests.eql.show import show
 from tests.paths import SHARED, SPECS
 
 FOLDER = SPECS / "eql"
@@ -24,7 +25,7 @@ def cases(name: str) -> list[dict[str, str]]:
 
 @pytest.mark.parametrize("case", cases("parse"), ids=lambda case: case["query"])
 def test_tree(case: dict[str, str]) -> None:
-    assert ast.show(parse(case["query"])) == case["tree"]
+    assert show(parse(case["query"])) == case["tree"]
 
 
 @pytest.mark.parametrize("case", cases("errors"), ids=lambda case: case["query"])
@@ -122,7 +123,7 @@ def test_deepest_tree_can_be_compared_and_hashed() -> None:
     assert hash(parse(text)) == hash(parse(text))
     assert repr(parse(text)) == repr(parse(text))
     nested = "any where " + "(a or b and " * (MAX_NESTING // 2) + "c" + ")" * (MAX_NESTING // 2)
-    assert ast.show(parse(nested)).count("(or a (and b") == MAX_NESTING // 2
+    assert show(parse(nested)).count("(or a (and b") == MAX_NESTING // 2
 
 
 def test_long_is_not_deep() -> None:

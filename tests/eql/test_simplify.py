@@ -16,6 +16,7 @@ from runner.events.fields.schema import DataType, Field, Schema
 from runner.expressions import nodes
 from runner.expressions.constants import evaluate
 from runner.messages.text_positions import Source
+from tests.eql.show import show
 from tests.eql.test_check import FIELDS
 from tests.paths import SPECS
 
@@ -43,7 +44,7 @@ def condition(statement: ast.Statement) -> nodes.Expression:
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case["before"])
 def test_case(case: dict[str, str]) -> None:
     statement = checked(f"any where {case['before']}")
-    assert ast.show(condition(simplify(statement))) == case["after"]
+    assert show(condition(simplify(statement))) == case["after"]
 
 
 def test_every_condition_of_a_statement_is_simplified() -> None:
@@ -51,12 +52,12 @@ def test_every_condition_of_a_statement_is_simplified() -> None:
         "sequence by name with maxspan=1s [any where 1 < pid] by md5 ![any where pid != 1] by md5"
         " until [any where pid == 1 + 1] by path | head 2"
     )
-    assert ast.show(simplify(statement)) == (
+    assert show(simplify(statement)) == (
         "(sequence by name maxspan 1000 [(event any (> pid 1)) by md5] ![(event any (not (== pid 1))) by md5]"
         " until [(event any (== pid 2)) by path]) | head 2"
     )
     sample = checked("sample by name [any where 1 < pid] [any where true and elevated]")
-    assert ast.show(simplify(sample)) == "(sample by name [(event any (> pid 1))] [(event any elevated)])"
+    assert show(simplify(sample)) == "(sample by name [(event any (> pid 1))] [(event any elevated)])"
 
 
 def test_untouched_conditions_are_the_same_object() -> None:

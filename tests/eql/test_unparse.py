@@ -16,6 +16,7 @@ from runner.eql.syntax import ast
 from runner.eql.syntax.errors import EqlError
 from runner.eql.syntax.parser import parse
 from runner.expressions import nodes
+from tests.eql.show import show
 from tests.eql.test_parse_fuzz import query as random_query
 from tests.paths import SHARED
 
@@ -31,12 +32,12 @@ def same(statement: ast.Statement) -> str:
 
     body = statement.body
     if isinstance(body, ast.EventQuery):
-        return ast.show(replace(statement, body=query(body)))
+        return show(replace(statement, body=query(body)))
     terms = tuple(replace(term, query=query(term.query)) for term in body.terms)
     body = replace(body, terms=terms)
     if isinstance(body, ast.SequenceQuery) and body.until is not None:
         body = replace(body, until=replace(body.until, query=query(body.until.query)))
-    return ast.show(replace(statement, body=body))
+    return show(replace(statement, body=body))
 
 
 @pytest.mark.parametrize(
@@ -85,7 +86,7 @@ def test_every_text_can_be_a_constant_and_a_name(text: str) -> None:
     tree = nodes.Comparison(SPAN, "==", nodes.Name(SPAN, text), nodes.Constant(SPAN, text))
     read = parse(f"any where {unparse(tree)}").body
     assert isinstance(read, ast.EventQuery)
-    assert ast.show(read.condition) == ast.show(tree)
+    assert show(read.condition) == show(tree)
 
 
 @given(st.integers(1, 10**12))

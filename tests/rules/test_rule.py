@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from runner.rules.load import load_rules
-from runner.rules.rule import DEFAULT_INDEX, Rule, place_in_file, problem_in_query
+from runner.rules.rule import DEFAULT_INDEX, Rule, place_in_file
 from runner.rules.rule_tables import Technique
 from tests.paths import SPECS
 
@@ -163,13 +163,3 @@ def test_the_place_after_the_last_character() -> None:
     rule = Rule.model_validate({**LEAST, "query": "a\nbc", "query_line": 10, "query_column": 4})
     assert place_in_file(rule, 1, 1) == (10, 4)
     assert place_in_file(rule, 2, 3) == (11, 3)
-
-
-def test_a_problem_in_the_query_is_drawn_with_the_lines_of_the_file() -> None:
-    query = 'process where\n  process.nmae == "a"'
-    rule = Rule.model_validate({**LEAST, "query": query, "query_line": 30, "path": "a.toml"})
-    problem = problem_in_query(rule, "unknown field `process.nmae`", line=2, column=3, width=12)
-    assert str(problem) == "a.toml:31:3: unknown field `process.nmae`"
-    assert problem.picture == '   31 |   process.nmae == "a"\n      |   ^^^^^^^^^^^^'
-    assert (problem.rule_id, problem.severity) == ("r", "error")
-    assert problem_in_query(rule, "unexpected end", line=3, column=1).picture == ""

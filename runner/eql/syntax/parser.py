@@ -7,8 +7,7 @@ too many (maxspan, keys, pipes), this does not.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Literal as Literal
-from typing import NoReturn, TypeVar, cast
+from typing import Literal, NoReturn, TypeVar, cast
 
 from runner.eql.syntax import ast, tokens
 from runner.eql.syntax.errors import ParsingError, QueryFinding

@@ -9,8 +9,9 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
+from runner.events.fields.dates import read_date
 from runner.events.fields.schema import DataType, Field
-from runner.events.fields.values import Canonical, read_date
+from runner.events.fields.values import Canonical
 
 NO_TIME: int = int(np.iinfo(np.int64).min)
 """Stands for "no timestamp" in a column of nanoseconds."""

@@ -9,7 +9,9 @@ import struct
 from collections.abc import Callable, Iterator
 from typing import TypeAlias
 
-from runner.events.fields.dates import date_range, date_text, read_date
+from runner.events.fields.dates import date_range as date_range
+from runner.events.fields.dates import date_text as date_text
+from runner.events.fields.dates import read_date as read_date
 from runner.events.fields.schema import DATES, DECIMALS, STRINGS, WHOLE_RANGES, DataType, Field
 
 Scalar: TypeAlias = bool | int | float | str
@@ -277,22 +279,6 @@ def _read_untyped(value: object, field: Field) -> Scalar | None:
 def _read_nothing(value: object, field: Field) -> Scalar | None:
     """For objects and types without values that a query could use."""
     return None
-
-
-__all__ = [
-    "Canonical",
-    "Scalar",
-    "as_stored",
-    "canonical",
-    "date_range",
-    "date_text",
-    "ip_text",
-    "read_cidr",
-    "read_date",
-    "read_ip",
-    "version_key",
-    "words",
-]
 
 
 def typed(value: Canonical) -> object:
