@@ -1,8 +1,8 @@
 """The sixteen functions of EQL as a table that the checker reads, and the arithmetic and comparison of single values.
 
-This is the plain definition of what Elasticsearch's scripts compute; the kernels must agree with it. Strings are
-measured in UTF-16 units, as Java does. A value that an operation cannot work on raises `ValueError`, in Elasticsearch's
-words.
+This is the plain definition of what Elasticsearch's scripts compute; the engine's value tests must agree with it.
+Strings are measured in UTF-16 units, as Java does. A value that an operation cannot work on raises `ValueError`, in
+Elasticsearch's words.
 """
 
 from __future__ import annotations

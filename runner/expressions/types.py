@@ -1,4 +1,4 @@
-"""What the checker needs to know about field types: families, names in messages, and what goes with what."""
+"""Field types for a checker: their names in messages, the type of a constant, and which types are compatible."""
 
 from __future__ import annotations
 

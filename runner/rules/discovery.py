@@ -27,7 +27,7 @@ class FoundFile:
 class FoundFiles:
     """The files that paths lead to, each once, and what is wrong with the paths.
 
-    `lost` are the paths that could not be looked at: nothing is known about the files in them.
+    `lost` are the paths that could not be read: nothing is known about the files in them.
     """
 
     files: tuple[FoundFile, ...]
@@ -36,14 +36,14 @@ class FoundFiles:
 
 
 def stamp_of(status: os.stat_result) -> Stamp:
-    """What tells one state of a file from another without reading it."""
+    """A value that differs between two states of a file, without reading it."""
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
 def find_rule_files(paths: Sequence[Path]) -> FoundFiles:
     """The named files, and the `*.toml` files in the named folders and below, sorted within each folder named.
 
-    Tests of rules (`*.test.toml`) and hidden files and folders are passed over; links are followed, but no folder or
+    Tests of rules (`*.test.toml`) and hidden files and folders are skipped; links are followed, but no folder or
     file is taken twice.
     """
     search = _Walk()

@@ -167,7 +167,7 @@ class _Scanner:
             position += 1
 
     def _pair(self, table: KeyPath, position: int) -> int:
-        """The offset after the `key = value` at `position`, whose places have been noted."""
+        """The offset after the `key = value` at `position`; adds its places."""
         if plain := _PLAIN_KEY.match(self.text, position):  # nearly all keys: worth a way of its own
             path = (*table, plain[1])
             value = plain.end()
@@ -187,7 +187,7 @@ class _Scanner:
         return end
 
     def _value(self, path: KeyPath, position: int) -> int:
-        """The offset after the value at `position`; the places inside of it have been noted."""
+        """The offset after the value at `position`; adds the places inside of it."""
         first = self.text[position : position + 1]
         if first == "[":
             return self._array(path, position)

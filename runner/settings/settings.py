@@ -1,4 +1,4 @@
-"""`Settings`: what the runner was told, from flags, environment, `.env` file and defaults, validated once.
+"""`Settings`: the values of flags, environment, `.env` file and defaults, validated once.
 
 A setting `on_cap` is the flag `--on-cap` and the variable `RUNNER_ON_CAP`; the settings of the cluster and of Kibana
 are also read from the names that Elastic's own tools use (`ELASTICSEARCH_HOSTS`, `KIBANA_URL`). A secret may stand in
@@ -55,7 +55,7 @@ ReadableFile = Annotated[Path, BeforeValidator(checks.readable_file)]
 class Settings(BaseSettings):
     """Every setting, checked.
 
-    Building one reads nothing from outside; `load_settings` does, and knows where each value came from.
+    Building one reads nothing from outside; `load_settings` does, and records where each value came from.
     """
 
     model_config = SettingsConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, validate_default=False)
@@ -149,11 +149,11 @@ class Settings(BaseSettings):
         return (init_settings,)
 
     def warnings(self) -> tuple[str, ...]:
-        """What was noticed while loading and is no error, one sentence each, to be shown once."""
+        """What is doubtful but no error, one sentence each, to be shown once."""
         return self._warnings
 
     def is_default(self, field: str) -> bool:
-        """Whether nobody set this setting."""
+        """Whether the setting has its default because no layer sets it."""
         return field not in self._places
 
     def secrets(self) -> tuple[str, ...]:
@@ -213,7 +213,7 @@ def load_settings(
 ) -> Settings:
     """The settings from `overrides`, then `environ`, then `env_file`, then the defaults.
 
-    `overrides` are the flags by field name; None and an empty list mean "not given". An `env_file` that does not exist
+    `overrides` are the flags by field name; None and an empty list mean "not set". An `env_file` that does not exist
     is skipped. A variable that is set but empty counts as not set and hides the layers below it.
     Raises SettingsError with every problem there is, each with its place, and never a secret's value.
     """
@@ -250,7 +250,7 @@ def load_settings(
 
 @dataclass(frozen=True, slots=True)
 class _GivenValue:
-    """A value as it was given, and where: the flag, or the variable and its layer."""
+    """A raw value and its place: the flag, or the variable and its layer."""
 
     value: object
     place: str
@@ -293,7 +293,7 @@ def _look_up(field: str, layer: Mapping[str, _GivenValue], problems: list[str]) 
 
 
 def _read_secret(file: _GivenValue, problems: list[str]) -> _GivenValue:
-    """The content of a secret's file without its trailing line break; empty, with a problem noted, if there is none."""
+    """The content of a secret's file without its trailing line break; empty, with a problem added, if there is none."""
     path = checks.path_of(file.value)
     try:
         with path.open("rb") as stream:
@@ -359,7 +359,7 @@ def _problem(field: str, given: _GivenValue, message: str) -> str:
 
 
 def _unknown_names(layers: Iterable[Mapping[str, _GivenValue]]) -> Iterator[str]:
-    """A sentence for every variable that looks as if it were meant for the runner and is not one of its settings."""
+    """A warning for every variable with the prefix of the runner or nearly the name of a setting."""
     known = {name for field in Settings.model_fields for name in variables_for(field)}
     known |= {f"{name}_FILE" for field in SECRETS for name in variables_for(field)}
     for layer in layers:

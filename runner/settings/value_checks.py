@@ -1,6 +1,6 @@
-"""The checks of single settings: each takes a value as it was given and returns it as the runner uses it.
+"""The checks of single settings: each takes a raw value and returns it as the runner uses it.
 
-Each raises ValueError with what was expected; the place and the value found are added by whoever reports it.
+Each raises ValueError with what was expected; the caller adds the place and the value found.
 """
 
 from __future__ import annotations

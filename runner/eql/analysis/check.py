@@ -1,4 +1,4 @@
-"""From names to fields and types: `check`. It looks at everything and reports all that is wrong at once.
+"""Semantic analysis, from names to fields and types: `check`. It reports all that is wrong at once.
 
 Works leaves first; a node is judged only when all parts of it are sound, so that one fault makes one finding. The
 messages are Elasticsearch's.
@@ -184,13 +184,13 @@ class _Checker:
     # Nodes.
 
     def _check(self, node: nodes.Expression) -> nodes.Expression:
-        """The node with its name resolved; noted as sound if it is."""
+        """The node with its name resolved; recorded as sound if it is."""
         if isinstance(node, nodes.Name):
             found = self._name(node)
             if found is None:
                 return node
             constant = found if isinstance(found, nodes.Constant) else None
-            self._note(found, type_of(found), constant)
+            self._record(found, type_of(found), constant)
             return found
         if isinstance(node, nodes.Constant):
             return node
@@ -203,7 +203,7 @@ class _Checker:
         before = len(self.findings)
         self._judge(node, sound)
         if len(self.findings) == before:
-            self._note_result(node, sound)
+            self._record_result(node, sound)
         return node
 
     def _sound_part(self, node: nodes.Expression) -> _Sound | None:
@@ -233,12 +233,12 @@ class _Checker:
         elif isinstance(node, nodes.Call):
             self._call(node, parts)
 
-    def _note_result(self, node: nodes.Expression, parts: list[_Sound]) -> None:
-        """Note a sound operation; one over constants is computed, for what will be compared with it."""
+    def _record_result(self, node: nodes.Expression, parts: list[_Sound]) -> None:
+        """Record a sound operation; one over constants is computed, for what will be compared with it."""
         constants = [part.constant for part in parts if part.constant is not None]
         kinds = [part.type for part in parts]
         if len(constants) < len(parts):
-            self._note(node, _result_type(node, kinds), None)
+            self._record(node, _result_type(node, kinds), None)
             return
         try:
             value = evaluate(nodes.with_children(node, tuple(constants)))
@@ -246,9 +246,9 @@ class _Checker:
             self._report(node.span, str(error))
             return
         result = types.type_of_value(value) if value is not None else _result_type(node, kinds)
-        self._note(node, result, nodes.Constant(node.span, value))
+        self._record(node, result, nodes.Constant(node.span, value))
 
-    def _note(self, node: nodes.Expression, data_type: DataType, constant: nodes.Constant | None) -> None:
+    def _record(self, node: nodes.Expression, data_type: DataType, constant: nodes.Constant | None) -> None:
         self._sound[id(node)] = _Sound(node, data_type, constant)
 
     def _name(self, name: nodes.Name) -> nodes.FieldRef | nodes.Constant | None:

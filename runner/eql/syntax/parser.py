@@ -73,7 +73,7 @@ class _Parser:
     # Tokens.
 
     def _at(self, kinds: frozenset[str]) -> bool:
-        """Whether the current token is one of these; if not, they are noted for the message of an error here."""
+        """Whether the current token is one of these; if not, they are kept for the message of an error here."""
         if self._token.kind in kinds:
             return True
         self._wanted.append(kinds)

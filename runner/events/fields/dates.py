@@ -259,7 +259,7 @@ def _offset(zone: str, day: int, second: int) -> timedelta:
 
 _OPERATION = re.compile(r"([+\-/])(\d{0,9})([yMwdhHms])", re.ASCII)
 FIXED_UNITS = {"ms": MILLI, "s": SECOND, "m": 60 * SECOND, "h": 3600 * SECOND, "d": DAY, "w": 7 * DAY}
-"""Nanoseconds of the units that are always as long; date math also knows `M` and `y`, and `H` for `h`."""
+"""Nanoseconds of the units of fixed length; date math has `M` and `y` as well, and `H` for `h`."""
 
 
 def _calculated(moment: int, math: str, *, round_up: bool) -> int:

@@ -1,4 +1,4 @@
-"""Field types: what a mapping, the cluster's field capabilities, the shipped table or the events say of each field."""
+"""Field types, read from a mapping, the cluster's field capabilities, the shipped table or the events themselves."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from runner.events.fields.dates import DEFAULT_FORMATS, formats_of
 
 
 class DataType(Enum):
-    """The field types of Elasticsearch that EQL knows; the value is the mapping's name of the type."""
+    """The field types of Elasticsearch that EQL can use; the value is the mapping's name of the type."""
 
     KEYWORD = "keyword"
     CONSTANT_KEYWORD = "constant_keyword"
@@ -130,7 +130,7 @@ _CONTAINERS = frozenset({DataType.OBJECT, DataType.NESTED})
 
 
 class _ShippedFields(Mapping[str, Field]):
-    """The shipped table. It keeps type names and makes a field when it is asked for, as few of the many ever are."""
+    """The shipped table. It holds type names; a `Field` is made at its first lookup, because few ever are looked up."""
 
     def __init__(self, types: Mapping[str, str]) -> None:
         self._types = types

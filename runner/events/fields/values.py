@@ -282,7 +282,7 @@ def _read_nothing(value: object, field: Field) -> Scalar | None:
 
 
 def typed(value: Canonical) -> object:
-    """A key that tells 1, 1.0 and true apart, which Python takes for equal."""
+    """A key that differs for 1, 1.0 and true, which are equal in Python."""
     if value is None or value == ():
         return value
     kinds = tuple(type(item) for item in value) if isinstance(value, tuple) else type(value)

@@ -1,4 +1,4 @@
-"""`OpenText`: the text of an event file, decompressed, and how far in the stored bytes it is."""
+"""`OpenText`: the decompressed text of an event file, and its progress in stored bytes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ else:
 
 Packing = Literal["", "gz", "zst"]
 DAMAGE = (OSError, EOFError, zlib.error, zstd.ZstdError)
-"""What reading a file raises that is not there any more, may not be read or is damaged."""
+"""Exceptions of reading a file that is gone, may not be read or is damaged."""
 _PIECE = 1 << 16
 
 
@@ -31,7 +31,7 @@ class OpenText:
             spool.seek(0)
         self._raw: IO[bytes] = spool if spool is not None else Path(path).open("rb", buffering=0)  # noqa: SIM115
         self._text: Any = self._raw
-        self._told = self._at = 0
+        self._reported = self._at = 0
         self._end: int | None = None
         self.packing: Packing = packing_of(self._raw)
         self._rewind()
@@ -54,7 +54,7 @@ class OpenText:
         return self._raw
 
     def start(self, size: int) -> bytes:
-        """The beginning of the text, as far as it can be read; ask for it before all else. The text begins anew."""
+        """The beginning of the text, as far as it can be read; to be called first, as reading starts over after it."""
         piece = bytearray(size)
         count, _ = self.read_into(memoryview(piece))
         self._rewind()
@@ -98,8 +98,8 @@ class OpenText:
 
     def advanced(self) -> int:
         """Stored bytes read since the last call."""
-        before, self._told = self._told, self._at if self._text is self._raw else self._raw.tell()
-        return self._told - before
+        before, self._reported = self._reported, self._at if self._text is self._raw else self._raw.tell()
+        return self._reported - before
 
 
 def packing_of(file: IO[bytes]) -> Packing:

@@ -404,7 +404,7 @@ class Automaton:
         return state
 
     def _step(self, state: _State, char: str, last: bool) -> _State:
-        """The state after a character; kept, so that it is asked for only once, as long as there is room."""
+        """The state after a character; computed once and kept, as long as there is room."""
         code = ord(char)
         place = bisect_right(self._cuts, code) - 1
         following = None if last else state.classes.get(place)
