@@ -14,7 +14,7 @@ from runner.eql.explain.funnel import KeyStep, StageFunnel
 from runner.eql.explain.partial_trace import Ending, PartialStep
 from runner.eql.explain.query_reading import ConditionReading, QueryReading, StageReading
 from runner.eql.explain.unparse import string
-from runner.events.fields.values import date_text
+from runner.events.fields.dates import date_text
 from runner.expressions.functions import text_of
 
 _WIDEST_CONDITION = 76

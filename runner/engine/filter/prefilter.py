@@ -14,7 +14,7 @@ from typing import Literal, TypeAlias
 
 from ahocorasick_rs import AhoCorasick
 
-from runner.events.fields.schema import DataType
+from runner.events.fields.schema import KEYWORDS, DataType
 from runner.events.fields.values import Canonical
 from runner.expressions import functions, nodes
 from runner.expressions.patterns import lucene_regex
@@ -22,7 +22,7 @@ from runner.expressions.patterns.wildcard import fold
 
 LiteralPlace: TypeAlias = Literal["whole", "start", "end", "within"]
 
-_FIELDS = frozenset({DataType.KEYWORD, DataType.CONSTANT_KEYWORD, DataType.WILDCARD, DataType.FLATTENED, DataType.NULL})
+_FIELDS = KEYWORDS | {DataType.FLATTENED, DataType.NULL}
 _WILD = re.compile(r"[*?]")
 _CACHED = 50_000
 _LARGE = 1 << 18

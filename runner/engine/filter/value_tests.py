@@ -14,8 +14,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from runner.events.fields import values
-from runner.events.fields.schema import DataType, Field
+from runner.events.fields import dates, values
+from runner.events.fields.schema import DATES, STRINGS, DataType, Field
 from runner.events.fields.values import Canonical, Scalar
 from runner.expressions import functions, nodes
 from runner.expressions.patterns import lucene_regex, wildcard
@@ -27,10 +27,7 @@ would fail."""
 _ScalarTest: TypeAlias = Callable[[Scalar], bool]
 _Script: TypeAlias = Callable[[Sequence[nodes.Value]], nodes.Value]
 
-_STRINGS = frozenset(
-    {DataType.KEYWORD, DataType.CONSTANT_KEYWORD, DataType.WILDCARD, DataType.TEXT, DataType.FLATTENED, DataType.NULL}
-)
-_DATES = frozenset({DataType.DATE, DataType.DATE_NANOS})
+_STRINGS = STRINGS | {DataType.FLATTENED, DataType.NULL}
 _MIRROR_TESTS: dict[str, Callable[[object, object], bool]] = {
     "==": lambda left, right: left == right,
     "<": lambda left, right: left < right,  # type: ignore[operator]
@@ -109,7 +106,7 @@ def _is_missing(value: Canonical) -> bool:
 
 def _missing_test(field: Field) -> TestFunction:
     """True if the field has no value that its type can read; dates and addresses come from the decoder unread."""
-    if field.type not in _DATES and field.type is not DataType.IP:
+    if field.type not in DATES and field.type is not DataType.IP:
         return _is_missing
     read = _script_reader(field)
     present = _any(lambda value: read(value) is not None)
@@ -131,7 +128,7 @@ def _on_text(test: Callable[[str], bool]) -> _ScalarTest:
 def _comparison(operator: str, field: Field, constant: nodes.Value, now_ns: int) -> _ScalarTest:
     if constant is None:
         return _never  # null < v and the like are null, which matches nothing
-    if field.type in _DATES:
+    if field.type in DATES:
         return _date_comparison(operator, field, constant, now_ns)
     if field.type is DataType.IP:
         return _ip_comparison(operator, functions.text_of(constant))
@@ -197,7 +194,7 @@ def _date_comparison(
     """`iso`: the values are those that a script sees, whatever the format of the field."""
     nanos = field.type is DataType.DATE_NANOS
     given = functions.text_of(constant)
-    first, last = values.date_range(given, field.formats, now_ns, nanos=nanos)
+    first, last = dates.date_range(given, field.formats, now_ns, nanos=nanos)
     low, high = {
         "==": (first, last),
         ">": (last + 1, None),
@@ -210,7 +207,7 @@ def _date_comparison(
 
     def test(value: Scalar) -> bool:
         try:
-            moment = values.read_date(value, formats, nanos=nanos)
+            moment = dates.read_date(value, formats, nanos=nanos)
         except (ValueError, OverflowError):
             return False
         return (low is None or moment >= low) and (high is None or moment <= high)
@@ -341,11 +338,9 @@ def _sparing(script: _Script) -> _Script:
 
 def _script_reader(field: Field) -> Callable[[Scalar], nodes.Value]:
     """How a script sees a value: dates as ISO text, the rest as it is; None for one that the type cannot read."""
-    if field.type in _DATES:
+    if field.type in DATES:
         nanos = field.type is DataType.DATE_NANOS
-        return _or_none(
-            lambda value: values.date_text(values.read_date(value, field.formats, nanos=nanos), nanos=nanos)
-        )
+        return _or_none(lambda value: dates.date_text(dates.read_date(value, field.formats, nanos=nanos), nanos=nanos))
     if field.type is DataType.IP:
         return _or_none(lambda value: values.ip_text(functions.text_of(value)))
     return _same
@@ -439,7 +434,7 @@ def _script_comparison(expression: nodes.Comparison, occurrences: list[nodes.Fie
     if isinstance(left, nodes.FieldRef) and isinstance(right, nodes.Constant) and left.exact.type not in _STRINGS:
         # Dates, addresses and versions compare by what they mean, not as the text that a script would print.
         plain = "==" if operator == "!=" else operator
-        if left.exact.type in _DATES and right.value is not None:
+        if left.exact.type in DATES and right.value is not None:
             test = _date_comparison(plain, left.exact, right.value, now_ns, iso=True)
         else:
             test = _comparison(plain, left.exact, right.value, now_ns)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from runner.events.columns.batch import EventBatch, Rows
-from runner.events.fields import values
+from runner.events.fields import dates, values
 from runner.events.fields.schema import DATES, KEYWORDS, DataType, Field
 from runner.events.fields.values import Canonical, Scalar, typed
 from runner.expressions.functions import text_of
@@ -36,7 +36,7 @@ def key_reader(field: Field) -> KeyReader:
     if field.type in DATES:
         nanos = field.type is DataType.DATE_NANOS
         return _reader(
-            lambda value: values.read_date(value, field.formats, nanos=nanos),
+            lambda value: dates.read_date(value, field.formats, nanos=nanos),
             show=lambda value, sample: _show_date(value, nanos=nanos, sample=sample),
         )
     if field.type is DataType.IP:
@@ -70,7 +70,7 @@ def _reader(
 
 def _show_date(value: object, *, nanos: bool, sample: bool) -> object:
     assert isinstance(value, int)
-    return value // 1_000_000 if sample else values.date_text(value, nanos=nanos)
+    return value // 1_000_000 if sample else dates.date_text(value, nanos=nanos)
 
 
 MISSING_KEY = -1

@@ -9,9 +9,6 @@ import struct
 from collections.abc import Callable, Iterator
 from typing import TypeAlias
 
-from runner.events.fields.dates import date_range as date_range
-from runner.events.fields.dates import date_text as date_text
-from runner.events.fields.dates import read_date as read_date
 from runner.events.fields.schema import DATES, DECIMALS, STRINGS, WHOLE_RANGES, DataType, Field
 
 Scalar: TypeAlias = bool | int | float | str

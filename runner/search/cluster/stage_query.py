@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 from runner.engine.plan import Plan, Stage
-from runner.events.fields import values
+from runner.events.fields import dates, values
 from runner.events.fields.dates import MILLI
 from runner.events.fields.schema import DATES, INTEGERS, KEYWORDS, WHOLE_RANGES, DataType, Field, Schema
 from runner.expressions import nodes
@@ -267,7 +267,7 @@ class _Translator:
 
     def _moments(self, field: Field, constant: nodes.Value) -> tuple[int, int]:
         nanos = field.type is DataType.DATE_NANOS
-        return values.date_range(text_of(constant), field.formats, self._now_ns, nanos=nanos)
+        return dates.date_range(text_of(constant), field.formats, self._now_ns, nanos=nanos)
 
     def _between(self, field: Field, low: int | None, high: int | None) -> Translation:
         """Dates in a span of nanoseconds, both ends included. A `date` has milliseconds only."""
@@ -279,7 +279,7 @@ class _Translator:
         if any(moment is not None and not first <= moment <= last for moment in (low, high)):
             return self._wider(field)
         bounds = {
-            name: values.date_text(moment, nanos=True)
+            name: dates.date_text(moment, nanos=True)
             for name, moment in (("gte", low), ("lte", high))
             if moment is not None
         }

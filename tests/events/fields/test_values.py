@@ -13,15 +13,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from runner.events.fields.dates import date_range, date_text, read_date
 from runner.events.fields.schema import DataType, Field
 from runner.events.fields.values import (
     as_stored,
     canonical,
-    date_range,
-    date_text,
     ip_text,
     read_cidr,
-    read_date,
     read_ip,
     version_key,
     words,
