@@ -38,9 +38,9 @@ from runner.events.fields.schema import DataType, shipped_schema  # noqa: E402
 from runner.rules.load import load_rules  # noqa: E402
 from runner.rules.rule import Rule  # noqa: E402
 from runner.sample_data.generate import generate  # noqa: E402
-from runner.schedule.window_edges import reach_of  # noqa: E402
 from runner.search.cluster.eql_api import EqlApiSearch  # noqa: E402
 from runner.search.cluster.fetch_and_match import FetchSearch  # noqa: E402
+from runner.search.compiled_rule import CompiledRule, compile_rules  # noqa: E402
 from runner.search.protocol import Search, SearchRequest, SearchResult  # noqa: E402
 from runner.windows import Window  # noqa: E402
 from tests.elasticsearch.fixture import remove_all  # noqa: E402
@@ -165,7 +165,7 @@ def _parents(name: str) -> Iterator[str]:
 # The rules.
 
 
-def rules_of(folder: Path | None, count: int, namespace: str) -> list[Rule]:
+def rules_of(folder: Path | None, count: int, namespace: str) -> list[CompiledRule]:
     """`count` EQL rules over the events, evenly spread over the folder or the corpus, or copies of the shipped ones."""
     chosen = folder or (CORPUS if CORPUS.is_dir() else ROOT / "rules")
     rules = [rule for rule in load_rules([chosen]).rules if rule.language == "eql" and _is_about_endpoints(rule)]
@@ -184,10 +184,11 @@ def rules_of(folder: Path | None, count: int, namespace: str) -> list[Rule]:
         for rule in (taken[number % len(taken)],)
     ]
     everything = [*taken, *variants]
-    return [
+    within = (
         rule.model_copy(update={"index": tuple(_within(pattern, namespace) for pattern in rule.index)})
         for rule in everything
-    ]
+    )
+    return compile_rules(within)[0]
 
 
 def _is_about_endpoints(rule: Rule) -> bool:
@@ -267,12 +268,12 @@ class Row:
         return {name: getattr(self, name) for name in self.__slots__}
 
 
-async def measured(url: str, rules: Sequence[Rule], *, rounds: int) -> list[Row]:
+async def measured(url: str, rules: Sequence[CompiledRule], *, rounds: int) -> list[Row]:
     """A row for fetch and match, and one for the EQL search API with the same matches."""
     found, fetch = await _measure("fetch and match", url, FetchSearch, rules=rules, rounds=rounds)
     plain, packed = await _transferred(url, FetchSearch, rules=rules)
     fetch = replace(fetch, bytes_plain=plain, bytes_packed=packed)
-    good = [rule for rule in rules if found[rule.rule_id].error is None]
+    good = [one for one in rules if found[one.rule.rule_id].error is None]
     with tempfile.TemporaryDirectory(prefix="rule-runner-bench-") as folder:
         answers = Path(folder) / "answers.json"
         answers.write_bytes(orjson.dumps({rule.rule_id: eql_answer(found[rule.rule_id]) for rule in good}))
@@ -284,7 +285,7 @@ async def measured(url: str, rules: Sequence[Rule], *, rounds: int) -> list[Row]
 
 
 async def _measure(
-    way: str, url: str, made: Callable[..., Search], *, rules: Sequence[Rule], rounds: int
+    way: str, url: str, made: Callable[..., Search], *, rules: Sequence[CompiledRule], rounds: int
 ) -> tuple[dict[str, SearchResult], Row]:
     """The results by rule id, and the best round without the first, in which rules are compiled."""
     client = await _client(url)
@@ -331,12 +332,12 @@ async def _client(url: str, **more: Any) -> Watched:
     return client
 
 
-def _requests(rules: Sequence[Rule]) -> list[SearchRequest]:
+def _requests(rules: Sequence[CompiledRule]) -> list[SearchRequest]:
     window = Window(END - SPAN, END)
-    return [SearchRequest(rule, window, rule.max_signals + 1, reach_of(rule.query)) for rule in rules]
+    return [SearchRequest(one, window, one.rule.max_signals + 1) for one in rules]
 
 
-async def _transferred(url: str, made: Callable[..., Search], *, rules: Sequence[Rule]) -> tuple[int, int]:
+async def _transferred(url: str, made: Callable[..., Search], *, rules: Sequence[CompiledRule]) -> tuple[int, int]:
     """Bytes on the wire in both directions, plain and compressed, including the requests for field types."""
     sizes = []
     for packed in (False, True):

@@ -39,10 +39,12 @@ from runner.rules.rule import Rule
 from runner.sample_data.generate import Sample, generate
 from runner.schedule.rule_status import standing_of
 from runner.schedule.schedule import Schedule
+from runner.search.compiled_rule import CompiledRule, compile_rules
 from runner.search.files.file_search import FileSearch
 from runner.search.protocol import SearchRequest, SearchResult
 from runner.service.execution import Execution
-from runner.service.service import Service
+from runner.service.rules_in_use import ActiveRules
+from runner.service.service import Pace, Service, ServiceObserver
 from runner.store.protocol import AlertFilter, RuleState
 from runner.store.sqlite.sqlite_store import SqliteStore
 from runner.windows import nanoseconds
@@ -125,13 +127,35 @@ class Measured:
     passes: int = 0
 
 
+class Observer(ServiceObserver):
+    """Counts what the service does."""
+
+    def __init__(self, clock: DayClock, measured: Measured) -> None:
+        self._clock, self._measured, self._heap = clock, measured, Heap()
+
+    def on_run(self, run: RuleRun) -> None:
+        self._measured.windows[(run.rule_id, run.window.end)] += 1
+        self._measured.late_ends.append((self._clock.now() - run.window.end).total_seconds())
+        if run.status == "failed":
+            self._measured.failed.append(f"{run.name}, {run.window}: {'; '.join(run.messages)}")
+
+    def on_rules(self, active: ActiveRules) -> None:
+        self._heap.note_rules()
+
+    def on_tick(self, trouble: Exception | None) -> None:
+        self._heap.note_tick()
+
+    def on_trouble(self, error: Exception) -> None:
+        self._measured.troubles.append(str(error))
+
+
 class TimedSearch:
     """The search, with a record of each window's start and of the time of all passes."""
 
     def __init__(self, search: FileSearch, clock: DayClock, measured: Measured) -> None:
         self._search, self._clock, self._measured = search, clock, measured
 
-    async def prepare(self, rules: Sequence[Rule]) -> Sequence[Problem]:
+    async def prepare(self, rules: Sequence[CompiledRule]) -> Sequence[Problem]:
         return await self._search.prepare(rules)
 
     async def run(self, requests: Sequence[SearchRequest]) -> AsyncIterator[SearchResult]:
@@ -181,10 +205,10 @@ def write_rules(folder: Path, count: int) -> int:
     folder.mkdir()
     sources = [SEED_RULES, *([CORPUS] if CORPUS.is_dir() else [])]
     search = FileSearch([])
-    rules = [rule for rule in load_rules(sources).rules if rule.language == "eql"]
+    rules, _ = compile_rules(rule for rule in load_rules(sources).rules if rule.language == "eql")
     problems = asyncio.run(search.prepare(rules))
     bad = {problem.rule_id for problem in problems if problem.severity == "error"}
-    good = [rule for rule in rules if rule.rule_id not in bad]
+    good = [one.rule for one in rules if one.rule.rule_id not in bad]
     for number in range(count):
         rule, copy = good[number % len(good)], number // len(good)
         text = rule.path.read_text(encoding="utf-8")
@@ -214,23 +238,13 @@ async def _day(folder: Path, rules: int, options: argparse.Namespace) -> tuple[d
     files = FileSearch([folder / "events"], live=True)
     context = AlertContext(now=START, execution_id="")
 
-    def on_run(run: RuleRun) -> None:
-        measured.windows[(run.rule_id, run.window.end)] += 1
-        measured.late_ends.append((clock.now() - run.window.end).total_seconds())
-        if run.status == "failed":
-            measured.failed.append(f"{run.name}, {run.window}: {'; '.join(run.messages)}")
-
-    heap = Heap()
     service = Service(
         [folder / "rules"],
         Execution(TimedSearch(files, clock, measured), store, store, clock=clock.now, context=context),
         clock=clock,
         schedule=Schedule(together=True),
-        on_run=on_run,
-        on_rules=lambda active: heap.note_rules(),
-        on_tick=lambda trouble: heap.note_tick(),
-        on_trouble=lambda error: measured.troubles.append(str(error)),
-        tick=TICK,
+        observer=Observer(clock, measured),
+        pace=Pace(TICK),
     )
     commit = bare_commit_seconds(folder)
     with clock.stopped(START + FIRST_TICK):

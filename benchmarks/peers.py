@@ -41,7 +41,7 @@ def eql_package_rates(events: Path, sets: list[RuleSet], most: int) -> dict[str,
 def _runnable(eql: Any, rules: RuleSet, given: list[Any]) -> Iterator[Any]:
     """The queries that the package accepts and runs over the events without an error."""
     with eql.parser.elasticsearch_syntax:
-        for rule in rules.rules:
+        for rule in (one.rule for one in rules.rules):
             try:
                 query = eql.parse_query(rule.query)
                 engine = eql.PythonEngine()

@@ -11,7 +11,7 @@ from pathlib import Path
 from timing import Case
 
 from runner.rules.load import load_rules
-from runner.rules.rule import Rule
+from runner.search.compiled_rule import CompiledRule, compile_rules
 from runner.search.files.file_search import FileSearch
 from runner.search.protocol import SearchRequest
 from runner.windows import Window
@@ -24,7 +24,7 @@ class RuleSet:
     """Rules that compile, and the processor time of loading and compiling them."""
 
     name: str
-    rules: tuple[Rule, ...]
+    rules: tuple[CompiledRule, ...]
     load_seconds: float
     compile_seconds: float
 
@@ -41,10 +41,11 @@ def rule_set(name: str, folder: Path) -> RuleSet:
     load_seconds = time.process_time() - started
     rules = [rule for rule in loaded.rules if rule.language == "eql"]
     started = time.process_time()
-    problems = asyncio.run(FileSearch([folder]).prepare(rules))
+    compiled, faults = compile_rules(rules)
+    problems = [*faults, *asyncio.run(FileSearch([folder]).prepare(compiled))]
     compile_seconds = time.process_time() - started
     bad = {problem.rule_id for problem in problems if problem.severity == "error"}
-    return RuleSet(name, tuple(rule for rule in rules if rule.rule_id not in bad), load_seconds, compile_seconds)
+    return RuleSet(name, tuple(one for one in compiled if one.rule.rule_id not in bad), load_seconds, compile_seconds)
 
 
 def search_case(events: Path, rules: RuleSet) -> Case:

@@ -19,6 +19,7 @@ from memory import peak_kilobytes
 from searches import ALWAYS
 
 from runner.rules.rule import Rule
+from runner.search.compiled_rule import compile_rule
 from runner.search.files.file_search import FileSearch
 from runner.search.protocol import SearchRequest
 
@@ -106,7 +107,7 @@ def _measured(path: Path, name: str) -> tuple[float, float]:
 
 async def _search(path: str, query: str) -> None:
     fields = {"rule_id": "r", "name": "r", "description": "r", "type": "eql", "language": "eql", "severity": "low"}
-    rule = Rule.model_validate({**fields, "risk_score": 1, "query": query})
+    rule = compile_rule(Rule.model_validate({**fields, "risk_score": 1, "query": query}))
     search = FileSearch([path])
     await search.prepare([rule])
     async for result in search.run([SearchRequest(rule, ALWAYS, 100)]):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, Literal
 
 from runner.windows import Window, iso
@@ -35,14 +35,14 @@ class RuleRun:
     took_ms: int = 0
     complete: bool = True
     messages: tuple[str, ...] = ()
-    lead: timedelta = field(default=timedelta(0), compare=False)
-    """How far a match that ends in the window may begin before it: the beginning of the window is searched for the sake
-    of the rest. Kept by no store."""
+    shown: Window | None = field(default=None, compare=False)
+    """The times at which a match may end that the window shows whole, if those are not all of the window. No store
+    keeps it."""
 
     @property
     def searched(self) -> Window:
-        """The times at which a match may end of which the window shows every one."""
-        return Window(min(self.window.start + self.lead, self.window.end), self.window.end)
+        """The times at which a match may have ended that the run has searched."""
+        return self.shown or self.window
 
     def as_json(self) -> dict[str, Any]:
         """The object that `once --output json` prints for this run."""

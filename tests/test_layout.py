@@ -58,6 +58,7 @@ EQL_NAMES = {
     "EqlError",
     "Found",
     "Matcher",
+    "ParsedQuery",
     "ParsingError",
     "Program",
     "RequestError",
@@ -67,6 +68,8 @@ EQL_NAMES = {
     "VerificationError",
     "answer",
     "compile",
+    "parse",
+    "resolve",
     "search",
 }
 

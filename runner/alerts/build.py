@@ -14,15 +14,16 @@ from typing import Any, Literal
 from urllib.parse import quote
 
 from runner.alerts.alert import Alert, AlertGroup
+from runner.alerts.cap import Candidate
 from runner.alerts.ecs_alert import PREFIX, alert_document, is_external
 from runner.alerts.event_fields import EventFields, FieldTypes, event_fields, value_at, values_at
-from runner.alerts.identity import alert_ids, content_hash, rule_uuid
+from runner.alerts.identity import content_hash, rule_uuid
 from runner.alerts.reason import build_reason
 from runner.alerts.rule_fields import Overrides, overridden, own_values, rule_fields
 from runner.alerts.shared_fields import intersection
 from runner.events.fields.dates import date_text, read_date
 from runner.rules.rule import Rule
-from runner.search.protocol import Hit, Match
+from runner.search.protocol import Hit
 from runner.windows import iso
 
 KIBANA_VERSION = "8.19.0"
@@ -75,12 +76,13 @@ class _Parent:
         return [*self.ancestors, own if self.rule is None else own | {"rule": self.rule}]
 
 
-def build_alerts(match: Match, rule: Rule, context: AlertContext) -> AlertGroup | None:
+def build_alerts(candidate: Candidate, rule: Rule, context: AlertContext) -> AlertGroup | None:
     """The alerts of one match in the order of writing, or None if the match rests on an alert of this very rule.
 
     Such a match would let a rule that searches alerts feed on its own. Placeholders of missing events make no alert.
     Raises ValueError for a match without an event.
     """
+    match, ids = candidate.match, candidate.ids
     hits = [hit for hit in match.hits if not hit.missing]
     if not hits or (len(hits) > 1 and not match.is_sequence):
         raise ValueError(f"a match of rule {rule.rule_id} has {len(hits)} events")
@@ -89,7 +91,6 @@ def build_alerts(match: Match, rule: Rule, context: AlertContext) -> AlertGroup 
     if any(entry.get("rule") == owner for parent in parents for entry in parent.lineage()):
         return None
     made = _Maker(rule, context, owner)
-    ids = alert_ids(match, rule, context.space)
     events = [event_fields(hit, context.types) for hit in hits]
     times = [_time_of(hit, rule) for hit in hits]
     if not match.is_sequence:

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
-from typing import Generic, TypeVar
 
-T = TypeVar("T")
+from runner.alerts.identity import alert_ids
+from runner.rules.rule import Rule
+from runner.search.protocol import Match
 
 
 @dataclass(frozen=True, slots=True)
-class Candidate(Generic[T]):
-    """One match, or the alerts built of it, with the ids of its alerts; the last id is the head's."""
+class Candidate:
+    """One match with the ids of its alerts, which may cost a hash of each document; the last id is the head's."""
 
-    item: T
-    ids: Sequence[str]
+    match: Match
+    ids: tuple[str, ...]
 
     @property
     def head(self) -> str:
@@ -22,14 +23,14 @@ class Candidate(Generic[T]):
 
 
 @dataclass(frozen=True, slots=True)
-class Selection(Generic[T]):
+class Selection:
     """What becomes of each candidate, in their order. A candidate that repeats an earlier one of the run is in none."""
 
-    taken: tuple[Candidate[T], ...] = ()
+    taken: tuple[Candidate, ...] = ()
     """To be written: the new ones, and those of which only a part is stored."""
-    duplicates: tuple[Candidate[T], ...] = ()
+    duplicates: tuple[Candidate, ...] = ()
     """Stored already, whole."""
-    capped: tuple[Candidate[T], ...] = ()
+    capped: tuple[Candidate, ...] = ()
     """New, but over the limit: left for the next run."""
     created: int = 0
     """How many of `taken` are new alerts: those whose head is not stored yet."""
@@ -40,9 +41,14 @@ class Selection(Generic[T]):
         return frozenset(one.head for group in (self.taken, self.duplicates, self.capped) for one in group)
 
 
+def candidate_for(match: Match, rule: Rule, space: str) -> Candidate:
+    """The match with the ids of the alerts that the rule makes of it in a space."""
+    return Candidate(match, alert_ids(match, rule, space))
+
+
 def take_new(
-    candidates: Iterable[Candidate[T]], known: Collection[str], *, limit: int, seen: Collection[str] = ()
-) -> Selection[T]:
+    candidates: Iterable[Candidate], known: Collection[str], *, limit: int, seen: Collection[str] = ()
+) -> Selection:
     """Split the candidates, which come earliest first, into what is written, what was there, and what has to wait.
 
     `known` holds the ids that are stored. A candidate is a duplicate only if all its ids are: one that was half written
@@ -50,9 +56,9 @@ def take_new(
     parts of the same run; `limit` is what is left of `max_signals`, and less than 0 counts as 0.
     """
     handled = set(seen)
-    taken: list[Candidate[T]] = []
-    duplicates: list[Candidate[T]] = []
-    capped: list[Candidate[T]] = []
+    taken: list[Candidate] = []
+    duplicates: list[Candidate] = []
+    capped: list[Candidate] = []
     created = 0
     for candidate in candidates:
         if candidate.head in handled:

@@ -173,27 +173,24 @@ def search(
     """Run one EQL query over files, or in a cluster; prints the JSON that `_eql/search` answers."""
     settings = read_settings(events=events)
     from runner.cli.commands import search
+    from runner.eql import SearchOptions
 
-    partial = {
-        "allow_partial_search_results": allow_partial_search_results,
-        "allow_partial_sequence_results": allow_partial_sequence_results,
-    }
-    wanted = {
-        "size": size,
-        "fetch_size": fetch_size,
-        "result_position": result_position,
-        "event_category_field": event_category_field,
-        "timestamp_field": timestamp_field,
-        "tiebreaker_field": tiebreaker_field,
-        "max_samples_per_key": max_samples_per_key,
-    }
+    chosen = SearchOptions(
+        size=size,
+        fetch_size=fetch_size,
+        result_position=result_position,
+        event_category_field=event_category_field,
+        timestamp_field=timestamp_field,
+        tiebreaker_field=tiebreaker_field,
+        max_samples_per_key=max_samples_per_key,
+        allow_partial_search_results=allow_partial_search_results,
+        allow_partial_sequence_results=allow_partial_sequence_results,
+    )
     if explain or event:
         from runner.cli.commands.explain import explain_search
 
-        return explain_search(
-            settings, query, wanted=wanted, mapping=mapping, references=event or (), form=explain_format
-        )
-    return search.search(settings, query, wanted=wanted, mapping=mapping, index=index, partial=partial)
+        return explain_search(settings, query, chosen, mapping=mapping, references=event or (), form=explain_format)
+    return search.search(settings, query, chosen, mapping=mapping, index=index)
 
 
 @alerts.command("list")

@@ -15,7 +15,8 @@ from runner.events.fields.index_patterns import index_selector
 from runner.events.fields.schema import Field, Schema, shipped_schema
 from runner.events.files.event_files import EventFiles, ReadProgress, ReadReport
 from runner.rules.rule import Rule
-from runner.search.files.file_search import compile_rule, date_field, scope_times
+from runner.search.compiled_rule import compile_rules, time_fields
+from runner.search.files.file_search import date_field
 from runner.windows import from_nanoseconds
 
 _BROKEN_NOTED = 0.01
@@ -48,13 +49,13 @@ class _Pass:
         self._rules = rules
         self._fields: dict[Rule, frozenset[str]] = {}
         columns: dict[str, Field] = {}
-        for rule in rules:
-            program, _ = compile_rule(rule, schema)
+        for compiled in compile_rules(rules)[0]:
+            program, _ = compiled.resolved(schema)
             if program is not None:
                 own = {field.name: field for field in program.plan.fields()}
-                self._fields[rule] = frozenset(own)
+                self._fields[compiled.rule] = frozenset(own)
                 columns |= own
-        times = {"@timestamp", *(name for rule in rules for name in scope_times(rule))}
+        times = {"@timestamp", *(name for rule in rules for name in time_fields(rule))}
         self._unseen = set(columns)
         self._columns = Columns([*columns.values(), *(date_field(schema, name) for name in sorted(times))])
         self._streams = EventGroups(STREAM_FIELDS)

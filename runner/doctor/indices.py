@@ -19,7 +19,7 @@ from runner.events.fields.schema import Schema
 from runner.rules.rule import Rule
 from runner.search.cluster.field_caps import FieldCapsCache
 from runner.search.cluster.search_failures import is_remote, left_out, local_patterns
-from runner.search.files.file_search import compile_rule
+from runner.search.compiled_rule import CompiledRule, compile_rules
 
 _UNKNOWN = re.compile(r"Unknown column \[([^\]]+)\]")
 _NOTHING = "nothing there"
@@ -124,23 +124,26 @@ async def check_fields(
 ) -> list[Check]:
     """The checks of the rules' queries against the fields of their indices, as a search makes them."""
     cache = FieldCapsCache(client, runtime_mappings=runtime_mappings)
-    groups: dict[tuple[str, ...], list[Rule]] = {}
-    for rule in rules:
-        cache.want(rule)
-        groups.setdefault(rule.index, []).append(rule)
+    groups: dict[tuple[str, ...], list[CompiledRule]] = {}
+    for compiled in compile_rules(rules)[0]:
+        cache.want(compiled)
+        groups.setdefault(compiled.rule.index, []).append(compiled)
     pending = (guarded("field", ", ".join(index), _field_checks(cache, index, own)) for index, own in groups.items())
     return [check for checks in await gather(pending, limit) for check in checks]
 
 
-async def _field_checks(cache: FieldCapsCache, index: tuple[str, ...], rules: Sequence[Rule]) -> list[Check]:
+async def _field_checks(
+    cache: FieldCapsCache, index: tuple[str, ...], compiled: Sequence[CompiledRule]
+) -> list[Check]:
     types = await cache.types(index)
     if not types.indices:
         return []  # Rules without an index have a problem already.
     subject = ", ".join(index)
     missing: dict[str, list[Rule]] = {}
     checks = []
-    for rule in rules:
-        faults = [problem for problem in compile_rule(rule, types.schema)[1] if problem.severity == "error"]
+    rules = [one.rule for one in compiled]
+    for one, rule in zip(compiled, rules, strict=True):
+        faults = [problem for problem in one.resolved(types.schema)[1] if problem.severity == "error"]
         for fault in faults:
             if unknown := _UNKNOWN.search(fault.message):
                 missing.setdefault(unknown[1], []).append(rule)

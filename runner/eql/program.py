@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypedDict, Unpack
 
 from runner.engine.plan import Limit, Plan, Stage
 from runner.eql.analysis.check import check
@@ -17,6 +18,25 @@ from runner.messages.text_positions import Source
 
 
 @dataclass(frozen=True, slots=True)
+class ParsedQuery:
+    """A query's text and syntax tree, its names not yet resolved to the fields of a schema."""
+
+    source: Source
+    statement: ast.Statement
+
+    def names(self) -> Iterator[nodes.Name]:
+        """Every field name in the conditions, then those in the join keys."""
+        for query in ast.event_queries(self.statement):
+            yield from (node for node in nodes.walk(query.condition) if isinstance(node, nodes.Name))
+        body = self.statement.body
+        if isinstance(body, ast.EventQuery):
+            return
+        until = [body.until] if isinstance(body, ast.SequenceQuery) and body.until is not None else []
+        keys = (*body.keys, *(key for term in (*body.terms, *until) for key in term.keys))
+        yield from (key for key in keys if isinstance(key, nodes.Name))
+
+
+@dataclass(frozen=True, slots=True)
 class Program:
     """A query that can be run, and what the checker remarked about it."""
 
@@ -26,25 +46,36 @@ class Program:
     warnings: tuple[QueryFinding, ...]
 
 
-def compile_query(
-    text: str,
+class ImplicitFields(TypedDict, total=False):
+    """The fields that a query reads without naming them."""
+
+    event_category_field: str
+    timestamp_field: str
+    tiebreaker_field: str | None
+
+
+def parse_query(text: str) -> ParsedQuery:
+    """The syntax tree of a query. Raises ParsingError at the first thing that is not EQL."""
+    return ParsedQuery(Source(text), parse(text))
+
+
+def resolve_query(
+    query: ParsedQuery,
     schema: Schema,
     *,
     event_category_field: str = "event.category",
     timestamp_field: str = "@timestamp",
     tiebreaker_field: str | None = None,
 ) -> Program:
-    """The program of a query over events of the schema. Raises EqlError with every finding of the stage that refused
-    it.
+    """The program of a parsed query over events of the schema. Raises VerificationError with every finding.
 
     >>> from runner.events.fields.schema import shipped_schema
-    >>> compile_query('process where process.name : "bash"', shipped_schema()).plan.kind
+    >>> resolve_query(parse_query('process where process.name : "bash"'), shipped_schema()).plan.kind
     'event'
     """
-    source = Source(text)
     checked = check(
-        parse(text),
-        source,
+        query.statement,
+        query.source,
         schema,
         category_field=event_category_field,
         timestamp_field=timestamp_field,
@@ -57,7 +88,12 @@ def compile_query(
         timestamp=schema.find(timestamp_field) or Field(timestamp_field, DataType.DATE),
         tiebreaker=schema.find(tiebreaker_field) if tiebreaker_field else None,
     )
-    return Program(source, statement, plan, checked.warnings)
+    return Program(query.source, statement, plan, checked.warnings)
+
+
+def compile_query(text: str, schema: Schema, **fields: Unpack[ImplicitFields]) -> Program:
+    """The program of a query's text: `resolve_query(parse_query(text))`. Raises EqlError."""
+    return resolve_query(parse_query(text), schema, **fields)
 
 
 def build_plan(statement: ast.Statement, *, category: Field | None, timestamp: Field, tiebreaker: Field | None) -> Plan:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from runner.engine.matcher import Ask, Found, Matcher, Scope
 from runner.engine.plan import Limit
-from runner.eql.program import Program, compile_query
+from runner.eql.program import ParsedQuery, Program, parse_query, resolve_query
 from runner.eql.syntax.errors import DataError, QueryFinding, RequestError
 from runner.events.columns.batch import Columns, EventBatch
 from runner.events.columns.row_decoder import Origins
@@ -17,6 +17,13 @@ from runner.events.fields.schema import Field, Schema, schema_from_mapping, ship
 from runner.messages.text_positions import Span
 
 _BATCH = 4096
+_SENT_IF_SET = (
+    "allow_partial_search_results",
+    "allow_partial_sequence_results",
+    "tiebreaker_field",
+    "max_samples_per_key",
+)
+"""Options that a request names only with another value than the default: older servers refuse some of them."""
 _MISSING_EVENT = {"_index": "", "_id": "", "_source": {}, "missing": True}
 
 
@@ -31,6 +38,9 @@ class SearchOptions:
     timestamp_field: str = "@timestamp"
     tiebreaker_field: str | None = None
     max_samples_per_key: int = 1
+    allow_partial_search_results: bool = False
+    """For clusters, like `fetch_size`: the local engine answers as a whole or not at all. Likewise for sequences."""
+    allow_partial_sequence_results: bool = False
 
     def validated(self) -> SearchOptions:
         """The options themselves. Raises RequestError with every one that the API would refuse."""
@@ -51,11 +61,22 @@ class SearchOptions:
             raise RequestError(problems)
         return self
 
-    def program(self, query: str, schema: Schema) -> Program:
-        """The query compiled with these options. Raises EqlError."""
+    def body(self, query: str) -> dict[str, Any]:
+        """The body of the API's request for a query."""
+        usual = SearchOptions()
+        given = {name: value for name, value in asdict(self).items() if name not in _SENT_IF_SET}
+        more = {name: getattr(self, name) for name in _SENT_IF_SET if getattr(self, name) != getattr(usual, name)}
+        return {"query": query, **given, **more}
+
+    def parsed(self, query: str) -> ParsedQuery:
+        """The query's syntax tree. Raises EqlError."""
         if not query.strip():
             raise RequestError(["query is null or empty"])
-        return compile_query(
+        return parse_query(query)
+
+    def program(self, query: ParsedQuery, schema: Schema) -> Program:
+        """The query resolved with these options. Raises EqlError."""
+        return resolve_query(
             query,
             schema,
             event_category_field=self.event_category_field,
@@ -117,10 +138,12 @@ def search(
         timestamp_field=timestamp_field,
         tiebreaker_field=tiebreaker_field,
         max_samples_per_key=max_samples_per_key,
+        allow_partial_search_results=allow_partial_search_results,
+        allow_partial_sequence_results=allow_partial_sequence_results,
     ).validated()
     given = list(events)
     schema = schema_from_mapping(mapping) if mapping is not None else shipped_schema()
-    program = options.program(query, with_inferred(schema, [_source_of(event) for event in given]))
+    program = options.program(options.parsed(query), with_inferred(schema, [_source_of(event) for event in given]))
     matcher = Matcher([options.ask(program)])
     for batch in _batches(given, matcher.fields()):
         matcher.feed(batch)

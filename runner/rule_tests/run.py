@@ -5,7 +5,6 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import AsyncGenerator, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Literal
@@ -14,18 +13,17 @@ import orjson
 
 from runner.alerts.build import AlertContext
 from runner.alerts.event_fields import FieldTypes, value_at
-from runner.errors import Problem, RunnerError
+from runner.errors import RunnerError
 from runner.events.fields.schema import Schema, shipped_schema
 from runner.rule_run import RuleRun
 from runner.rule_tests.case import ExpectedAlert, RuleCase
 from runner.rule_tests.missing_alert import reasons
 from runner.rule_tests.outcome import MadeAlert, TestOutcome, differences
 from runner.rules.load import load_rules
-from runner.rules.rule import Rule
-from runner.schedule.schedule import Schedule
-from runner.schedule.window_edges import reach_of
-from runner.search.files.file_search import FileSearch, compile_rule
-from runner.search.protocol import Reach, SearchRequest
+from runner.schedule.schedule import window_at
+from runner.search.compiled_rule import CompiledRule, compile_rules
+from runner.search.files.file_search import FileSearch
+from runner.search.protocol import SearchRequest
 from runner.service.execution import Execution, size_for
 from runner.store.memory import MemoryStore
 from runner.store.protocol import AlertFilter, StoredAlert
@@ -38,56 +36,47 @@ class CannotRunError(RunnerError):
     """A test cannot be run because of its rule or its events."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Bench:
-    """The rule of a test, its reach and the search over its events."""
-
-    rule: Rule
-    search: FileSearch
-    reach: Reach
-
-
 async def run_tests(cases: Sequence[RuleCase]) -> AsyncGenerator[TestOutcome, None]:
     """The outcomes of the tests in order; one that cannot be run does not stop the others."""
-    rules: dict[Path, tuple[Rule | None, str]] = {}
+    rules: dict[Path, tuple[CompiledRule | None, str]] = {}
     for case in cases:
         if case.rule_path not in rules:
             rules[case.rule_path] = await _rule_of(case.rule_path)
-        rule, trouble = rules[case.rule_path]
-        if rule is None:
+        compiled, trouble = rules[case.rule_path]
+        if compiled is None:
             yield TestOutcome(case, "", case.rule_path.stem, "error", (trouble,))
         else:
-            yield await run_test(case, rule)
+            yield await run_test(case, compiled)
 
 
-async def run_test(case: RuleCase, rule: Rule) -> TestOutcome:
+async def run_test(case: RuleCase, compiled: CompiledRule) -> TestOutcome:
     """The outcome of one test of a rule."""
     started = time.perf_counter()
     status: Literal["passed", "failed", "error"]
     try:
-        messages = await _messages(case, rule)
+        messages = await _messages(case, compiled)
         status = "failed" if messages else "passed"
     except (RunnerError, OSError, ValueError, TypeError) as error:
         messages, status = (str(error),), "error"
     took_ms = round((time.perf_counter() - started) * 1000)
-    return TestOutcome(case, rule.rule_id, rule.name, status, messages, took_ms)
+    return TestOutcome(case, compiled.rule.rule_id, compiled.rule.name, status, messages, took_ms)
 
 
-async def _rule_of(path: Path) -> tuple[Rule | None, str]:
+async def _rule_of(path: Path) -> tuple[CompiledRule | None, str]:
     """The rule of a file if it can be run, else None and the reason."""
     loaded = load_rules([path])
-    problems: list[Problem] = [*loaded.errors]
-    if not problems and loaded.rules:
-        problems = [p for p in await FileSearch(()).prepare(loaded.rules) if p.severity == "error"]
+    compiled, faults = compile_rules(loaded.rules)
+    problems = [*loaded.errors] or faults
+    problems = problems or [p for p in await FileSearch(()).prepare(compiled) if p.severity == "error"]
     if problems:
         return None, "the rule has problems: " + "; ".join(map(str, problems))
     if not loaded.rules:
         kind = loaded.unsupported[0].type if loaded.unsupported else "no"
         return None, f"{path} holds {kind} rule: only EQL rules can be run"
-    return loaded.rules[0], ""
+    return compiled[0], ""
 
 
-async def _messages(case: RuleCase, rule: Rule) -> tuple[str, ...]:
+async def _messages(case: RuleCase, compiled: CompiledRule) -> tuple[str, ...]:
     """The differences of the rule's alerts from those that the test expects."""
     with tempfile.TemporaryDirectory(prefix="rule-runner-test-") as folder:
         paths = list(case.event_files())
@@ -100,22 +89,24 @@ async def _messages(case: RuleCase, rule: Rule) -> tuple[str, ...]:
             paths.append(inline)
         search = FileSearch(paths)
         try:
-            problems = [p for p in await search.prepare([rule]) if p.severity == "error"]
+            problems = [p for p in await search.prepare([compiled]) if p.severity == "error"]
             if problems:
                 raise CannotRunError("; ".join(map(str, problems)))
-            window, made = await _made(_Bench(rule, search, reach_of(rule.query)), case.test.now)
+            window, made = await _made(compiled, search, case.test.now)
         finally:
             await search.close()
     messages: list[str] = []
     for difference in differences(case.test, made):
         messages.append(difference.text)
         if difference.missing is not None:
-            messages.extend(f"  {reason}" for reason in _reasons(rule, difference.missing, case, now_ns=window.end_ns))
+            messages.extend(
+                f"  {reason}" for reason in _reasons(compiled, difference.missing, case, now_ns=window.end_ns)
+            )
     return tuple(messages)
 
 
-def _reasons(rule: Rule, missing: ExpectedAlert, case: RuleCase, *, now_ns: int) -> tuple[str, ...]:
-    program, _ = compile_rule(rule, Schema(shipped_schema().fields, lenient=True))
+def _reasons(compiled: CompiledRule, missing: ExpectedAlert, case: RuleCase, *, now_ns: int) -> tuple[str, ...]:
+    program, _ = compiled.resolved(Schema(shipped_schema().fields, lenient=True))
     documents = case.documents()
     if not case.test.files:
         ids = {str(value_at(document, "event.id")) for document in documents}
@@ -125,10 +116,10 @@ def _reasons(rule: Rule, missing: ExpectedAlert, case: RuleCase, *, now_ns: int)
     return reasons(program.plan, missing, documents, now_ns=now_ns) if program is not None else ()
 
 
-async def _made(bench: _Bench, now: datetime | None) -> tuple[Window, list[MadeAlert]]:
+async def _made(compiled: CompiledRule, search: FileSearch, now: datetime | None) -> tuple[Window, list[MadeAlert]]:
     """The window searched, and the alerts that the rule makes of the events."""
-    newest = await bench.search.newest()
-    report = bench.search.report
+    newest = await search.newest()
+    report = search.report
     if report.broken or report.unread or report.failures:
         raise CannotRunError("; ".join(report.warnings()))
     if newest is None or report.oldest_ns is None:
@@ -139,15 +130,14 @@ async def _made(bench: _Bench, now: datetime | None) -> tuple[Window, list[MadeA
         raise CannotRunError(f"{count} no readable @timestamp, so that no window holds them")
     if now is None:
         # The time of all events and the reach of a match at both ends, so that absences are decided, too.
-        reach = bench.reach.maxspan
-        window = Window(from_nanoseconds(report.oldest_ns) - reach, newest + reach)
+        maxspan = compiled.reach.maxspan
+        window = Window(from_nanoseconds(report.oldest_ns) - maxspan, newest + maxspan)
     else:
-        schedule = Schedule(together=True, reaches={bench.rule.rule_id: bench.reach})
-        window = schedule.window(bench.rule, now)
+        window = window_at(compiled, now)
     store = MemoryStore()
     context = AlertContext(now=window.end, execution_id="", types=FieldTypes.of(shipped_schema()))
-    execution = Execution(bench.search, store, store, clock=lambda: window.end, context=context)
-    request = SearchRequest(bench.rule, window, size_for(bench.rule), bench.reach)
+    execution = Execution(search, store, store, clock=lambda: window.end, context=context)
+    request = SearchRequest(compiled, window, size_for(compiled.rule))
     while True:
         [run] = [run async for run in execution.run([request])]
         if run.status == "failed":

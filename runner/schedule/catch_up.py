@@ -1,113 +1,138 @@
-"""`RuleStates`: what the service knows of its rules between two ticks."""
+"""`RuleStates`: the states of the rules between two ticks, and the pace of each rule's catch-up."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Literal
 
 from runner.rule_run import RuleRun
 from runner.rules.rule import Rule
-from runner.schedule.schedule import CatchUpState, DueWindow, Schedule, chunk_of, due_live, due_owed, pause_after
+from runner.schedule.schedule import (
+    CatchUpState,
+    DueWindow,
+    Schedule,
+    WindowKind,
+    chunk_of,
+    due_live,
+    due_marks,
+    due_owed,
+    pause_after,
+)
+from runner.search.compiled_rule import CompiledRule
 from runner.store.protocol import Mark, RuleState, marked, state_after
-
-WindowKind = Literal["live", "owed"]
 
 
 class RuleStates:
     """The states of the rules as the ledger has them, and what matters for the next ticks alone.
 
-    Nothing here has to outlive the process: from the ledger, another one goes on.
+    Nothing here has to outlive the process: another one continues from the ledger.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, schedule: Schedule) -> None:
+        self.schedule = schedule
         self.states: dict[str, RuleState] = {}
-        self.first: dict[str, datetime] = {}
+        self._first: dict[str, datetime] = {}
         """Where the first window of a rule begins, as of when it was first seen: also if it could not be searched."""
-        self.tried: dict[str, datetime] = {}
+        self._tried: dict[str, datetime] = {}
         """The end of the newest window that was tried of each rule."""
-        self._believed: dict[str, datetime] = {}
+        self._ledger_ends: dict[str, datetime] = {}
+        """The end of what the ledger had as searched when the rule was taken over."""
+        self._trusted: dict[str, datetime] = {}
+        """After the clock was set back: up to when the ledger is right, by rule id."""
         self._waits: dict[str, _Wait] = {}
-        self._footings: dict[str, CatchUpState] = {}
+        self._catch_ups: dict[str, CatchUpState] = {}
         self._rounds = 0
 
-    def see(self, rules: Iterable[Rule], schedule: Schedule, *, now: datetime) -> None:
-        """Remember since when each rule is due."""
-        for rule in rules:
-            if rule.rule_id not in self.first:
-                self.first[rule.rule_id] = schedule.shown(rule, schedule.live(rule, now)).start
+    def add_rules(self, rules: Iterable[CompiledRule], now: datetime) -> None:
+        """Remember since when each new rule is due."""
+        for compiled in rules:
+            if compiled.rule.rule_id not in self._first:
+                self._first[compiled.rule.rule_id] = self.schedule.first_owed(compiled, now)
 
     def take_over(self, rule_ids: Collection[str], states: Mapping[str, RuleState]) -> None:
-        """Go by the ledger for these rules, as it is now, and forget what was known of them."""
+        """Replace everything about these rules by the ledger's states of now."""
         for rule_id in rule_ids:
-            for known in (self.states, self.tried, self._believed, self._waits, self._footings):
-                known.pop(rule_id, None)
+            for by_id in (self.states, self._tried, self._ledger_ends, self._waits, self._catch_ups):
+                by_id.pop(rule_id, None)
             if (state := states.get(rule_id)) is not None:
                 self.states[rule_id] = state
                 if state.searched:
-                    self._believed[rule_id] = state.searched[-1].end
+                    self._ledger_ends[rule_id] = state.searched[-1].end
 
-    def mark(self, marks: Iterable[Mark]) -> None:
-        """What the ledger was told."""
+    def due_marks(self, rules: Iterable[CompiledRule], disabled: Iterable[Rule], now: datetime) -> tuple[Mark, ...]:
+        """The marks that the ledger needs now."""
+        return due_marks(
+            self.schedule,
+            rules,
+            self.states,
+            now=now,
+            disabled=disabled,
+            first=self._first,
+            trusted=self._trusted,
+        )
+
+    def record_marks(self, marks: Iterable[Mark]) -> None:
+        """Add marks that are in the ledger."""
         for mark in marks:
             self.states[mark.rule_id] = marked(self.states.get(mark.rule_id), mark)
+        self._trusted = {}
 
-    def set_back(self, right_until: datetime | None, *, now: datetime) -> dict[str, datetime]:
-        """The clock was set back. Returns up to when the ledger can be believed, by rule id.
+    def set_back(self, right_until: datetime | None, now: datetime) -> None:
+        """The clock was set back: what was recorded after `right_until` is doubted in the next marks.
 
-        Where the clock was never right since this process began, that is what the ledger said when it began.
+        Where the clock was never right since this process began, that is what was recorded since the take-over.
         """
-        self.tried.clear()
-        self.first = {rule_id: start for rule_id, start in self.first.items() if start <= now}
-        return dict(self._believed) if right_until is None else dict.fromkeys(self.states, right_until)
+        self._tried.clear()
+        self._first = {rule_id: start for rule_id, start in self._first.items() if start <= now}
+        self._trusted = dict(self._ledger_ends) if right_until is None else dict.fromkeys(self.states, right_until)
 
-    def live(self, schedule: Schedule, rules: Iterable[Rule], now: datetime) -> tuple[DueWindow, ...]:
+    def live(self, rules: Iterable[CompiledRule], now: datetime) -> tuple[DueWindow, ...]:
         """The live windows that are due."""
-        return due_live(schedule, rules, self.states, now=now, tried=self.tried)
+        return due_live(self.schedule, rules, self.states, now=now, tried=self._tried)
 
     def backlog(
-        self, schedule: Schedule, rules: Iterable[Rule], now: datetime, *, passed: timedelta, most: int
+        self, rules: Iterable[CompiledRule], now: datetime, *, passed: timedelta, most: int
     ) -> tuple[DueWindow, ...]:
-        """The backlog whose turn it is, of rules that need not wait; at most `most` windows, all if that is 0."""
+        """The backlog of rules that need not wait, whose turn it is; at most `most` windows, all if that is 0."""
         waits = {rule_id for rule_id, wait in self._waits.items() if wait.until > passed}
-        ready = [rule for rule in rules if rule.rule_id not in waits]
+        ready = [compiled for compiled in rules if compiled.rule.rule_id not in waits]
         return due_owed(
-            schedule,
+            self.schedule,
             ready,
             self.states,
             now=now,
-            tried=self.tried,
+            tried=self._tried,
             most=most or len(ready),
-            footings=self._footings,
+            catch_ups=self._catch_ups,
         )
 
-    def serve(self, due: Sequence[DueWindow]) -> None:
-        """The backlog windows that are searched next."""
+    def record_turns(self, due: Sequence[DueWindow]) -> None:
+        """These backlog windows are searched next."""
         self._rounds += 1
         for item in due:
-            footing = self._footings.get(item.rule.rule_id, CatchUpState())
-            self._footings[item.rule.rule_id] = replace(footing, turn=self._rounds)
+            catch_up = self._catch_ups.get(item.rule.rule_id, CatchUpState())
+            self._catch_ups[item.rule.rule_id] = replace(catch_up, turn=self._rounds)
 
-    def note(self, run: RuleRun, rule: Rule, kind: WindowKind, *, passed: timedelta) -> None:
-        """A run that was recorded; `passed` is the time by which waits are measured."""
+    def record_run(self, run: RuleRun, rule: Rule, kind: WindowKind, *, passed: timedelta) -> None:
+        """Add a run that is in the ledger; `passed` is the elapsed time by which waits are measured."""
         rule_id = rule.rule_id
         before = self.states.get(rule_id)
         self.states[rule_id] = state_after(before, run, rule.fingerprint)
-        newest = self.tried.get(rule_id)
-        self.tried[rule_id] = run.window.end if newest is None else max(newest, run.window.end)
+        newest = self._tried.get(rule_id)
+        self._tried[rule_id] = run.window.end if newest is None else max(newest, run.window.end)
         if before is not None and before.fingerprint not in ("", rule.fingerprint):
             self._waits.pop(rule_id, None)  # what failed before was another rule
-            self._footings.pop(rule_id, None)
+            self._catch_ups.pop(rule_id, None)
         if kind == "owed":
-            self._footings[rule_id] = _footing_after(self._footings.get(rule_id, CatchUpState()), run, rule)
+            self._catch_ups[rule_id] = _catch_up_after(self._catch_ups.get(rule_id, CatchUpState()), run, rule)
         wait = self._waits.get(rule_id)
         if run.complete:
-            # A live window that is well says nothing of a backlog that fails by itself.
+            # A live window that succeeds does not show that the backlog would.
             if wait is not None and (kind == "owed" or wait.kind == "live"):
                 del self._waits[rule_id]
         elif run.status != "failed":
-            # More matches than the cap lets through: the next of them after an interval, as a run of its own.
+            # More matches than the cap allows: the next of them after an interval, as a run of its own.
             self._waits[rule_id] = _Wait(kind, 0, passed + rule.every)
         else:
             failures = 1 + (wait.failures if wait is not None else 0)
@@ -116,16 +141,16 @@ class RuleStates:
 
 @dataclass(frozen=True, slots=True)
 class _Wait:
-    """Until when the backlog of a rule waits, after so many failures of windows of that kind in a row."""
+    """Until when the backlog of a rule waits, after `failures` windows of that kind failed in a row."""
 
     kind: WindowKind
     failures: int
     until: timedelta
 
 
-def _footing_after(footing: CatchUpState, run: RuleRun, rule: Rule) -> CatchUpState:
+def _catch_up_after(catch_up: CatchUpState, run: RuleRun, rule: Rule) -> CatchUpState:
     if run.status != "failed":
-        return replace(footing, failures=0)
-    if chunk_of(rule, footing.failures + 1) < chunk_of(rule, footing.failures):
-        return replace(footing, failures=footing.failures + 1)
-    return replace(footing, failures=0, beyond=run.window.end)
+        return replace(catch_up, failures=0)
+    if chunk_of(rule, catch_up.failures + 1) < chunk_of(rule, catch_up.failures):
+        return replace(catch_up, failures=catch_up.failures + 1)
+    return replace(catch_up, failures=0, beyond=run.window.end)

@@ -16,6 +16,7 @@ from runner.rule_run import RuleRun
 from runner.rules.load import LoadedRules
 from runner.rules.rule import Rule
 from runner.schedule.schedule import CATCH_UP_CHUNK, Schedule, owed
+from runner.search.compiled_rule import Reach
 from runner.store.protocol import RuleState
 from runner.windows import Window, subtract
 
@@ -89,12 +90,14 @@ def standings_of(
     return (*known, *sorted(others, key=lambda standing: (standing.name, standing.rule_id)))
 
 
-def standing_of(rule: Rule, state: RuleState | None, schedule: Schedule, *, now: datetime) -> RuleStatus:
-    """Where a rule of the rule files stands."""
+def standing_of(
+    rule: Rule, state: RuleState | None, schedule: Schedule, *, now: datetime, reach: Reach | None = None
+) -> RuleStatus:
+    """Where a rule of the rule files stands; `reach` is its query's, as far as it is known."""
     last = state.last if state is not None else None
     ends = [last.window.end] if last is not None else []
     if rule.enabled and state is not None:
-        ends.append(schedule.live(rule, now).start)
+        ends.append(schedule.live(rule, reach or Reach(), now).start)
     spans, given_up = _missing(state, max(ends, default=None), horizon_start=now - schedule.horizon)
     return RuleStatus(
         rule_id=rule.rule_id,

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
 from typing import Literal
 
 from runner.rules.rule import Rule
 from runner.schedule.window_edges import margin, widened
-from runner.search.protocol import Reach
+from runner.search.compiled_rule import CompiledRule, Reach
 from runner.store.protocol import Mark, RuleState
 from runner.windows import Window, subtract
 
@@ -29,13 +29,21 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
 
 
+WindowKind = Literal["live", "owed"]
+"""A rule's own current window, or a part of its backlog."""
+
+
 @dataclass(frozen=True, slots=True)
 class DueWindow:
-    """One rule that is to be asked about one window: its own current one (`live`) or a part of its backlog (`owed`)."""
+    """One rule and one window that is to be searched for it."""
 
-    rule: Rule
+    compiled: CompiledRule
     window: Window
-    kind: Literal["live", "owed"]
+    kind: WindowKind
+
+    @property
+    def rule(self) -> Rule:
+        return self.compiled.rule
 
 
 def spread(rule_id: str, interval: timedelta) -> timedelta:
@@ -56,27 +64,14 @@ class Schedule:
     together: bool = False
     horizon: timedelta = timedelta(days=7)
     """Backlog older than this is given up."""
-    reaches: Mapping[str, Reach] = field(default_factory=dict)
-    """How far the matches of a rule reach, by rule id; one that is not here reaches nowhere beyond its events."""
 
-    def reach(self, rule: Rule) -> Reach:
-        return self.reaches.get(rule.rule_id, Reach())
-
-    def window(self, rule: Rule, at: datetime) -> Window:
-        """The rule's window of a run at that time, wide enough that its edge cuts no match.
-
-        It ends at that time at the latest, whatever the rule says: nobody can have searched what has not happened.
-        """
-        window = rule.window_at(at)
-        return widened(Window(min(window.start, at), min(window.end, at)), rule, self.reach(rule))
-
-    def live(self, rule: Rule, now: datetime) -> Window:
+    def live(self, rule: Rule, reach: Reach, now: datetime) -> Window:
         """The window of the rule's newest start time."""
-        return self.window(rule, self.last_start(rule, now))
+        return _window_at(rule, reach, self.last_start(rule, now))
 
-    def shown(self, rule: Rule, window: Window) -> Window:
-        """The times at which a match may end of which the window shows every one: all but as long as a match may be."""
-        return Window(min(window.start + self.reach(rule).maxspan, window.end), window.end)
+    def first_owed(self, compiled: CompiledRule, now: datetime) -> datetime:
+        """The earliest time at which a match may end that the rule's live window shows whole."""
+        return compiled.reach.shown(self.live(compiled.rule, compiled.reach, now)).start
 
     def last_start(self, rule: Rule, now: datetime) -> datetime:
         """The rule's newest start time that is not after `now`: whole intervals since 1970, plus the rule's spread."""
@@ -89,9 +84,22 @@ class Schedule:
         return self.last_start(rule, now) + rule.every
 
 
+def window_at(compiled: CompiledRule, at: datetime) -> Window:
+    """The rule's window of a run at that time, wide enough that its edge cuts no match.
+
+    It ends at that time at the latest, whatever the rule says: what has not happened yet cannot be searched.
+    """
+    return _window_at(compiled.rule, compiled.reach, at)
+
+
+def _window_at(rule: Rule, reach: Reach, at: datetime) -> Window:
+    window = rule.window_at(at)
+    return widened(Window(min(window.start, at), min(window.end, at)), rule, reach)
+
+
 def due_live(
     schedule: Schedule,
-    rules: Iterable[Rule],
+    rules: Iterable[CompiledRule],
     states: Mapping[str, RuleState],
     *,
     now: datetime,
@@ -103,7 +111,8 @@ def due_live(
     holds the end of the newest window that was tried of each rule: a failed window becomes backlog, not live again.
     """
     due: list[DueWindow] = []
-    for rule in rules:
+    for compiled in rules:
+        rule = compiled.rule
         start = schedule.last_start(rule, now)
         state = states.get(rule.rule_id)
         done = [span.end for span in state.searched[-1:]] if state is not None else []
@@ -111,9 +120,9 @@ def due_live(
             done.append(tried[rule.rule_id])
         if done and max(done) >= start:
             continue  # nearly every rule at nearly every tick; no window of this start ends after it
-        window = schedule.window(rule, start)
+        window = window_at(compiled, start)
         if not done or max(done) < window.end:
-            due.append(DueWindow(rule, window, "live"))
+            due.append(DueWindow(compiled, window, "live"))
     return tuple(sorted(due, key=lambda item: (item.window.end, item.rule.rule_id)))
 
 
@@ -142,7 +151,7 @@ class CatchUpState:
 
 
 def oldest_owed(
-    schedule: Schedule, rule: Rule, spans: Sequence[Window], footing: CatchUpState = CatchUpState()
+    compiled: CompiledRule, spans: Sequence[Window], catch_up: CatchUpState = CatchUpState()
 ) -> tuple[DueWindow, ...]:
     """The window that searches the beginning of a rule's backlog, ascending as `owed` gives it; none without any.
 
@@ -151,11 +160,11 @@ def oldest_owed(
     if not spans:
         return ()
     first = spans[0]
-    if footing.beyond is not None and spans[-1].end > footing.beyond:
-        first = next(span for span in spans if span.end > footing.beyond)
-        first = Window(max(first.start, footing.beyond), first.end)
-    end = min(first.end, first.start + chunk_of(rule, footing.failures))
-    return (DueWindow(rule, Window(first.start - margin(rule, schedule.reach(rule)), end), "owed"),)
+    if catch_up.beyond is not None and spans[-1].end > catch_up.beyond:
+        first = next(span for span in spans if span.end > catch_up.beyond)
+        first = Window(max(first.start, catch_up.beyond), first.end)
+    end = min(first.end, first.start + chunk_of(compiled.rule, catch_up.failures))
+    return (DueWindow(compiled, Window(first.start - margin(compiled.rule, compiled.reach), end), "owed"),)
 
 
 def chunk_of(rule: Rule, failures: int) -> timedelta:
@@ -167,65 +176,68 @@ def chunk_of(rule: Rule, failures: int) -> timedelta:
 
 def due_owed(
     schedule: Schedule,
-    rules: Iterable[Rule],
+    rules: Iterable[CompiledRule],
     states: Mapping[str, RuleState],
     *,
     now: datetime,
     tried: Mapping[str, datetime],
     most: int,
-    footings: Mapping[str, CatchUpState] = MappingProxyType({}),
+    catch_ups: Mapping[str, CatchUpState] = MappingProxyType({}),
 ) -> tuple[DueWindow, ...]:
     """The oldest backlog of each rule, one bounded window a rule, oldest first, of at most `most` rules at a time.
 
     Each window reaches back by the overlap of the rule's own windows, so that a sequence across its edge, or an event
     that came late, is found as a timely run would have found it. `tried` as for `due_live`: the backlog ends where the
     live window begins, which is due by itself until it was tried. Where there are too many rules, those that have
-    waited longest get their turn, by their `footings`.
+    waited longest get their turn, by their `catch_ups`.
     """
     due: list[DueWindow] = []
-    for rule in rules:
+    for compiled in rules:
+        rule = compiled.rule
         start, state = schedule.last_start(rule, now), states.get(rule.rule_id)
         if state is not None and len(state.accounted) == 1 and state.accounted[0].end >= start:
             continue  # as usual: one span up to the newest start, so nothing is owed
-        live = schedule.window(rule, start)
+        live = window_at(compiled, start)
         is_tried = rule.rule_id in tried and tried[rule.rule_id] >= live.end
-        until = live.end if is_tried else schedule.shown(rule, live).start
+        until = live.end if is_tried else compiled.reach.shown(live).start
         spans = owed(state, until, horizon=schedule.horizon)
-        footing = footings.get(rule.rule_id, CatchUpState())
-        due.extend(oldest_owed(schedule, rule, spans, footing))
-    turns = {rule_id: footing.turn for rule_id, footing in footings.items()}
+        catch_up = catch_ups.get(rule.rule_id, CatchUpState())
+        due.extend(oldest_owed(compiled, spans, catch_up))
+    turns = {rule_id: catch_up.turn for rule_id, catch_up in catch_ups.items()}
     due.sort(key=lambda item: (turns.get(item.rule.rule_id, -1), item.window.start, item.rule.rule_id))
     return tuple(sorted(due[:most], key=lambda item: (item.window.start, item.rule.rule_id)))
 
 
 def due_marks(
     schedule: Schedule,
-    rules: Iterable[Rule],
+    rules: Iterable[CompiledRule],
     states: Mapping[str, RuleState],
     *,
     now: datetime,
+    disabled: Iterable[Rule] = (),
     first: Mapping[str, datetime] = MappingProxyType({}),
     trusted: Mapping[str, datetime] = MappingProxyType({}),
 ) -> tuple[Mark, ...]:
-    """What a ledger has to be told of rules beside their runs; of enabled and disabled ones, by their files.
+    """What a ledger has to record of rules beside their runs; `rules` are enabled in their files.
 
     `first` is where the first window of a rule begins that has none yet, for those whose live window is not it.
     `trusted` is given after the clock was found to have been ahead: up to when, by rule id, the ledger can be believed.
     """
     marks: list[Mark] = []
-    for rule in rules:
+    for compiled in rules:
+        rule = compiled.rule
         state = states.get(rule.rule_id)
-        if not rule.enabled:
-            if state is not None and state.paused is None:
-                marks.append(Mark(rule.rule_id, "pause", now))
-            continue
         if state is not None and (doubt := _doubted(state, now, trusted.get(rule.rule_id), horizon=schedule.horizon)):
             marks.append(Mark(rule.rule_id, "doubt", doubt))
         if state is not None and state.paused is not None:
             marks.append(Mark(rule.rule_id, "resume", now))
         if state is None or not state.searched:
-            start = first.get(rule.rule_id) or schedule.shown(rule, schedule.live(rule, now)).start
+            start = first.get(rule.rule_id) or schedule.first_owed(compiled, now)
             marks.append(Mark(rule.rule_id, "begin", start))
+    for rule in disabled:
+        state = states.get(rule.rule_id)
+        if state is not None and state.paused is None:
+            marks.append(Mark(rule.rule_id, "pause", now))
     return tuple(marks)
 
 

@@ -1,4 +1,4 @@
-"""Window edges: how far a rule's matches reach, and which matches a window can vouch for.
+"""Window edges: which matches a window can decide.
 
 A window sees only the events inside it. A sequence that began before it would be lost, so a window reaches back by
 `maxspan` at least. And an absence can only be told where all of its span was seen: `![A] [B]` needs the time before B,
@@ -12,36 +12,14 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from runner.eql.syntax import ast
-from runner.eql.syntax.errors import EqlError
-from runner.eql.syntax.parser import parse
 from runner.events.documents import flatten
 from runner.events.fields.dates import read_date
 from runner.rules.rule import Rule
-from runner.search.cluster.request_body import timestamps_of
-from runner.search.protocol import Hit, Match, Reach, SearchRequest
+from runner.search.compiled_rule import Reach, time_fields
+from runner.search.protocol import Hit, Match, SearchRequest
 from runner.windows import Window, from_nanoseconds
 
 _MILLISECOND = timedelta(milliseconds=1)
-
-
-def reach_of(query: str) -> Reach:
-    """The reach of an EQL query; that of a single event for a text that is no EQL, which the search will refuse.
-
-    >>> reach_of('sequence with maxspan=10m [process where true] ![network where true]')
-    Reach(maxspan=datetime.timedelta(seconds=600), leading=False, trailing=True, bounded=True)
-    """
-    try:
-        statement = parse(query)
-    except EqlError:
-        return Reach()
-    body, is_alone = statement.body, not statement.pipes
-    if isinstance(body, ast.EventQuery):
-        return Reach(bounded=is_alone)
-    if not isinstance(body, ast.SequenceQuery) or body.maxspan is None:
-        return Reach(bounded=False)
-    maxspan = timedelta(milliseconds=body.maxspan)
-    return Reach(maxspan, body.terms[0].missing, body.terms[-1].missing, bounded=is_alone)
 
 
 def margin(rule: Rule, reach: Reach) -> timedelta:
@@ -67,7 +45,7 @@ def halves_of(request: SearchRequest) -> tuple[SearchRequest, SearchRequest] | N
     divided at all.
     """
     rule, window, reach = request.rule, request.window, request.reach
-    selects_by, _ = timestamps_of(rule)
+    selects_by = time_fields(rule)[0]
     if not reach.bounded or (reach.maxspan and selects_by != (rule.timestamp_field or "@timestamp")):
         return None
     length = (window.length + reach.maxspan) / 2

@@ -1,14 +1,14 @@
-"""The search protocol and its records: what is asked of the events, and what comes back."""
+"""The search protocol and its records: requests, results, matches."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
 from typing import Any, Protocol
 
 from runner.errors import Problem
 from runner.rules.rule import Rule
+from runner.search.compiled_rule import CompiledRule, Reach
 from runner.windows import Window
 
 
@@ -36,39 +36,30 @@ class Match:
 
 
 @dataclass(frozen=True, slots=True)
-class Reach:
-    """How far the matches of a rule reach in time.
-
-    `maxspan` is the longest time between the events of a match (zero for single events and for sequences without one:
-    nothing is known of those). `leading` and `trailing` say that the first or the last term is a missing event.
-    `bounded` is False where the events of a match may lie anywhere in the window, or where one match depends on all
-    others: sequences without a maxspan, samples, queries with pipes.
-    """
-
-    maxspan: timedelta = timedelta(0)
-    leading: bool = False
-    trailing: bool = False
-    bounded: bool = True
-
-
-@dataclass(frozen=True, slots=True)
 class SearchRequest:
-    """One rule asked over one window; `size` is how many matches are wanted at least, earliest first."""
+    """One rule over one window; `size` is how many matches are wanted at least, earliest first."""
 
-    rule: Rule
+    compiled: CompiledRule
     window: Window
     size: int
-    reach: Reach = Reach()
+
+    @property
+    def rule(self) -> Rule:
+        return self.compiled.rule
+
+    @property
+    def reach(self) -> Reach:
+        return self.compiled.reach
 
 
 @dataclass(frozen=True, slots=True)
 class SearchResult:
-    """The answer to one request.
+    """The matches of one request.
 
-    `matches` is ascending in time and may make its items only when they are reached (documents of matches are fetched
-    late), so iterate it once, in order. `exhausted` is False if the search stopped at `size` and more may exist.
+    `matches` is ascending in time and may read an item's documents only when it is reached (late materialisation), so
+    iterate it once, in order. `exhausted` is False if the search stopped at `size` and more may exist.
     `error` is set if the search failed or was partial: then `matches` is empty and the window stays owed.
-    `retryable` is False where asking the same again can not help, such as a field that no index has.
+    `retryable` is False where the same request would fail again, such as for a field that no index has.
     """
 
     request: SearchRequest
@@ -87,10 +78,10 @@ class Unreachable(SearchResult):
 
 
 class Search(Protocol):
-    """A place where rules are asked over windows of events."""
+    """Searches rules over windows of events."""
 
-    async def prepare(self, rules: Sequence[Rule]) -> Sequence[Problem]:
-        """Compile or check all rules; returns every problem at once. A rule with an error must not be asked."""
+    async def prepare(self, rules: Sequence[CompiledRule]) -> Sequence[Problem]:
+        """Every problem of the rules that shows before they are searched. A rule with an error must not be searched."""
         ...
 
     def run(self, requests: Sequence[SearchRequest]) -> AsyncIterator[SearchResult]:

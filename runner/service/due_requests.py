@@ -1,26 +1,26 @@
-"""Which searches are due: windows of the schedule and of the backlog as search requests."""
+"""Search requests that are due: windows of the schedule and of the backlog, with the number of matches wanted."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
-from runner.rules.rule import Rule
-from runner.schedule.schedule import DueWindow, Schedule, due_marks, due_owed, oldest_owed, owed
+from runner.schedule.schedule import DueWindow, Schedule, due_marks, due_owed, oldest_owed, owed, window_at
+from runner.search.compiled_rule import CompiledRule
 from runner.search.protocol import SearchRequest
 from runner.service.execution import size_for
 from runner.service.rules_in_use import ActiveRules
 from runner.store.protocol import Ledger, RuleState, marked
 
 
-def requests_for(due: Sequence[DueWindow], schedule: Schedule) -> list[SearchRequest]:
-    """What to ask of a search for windows that are due."""
-    return [SearchRequest(item.rule, item.window, size_for(item.rule), schedule.reach(item.rule)) for item in due]
+def requests_for(due: Sequence[DueWindow]) -> list[SearchRequest]:
+    """One request per window."""
+    return [SearchRequest(item.compiled, item.window, size_for(item.rule)) for item in due]
 
 
-def requests_at(rules: Sequence[Rule], now: datetime, schedule: Schedule) -> list[SearchRequest]:
+def requests_at(rules: Sequence[CompiledRule], now: datetime) -> list[SearchRequest]:
     """One request per rule for its window at `now`, whatever was searched before."""
-    return requests_for([DueWindow(rule, schedule.window(rule, now), "live") for rule in rules], schedule)
+    return requests_for([DueWindow(compiled, window_at(compiled, now), "live") for compiled in rules])
 
 
 def requests_before(
@@ -29,37 +29,37 @@ def requests_before(
     """The oldest part of each rule's backlog that lies before its current window."""
     due: list[DueWindow] = []
     for request in current:
-        until = schedule.shown(request.rule, request.window).start
+        until = request.reach.shown(request.window).start
         spans = owed(states.get(request.rule.rule_id), until, horizon=schedule.horizon)
-        due.extend(oldest_owed(schedule, request.rule, spans))
-    return requests_for(due, schedule)
+        due.extend(oldest_owed(request.compiled, spans))
+    return requests_for(due)
 
 
 def requests_due(
-    rules: Sequence[Rule], states: Mapping[str, RuleState], now: datetime, *, schedule: Schedule
+    rules: Sequence[CompiledRule], states: Mapping[str, RuleState], now: datetime, *, schedule: Schedule
 ) -> list[SearchRequest]:
     """For a single run from cron: the window at `now` of each rule whose interval has passed, and each rule's backlog.
 
     An interval counts as passed at nine tenths of it: cron does not start on the second.
     """
     due: list[DueWindow] = []
-    for rule in rules:
-        state, window = states.get(rule.rule_id), schedule.window(rule, now)
+    for compiled in rules:
+        state, window = states.get(compiled.rule.rule_id), window_at(compiled, now)
         newest = state.searched[-1].end if state is not None and state.searched else None
-        if newest is None or window.end - newest >= rule.every * 0.9:
-            due.append(DueWindow(rule, window, "live"))
+        if newest is None or window.end - newest >= compiled.rule.every * 0.9:
+            due.append(DueWindow(compiled, window, "live"))
     tried = {state.rule_id: state.last.window.end for state in states.values() if state.last is not None}
     backlog = due_owed(schedule, rules, states, now=now, tried=tried, most=len(rules))
-    return requests_for([*due, *backlog], schedule)
+    return requests_for([*due, *backlog])
 
 
 async def known_states(
     ledger: Ledger, active: ActiveRules, now: datetime, *, schedule: Schedule
 ) -> Mapping[str, RuleState]:
-    """For a single run: what the ledger says, after it was told which rules are new, disabled or enabled again."""
+    """For a single run: the ledger's states, after new, disabled and re-enabled rules were marked in it."""
     states = dict(await ledger.read())
-    first = {rule.rule_id: schedule.shown(rule, schedule.window(rule, now)).start for rule in active.rules}
-    if marks := due_marks(schedule, active.told, states, now=now, first=first):
+    first = {one.rule.rule_id: one.reach.shown(window_at(one, now)).start for one in active.compiled}
+    if marks := due_marks(schedule, active.compiled, states, now=now, disabled=active.disabled, first=first):
         await ledger.mark(marks)
         for mark in marks:
             states[mark.rule_id] = marked(states.get(mark.rule_id), mark)

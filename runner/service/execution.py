@@ -1,10 +1,10 @@
-"""One rule, one window: from the search's answer to alerts in the store and a line in the ledger."""
+"""One rule, one window: from the search's result to alerts in the store and a line in the ledger."""
 
 from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from itertools import islice, takewhile
@@ -14,34 +14,34 @@ import structlog
 
 from runner.alerts.alert import AlertGroup
 from runner.alerts.build import AlertContext, build_alerts
-from runner.alerts.cap import Candidate, Selection, take_new
-from runner.alerts.identity import alert_ids
+from runner.alerts.cap import Candidate, Selection, candidate_for, take_new
 from runner.errors import RunnerError
 from runner.rule_run import RuleRun
 from runner.rules.rule import Rule
 from runner.schedule.window_edges import halves_of, settled_of
-from runner.search.protocol import Match, Search, SearchRequest, SearchResult
+from runner.search.protocol import Search, SearchRequest, SearchResult
 from runner.store.protocol import AlertStore, Ledger, WriteResult
 from runner.windows import Window
 
 LARGEST_SIZE = 10_000
-"""The most matches that one search may be asked for (Elasticsearch's `index.max_result_window`)."""
+"""Most matches of one search (Elasticsearch's `index.max_result_window`)."""
 COUNTED_OVER_CAP = 10_000
-"""How many matches over the cap are looked at to say how many are left for the next run."""
+"""Most matches over the cap that are counted, to report how many are left for the next run."""
 MOST_PARTS = 64
-"""How many searches one window with more matches than that may take in one run, beyond the first."""
+"""Most searches, beyond the first, that a window with more matches than `LARGEST_SIZE` takes in one run."""
 _LOG = structlog.get_logger("runner.execution")
-_PART = 500  # matches whose ids are looked up in the store at once
+_PART = 500
+"""Matches whose ids are looked up in the store with one request."""
 
 
 def size_for(rule: Rule) -> int:
-    """How many matches to ask for at first: one more than may become alerts, to see whether there are more."""
+    """The matches wanted of the first search: one more than may become alerts, which shows whether there are more."""
     return min(rule.max_signals + 1, LARGEST_SIZE)
 
 
 @dataclass(frozen=True, slots=True)
 class Execution:
-    """Everything that the execution of a rule needs beside the rule: where to write, and as what.
+    """What the execution of a rule needs beside the rule: the search, the stores, and the alerts' common fields.
 
     `clock` gives the detection time of the alerts and the start of the run. `manual` marks replays.
     """
@@ -54,15 +54,15 @@ class Execution:
     """The parts of the alert documents that are the same in every run; time and execution id are filled in."""
     on_cap: Literal["carry", "drop"] = "carry"
     remarks: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    """What is to be said of the next run of a rule, by rule id."""
+    """Messages to add to the next run of a rule, by rule id."""
 
     async def run(self, requests: Sequence[SearchRequest]) -> AsyncGenerator[RuleRun, None]:
-        """Search, write and record each request; yields one run per request, as they are done.
+        """One run per request, searched, written and recorded, as they are done.
 
         A request whose search stopped at its size before `max_signals` new alerts were found is searched again for
         more; at the largest size, in parts, earliest first. If those do not reach the end of the window, it makes two
-        runs: one over the parts that are done, and one over the rest, which stays owed.
-        A failing rule yields a failed run; only a ledger that cannot be written stops the whole (StoreError).
+        runs: one over the parts that are done, and one over the remaining time, which stays owed.
+        A failing rule yields a failed run. Raises StoreError if the ledger cannot be written.
         """
         waiting = list(requests)
         while waiting:
@@ -85,10 +85,10 @@ class Execution:
             waiting = again
 
     async def _in_parts(self, whole: RuleRun, request: SearchRequest) -> list[RuleRun]:
-        """The runs of a window that has more matches than one search returns, nearly all of them known.
+        """The runs of a window with more matches than one search returns, nearly all of which are stored already.
 
-        Its halves are searched, the earlier one first, and halved again where they still have too many, until the cap
-        is full. `whole` is the run of the search that found so many.
+        Bisection: its halves are searched, the earlier one first, and halved again where they still have too many,
+        until the cap is full. `whole` is the run of the search over the whole window.
         """
         waiting = [*reversed(halves_of(request) or ())]
         if not waiting:
@@ -109,12 +109,18 @@ class Execution:
             done.append(run)
             limit -= run.created
             stopped = finished.is_broken or finished.is_short
-        return self._told(whole, done, waiting=waiting, is_full=limit <= 0)
+        return self._joined(whole, done, request=request, waiting=waiting, is_full=limit <= 0)
 
-    def _told(
-        self, whole: RuleRun, done: Sequence[RuleRun], *, waiting: Sequence[SearchRequest], is_full: bool
+    def _joined(
+        self,
+        whole: RuleRun,
+        done: Sequence[RuleRun],
+        *,
+        request: SearchRequest,
+        waiting: Sequence[SearchRequest],
+        is_full: bool,
     ) -> list[RuleRun]:
-        """The runs of the parts as one run if they are complete, else as one of what is, and one of the rest.
+        """One run for all parts if they are complete, else one for the complete ones and one for the remaining time.
 
         `waiting` are the parts that were not searched, the earliest last.
         """
@@ -123,23 +129,26 @@ class Execution:
         if all(run.complete for run in done) and (not waiting or (is_full and dropped)):
             return [_sum(whole, done, more=_over_cap(0, 1, dropped=True) if waiting else None)]
         head = list(takewhile(lambda run: run.complete, done))
-        rest = done[len(head) :]
-        start = rest[0].window.start if rest else waiting[-1].window.start
+        remaining = done[len(head) :]
+        start = remaining[0].window.start if remaining else waiting[-1].window.start
         runs = []
         if head:
-            runs.append(_sum(replace(whole, window=Window(whole.window.start, head[-1].window.end)), head))
+            window = Window(whole.window.start, head[-1].window.end)
+            runs.append(_sum(replace(whole, window=window, shown=request.reach.shown(window)), head))
         reason = _over_cap(0, 1, dropped=dropped) if is_full else _TOO_MANY_PARTS
-        open_run = replace(whole, window=Window(start, whole.window.end), messages=(), execution_id=str(uuid.uuid4()))
-        runs.append(_sum(replace(open_run, complete=False, status="warning"), rest, more=None if rest else reason))
+        window = Window(start, whole.window.end)
+        open_run = replace(whole, window=window, shown=request.reach.shown(window), complete=False, status="warning")
+        open_run = replace(open_run, messages=(), execution_id=str(uuid.uuid4()))
+        runs.append(_sum(open_run, remaining, more=None if remaining else reason))
         return runs
 
     async def _finish(self, result: SearchResult, *, limit: int, window: Window) -> _Finished:
-        """What becomes of a result: at most `limit` new alerts. `window` is the one that the result is a part of."""
+        """The run of a result, with at most `limit` new alerts; `window` is the one that the result is a part of."""
         request = result.request
         started = time.perf_counter()
         settled = settled_of(result.matches, request)
         if len(settled) < len(result.matches):
-            # What one part of a window cannot vouch for, another one can.
+            # What one part of a window cannot decide, another one can.
             held = len(result.matches) - len(settled_of(result.matches, replace(request, window=window)))
         else:
             held = 0
@@ -151,20 +160,24 @@ class Execution:
             status="warning" if result.warnings else "succeeded",
             window=request.window,
             started=self.clock(),
-            lead=request.reach.maxspan,
+            shown=request.reach.shown(request.window),
             messages=(*self.remarks.get(request.rule.rule_id, ()), *result.warnings, *([_held(held)] if held else ())),
         )
         if result.error is not None:
             return _Finished(replace(_failed(run, result.error), took_ms=round(result.took_ms)), is_broken=True)
         is_broken = False
         try:
-            if not result.exhausted and await self._is_short(result, limit):
-                return _Finished(run, is_short=True)
-            run = await self._write(result, run, limit=limit)
+            space = self.context.space
+            candidates: Iterable[Candidate] = (candidate_for(match, request.rule, space) for match in settled)
+            if not result.exhausted:
+                candidates = list(candidates)
+                if await self._is_short(candidates, limit):
+                    return _Finished(run, is_short=True)
+            run = await self._write(result, candidates, run, limit=limit)
         except RunnerError as error:
             run, is_broken = _failed(run, str(error)), True
         except Exception as error:  # noqa: BLE001
-            # One document or one rule that the code cannot cope with stops no other rule: its window stays owed.
+            # A document or a rule that the code cannot handle stops no other rule: its window stays owed.
             _LOG.exception(f"{run.name}: unexpected error", rule_id=run.rule_id)
             run, is_broken = _failed(run, f"unexpected error: {type(error).__name__}: {error}"), True
         if not result.complete:
@@ -172,34 +185,33 @@ class Execution:
         took = result.took_ms + (time.perf_counter() - started) * 1000
         return _Finished(replace(run, took_ms=round(took)), is_broken=is_broken)
 
-    async def _is_short(self, result: SearchResult, limit: int) -> bool:
+    async def _is_short(self, candidates: Sequence[Candidate], limit: int) -> bool:
         """Whether fewer than `limit` of the matches are new, so that matches beyond the search's size count."""
-        rule = result.request.rule
-        candidates = [Candidate(match, alert_ids(match, rule, self.context.space)) for match in result.matches]
         known = await self.alerts.known({id_ for candidate in candidates for id_ in candidate.ids})
         return take_new(candidates, known, limit=limit).created < limit
 
-    async def _write(self, result: SearchResult, run: RuleRun, *, limit: int) -> RuleRun:
-        """Write the earliest new alerts, at most `limit`; returns the run with its counts."""
-        rule = result.request.rule
+    async def _write(
+        self, result: SearchResult, candidates: Iterable[Candidate], run: RuleRun, *, limit: int
+    ) -> RuleRun:
+        """The run with its counts, after the earliest new alerts were written, at most `limit`."""
+        remaining = iter(candidates)
         context = replace(self.context, now=run.started, execution_id=run.execution_id)
         seen: set[str] = set()
         written = _Written()
-        looked_at = over = repeats = 0
-        for part in _parts(result.matches):
-            looked_at += len(part)
-            candidates = [Candidate(match, alert_ids(match, rule, context.space)) for match in part]
-            known = await self.alerts.known({id_ for candidate in candidates for id_ in candidate.ids})
-            selection = take_new(candidates, known, limit=limit, seen=seen)
+        read = over = repeats = 0
+        while part := list(islice(remaining, _PART)):
+            read += len(part)
+            known = await self.alerts.known({id_ for candidate in part for id_ in candidate.ids})
+            selection = take_new(part, known, limit=limit, seen=seen)
             seen |= selection.heads
             limit -= selection.created
             over += len(selection.capped)
             # Matches on the same events, of a document that was read twice, are one alert.
-            repeats += len(candidates) - len(selection.taken) - len(selection.capped)
+            repeats += len(part) - len(selection.taken) - len(selection.capped)
             written = written.plus(await self._create(_groups(selection, result.request.rule, context)))
             if over >= COUNTED_OVER_CAP:
                 break
-        left = len(result.matches) - looked_at
+        left = len(result.matches) - read
         if not result.exhausted:
             left = max(left, 1)
         return self._counted(run, written, repeats=repeats, over=over, left=left, matches=len(result.matches))
@@ -260,12 +272,12 @@ _TOO_MANY_PARTS = f"{MOST_PARTS} searches did not reach the end of the window: t
 
 
 def _crowded(parts: int) -> str:
-    """What is said of a window that took several searches."""
+    """The message of a window that took several searches."""
     return f"over {LARGEST_SIZE:,} matches in one window: it was searched in parts ({parts} done)"
 
 
 def _sum(run: RuleRun, parts: Sequence[RuleRun], *, more: str | None = None) -> RuleRun:
-    """The run with the counts and messages of the parts, and one message more; as bad as the worst of them."""
+    """The run with the counts and messages of the parts, and `more`; its status is the worst of all."""
     texts = dict.fromkeys(
         (*run.messages, *(text for part in parts for text in part.messages), *([more] if more else ()))
     )
@@ -284,7 +296,7 @@ def _sum(run: RuleRun, parts: Sequence[RuleRun], *, more: str | None = None) -> 
 
 
 def _over_cap(over: int, left: int, *, dropped: bool) -> str:
-    """What is said of new matches over the cap, of which `over` were counted and `left` not looked at."""
+    """The message of new matches over the cap, of which `over` were counted and `left` were not read."""
     if not over:
         found = "there may be more matches, which"
     elif left:
@@ -292,24 +304,24 @@ def _over_cap(over: int, left: int, *, dropped: bool) -> str:
     else:
         found = f"{over:,} more new match{'es' * (over != 1)}"
     verb = "is" if over == 1 and not left else "are"
-    fate = "dropped (RUNNER_ON_CAP=drop)" if dropped else "left for the next run"
-    return f"max_signals reached: {found} {verb} {fate}"
+    outcome = "dropped (RUNNER_ON_CAP=drop)" if dropped else "left for the next run"
+    return f"max_signals reached: {found} {verb} {outcome}"
 
 
 def _held(count: int) -> str:
-    """What is said of matches that rest on the absence of an event which may still come."""
+    """The message of matches that rest on the absence of an event which may still come."""
     what = "1 match rests" if count == 1 else f"{count:,} matches rest"
     return f"{what} on the absence of an event, held until the window shows all of the time in which it could be"
 
 
 def _failed(run: RuleRun, message: str) -> RuleRun:
-    """The run as one that did not search its window to the end."""
+    """The run, failed with this message: its window was not searched to the end."""
     return replace(run, status="failed", complete=False, messages=(message, *run.messages))
 
 
-def _groups(selection: Selection[Match], rule: Rule, context: AlertContext) -> list[AlertGroup]:
-    """The alert documents of what was selected; matches that are alerts of this same rule make none."""
-    groups = (build_alerts(candidate.item, rule, context) for candidate in selection.taken)
+def _groups(selection: Selection, rule: Rule, context: AlertContext) -> list[AlertGroup]:
+    """The alert documents of the selected matches; matches on alerts of this same rule make none."""
+    groups = (build_alerts(candidate, rule, context) for candidate in selection.taken)
     return [group for group in groups if group is not None]
 
 
@@ -317,9 +329,3 @@ def _outcome(result: WriteResult, groups: Sequence[AlertGroup]) -> _Written:
     heads = {group.head.id for group in groups}
     reasons = [f"alert {id_} was rejected: {reason}" for id_, reason in (result.rejected or {}).items()]
     return _Written(len(heads & result.created), len(heads & result.duplicates), tuple(reasons))
-
-
-def _parts(matches: Sequence[Match]) -> Iterator[list[Match]]:
-    remaining = iter(matches)
-    while part := list(islice(remaining, _PART)):
-        yield part

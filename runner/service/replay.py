@@ -1,7 +1,7 @@
 """Replay: the live path over a past span, window by window.
 
-What a replay searches counts as searched in the ledger, as far as the ledger knows the rule at that time: it closes
-gaps, and it opens none. Nothing is owed because somebody replayed a day of the past.
+What a replay searches counts as searched in the ledger, within the time that the ledger knows of the rule: it closes
+gaps and opens none.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from datetime import datetime, timedelta
 
 from runner.alerts.alert import Alert
 from runner.rule_run import RuleRun
-from runner.rules.rule import Rule
-from runner.schedule.schedule import Schedule
+from runner.schedule.schedule import window_at
+from runner.search.compiled_rule import CompiledRule
 from runner.search.protocol import SearchRequest
 from runner.service.execution import Execution, size_for
 from runner.service.replay_journal import Done
@@ -23,36 +23,32 @@ from runner.store.protocol import AlertFilter, Ledger, Mark, RuleState, StoredAl
 from runner.windows import Window
 
 WINDOWS_AT_A_TIME = 10_000
-"""Windows that one pass over files answers: so many that reading is not what takes the time, few enough to keep in
-mind."""
+"""Windows of one pass over files: enough that reading is not what takes the time, few enough for memory."""
 
 
-def replay_windows(schedule: Schedule, rule: Rule, span: Window) -> Iterator[Window]:
+def replay_windows(compiled: CompiledRule, span: Window) -> Iterator[Window]:
     """The windows that a service would have searched for the rule, oldest first, so that all of the span is covered.
 
     They end every interval from the start of the span on, the last one at its end.
     """
     moment = span.start
     while moment < span.end:
-        moment = min(moment + rule.every, span.end)
-        yield schedule.window(rule, moment)
+        moment = min(moment + compiled.rule.every, span.end)
+        yield window_at(compiled, moment)
 
 
-def replay_requests(schedule: Schedule, rules: Sequence[Rule], span: Window) -> list[SearchRequest]:
+def replay_requests(rules: Sequence[CompiledRule], span: Window) -> list[SearchRequest]:
     """All windows of all rules over the span, oldest first."""
     requests = [
-        SearchRequest(rule, window, size_for(rule), schedule.reach(rule))
-        for rule in rules
-        for window in replay_windows(schedule, rule, span)
+        SearchRequest(compiled, window, size_for(compiled.rule))
+        for compiled in rules
+        for window in replay_windows(compiled, span)
     ]
     return sorted(requests, key=lambda request: (request.window.end, request.rule.rule_id))
 
 
 async def replay(execution: Execution, requests: Sequence[SearchRequest]) -> AsyncGenerator[RuleRun, None]:
-    """Run the requests in their order, in parts; a window with more matches than the cap lets through is run again.
-
-    Each run is yielded, those that were capped with what they left for the next one.
-    """
+    """Each run of the requests, in their order; a window with more matches than the cap allows is run again."""
     for first in range(0, len(requests), WINDOWS_AT_A_TIME):
         waiting = list(requests[first : first + WINDOWS_AT_A_TIME])
         while waiting:
@@ -64,7 +60,7 @@ async def replay(execution: Execution, requests: Sequence[SearchRequest]) -> Asy
                 if run.created:
                     progressed.add(run.rule_id)
                 if not run.complete and run.status != "failed":
-                    left.append(run)  # whether the cap was reached is all that is known: not what is over it
+                    left.append(run)  # the cap was reached; how many matches are over it is not known
             waiting = [replace(by_rule[run.rule_id], window=run.window) for run in left if run.rule_id in progressed]
 
 
@@ -80,9 +76,9 @@ def hour_of(window: Window) -> datetime:
 
 
 class ReplayLedger:
-    """A ledger that is told of the runs that lie in time which it knows of their rule; all else is the one behind it.
+    """A ledger that records only runs within the time that it knows of their rule; else it is the one behind it.
 
-    Told of others, it would take the time between them and the rule's first window for owed.
+    Runs outside the known time are not recorded: the ledger would count the gap before the rule's first window as owed.
     """
 
     def __init__(self, ledger: Ledger, states: Mapping[str, RuleState]) -> None:
@@ -112,7 +108,7 @@ class DryRunStore:
         return frozenset(id_ for id_ in ids if _short(id_) in self._ids)
 
     async def create(self, alerts: Sequence[Alert]) -> WriteResult:
-        """What a store would say of the alerts."""
+        """What a store would answer to the alerts."""
         created: set[str] = set()
         rejected: dict[str, str] = {}
         for alert in alerts:

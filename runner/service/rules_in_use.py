@@ -1,17 +1,17 @@
-"""The rules in use: loaded from their files, and checked by the search that runs them."""
+"""The rules in use: loaded from their files, compiled, and checked by the search that runs them."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from runner.errors import Problem
 from runner.rules.load import LoadedRules, reload
 from runner.rules.rule import Rule
-from runner.schedule.window_edges import reach_of
-from runner.search.protocol import Reach, Search
+from runner.search.compiled_rule import CompiledRule, compile_rules
+from runner.search.protocol import Search
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,15 +19,16 @@ class ActiveRules:
     """The rules that can be run, and every problem of the files and of the queries."""
 
     loaded: LoadedRules = field(default_factory=LoadedRules)
-    rules: tuple[Rule, ...] = ()
+    compiled: tuple[CompiledRule, ...] = ()
     problems: tuple[Problem, ...] = ()
-    reaches: Mapping[str, Reach] = field(default_factory=dict)
-    """How far the matches of each rule reach in time, by rule id."""
 
     @property
-    def told(self) -> tuple[Rule, ...]:
-        """The rules of which it is known whether they are enabled: those in use, and those that are disabled."""
-        return (*self.rules, *(rule for rule in self.loaded.rules if not rule.enabled))
+    def rules(self) -> tuple[Rule, ...]:
+        return tuple(compiled.rule for compiled in self.compiled)
+
+    @property
+    def disabled(self) -> tuple[Rule, ...]:
+        return tuple(rule for rule in self.loaded.rules if not rule.enabled)
 
 
 async def load_active(paths: Sequence[Path], search: Search, previous: ActiveRules | None = None) -> ActiveRules:
@@ -40,13 +41,16 @@ async def load_active(paths: Sequence[Path], search: Search, previous: ActiveRul
     if previous is not None and loaded == before.loaded:
         return previous
     wanted = [rule for rule in loaded.rules if rule.enabled]
-    problems = list(await search.prepare(wanted))
+    compiled, problems = await asyncio.to_thread(compile_rules, wanted, before.compiled)
+    problems += await search.prepare(compiled)
     broken = {problem.rule_id for problem in problems if problem.severity == "error"}
-    last_good = {rule.rule_id: rule for rule in before.rules if rule.rule_id in broken}
-    rules = tuple(last_good.get(rule.rule_id, rule) for rule in wanted if rule.rule_id not in broken - last_good.keys())
+    last_good = {old.rule.rule_id: old for old in before.compiled if old.rule.rule_id in broken}
+    good = {new.rule.rule_id: new for new in compiled if new.rule.rule_id not in broken} | last_good
+    in_use = tuple(good[rule.rule_id] for rule in wanted if rule.rule_id in good)
     if last_good:
-        await search.prepare(rules)  # what was searched for these rules before is searched for again
+        await search.prepare(in_use)  # what was searched for these rules before is searched for again
         kept = "; the last good version of the rule stays in use"
         problems = [replace(p, message=p.text + kept, hint="") if p.rule_id in last_good else p for p in problems]
-    reaches = {rule.rule_id: reach_of(rule.query) for rule in rules}
-    return ActiveRules(loaded, rules, (*loaded.problems, *problems), reaches)
+    order = {rule.rule_id: position for position, rule in enumerate(wanted)}
+    problems.sort(key=lambda problem: order.get(problem.rule_id or "", -1))
+    return ActiveRules(loaded, in_use, (*loaded.problems, *problems))

@@ -163,8 +163,10 @@ class Metrics(Collector):
         """Every metric as it is now."""
         view, now = self._look(), self._now()
         states = dict(view.states)
-        ours = [rule for rule in view.active.rules if view.held is None or rule.rule_id in view.held]
-        standings = [standing_of(rule, states.get(rule.rule_id), view.schedule, now=now) for rule in ours]
+        ours = [one for one in view.active.compiled if view.held is None or one.rule.rule_id in view.held]
+        standings = [
+            standing_of(one.rule, states.get(one.rule.rule_id), view.schedule, now=now, reach=one.reach) for one in ours
+        ]
         with self._lock:
             families = [*self._service(view), *self._runs(view.active), *self._lags(view)]
         yield InfoMetricFamily("rule_runner_build", "The version that runs.", value={"version": __version__})

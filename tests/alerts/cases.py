@@ -7,7 +7,10 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from runner.alerts import build
+from runner.alerts.alert import AlertGroup
 from runner.alerts.build import AlertContext
+from runner.alerts.cap import candidate_for
 from runner.rules.rule import Rule
 from runner.search.protocol import Hit, Match
 from tests.paths import SPECS
@@ -51,6 +54,10 @@ def event(source: Mapping[str, Any]) -> Match:
 
 def sequence(*hits: Hit) -> Match:
     return Match(hits, is_sequence=True)
+
+
+def build_alerts(match: Match, by: Rule, context: AlertContext) -> AlertGroup | None:
+    return build.build_alerts(candidate_for(match, by, context.space), by, context)
 
 
 def read_spec(name: str) -> Any:

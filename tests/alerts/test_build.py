@@ -10,13 +10,24 @@ import orjson
 import pytest
 
 from runner.alerts.alert import AlertGroup
-from runner.alerts.build import AlertContext, build_alerts
+from runner.alerts.build import AlertContext
 from runner.alerts.event_fields import FieldTypes
 from runner.alerts.identity import alert_ids, rule_uuid
 from runner.events.fields.schema import DataType, Field, Schema
 from runner.rules.rule import Rule
 from runner.search.protocol import Hit, Match
-from tests.alerts.cases import CONTEXT, event, hit, indexed, read_spec, rule, sequence, spec_context, spec_match
+from tests.alerts.cases import (
+    CONTEXT,
+    build_alerts,
+    event,
+    hit,
+    indexed,
+    read_spec,
+    rule,
+    sequence,
+    spec_context,
+    spec_match,
+)
 
 
 def built(match: Match, by: Rule | None = None, context: AlertContext = CONTEXT) -> AlertGroup:

@@ -8,15 +8,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runner.alerts.cap import Candidate, Selection, take_new
+from runner.search.protocol import Match
 
 
-def candidates(*texts: str) -> list[Candidate[str]]:
+def candidates(*texts: str) -> list[Candidate]:
     """One candidate per text, whose ids are its words, the head last."""
-    return [Candidate(text, tuple(text.split())) for text in texts]
+    return [Candidate(Match((), is_sequence=True), tuple(text.split())) for text in texts]
 
 
-def items(chosen: Sequence[Candidate[str]]) -> list[str]:
-    return [candidate.item for candidate in chosen]
+def items(chosen: Sequence[Candidate]) -> list[str]:
+    return [" ".join(candidate.ids) for candidate in chosen]
 
 
 def taken(texts: Sequence[str], known: Collection[str], *, limit: int) -> tuple[list[str], list[str], list[str], int]:

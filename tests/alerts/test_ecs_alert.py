@@ -11,10 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runner.alerts.alert import Alert
-from runner.alerts.build import build_alerts
 from runner.alerts.ecs_alert import alert_document, external_document, is_external
 from runner.alerts.event_fields import flat_values, value_at
-from tests.alerts.cases import CONTEXT, event, hit, indexed, rule, sequence
+from tests.alerts.cases import CONTEXT, build_alerts, event, hit, indexed, rule, sequence
 
 STREAM = "logs-rule_runner.alerts-soc"
 TACTIC = {"id": "TA0002", "name": "Execution", "reference": "https://attack.mitre.org/tactics/TA0002/"}

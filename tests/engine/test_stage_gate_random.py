@@ -59,7 +59,7 @@ class Asked:
 
     def ask(self) -> eql.Ask:
         options = eql.SearchOptions(**self.options)
-        return replace(options.ask(options.program(self.query, SCHEMA), now_ns=self.now), scope=self.scope)
+        return replace(options.ask(options.program(eql.parse(self.query), SCHEMA), now_ns=self.now), scope=self.scope)
 
     def expected(self, events: Sequence[dict[str, Any]]) -> Answer | None:
         """The answer of the plain evaluator; None if a script fails."""

@@ -153,7 +153,7 @@ def check(case: Case, *, batch_size: int, on_disk: bool) -> Outcome:
     """Compare all answers to one query."""
     schema = case.world.schema()
     try:
-        program = eql.SearchOptions(**case.options).program(case.query, schema)
+        program = eql.SearchOptions(**case.options).program(eql.parse(case.query), schema)
     except EqlError:
         return Outcome("refused")
     options = Options(**case.options, now=2_000_000_000 * 10**9)

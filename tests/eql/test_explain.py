@@ -134,7 +134,7 @@ class TestReading:
         shipped = shipped_schema()
         with_own = Schema({**shipped.fields, "own": replace(SCHEMA.fields["n"], name="own")})
         query = "any where process.pid + own == 1 and ?gone == null and (?own == null or ?process.pid == null)"
-        unmapped = unmapped_names(query, with_own)
+        unmapped = unmapped_names(eql.parse(query), with_own)
         reading = explain(compiled(query, with_own), origin_in(shipped, "shipped table"), unmapped=unmapped)
         assert [(field.name, field.origin) for field in reading.fields] == [
             ("process.pid", "shipped table"),
@@ -144,7 +144,7 @@ class TestReading:
 
     def test_optional_join_keys_are_looked_for_too(self) -> None:
         query = "sequence by ?a [any where true] by ?s [any where true] by ?s until [any where ?a == 1] by ?c"
-        assert unmapped_names(query, SCHEMA) == ("a", "c")
+        assert unmapped_names(eql.parse(query), SCHEMA) == ("a", "c")
 
     def test_an_exact_sub_field_is_named_with_its_length_limit(self) -> None:
         (field,) = explain(compiled('any where t == "a"'), origin_in(SCHEMA, "the mapping")).fields

@@ -23,7 +23,8 @@ from runner.rule_run import RuleRun
 from runner.schedule.schedule import Schedule
 from runner.search.cluster.cluster_search import ClusterSearch
 from runner.service.execution import Execution
-from runner.service.service import Service
+from runner.service.rules_in_use import ActiveRules
+from runner.service.service import Service, ServiceObserver
 from runner.store.elasticsearch.elasticsearch_store import ElasticsearchStore
 from runner.telemetry.health import HealthState, readiness
 from runner.telemetry.logs import log_run
@@ -45,7 +46,7 @@ QUICK = Retry(attempts=2, first_wait=0.01, longest_wait=0.05)
 _PATIENCE = timedelta(minutes=30)
 
 
-class ClusterWorld:
+class ClusterWorld(ServiceObserver):
     """One runner at `url`, which a proxy may stand before; `node_url` is where events are written and results read.
 
     The rules start every five minutes and look nine minutes back, as the shipped ones do.
@@ -81,10 +82,7 @@ class ClusterWorld:
             execution,
             clock=self.clock,
             schedule=Schedule(together=True),
-            on_run=self._on_run,
-            on_rules=self.pulse.note_rules,
-            on_trouble=self._on_trouble,
-            on_tick=lambda trouble: self.pulse.note_tick(self.clock.now(), trouble),
+            observer=self,
         )
 
     async def close(self) -> None:
@@ -142,12 +140,18 @@ class ClusterWorld:
         verdict = readiness(self.pulse.vitals, self.clock.now(), _PATIENCE)
         return "; ".join(f"{check.name}: {check.reason}" for check in verdict.checks if not check.ok)
 
-    def _on_run(self, run: RuleRun) -> None:
+    def on_run(self, run: RuleRun) -> None:
         log_run(run)
         self.runs.append(run)
         self.pulse.note_run(run)
 
-    def _on_trouble(self, error: Exception) -> None:
+    def on_rules(self, active: ActiveRules) -> None:
+        self.pulse.note_rules(active)
+
+    def on_tick(self, trouble: Exception | None) -> None:
+        self.pulse.note_tick(self.clock.now(), trouble)
+
+    def on_trouble(self, error: Exception) -> None:
         self.troubles.append(f"{type(error).__name__}: {error}")
 
 

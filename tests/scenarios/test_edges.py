@@ -23,15 +23,16 @@ from runner.alerts.build import AlertContext
 from runner.clock import FakeClock
 from runner.rule_run import RuleRun
 from runner.rules.rule import Rule
-from runner.schedule.schedule import Schedule
-from runner.schedule.window_edges import is_settled, margin, reach_of, widened
+from runner.schedule.window_edges import is_settled, margin, widened
+from runner.search.compiled_rule import Reach
 from runner.search.files.file_search import FileSearch
-from runner.search.protocol import Reach, SearchRequest
+from runner.search.protocol import SearchRequest
 from runner.service.execution import Execution
 from runner.service.replay import replay, replay_requests
 from runner.store.memory import MemoryStore
 from runner.store.protocol import AlertFilter, WriteResult
 from runner.windows import Window, iso
+from tests.compiled import compiled
 from tests.scenarios.timeline import rule_text
 from tests.scenarios.world import World
 
@@ -91,7 +92,7 @@ def write_events(path: Path, events: list[tuple[int, str, str]]) -> None:
 
 async def alerts_of(path: Path, rule: Rule, requests: list[SearchRequest]) -> set[str]:
     search, store = FileSearch([path]), MemoryStore()
-    await search.prepare([rule])
+    await search.prepare([compiled(rule)])
     context = AlertContext(now=START, execution_id="")
     execution = Execution(search, store, store, clock=lambda: START, context=context)
     failed = [run async for run in replay(execution, requests) if run.status == "failed"]
@@ -106,14 +107,13 @@ def test_windows_find_what_one_search_finds(
     events: list[tuple[int, str, str]], query: str, interval: int, overlap: int, offset: int
 ) -> None:
     rule = rule_of(query, interval, interval + overlap)
-    schedule = Schedule(reaches={rule.rule_id: reach_of(query)})
     # Long enough before and after the events that every absence among them can be told.
     span = Window(START - timedelta(minutes=30, seconds=offset), START + timedelta(minutes=100))
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "events.ndjson"
         write_events(path, events)
-        cut = asyncio.run(alerts_of(path, rule, replay_requests(schedule, [rule], span)))
-        whole = asyncio.run(alerts_of(path, rule, [SearchRequest(rule, span, 1_000, schedule.reach(rule))]))
+        cut = asyncio.run(alerts_of(path, rule, replay_requests([compiled(rule)], span)))
+        whole = asyncio.run(alerts_of(path, rule, [SearchRequest(compiled(rule), span, 1_000)]))
     assert cut == whole
 
 
@@ -214,13 +214,13 @@ def test_a_service_finds_what_one_search_finds(course: Course, query: str, inter
     """Events that come late within what the overlap allows, late ticks, and a process that dies before and after it
     has written alerts: nothing of what one search over everything finds is missing."""
     rule = rule_of(query, interval, interval + overlap)
-    reach = reach_of(query)
+    reach = compiled(rule).reach
     allowed = margin(rule, reach) - reach.maxspan
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "all.ndjson"
         path.write_bytes(b"".join(event_line(number, event) for number, event in enumerate(course.events)))
         span = Window(START - timedelta(minutes=30), START + timedelta(minutes=100))
-        whole = asyncio.run(alerts_of(path, rule, [SearchRequest(rule, span, 1_000, reach)]))
+        whole = asyncio.run(alerts_of(path, rule, [SearchRequest(compiled(rule), span, 1_000)]))
         lived = asyncio.run(live_alerts(Path(folder), rule, course, allowed))
     if any(course.delays) and "sequence" in query:
         # A late event may take the place of another in a sequence, or fill an absence: then both are alerts.
@@ -229,13 +229,16 @@ def test_a_service_finds_what_one_search_finds(course: Course, query: str, inter
         assert whole == lived
 
 
+def reach_of(query: str) -> Reach:
+    return compiled(rule_of(query, 5, 9)).reach
+
+
 def test_the_reach_of_a_query() -> None:
     assert reach_of("process where true") == Reach()
     assert reach_of("sequence [process where true] [process where true]") == Reach(bounded=False)
     assert reach_of("sample by host.id [any where true] [any where true]") == Reach(bounded=False)
     assert reach_of("process where true | head 5") == Reach(bounded=False)
     assert reach_of("sequence with maxspan=2h ![any where true] [any where true]") == Reach(timedelta(hours=2), True)
-    assert reach_of("no EQL at all") == Reach()
 
 
 @pytest.mark.parametrize(("maxspan", "minutes"), [(1, 9), (2, 9), (3, 10), (4, 11), (10, 17)])

@@ -17,9 +17,9 @@ from runner.alerts.alert import Alert
 from runner.clock import FakeClock
 from runner.errors import Problem, StoreError, UnreachableError
 from runner.rule_run import RuleRun
-from runner.rules.rule import Rule
 from runner.sample_data import RuleId
 from runner.sample_data.write import write_sample
+from runner.search.compiled_rule import CompiledRule
 from runner.search.files.file_search import FileSearch
 from runner.search.protocol import SearchRequest, SearchResult
 from runner.store.memory import MemoryStore
@@ -81,7 +81,7 @@ class Gate:
         self.asked = asyncio.Event()
         self.open = asyncio.Event()
 
-    async def prepare(self, rules: Sequence[Rule]) -> Sequence[Problem]:
+    async def prepare(self, rules: Sequence[CompiledRule]) -> Sequence[Problem]:
         return await self.inner.prepare(rules)
 
     async def run(self, requests: Sequence[SearchRequest]) -> AsyncIterator[SearchResult]:

@@ -21,7 +21,6 @@ from runner.clock import FakeClock
 from runner.cluster.elasticsearch import Connection, Retry, open_client
 from runner.events.fields.schema import DataType, shipped_schema
 from runner.rule_run import RuleRun
-from runner.schedule.schedule import Schedule
 from runner.search.cluster.cluster_search import ClusterSearch
 from runner.search.files.file_search import FileSearch
 from runner.search.protocol import Search
@@ -62,8 +61,7 @@ class SearchedWorld(World):
     async def once(self) -> list[RuleRun]:
         search = self.made()
         active = await load_active(self.rule_paths, search)
-        schedule = Schedule(together=True, reaches=active.reaches)
-        asked = requests_at(active.rules, self.clock.now(), schedule)
+        asked = requests_at(active.compiled, self.clock.now())
         runs = [run async for run in self.execution(search).run(asked)]
         await search.close()
         return runs

@@ -20,8 +20,8 @@ from hypothesis import strategies as st
 from runner.clock import ClockSteps, FakeClock, SetBack, SystemClock
 from runner.errors import Problem
 from runner.rule_run import RuleRun
-from runner.rules.rule import Rule
 from runner.schedule.schedule import LONGEST_PAUSE, Schedule, owed, pause_after
+from runner.search.compiled_rule import CompiledRule
 from runner.search.files.file_search import FileSearch
 from runner.search.protocol import Search, SearchRequest, SearchResult
 from runner.service.due_requests import known_states
@@ -332,7 +332,7 @@ class Fragile:
         self.dies = False
         self.asked: list[SearchRequest] = []
 
-    async def prepare(self, rules: Sequence[Rule]) -> Sequence[Problem]:
+    async def prepare(self, rules: Sequence[CompiledRule]) -> Sequence[Problem]:
         return await self.inner.prepare(rules)
 
     async def run(self, requests: Sequence[SearchRequest]) -> AsyncIterator[SearchResult]:

@@ -18,7 +18,7 @@ from runner.search.protocol import Search
 from runner.service.due_requests import requests_at
 from runner.service.execution import Execution
 from runner.service.rules_in_use import ActiveRules, load_active
-from runner.service.service import Service
+from runner.service.service import Service, ServiceObserver
 from runner.store.leases import Leases
 from runner.store.protocol import AlertFilter, StoredAlert
 from tests.paths import ROOT
@@ -75,11 +75,7 @@ class World:
                 self.execution(search or self._search),
                 clock=self.clock,
                 schedule=Schedule(together=self.together, horizon=self.horizon),
-                on_run=self.runs.append,
-                on_rules=self.rule_sets.append,
-                on_trouble=self.troubles.append,
-                on_tick=self.ticks.append,
-                on_remark=self.remarks.append,
+                observer=_Recorder(self),
                 leases=self.leases,
             )
         return self._service
@@ -102,12 +98,8 @@ class World:
         try:
             active = await load_active(self.rule_paths, search)
             self.rule_sets.append(active)
-            return [
-                run
-                async for run in self.execution(search).run(
-                    requests_at(active.rules, self.clock.now(), Schedule(together=True, reaches=active.reaches))
-                )
-            ]
+            requests = requests_at(active.compiled, self.clock.now())
+            return [run async for run in self.execution(search).run(requests)]
         finally:
             await search.close()
 
@@ -126,6 +118,28 @@ class World:
             events = " + ".join(event_id(block.document) for block in blocks)
             told[alert.id] = f"{document['kibana.alert.rule.rule_id']}: {events}"
         return told
+
+
+@dataclass(frozen=True)
+class _Recorder(ServiceObserver):
+    """Keeps in a world what its service does."""
+
+    world: World
+
+    def on_run(self, run: RuleRun) -> None:
+        self.world.runs.append(run)
+
+    def on_rules(self, active: ActiveRules) -> None:
+        self.world.rule_sets.append(active)
+
+    def on_trouble(self, error: Exception) -> None:
+        self.world.troubles.append(error)
+
+    def on_tick(self, trouble: Exception | None) -> None:
+        self.world.ticks.append(trouble)
+
+    def on_remark(self, text: str) -> None:
+        self.world.remarks.append(text)
 
 
 def event_id(document: Any) -> str:

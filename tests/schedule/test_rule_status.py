@@ -14,6 +14,7 @@ from runner.rules.load import LoadedRules, load_rules
 from runner.rules.rule import Rule
 from runner.schedule.rule_status import gaps_of, standing_of, standings_of
 from runner.schedule.schedule import Schedule
+from runner.search.compiled_rule import Reach
 from runner.store.protocol import RuleState
 from runner.windows import Window, merge
 from tests.scenarios.timeline import rule_text
@@ -145,7 +146,7 @@ def test_searched_owed_and_given_up_are_all_of_the_time_and_nothing_twice(
     if not searched:
         assert (standing.owed, standing.given_up) == ((), ())
         return
-    until = max(schedule.live(RULE, now).start, searched[0].start)
+    until = max(schedule.live(RULE, Reach(), now).start, searched[0].start)
     parts = [*standing.owed, *standing.given_up]
     assert merge((*parts, *searched, Window(until, until)))[0].end >= until
     assert all(span.end <= until for span in parts)

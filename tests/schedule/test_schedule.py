@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,6 @@ from hypothesis import strategies as st
 
 from runner.rule_run import RuleRun
 from runner.rules.load import load_rules
-from runner.rules.rule import Rule
 from runner.schedule.schedule import (
     CATCH_UP_CHUNK,
     CatchUpState,
@@ -27,7 +25,7 @@ from runner.schedule.schedule import (
     owed,
     spread,
 )
-from runner.search.protocol import Reach
+from runner.search.compiled_rule import CompiledRule, compile_rule
 from runner.service.due_requests import requests_due
 from runner.store.protocol import Mark, RuleState, marked, state_after
 from runner.windows import Window, merge
@@ -37,12 +35,12 @@ START = datetime(2026, 3, 2, 10, 0, tzinfo=UTC)
 TOGETHER = Schedule(together=True)
 
 
-def rule(folder: Path, name: str = "nc", **fields: Any) -> Rule:
+def rule(folder: Path, name: str = "nc", **fields: Any) -> CompiledRule:
     path = folder / f"{name}.toml"
     path.write_text(rule_text(name, {"query": "any where true", **fields}))
     loaded = load_rules([path])
     assert loaded.problems == ()
-    return loaded.rules[0]
+    return compile_rule(loaded.rules[0])
 
 
 def minutes(start: float, end: float) -> Window:
@@ -52,7 +50,8 @@ def minutes(start: float, end: float) -> Window:
 def run_of(item: DueWindow, *, complete: bool = True) -> RuleRun:
     rule, window = item.rule, item.window
     status = "succeeded" if complete else "failed"
-    return RuleRun(rule.rule_id, rule.name, "x", status, window, window.end, complete=complete)
+    shown = item.compiled.reach.shown(window)
+    return RuleRun(rule.rule_id, rule.name, "x", status, window, window.end, complete=complete, shown=shown)
 
 
 def test_spread_is_stable_and_even() -> None:
@@ -67,13 +66,13 @@ def test_spread_is_stable_and_even() -> None:
 def test_start_times_are_whole_intervals_and_the_spread(tmp_path: Path) -> None:
     one = rule(tmp_path)
     now = START + timedelta(minutes=7, seconds=12)
-    assert TOGETHER.last_start(one, now) == START + timedelta(minutes=5)
-    assert TOGETHER.next_start(one, now) == START + timedelta(minutes=10)
-    assert TOGETHER.last_start(one, START) == START
+    assert TOGETHER.last_start(one.rule, now) == START + timedelta(minutes=5)
+    assert TOGETHER.next_start(one.rule, now) == START + timedelta(minutes=10)
+    assert TOGETHER.last_start(one.rule, START) == START
     apart = Schedule()
     for moment in (now, now + timedelta(hours=5)):
-        last = apart.last_start(one, moment)
-        assert last <= moment < apart.next_start(one, moment) == last + timedelta(minutes=5)
+        last = apart.last_start(one.rule, moment)
+        assert last <= moment < apart.next_start(one.rule, moment) == last + timedelta(minutes=5)
         assert (last - spread("nc", timedelta(minutes=5)) - START) % timedelta(minutes=5) == timedelta(0)
 
 
@@ -153,7 +152,7 @@ def test_whatever_the_ticks_everything_up_to_the_last_start_is_searched_in_the_e
     assert first is not None
     (span,) = merge(part for part in states["nc"].searched if part.start < part.end)
     assert span.start <= first.start
-    assert span.end == schedule.last_start(one, now)
+    assert span.end == schedule.last_start(one.rule, now)
 
 
 def test_a_single_run_from_cron_takes_what_is_due_and_all_backlog(tmp_path: Path) -> None:
@@ -170,31 +169,31 @@ def test_a_single_run_from_cron_takes_what_is_due_and_all_backlog(tmp_path: Path
 
 
 def test_a_window_shows_whole_only_what_a_match_may_have_ended_in(tmp_path: Path) -> None:
-    one = rule(tmp_path)
-    schedule = Schedule(together=True, reaches={"nc": Reach(timedelta(minutes=3))})
+    one = rule(tmp_path, query="sequence with maxspan=3m [any where true] [any where true]")
+    schedule = Schedule(together=True)
     (due,) = due_live(schedule, [one], {}, now=START, tried={})
-    assert (due.window, schedule.shown(one, due.window)) == (minutes(-10, 0), minutes(-7, 0))
-    states = {"nc": state_after(None, replace(run_of(due), lead=timedelta(minutes=3)), "")}
+    assert (due.window, one.reach.shown(due.window)) == (minutes(-10, 0), minutes(-7, 0))
+    states = {"nc": state_after(None, run_of(due), "")}
     assert states["nc"].searched == (minutes(-7, 0),)
     # A start time that no tick came for: the overlap of the next window does not make up for it.
     late = START + timedelta(minutes=10)
     (due,) = due_live(schedule, [one], states, now=late, tried={})
-    states = {"nc": state_after(states["nc"], replace(run_of(due), lead=timedelta(minutes=3)), "")}
+    states = {"nc": state_after(states["nc"], run_of(due), "")}
     assert states["nc"].searched == (minutes(-7, 0), minutes(3, 10))
     (due,) = due_owed(schedule, [one], states, now=late, tried={"nc": late}, most=1)
     assert due.window == minutes(-5, 3)
-    (due,) = oldest_owed(schedule, one, [minutes(0, 200)])
+    (due,) = oldest_owed(one, [minutes(0, 200)])
     assert due.window == minutes(-5, 60)
 
 
 def test_a_window_of_backlog_that_fails_gets_shorter_and_then_others_go_first(tmp_path: Path) -> None:
     one = rule(tmp_path)
     spans = [minutes(0, 100), minutes(150, 160)]
-    lengths = [chunk_of(one, failures).total_seconds() / 60 for failures in range(6)]
+    lengths = [chunk_of(one.rule, failures).total_seconds() / 60 for failures in range(6)]
     assert lengths == [60, 30, 15, 7.5, 5, 5]
 
-    def window(footing: CatchUpState) -> Window:
-        (due,) = oldest_owed(TOGETHER, one, spans, footing)
+    def window(catch_up: CatchUpState) -> Window:
+        (due,) = oldest_owed(one, spans, catch_up)
         return due.window
 
     assert window(CatchUpState(failures=2)) == minutes(-4, 15)
@@ -209,18 +208,18 @@ def test_the_ledger_is_told_what_it_has_to_know_and_nothing_twice(tmp_path: Path
         "off": RuleState("off", (minutes(-60, -5),)),
         "again": RuleState("again", (minutes(-60, -50),), paused=START - timedelta(minutes=50)),
     }
-    rules = [new, off, again]
-    marks = due_marks(TOGETHER, rules, states, now=START)
+    rules = [new, again]
+    marks = due_marks(TOGETHER, rules, states, now=START, disabled=[off.rule])
     assert marks == (
         Mark("new", "begin", START - timedelta(minutes=9)),
-        Mark("off", "pause", START),
         Mark("again", "resume", START),
+        Mark("off", "pause", START),
     )
     for mark in marks:
         states[mark.rule_id] = marked(states.get(mark.rule_id), mark)
-    assert due_marks(TOGETHER, rules, states, now=START + timedelta(minutes=1)) == ()
+    assert due_marks(TOGETHER, rules, states, now=START + timedelta(minutes=1), disabled=[off.rule]) == ()
     assert owed(states["again"], START, horizon=timedelta(days=1)) == ()
-    never = due_marks(TOGETHER, [rule(tmp_path, "never", enabled=False)], {}, now=START)
+    never = due_marks(TOGETHER, [], {}, now=START, disabled=[rule(tmp_path, "never", enabled=False).rule])
     assert never == ()
 
 
@@ -247,11 +246,11 @@ def test_what_cannot_have_been_searched_yet_is_doubted(tmp_path: Path) -> None:
 
 def test_an_edit_is_seen_by_the_fingerprint(tmp_path: Path) -> None:
     one = rule(tmp_path)
-    ran = state_after(None, run_of(DueWindow(one, minutes(-9, 0), "live")), one.fingerprint)
-    assert edited([one], {}) == edited([one], {"nc": ran}) == ()
-    assert edited([one], {"nc": RuleState("nc", ran.searched)}) == ()
-    assert edited([rule(tmp_path, interval="7m")], {"nc": ran}) == ("nc",)
-    assert edited([rule(tmp_path, severity="critical")], {"nc": ran}) == ()
+    ran = state_after(None, run_of(DueWindow(one, minutes(-9, 0), "live")), one.rule.fingerprint)
+    assert edited([one.rule], {}) == edited([one.rule], {"nc": ran}) == ()
+    assert edited([one.rule], {"nc": RuleState("nc", ran.searched)}) == ()
+    assert edited([rule(tmp_path, interval="7m").rule], {"nc": ran}) == ("nc",)
+    assert edited([rule(tmp_path, severity="critical").rule], {"nc": ran}) == ()
 
 
 def test_a_single_run_from_cron_of_a_rule_that_ends_before_now(tmp_path: Path) -> None:

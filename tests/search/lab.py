@@ -13,6 +13,7 @@ from elasticsearch import Elasticsearch
 from runner.rules.rule import Rule
 from runner.search.protocol import Search, SearchRequest, SearchResult
 from runner.windows import Window, iso
+from tests.compiled import compiled
 
 NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
 WINDOW = Window(NOON, NOON + timedelta(minutes=9))
@@ -100,7 +101,7 @@ async def results(search: Search, *requests: SearchRequest) -> list[SearchResult
 
 
 def request(of: Rule, *, size: int = 101, window: Window = WINDOW) -> SearchRequest:
-    return SearchRequest(of, window, size)
+    return SearchRequest(compiled(of), window, size)
 
 
 def found_ids(result: SearchResult) -> list[list[str]]:

@@ -14,11 +14,13 @@ from runner.errors import Problem, StoreError
 from runner.rule_run import RuleRun
 from runner.rules.load import load_rules
 from runner.rules.rule import Rule
+from runner.search.compiled_rule import CompiledRule
 from runner.search.protocol import Hit, Match, SearchRequest, SearchResult
 from runner.service.execution import LARGEST_SIZE, Execution, size_for
 from runner.store.memory import MemoryStore
 from runner.store.protocol import AlertFilter
 from runner.windows import Window
+from tests.compiled import compiled
 from tests.scenarios.timeline import document_of, rule_text
 
 NOW = datetime(2026, 3, 2, 10, 5, tzinfo=UTC)
@@ -33,7 +35,7 @@ class Shelf:
         self.more = more
         self.sizes: list[int] = []
 
-    async def prepare(self, rules: Sequence[Rule]) -> Sequence[Problem]:
+    async def prepare(self, rules: Sequence[CompiledRule]) -> Sequence[Problem]:
         return ()
 
     async def run(self, requests: Sequence[SearchRequest]) -> AsyncIterator[SearchResult]:
@@ -64,7 +66,7 @@ def rule(tmp_path: Path) -> Callable[..., Rule]:
 async def runs_of(search: Shelf, rules: Sequence[Rule], store: MemoryStore, **more: Any) -> list[RuleRun]:
     context = AlertContext(now=NOW, execution_id="")
     execution = Execution(search, store, store, clock=lambda: NOW, context=context, **more)
-    return [run async for run in execution.run([SearchRequest(one, WINDOW, size_for(one)) for one in rules])]
+    return [run async for run in execution.run([SearchRequest(compiled(one), WINDOW, size_for(one)) for one in rules])]
 
 
 async def test_known_matches_are_searched_past_until_the_cap_is_full(rule: Callable[..., Rule]) -> None:

@@ -13,10 +13,20 @@ from runner.rules.rule import Rule
 from runner.service.rules_in_use import ActiveRules
 from runner.telemetry.health import HealthSnapshot, HealthState, liveness, readiness
 from runner.windows import Window
+from tests.compiled import compiled
 
 NOW = datetime(2026, 3, 2, 10, 5, tzinfo=UTC)
 PATIENCE = timedelta(minutes=2)
-RULE = Rule(rule_id="a", name="A", description="d", type="eql", severity="low", risk_score=1)
+RULE = Rule(
+    rule_id="a",
+    name="A",
+    description="d",
+    type="eql",
+    language="eql",
+    query="any where true",
+    severity="low",
+    risk_score=1,
+)
 PROBLEM = Problem(Path("b.toml"), 3, 1, "error", "broken", "b")
 
 
@@ -26,7 +36,7 @@ def rule_run(status: Status, said: str = "") -> RuleRun:
 
 def pulse_at_work() -> HealthState:
     pulse = HealthState(NOW)
-    pulse.note_rules(ActiveRules(rules=(RULE,)))
+    pulse.note_rules(ActiveRules(compiled=(compiled(RULE),)))
     pulse.note_tick(NOW, None)
     return pulse
 
@@ -80,7 +90,7 @@ def test_rules_that_cannot_be_run() -> None:
     pulse = pulse_at_work()
     pulse.note_rules(ActiveRules(problems=(PROBLEM,)))
     assert failing(pulse.vitals) == {"rules": "no rule can be run: 1 problem in the rule files"}
-    pulse.note_rules(ActiveRules(rules=(RULE,), problems=(PROBLEM, PROBLEM)))
+    pulse.note_rules(ActiveRules(compiled=(compiled(RULE),), problems=(PROBLEM, PROBLEM)))
     (_, rules, *_) = readiness(pulse.vitals, NOW, PATIENCE).checks
     assert (rules.ok, rules.reason) == (True, "1 rule in use; 2 problems in the rule files")
 

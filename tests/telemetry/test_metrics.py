@@ -24,6 +24,7 @@ from runner.store.memory import MemoryStore
 from runner.store.protocol import RuleState
 from runner.telemetry.metrics import Metrics, ObservedAlerts, ServiceView, registry_of, rendered
 from runner.windows import Window
+from tests.compiled import compiled
 from tests.paths import ROOT
 
 NOON = datetime(2026, 3, 2, 12, 0, tzinfo=UTC)
@@ -32,12 +33,20 @@ Samples = Mapping[tuple[str, frozenset[tuple[str, str]]], float]
 
 
 def rule(rule_id: str, **fields: Any) -> Rule:
-    facts = {"name": rule_id.upper(), "description": "d", "type": "eql", "severity": "low", "risk_score": 1}
+    facts = {
+        "name": rule_id.upper(),
+        "description": "d",
+        "type": "eql",
+        "language": "eql",
+        "query": "any where true",
+        "severity": "low",
+        "risk_score": 1,
+    }
     return Rule(rule_id=rule_id, **{**facts, "from_": "now-9m", **fields})
 
 
 def active(*rules: Rule, problems: tuple[Problem, ...] = ()) -> ActiveRules:
-    return ActiveRules(LoadedRules(rules=rules), tuple(one for one in rules if one.enabled), problems)
+    return ActiveRules(LoadedRules(rules=rules), tuple(compiled(one) for one in rules if one.enabled), problems)
 
 
 def rule_run(rule_id: str, status: Status = "succeeded", **counts: Any) -> RuleRun:

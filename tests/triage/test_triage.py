@@ -12,7 +12,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runner.alerts.alert import Alert
-from runner.alerts.build import build_alerts
 from runner.eql.syntax.parser import parse
 from runner.rules.rule import Rule
 from runner.search.protocol import Match
@@ -20,7 +19,7 @@ from runner.store.protocol import StoredAlert
 from runner.triage.network import scope_of
 from runner.triage.next_searches import eql_string, kql_string
 from runner.triage.triage import TriageView, triage
-from tests.alerts.cases import CONTEXT, hit, indexed, read_spec, rule, sequence
+from tests.alerts.cases import CONTEXT, build_alerts, hit, indexed, read_spec, rule, sequence
 
 NETWORK: dict[str, Any] = {
     "@timestamp": "2026-03-02T10:02:31.100Z",

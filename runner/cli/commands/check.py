@@ -10,6 +10,7 @@ from runner.cli.exit_codes import ExitCode
 from runner.cli.locations import require_rule_paths
 from runner.errors import Problem
 from runner.rules.load import LoadedRules, load_rules
+from runner.search.compiled_rule import compile_rules
 from runner.search.files.file_search import FileSearch
 from runner.settings.settings import Settings
 
@@ -18,7 +19,8 @@ def check(settings: Settings) -> ExitCode:
     """Print every problem of the rules; FINDINGS if one of them is an error."""
     require_rule_paths(settings)
     loaded = load_rules(settings.rules)
-    problems = [*loaded.problems, *asyncio.run(FileSearch(()).prepare(loaded.rules))]
+    compiled, faults = compile_rules(loaded.rules)
+    problems = [*loaded.problems, *faults, *asyncio.run(FileSearch(()).prepare(compiled))]
     problems.sort(key=lambda problem: (str(problem.file), problem.line, problem.column))
     if settings.output == "json":
         rules = len(loaded.rules) + len(loaded.unsupported)

@@ -25,6 +25,7 @@ from runner.doctor.hosts import check_kibana
 from runner.errors import SettingsError
 from runner.rules.load import LoadedRules, load_rules
 from runner.rules.rule import Rule
+from runner.search.compiled_rule import compile_rules
 from runner.search.files.file_search import FileSearch
 from runner.settings.settings import Settings
 from runner.setup.index_objects import StoreNames
@@ -64,9 +65,9 @@ def doctor(settings: Settings) -> ExitCode:
 def _loaded(settings: Settings) -> LoadedRules:
     """The rules, with the problems of their files and queries."""
     loaded = load_rules(settings.rules)
-    search = FileSearch(settings.events)
-    problems = asyncio.run(search.prepare([rule for rule in loaded.rules if rule.enabled]))
-    return dataclasses.replace(loaded, problems=(*loaded.problems, *problems))
+    compiled, faults = compile_rules(rule for rule in loaded.rules if rule.enabled)
+    problems = asyncio.run(FileSearch(settings.events).prepare(compiled))
+    return dataclasses.replace(loaded, problems=(*loaded.problems, *faults, *problems))
 
 
 async def _examined(settings: Settings, rules: Sequence[Rule]) -> Examination:

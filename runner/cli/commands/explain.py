@@ -7,10 +7,9 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from runner import eql
 from runner.cli.commands.search import compiled, query_text, read_mapping
@@ -54,30 +53,29 @@ class _Searched:
 def explain_search(
     settings: Settings,
     query: str,
+    options: eql.SearchOptions,
     *,
-    wanted: Mapping[str, Any],
     mapping: Path | None,
     references: Sequence[str],
     form: str,
 ) -> ExitCode:
     """Print how a query was read and what came of it over the files, or why the referenced events match or do not.
 
-    `wanted` are the options of the API by name, `references` as `find_events` takes them, `form` is text or json.
-    Raises SettingsError, EventsError and EqlError.
+    `references` are as `find_events` takes them, `form` is text or json. Raises SettingsError, EventsError, EqlError.
     """
     if form not in ("text", "json"):
         raise SettingsError(f"--explain-format {form}: expected text or json")
     if not settings.events:
         raise SettingsError(_NO_FILES)
-    chosen = eql.SearchOptions(**wanted).validated()
+    options.validated()
     text, mapped = query_text(query), read_mapping(mapping)
     with _files_on_disk(settings.events) as (paths, names):
         known = mapped if mapped is not None else shipped_schema()
         with EventFiles(paths) as files:
-            searched = _search(files, text, chosen, known)
+            searched = _search(files, options.parsed(text), options, known)
             listed = files.paths
         lines = find_events(listed, references) if references else []
-        explanation = _explanation(searched, lines, chosen, has_mapping=mapped is not None)
+        explanation = _explanation(searched, lines, options, has_mapping=mapped is not None)
         explanation = _with_places(explanation, listed, names)
     if form == "json":
         print_json(dataclasses.asdict(explanation) | {"places": {str(n): at for n, at in explanation.places.items()}})
@@ -100,12 +98,12 @@ def _files_on_disk(paths: Sequence[str | Path]) -> Iterator[tuple[list[str], dic
         yield [copy.name if str(path) == "-" else str(path) for path in paths], {copy.name: "standard input"}
 
 
-def _search(files: EventFiles, query: str, chosen: eql.SearchOptions, known: Schema) -> _Searched:
+def _search(files: EventFiles, query: eql.ParsedQuery, options: eql.SearchOptions, known: Schema) -> _Searched:
     now_ns = time.time_ns()
     with progress_bar("reading events", files.size) as advance:
-        program, schema = compiled(files, query, chosen, known, advance)
+        program, schema = compiled(files, query, options, known, advance)
         plan = program.plan
-        limited = chosen.ask(program, now_ns=now_ns)
+        limited = options.ask(program, now_ns=now_ns)
         matcher = eql.Matcher([limited, dataclasses.replace(limited, limits=())])
         funnel = Funnel(plan, now_ns=now_ns)
         columns = Columns([*matcher.fields(), date_field(Schema(), "@timestamp")])
@@ -128,7 +126,7 @@ def _search(files: EventFiles, query: str, chosen: eql.SearchOptions, known: Sch
 
 
 def _explanation(
-    searched: _Searched, lines: Sequence[EventLine], chosen: eql.SearchOptions, *, has_mapping: bool
+    searched: _Searched, lines: Sequence[EventLine], options: eql.SearchOptions, *, has_mapping: bool
 ) -> Explanation:
     program, funnel = searched.program, searched.funnel
     plan = program.plan
@@ -142,7 +140,7 @@ def _explanation(
     if plan.kind == "sequence" and not searched.error:
         watch = prefixes([one.number for one in given]) if as_chain else ()
         traced = trace(plan, funnel.groups(), watch=watch)
-    limits = chosen.ask(program, now_ns=searched.now_ns).limits
+    limits = options.ask(program, now_ns=searched.now_ns).limits
     events = tuple(
         ExplainedEvent(one.number, line.event_id, one.verdict, positive[place] if as_chain else None)
         for place, (one, line) in enumerate(zip(given, lines, strict=True))

@@ -6,7 +6,6 @@ import asyncio
 import sys
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing
-from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -53,7 +52,7 @@ _SHOWN_ALERTS = 20
 
 
 class RunObserver:
-    """Is told what a single run does. This one passes on nothing; another may show it."""
+    """Receives what a single run does; this one ignores it."""
 
     def reading(self, advance: ReadProgress) -> ReadProgress:
         """The progress of reading, as it is to be reported."""
@@ -66,23 +65,23 @@ class RunObserver:
         """The execution, as it is to be run."""
         return execution
 
-    def note(self, run: RuleRun) -> None:
+    def on_run(self, run: RuleRun) -> None:
         """A run is done."""
 
 
-def once(settings: Settings, watch: RunObserver | None = None) -> ExitCode:
-    """Run every due rule once and print what was done; the `watch` is told of it meanwhile."""
+def once(settings: Settings, observer: RunObserver | None = None) -> ExitCode:
+    """Run every due rule once and print what was done."""
     configure_logging(settings, stream=sys.stderr, color=may_color())
     require_rule_paths(settings)
-    return asyncio.run(_once(settings, watch or RunObserver()))
+    return asyncio.run(_once(settings, observer or RunObserver()))
 
 
-async def _once(settings: Settings, watch: RunObserver) -> ExitCode:
+async def _once(settings: Settings, observer: RunObserver) -> ExitCode:
     stopping = asyncio.Event()
     on_signals(stopping.set)
     total: list[int] = []
     with progress_bar("reading events", lambda: total[0], shown=bool(settings.events)) as advance:
-        progress = watch.reading(advance)
+        progress = observer.reading(advance)
         async with opened(settings, progress=progress) as tools, alone(tools, enough=stopping.is_set):
             if tools.files is not None:
                 total.append(tools.files.bytes_to_read())  # says at once what cannot be read at all
@@ -90,12 +89,12 @@ async def _once(settings: Settings, watch: RunObserver) -> ExitCode:
             active = await load_active(settings.rules, tools.search)
             _require_rules(active, settings)
             requests = await _requests(tools, active, clock.now())
-            watch.begin(active, replace(tools.schedule, reaches=active.reaches))
-            execution = watch.observed(tools.execution(clock))
+            observer.begin(active, tools.schedule)
+            execution = observer.observed(tools.execution(clock))
             runs = []
             async for run in _until(execution.run(requests), stopping, len(requests)):
                 runs.append(run)
-                watch.note(run)
+                observer.on_run(run)
             alerts = await _created(tools, runs)
     return _report(settings, tools, active, runs=runs, alerts=alerts, now=clock.now(), asked=len(requests))
 
@@ -118,11 +117,11 @@ async def _clock(tools: Opened) -> Clock:
 
 
 async def _requests(tools: Opened, active: ActiveRules, now: datetime) -> list[SearchRequest]:
-    schedule = replace(tools.schedule, reaches=active.reaches)
+    schedule = tools.schedule
     if tools.files is not None:
         # Named files are a finite input: their window is searched, whatever the ledger says. A folder without a named
         # time is where something writes to: there the ledger says what earlier runs have left.
-        current = requests_at(active.rules, now, schedule)
+        current = requests_at(active.compiled, now)
         if tools.settings.now is not None or not all(Path(path).is_dir() for path in tools.settings.events):
             return current
         states = await known_states(tools.store, active, now, schedule=schedule)
@@ -131,7 +130,7 @@ async def _requests(tools: Opened, active: ActiveRules, now: datetime) -> list[S
         states = await tools.store.read()
     else:
         states = await known_states(tools.store, active, now, schedule=schedule)
-    return requests_due(active.rules, states, now, schedule=schedule)
+    return requests_due(active.compiled, states, now, schedule=schedule)
 
 
 async def _until(runs: AsyncGenerator[RuleRun, None], stopping: asyncio.Event, asked: int) -> AsyncIterator[RuleRun]:

@@ -56,7 +56,7 @@ class ShownRun(RunObserver):
         """The same execution, whose new alerts are counted."""
         return replace(execution, alerts=ObservedAlerts(execution.alerts, self.metrics))
 
-    def note(self, run: RuleRun) -> None:
+    def on_run(self, run: RuleRun) -> None:
         """A run is done."""
         self.metrics.note_run(run)
         self.pulse.note_run(run)

@@ -23,6 +23,7 @@ from runner.errors import SettingsError, StoreError
 from runner.events.files.event_files import ReadReport
 from runner.messages.suggestions import did_you_mean
 from runner.rules.rule import Rule
+from runner.search.compiled_rule import CompiledRule
 from runner.search.protocol import SearchRequest
 from runner.service.execution import Execution
 from runner.service.replay import DryRunStore, ReplayLedger, replay, replay_requests, requests_left
@@ -60,10 +61,10 @@ async def _replay(settings: Settings, wanted: ReplayOptions) -> ExitCode:
             if tools.files is not None:
                 bar.expect_bytes(tools.files.bytes_to_read())
             active = await load_active(settings.rules, tools.search)
-            rules = _chosen(active, wanted.rule_ids)
+            compiled = _chosen(active, wanted.rule_ids)
+            rules = [one.rule for one in compiled]
             span = await _span(tools, wanted)
-            schedule = replace(tools.schedule, reaches=active.reaches)
-            requests = replay_requests(schedule, rules, span)
+            requests = replay_requests(compiled, span)
             journal = None if wanted.dry_run or "-" in settings.events else Journal(_journal_path(settings))
             done = _begun(journal, _identity(settings, rules, span), requests, anew=wanted.anew)
             outcome = ReplayOutcome(span, tuple(rules), dry_run=wanted.dry_run, windows=len(requests))
@@ -124,13 +125,13 @@ async def _run(
     outcome.left = 0
 
 
-def _chosen(active: ActiveRules, rule_ids: Sequence[str]) -> list[Rule]:
+def _chosen(active: ActiveRules, rule_ids: Sequence[str]) -> list[CompiledRule]:
     """The rules in use, or those of them that were named; raises SettingsError for one that is not among them."""
-    by_id = {rule.rule_id: rule for rule in active.rules}
+    by_id = {compiled.rule.rule_id: compiled for compiled in active.compiled}
     for id_ in rule_ids:
         if id_ not in by_id:
             raise SettingsError(f"--rule {id_}: no rule in use has this id{did_you_mean(id_, by_id)}")
-    return [by_id[id_] for id_ in dict.fromkeys(rule_ids)] if rule_ids else list(active.rules)
+    return [by_id[id_] for id_ in dict.fromkeys(rule_ids)] if rule_ids else list(active.compiled)
 
 
 async def _span(tools: Opened, wanted: ReplayOptions) -> Window:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import structlog
 
@@ -20,7 +20,7 @@ from runner.errors import RunnerError, SettingsError
 from runner.garbage_collection import Heap
 from runner.rule_run import RuleRun
 from runner.service.rules_in_use import ActiveRules
-from runner.service.service import Service
+from runner.service.service import Pace, Service, ServiceObserver
 from runner.settings.settings import Settings
 from runner.store.file_lock import FileLock
 from runner.telemetry.health import HealthState
@@ -66,26 +66,18 @@ async def _run(settings: Settings) -> ExitCode:
         def view() -> ServiceView:
             newest = tools.files.report.newest_ns if tools.files is not None else None
             event = None if newest is None else from_nanoseconds(newest)
-            return ServiceView(service.active, service.states, service.schedule, service.held, event)
+            return ServiceView(service.active, service.states, tools.schedule, service.held, event)
 
         metrics = Metrics(view, clock.now)
-        watch = _ServiceObserver(clock, heart, pulse, metrics, Heap())
         execution = tools.execution(clock)
         service = Service(
             settings.rules,
             replace(execution, alerts=ObservedAlerts(execution.alerts, metrics)),
             clock=clock,
             schedule=tools.schedule,
-            on_run=watch.on_run,
-            on_rules=watch.on_rules,
-            on_trouble=_log_trouble,
-            on_tick=watch.on_tick,
-            on_held=_log_held if tools.is_shared else lambda held, rules: None,
-            on_remark=_LOG.warning,
+            observer=_ServiceReporter(clock, heart, pulse, metrics=metrics, heap=Heap(), is_shared=tools.is_shared),
             leases=leases,
-            tick=settings.tick,
-            renewal=settings.lease / 3 if tools.is_shared else None,
-            at_once=settings.concurrency,
+            pace=Pace(settings.tick, settings.lease / 3 if tools.is_shared else None, settings.concurrency),
         )
         on_signals(service.stop)
         source = ", ".join(settings.events) or ", ".join(settings.elasticsearch_hosts) or "Elastic Cloud"
@@ -101,14 +93,15 @@ async def _run(settings: Settings) -> ExitCode:
 
 
 @dataclass(frozen=True, slots=True)
-class _ServiceObserver:
-    """Passes on what the service does, to everything that shows it."""
+class _ServiceReporter(ServiceObserver):
+    """Reports what the service does to logs, metrics, health state and heartbeat file."""
 
     clock: SystemClock
     heart: HeartbeatFile
     pulse: HealthState
-    metrics: Metrics
-    heap: Heap
+    metrics: Metrics = field(kw_only=True)
+    heap: Heap = field(kw_only=True)
+    is_shared: bool = field(kw_only=True)
 
     def on_run(self, done: RuleRun) -> None:
         log_run(done)
@@ -130,16 +123,16 @@ class _ServiceObserver:
         self.pulse.note_tick(now, trouble)
         self.heap.note_tick()
 
+    def on_trouble(self, error: Exception) -> None:
+        unexpected = None if isinstance(error, RunnerError) else error  # only that one with its traceback
+        _LOG.error(f"the search stopped: {error}; what was not searched stays due", exc_info=unexpected)
 
-def _log_held(held: int, rules: int) -> None:
-    """Log how many of the rules this runner leads."""
-    _LOG.info(f"this runner leads {held} of {counted(rules, 'rule')}")
+    def on_held(self, held: int, rules: int) -> None:
+        if self.is_shared:
+            _LOG.info(f"this runner leads {held} of {counted(rules, 'rule')}")
 
-
-def _log_trouble(error: Exception) -> None:
-    """Log why a tick came to nothing; with the traceback if nobody raised the error on purpose."""
-    unexpected = None if isinstance(error, RunnerError) else error
-    _LOG.error(f"the search stopped: {error}; what was not searched stays due", exc_info=unexpected)
+    def on_remark(self, text: str) -> None:
+        _LOG.warning(text)
 
 
 def _log_rules(active: ActiveRules) -> None:

@@ -30,19 +30,18 @@ if TYPE_CHECKING:
 def search(
     settings: Settings,
     query: str,
+    options: eql.SearchOptions,
     *,
-    wanted: Mapping[str, Any],
     mapping: Path | None,
     index: str,
-    partial: Mapping[str, bool],
 ) -> ExitCode:
-    """Print the answer to a query, as `_eql/search` gives it; `wanted` are the options by their names there."""
-    chosen = eql.SearchOptions(**wanted).validated()
+    """Print the answer to a query, as `_eql/search` gives it."""
+    options.validated()
     text = query_text(query)
     if settings.events:
-        print_json(_search_files(settings, text, chosen, read_mapping(mapping)))
+        print_json(_search_files(settings, text, options, read_mapping(mapping)))
     elif has_cluster(settings):
-        print_json(asyncio.run(_search_cluster(settings, text, chosen, index=index, partial=partial)))
+        print_json(asyncio.run(_search_cluster(settings, text, options, index)))
     else:
         raise SettingsError(NO_SOURCE)
     return ExitCode.FINE
@@ -68,13 +67,15 @@ def read_mapping(path: Path | None) -> Schema | None:
         raise SettingsError(f"--mapping {path}: {error}") from None
 
 
-def _search_files(settings: Settings, query: str, chosen: eql.SearchOptions, mapped: Schema | None) -> dict[str, Any]:
+def _search_files(settings: Settings, query: str, options: eql.SearchOptions, mapped: Schema | None) -> dict[str, Any]:
     started = time.perf_counter()
     with EventFiles(settings.events) as files, progress_bar("reading events", files.size) as advance:
-        program, _ = compiled(files, query, chosen, mapped if mapped is not None else shipped_schema(), advance)
+        program, _ = compiled(
+            files, options.parsed(query), options, mapped if mapped is not None else shipped_schema(), advance
+        )
         wanted = TimeWanted((program.plan.timestamp.name,))
         fields = [date_field(Schema(), "@timestamp")]
-        (found,), _ = matched(files, [chosen.ask(program)], fields, wanted=wanted, progress=advance)
+        (found,), _ = matched(files, [options.ask(program)], fields, wanted=wanted, progress=advance)
         answer = eql.answer(program, found, files.fetch, took_ms=int((time.perf_counter() - started) * 1000))
         for text in files.report().warnings():
             warn(text)
@@ -82,20 +83,20 @@ def _search_files(settings: Settings, query: str, chosen: eql.SearchOptions, map
 
 
 def compiled(
-    files: EventFiles, query: str, chosen: eql.SearchOptions, schema: Schema, advance: ReadProgress
+    files: EventFiles, query: eql.ParsedQuery, options: eql.SearchOptions, schema: Schema, advance: ReadProgress
 ) -> tuple[eql.Program, Schema]:
-    """The query compiled, and the schema that it was compiled with.
+    """The query's program, and the schema that it was resolved with.
 
-    If it names fields that the schema has not, optional ones too, the events are asked for them.
+    If the query names fields that the schema does not have, optional ones too, types are inferred from the events.
     """
     try:
-        program = chosen.program(query, schema)
+        program = options.program(query, schema)
     except eql.VerificationError:
         program = None
     if program is not None and not unmapped_names(query, schema):
         return program, schema
     inferred = with_inferred(schema, _documents(files, advance))
-    return chosen.program(query, inferred), inferred
+    return options.program(query, inferred), inferred
 
 
 def _documents(files: EventFiles, advance: ReadProgress) -> Iterator[dict[str, Any]]:
@@ -108,26 +109,11 @@ def _documents(files: EventFiles, advance: ReadProgress) -> Iterator[dict[str, A
             yield source if isinstance(source, dict) else document
 
 
-async def _search_cluster(
-    settings: Settings, query: str, chosen: eql.SearchOptions, *, index: str, partial: Mapping[str, bool]
-) -> dict[str, Any]:
-    body: dict[str, Any] = {
-        "query": query,
-        "size": chosen.size,
-        "fetch_size": chosen.fetch_size,
-        "result_position": chosen.result_position,
-        "event_category_field": chosen.event_category_field,
-        "timestamp_field": chosen.timestamp_field,
-        **{name: True for name, wanted in partial.items() if wanted},
-    }
-    if chosen.tiebreaker_field is not None:
-        body["tiebreaker_field"] = chosen.tiebreaker_field
-    if chosen.max_samples_per_key != 1:
-        body["max_samples_per_key"] = chosen.max_samples_per_key
+async def _search_cluster(settings: Settings, query: str, options: eql.SearchOptions, index: str) -> dict[str, Any]:
     from runner.cli.cluster_wiring import opened_client
 
     async with opened_client(settings) as client:
-        return await _answer(client, index, body, timeout=settings.search_timeout.total_seconds())
+        return await _answer(client, index, options.body(query), timeout=settings.search_timeout.total_seconds())
 
 
 async def _answer(client: Elastic, index: str, body: Mapping[str, Any], *, timeout: float) -> dict[str, Any]:

@@ -9,9 +9,7 @@ from typing import Literal, TypeAlias
 from runner.engine.filter.value_tests import field_test
 from runner.engine.plan import Limit, Plan, Stage, field_refs
 from runner.eql.explain.unparse import duration, string, unparse
-from runner.eql.program import Program
-from runner.eql.syntax import ast
-from runner.eql.syntax.parser import parse
+from runner.eql.program import ParsedQuery, Program
 from runner.events.fields.schema import DATES, STRINGS, DataType, Field, Schema
 from runner.expressions import nodes
 from runner.expressions.functions import text_of
@@ -194,21 +192,10 @@ def _field_notes(ref: nodes.FieldRef) -> Iterator[str]:
         yield f"every event has the value {field.constant}"
 
 
-def unmapped_names(text: str, schema: Schema) -> tuple[str, ...]:
-    """The optional fields of a query that a schema does not have; the checker replaces them by null.
-
-    Raises ParsingError for text that is not EQL.
-    """
-    statement = parse(text)
-    body = statement.body
-    expressions: list[nodes.Expression] = []
-    for query in ast.event_queries(statement):
-        expressions.extend(node for node in nodes.walk(query.condition))
-    if not isinstance(body, ast.EventQuery):
-        until = [body.until] if isinstance(body, ast.SequenceQuery) and body.until is not None else []
-        expressions.extend([*body.keys, *(key for term in (*body.terms, *until) for key in term.keys)])
-    names = [node.name for node in expressions if isinstance(node, nodes.Name) and node.optional]
-    return tuple(name for name in dict.fromkeys(names) if schema.find(name) is None)
+def unmapped_names(query: ParsedQuery, schema: Schema) -> tuple[str, ...]:
+    """The optional fields of a query that a schema does not have; the checker replaces them by null."""
+    names = dict.fromkeys(name.name for name in query.names() if name.optional)
+    return tuple(name for name in names if schema.find(name) is None)
 
 
 # Leaves.

@@ -8,15 +8,11 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any, Literal
 
-from runner import eql
 from runner.cluster.elasticsearch import Elastic
-from runner.eql.syntax.errors import EqlError, ParsingError
 from runner.errors import Problem
-from runner.events.fields.schema import Schema
-from runner.rules.rule import Rule
 from runner.search.cluster.eql_api import EqlApiSearch, NoEql
 from runner.search.cluster.fetch_and_match import FetchSearch
-from runner.search.files.file_search import compile_rule
+from runner.search.compiled_rule import CompiledRule
 from runner.search.protocol import SearchRequest, SearchResult, Unreachable
 
 _LOG = logging.getLogger("runner.search.cluster")
@@ -46,18 +42,15 @@ class ClusterSearch:
         self._look_again_after = look_again_after
         self._way: Literal["eql", "fetch"] | None = None
         self._look_again_at = 0.0
-        self._syntax: Mapping[str, Sequence[Problem]] = {}
 
     @property
     def has_eql(self) -> bool | None:
         """Whether the cluster has the EQL search API; None before it was asked."""
         return None if self._way is None else self._way == "eql"
 
-    async def prepare(self, rules: Sequence[Rule]) -> Sequence[Problem]:
-        """Every query that does not parse. What else a cluster finds in a query is known when it is asked."""
-        self._syntax = await asyncio.to_thread(_syntax_of, tuple(rules), self._syntax)
-        found = [problem for rule in rules for problem in self._syntax[_key(rule)]]
-        return [*found, *await self._eql_api.prepare(rules), *await self._fetch.prepare(rules)]
+    async def prepare(self, rules: Sequence[CompiledRule]) -> Sequence[Problem]:
+        """No problems: what a cluster finds in a query is known when it is searched."""
+        return [*await self._eql_api.prepare(rules), *await self._fetch.prepare(rules)]
 
     async def run(self, requests: Sequence[SearchRequest]) -> AsyncGenerator[SearchResult, None]:
         """One result per request, as they get done."""
@@ -118,27 +111,3 @@ class ClusterSearch:
     @staticmethod
     def _now() -> float:
         return asyncio.get_running_loop().time()
-
-
-def _key(rule: Rule) -> str:
-    return f"{rule.fingerprint} {rule.path}:{rule.query_line}"  # A problem names its place.
-
-
-def _syntax_of(rules: Sequence[Rule], known: Mapping[str, Sequence[Problem]]) -> dict[str, Sequence[Problem]]:
-    """The problems of every rule whose query does not parse, none for the others; `known` are not parsed again."""
-    schema = Schema(lenient=True)
-    found: dict[str, Sequence[Problem]] = {}
-    for rule in rules:
-        key = _key(rule)
-        if key in known:
-            found[key] = known[key]
-            continue
-        try:
-            eql.compile(rule.query, schema)
-        except ParsingError:
-            found[key] = compile_rule(rule, schema)[1]
-        except EqlError:
-            found[key] = ()  # The cluster's own mapping decides.
-        else:
-            found[key] = ()
-    return found

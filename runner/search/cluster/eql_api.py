@@ -18,7 +18,8 @@ from typing import Any
 from runner.cluster.elasticsearch import Elastic
 from runner.errors import ClusterError, Problem, RunnerError, SearchError, UnreachableError
 from runner.rules.rule import Rule
-from runner.search.cluster.request_body import asked_fields, range_filter, rule_filter, timestamps_of
+from runner.search.cluster.concurrent_units import Unit, UnitOutcome, concurrent_results
+from runner.search.cluster.request_body import asked_fields, range_filter, rule_filter
 from runner.search.cluster.search_failures import (
     PLACE,
     is_remote,
@@ -28,6 +29,7 @@ from runner.search.cluster.search_failures import (
     subject_of,
     unreadable_indices,
 )
+from runner.search.compiled_rule import CompiledRule, time_fields
 from runner.search.protocol import Hit, Match, SearchRequest, SearchResult, Unreachable
 from runner.windows import Window
 
@@ -81,45 +83,20 @@ class EqlApiSearch:
         """Forget what was learnt of the server: it may have been upgraded."""
         self._partial_flags = dict.fromkeys(_PARTIAL_FLAGS, False)
 
-    async def prepare(self, rules: Sequence[Rule]) -> Sequence[Problem]:
-        """No problems: the cluster compiles a query when it is asked, and its findings are that result's error."""
+    async def prepare(self, rules: Sequence[CompiledRule]) -> Sequence[Problem]:
+        """No problems: the cluster compiles a query when it is searched, and its findings are that result's error."""
         return ()
 
-    async def run(self, requests: Sequence[SearchRequest]) -> AsyncGenerator[SearchResult, None]:
-        """One result per request, as they get done.
-
-        Closing the iterator stops the searches that still run, on the server too. If the cluster turns out to be away,
-        the requests that were not sent yet fail at once with the same error.
-        """
-        waiting = list(reversed(requests))
-        running: set[asyncio.Task[SearchResult]] = set()
-        away: str | None = None
-        try:
-            while waiting or running:
-                while waiting and len(running) < self._concurrency:
-                    request = waiting.pop()
-                    if away is not None:
-                        yield SearchResult(request, error=away)
-                    else:
-                        running.add(asyncio.create_task(self._result(request)))
-                if not running:
-                    continue
-                done, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
-                for task in done:
-                    result = task.result()
-                    lost = away is None and waiting and isinstance(result, Unreachable)
-                    if lost and not await self._client.answers():
-                        away = result.error
-                    yield result
-        finally:
-            for task in running:
-                task.cancel()
-            await asyncio.gather(*running, return_exceptions=True)
+    def run(self, requests: Sequence[SearchRequest]) -> AsyncGenerator[SearchResult, None]:
+        """One result per request, as they get done; closing the iterator stops the searches, on the server too."""
+        units = (Unit((request,)) for request in requests)
+        return concurrent_results(units, self._outcome, concurrency=self._concurrency, answers=self._client.answers)
 
     async def close(self) -> None:
         """Nothing to close: the client belongs to whoever opened it."""
 
-    async def _result(self, request: SearchRequest) -> SearchResult:
+    async def _outcome(self, unit: Unit) -> UnitOutcome:
+        (request,) = unit.requests
         loop = asyncio.get_running_loop()
         started = loop.time()
         try:
@@ -132,7 +109,8 @@ class EqlApiSearch:
             result = SearchResult(request, error=str(error), retryable=error.retryable)
         except RunnerError as error:
             result = SearchResult(request, error=f"{subject_of(request.rule)}: {error}")
-        return replace(result, took_ms=(loop.time() - started) * 1_000)
+        result = replace(result, took_ms=(loop.time() - started) * 1_000)
+        return UnitOutcome((result,), away=result.error if isinstance(result, Unreachable) else None)
 
     async def _ask(self, request: SearchRequest, *, deadline: float) -> SearchResult:
         """The result of one search; raises RunnerError if it failed or is partial."""
@@ -273,8 +251,7 @@ class _NoSuchApiError(SearchError):
 
 def build_body(rule: Rule, window: Window, *, size: int) -> dict[str, Any]:
     """The body of the EQL search request for one rule over one window."""
-    primary, secondary = timestamps_of(rule)
-    in_window = range_filter(window, primary, secondary=secondary)
+    in_window = range_filter(window, time_fields(rule))
     body: dict[str, Any] = {
         "query": rule.query,
         "size": size,

@@ -10,22 +10,21 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections import deque
 from collections.abc import AsyncGenerator, Hashable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from runner import eql
 from runner.cluster.elasticsearch import Elastic
 from runner.eql.syntax.errors import EqlError
 from runner.errors import ClusterError, Problem, RunnerError, SearchError, UnreachableError
-from runner.rules.rule import Rule
+from runner.search.cluster.concurrent_units import Unit, UnitOutcome, concurrent_results
 from runner.search.cluster.fetch_pass import Asked, FetchPass
 from runner.search.cluster.field_caps import FieldCaps, FieldCapsCache
 from runner.search.cluster.point_in_time import PassOptions, PassTimeoutError, PointLostError, RemoteLostError
-from runner.search.cluster.request_body import timestamps_of
 from runner.search.cluster.search_failures import no_index, query_error, subject_of
 from runner.search.cluster.stage_query import filters_for
+from runner.search.compiled_rule import CompiledRule, time_fields
 from runner.search.protocol import SearchRequest, SearchResult, Unreachable
 
 _LOG = logging.getLogger("runner.search.fetch")
@@ -36,24 +35,6 @@ MOST_STARTS = 3
 """How often a pass is begun anew if the server forgets its point in time, as a node that is restarted does."""
 MOST_CLAUSES = 700
 """Single queries in the filter of a pass of several rules; a server takes 1,024 at least."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Unit:
-    """Requests that are answered together. `rest`: it is a part of one that failed as a whole."""
-
-    requests: tuple[SearchRequest, ...]
-    rest: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class _UnitOutcome:
-    """What became of a unit: results, and what is to be asked again in smaller units."""
-
-    results: tuple[SearchResult, ...] = ()
-    again: tuple[_Unit, ...] = ()
-    away: str | None = None
-    """Why the cluster could not be reached."""
 
 
 class FetchSearch:
@@ -78,109 +59,81 @@ class FetchSearch:
         self._concurrency = max(1, concurrency)
         self._options = PassOptions(page_size, timeout, dict(runtime_mappings or {}))
         self._types = FieldCapsCache(client, fresh_for=types_fresh_for, runtime_mappings=runtime_mappings)
-        self._programs: dict[tuple[Hashable, ...], tuple[FieldCaps, eql.Program | EqlError]] = {}
-        # Rules that made a shared pass fail or be late: they are asked alone from then on.
-        self._alone: set[str] = set()
+        self._programs: dict[CompiledRule, tuple[FieldCaps, eql.Program | EqlError]] = {}
+        # Rules that made a shared pass fail or be late: they are searched alone from then on.
+        self._alone: set[CompiledRule] = set()
         # Rules with a regular expression that ignores case on a runtime field, which no server can do.
-        self._case_bound: set[str] = set()
+        self._case_bound: set[CompiledRule] = set()
 
-    async def prepare(self, rules: Sequence[Rule]) -> Sequence[Problem]:
-        """No problems: what a query finds in its indices is known when it is asked, and is that result's error."""
+    async def prepare(self, rules: Sequence[CompiledRule]) -> Sequence[Problem]:
+        """No problems: what a query finds in its indices is known when it is searched, and is that result's error."""
         for rule in rules:
             self._types.want(rule)
-        current = {rule.fingerprint for rule in rules}
-        self._alone &= current
-        self._case_bound &= current
-        self._programs = {key: known for key, known in self._programs.items() if key[0] in current}
+        self._alone.intersection_update(rules)
+        self._case_bound.intersection_update(rules)
+        self._programs = {rule: self._programs[rule] for rule in rules if rule in self._programs}
         return ()
 
-    async def run(self, requests: Sequence[SearchRequest]) -> AsyncGenerator[SearchResult, None]:
-        """One result per request, as their passes get done.
-
-        Closing the iterator stops the passes that still run and closes their points in time. If the cluster turns out
-        to be away, what was not begun yet fails at once with the same error.
-        """
+    def run(self, requests: Sequence[SearchRequest]) -> AsyncGenerator[SearchResult, None]:
+        """One result per request, as their passes get done; closing the iterator closes their points in time."""
         for request in requests:
-            self._types.want(request.rule)
-        waiting = deque(self._units(requests))
-        running: set[asyncio.Task[_UnitOutcome]] = set()
-        away: str | None = None
-        try:
-            while waiting or running:
-                while waiting and len(running) < self._concurrency:
-                    unit = waiting.popleft()
-                    if away is None:
-                        running.add(asyncio.create_task(self._outcome(unit)))
-                        continue
-                    for request in unit.requests:
-                        yield SearchResult(request, error=away)
-                if not running:
-                    continue
-                done, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
-                for task in done:
-                    outcome = task.result()
-                    waiting.extendleft(reversed(outcome.again))
-                    if away is None and waiting and outcome.away is not None and not await self._client.answers():
-                        away = outcome.away
-                    for result in outcome.results:
-                        yield result
-        finally:
-            for task in running:
-                task.cancel()
-            await asyncio.gather(*running, return_exceptions=True)
+            self._types.want(request.compiled)
+        return concurrent_results(
+            self._units(requests), self._outcome, concurrency=self._concurrency, answers=self._client.answers
+        )
 
     async def close(self) -> None:
         """Nothing to close: the client belongs to whoever opened it."""
 
-    def _units(self, requests: Sequence[SearchRequest]) -> Iterator[_Unit]:
+    def _units(self, requests: Sequence[SearchRequest]) -> Iterator[Unit]:
         """The requests in groups that can share a pass; what spoiled one before goes alone, after the others."""
         groups: dict[Hashable, list[SearchRequest]] = {}
         alone: list[SearchRequest] = []
         for request in requests:
-            if request.rule.fingerprint in self._alone:
+            if request.compiled in self._alone:
                 alone.append(request)
             else:
                 groups.setdefault(_pass_key(request), []).append(request)
         for group in groups.values():
             for start in range(0, len(group), MOST_TOGETHER):
-                yield _Unit(tuple(group[start : start + MOST_TOGETHER]))
-        yield from (_Unit((request,)) for request in alone)
+                yield Unit(tuple(group[start : start + MOST_TOGETHER]))
+        yield from (Unit((request,)) for request in alone)
 
-    async def _outcome(self, unit: _Unit) -> _UnitOutcome:
+    async def _outcome(self, unit: Unit) -> UnitOutcome:
         loop = asyncio.get_running_loop()
         started = loop.time()
         try:
             outcome = await self._answer(unit)
         except UnreachableError as error:
             failed = tuple(Unreachable(request, error=str(error)) for request in unit.requests)
-            outcome = _UnitOutcome(failed, away=str(error))
+            outcome = UnitOutcome(failed, away=str(error))
         except RunnerError as error:
             outcome = self._failed(unit, error)
         took_ms = (loop.time() - started) * 1_000
         return replace(outcome, results=tuple(replace(result, took_ms=took_ms) for result in outcome.results))
 
-    def _failed(self, unit: _Unit, error: RunnerError) -> _UnitOutcome:
+    def _failed(self, unit: Unit, error: RunnerError) -> UnitOutcome:
         """Errors for all requests, or, where one of several rules may be to blame, the same requests in two halves."""
-        rules = {request.rule.fingerprint for request in unit.requests}
+        rules = {request.compiled for request in unit.requests}
         if isinstance(error, ClusterError) and _NO_FOLDING in error.reason and not rules <= self._case_bound:
             self._case_bound |= rules
-            return _UnitOutcome(again=(unit,))
+            return UnitOutcome(again=(unit,))
         if len(unit.requests) > 1 and _may_be_of_one(error):
             middle = len(unit.requests) // 2
             halves = unit.requests[:middle], unit.requests[middle:]
-            return _UnitOutcome(again=tuple(_Unit(half, rest=True) for half in halves))
+            return UnitOutcome(again=tuple(Unit(half, rest=True) for half in halves))
         if unit.rest and len(unit.requests) == 1:
-            self._alone.add(unit.requests[0].rule.fingerprint)
-        return _UnitOutcome(tuple(_error_result(request, error) for request in unit.requests))
+            self._alone.add(unit.requests[0].compiled)
+        return UnitOutcome(tuple(_error_result(request, error) for request in unit.requests))
 
-    async def _answer(self, unit: _Unit) -> _UnitOutcome:
+    async def _answer(self, unit: Unit) -> UnitOutcome:
         """The results of a unit. Raises RunnerError if its pass failed."""
         patterns = unit.requests[0].rule.index
         deadline = asyncio.get_running_loop().time() + self._options.timeout
         types = await self._types.types(patterns, deadline=deadline)
         if not types.indices:
             warning = await no_index(self._client, patterns)
-            return _UnitOutcome(tuple(SearchResult(request, warnings=(warning,)) for request in unit.requests))
+            return UnitOutcome(tuple(SearchResult(request, warnings=(warning,)) for request in unit.requests))
         asked: list[Asked] = []
         results: list[SearchResult] = []
         for request in unit.requests:
@@ -189,17 +142,17 @@ class FetchSearch:
             except SearchError as error:
                 results.append(_error_result(request, error))
         first, rest = _within_clauses(asked)
-        again = (_Unit(tuple(one.request for one in rest)),) if rest else ()
+        again = (Unit(tuple(one.request for one in rest)),) if rest else ()
         if first:
             try:
                 results += await self._passed(first, types)
             except UnreachableError as error:
                 failed = [Unreachable(one.request, error=str(error)) for one in first]
-                return _UnitOutcome((*results, *failed), again, str(error))
+                return UnitOutcome((*results, *failed), again, str(error))
             except RunnerError as error:
                 failing = self._failed(replace(unit, requests=tuple(one.request for one in first)), error)
-                return _UnitOutcome((*results, *failing.results), (*failing.again, *again))
-        return _UnitOutcome(tuple(results), again)
+                return UnitOutcome((*results, *failing.results), (*failing.again, *again))
+        return UnitOutcome(tuple(results), again)
 
     async def _passed(self, asked: Sequence[Asked], types: FieldCaps) -> list[SearchResult]:
         """The results of one pass, begun anew if the server forgets its point in time. Raises RunnerError."""
@@ -220,40 +173,33 @@ class FetchSearch:
 
     async def _compiled(self, request: SearchRequest, types: FieldCaps) -> Asked:
         """The request with its program. Raises SearchError for a query that its indices cannot answer."""
-        rule = request.rule
-        found = await asyncio.to_thread(self._program, rule, types)
+        compiled = request.compiled
+        found = await asyncio.to_thread(self._program, compiled, types)
         if isinstance(found, EqlError) and any("Unknown column" in finding.message for finding in found.findings):
             # A field may be new; and a near name can be given only where all names are known.
-            types = await self._types.types(rule.index, all_fields=True)
-            found = await asyncio.to_thread(self._program, rule, types)
+            types = await self._types.types(compiled.rule.index, all_fields=True)
+            found = await asyncio.to_thread(self._program, compiled, types)
         if isinstance(found, EqlError):
-            raise query_error(str(found), rule)
+            raise query_error(str(found), compiled.rule)
         filters = filters_for(
             found.plan,
             types.schema,
             now_ns=request.window.end_ns,
             unsearchable=types.unsearchable,
-            fold_regexps=rule.fingerprint not in self._case_bound,
+            fold_regexps=compiled not in self._case_bound,
         )
         return Asked(request, found, filters)
 
-    def _program(self, rule: Rule, types: FieldCaps) -> eql.Program | EqlError:
-        key = (rule.fingerprint, rule.index)
-        known = self._programs.get(key)
+    def _program(self, compiled: CompiledRule, types: FieldCaps) -> eql.Program | EqlError:
+        known = self._programs.get(compiled)
         if known is not None and known[0] is types:
             return known[1]
         program: eql.Program | EqlError
         try:
-            program = eql.compile(
-                rule.query,
-                types.schema,
-                event_category_field=rule.event_category_override or "event.category",
-                timestamp_field=rule.timestamp_field or "@timestamp",
-                tiebreaker_field=rule.tiebreaker_field,
-            )
+            program = compiled.program(types.schema)
         except EqlError as error:
             program = error
-        self._programs[key] = types, program
+        self._programs[compiled] = types, program
         return program
 
 
@@ -261,7 +207,7 @@ def _pass_key(request: SearchRequest) -> Hashable:
     """Equal for requests whose events can be read in one pass."""
     rule = request.rule
     filters = json.dumps(rule.filters, sort_keys=True, default=str) if rule.filters else ""
-    return rule.index, request.window, timestamps_of(rule), rule.timestamp_field, filters
+    return rule.index, request.window, time_fields(rule), rule.timestamp_field, filters
 
 
 def _within_clauses(asked: Sequence[Asked]) -> tuple[list[Asked], list[Asked]]:

@@ -19,9 +19,10 @@ from runner.events.fields.dates import MILLI
 from runner.events.fields.schema import DATES, Field
 from runner.search.cluster.pages import Page, hits_of, read_answer, read_page
 from runner.search.cluster.point_in_time import PassOptions, Point
-from runner.search.cluster.request_body import asked_fields, range_filter, rule_filter, timestamps_of
+from runner.search.cluster.request_body import asked_fields, range_filter, rule_filter
 from runner.search.cluster.search_failures import subject_of
 from runner.search.cluster.stage_query import Filters, any_of
+from runner.search.compiled_rule import time_fields
 from runner.search.protocol import Hit, Match, SearchRequest, SearchResult
 
 _DATE_FORMAT = "strict_date_optional_time_nanos"
@@ -168,11 +169,10 @@ class FetchPass:
 
     def _query(self) -> dict[str, Any]:
         """The window, the rules' own filter, and the candidates of the rules that still want some."""
-        primary, secondary = timestamps_of(self._rule)
         candidates = any_of(
             one.filters.whole for number, one in enumerate(self._asked) if number not in self._satisfied
         )
-        clauses = [range_filter(self._asked[0].request.window, primary, secondary=secondary), candidates.query]
+        clauses = [range_filter(self._asked[0].request.window, time_fields(self._rule)), candidates.query]
         if self._rule.filters:
             clauses.append(rule_filter(self._rule))
         return {"bool": {"filter": clauses}}

@@ -8,15 +8,11 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from runner.cluster.elasticsearch import Elastic
-from runner.eql.syntax import ast
-from runner.eql.syntax.errors import EqlError
-from runner.eql.syntax.parser import parse
 from runner.errors import SearchError
 from runner.events.columns.batch import STREAM_FIELDS
 from runner.events.fields.schema import Schema, schema_from_field_caps
-from runner.expressions import nodes
-from runner.rules.rule import Rule
 from runner.search.cluster.search_failures import unreadable_indices
+from runner.search.compiled_rule import CompiledRule
 
 _DOT = "·"
 _STREAM_NAMES = frozenset(stream.name for stream in STREAM_FIELDS)
@@ -38,8 +34,8 @@ class _KnownCaps:
     """What is known of one list of patterns; `asked` are the names that were asked for, with `*` for all."""
 
     wanted: set[str] = field(default_factory=set)
-    seen: set[tuple[str | None, ...]] = field(default_factory=set)
-    """What was looked through for names of fields."""
+    seen: set[frozenset[str]] = field(default_factory=set)
+    """The field names of rules that are in `wanted` already, with their relatives."""
     asked: frozenset[str] = frozenset()
     read_at: float = 0.0
     types: FieldCaps | None = None
@@ -60,13 +56,12 @@ class FieldCapsCache:
         self._runtime_mappings = dict(runtime_mappings or {})
         self._known: dict[tuple[str, ...], _KnownCaps] = {}
 
-    def want(self, rule: Rule) -> None:
-        """Ask for this rule's fields, too, when the fields of its indices are read next."""
-        known = self._known.setdefault(rule.index, _KnownCaps())
-        naming = (rule.query, rule.event_category_override, rule.timestamp_field, rule.tiebreaker_field)
-        if naming not in known.seen:
-            known.seen.add(naming)
-            known.wanted.update(_asked_names(rule))
+    def want(self, compiled: CompiledRule) -> None:
+        """Add this rule's fields to those that are read next of its indices."""
+        known = self._known.setdefault(compiled.rule.index, _KnownCaps())
+        if compiled.field_names not in known.seen:
+            known.seen.add(compiled.field_names)
+            known.wanted.update(_with_relatives(compiled.field_names))
 
     async def types(
         self, patterns: tuple[str, ...], *, all_fields: bool = False, deadline: float | None = None
@@ -113,34 +108,12 @@ def _read(answer: Mapping[str, Any]) -> FieldCaps:
     return FieldCaps(indices, Schema(own), frozenset(unsearchable), frozenset(remotes))
 
 
-def _asked_names(rule: Rule) -> Iterator[str]:
-    """The names to ask for: fields, what is below them (keyword sub-fields) and above them (flattened, nested)."""
-    for name in {*_names(rule)}:
+def _with_relatives(names: Iterable[str]) -> Iterator[str]:
+    """The names of the fields, of those below them (keyword sub-fields) and above them (flattened, nested)."""
+    for name in names:
         yield name
         yield f"{name}.*"
         end = name.rfind(".")
         while end > 0:
             yield name[:end]
             end = name.rfind(".", 0, end)
-
-
-def _names(rule: Rule) -> Iterable[str]:
-    """Every field that the rule names; none but the rule's own fields if its query cannot be read."""
-    yield rule.event_category_override or "event.category"
-    yield rule.timestamp_field or "@timestamp"
-    if rule.tiebreaker_field:
-        yield rule.tiebreaker_field
-    try:
-        statement = parse(rule.query)
-    except EqlError:
-        return
-    for query in ast.event_queries(statement):
-        yield from (node.name for node in nodes.walk(query.condition) if isinstance(node, nodes.Name))
-    body = statement.body
-    if isinstance(body, ast.EventQuery):
-        return
-    terms = body.terms
-    if isinstance(body, ast.SequenceQuery) and body.until is not None:
-        terms = (*terms, body.until)
-    keys = (*body.keys, *(key for term in terms for key in term.keys))
-    yield from (key.name for key in keys if isinstance(key, nodes.Name))

@@ -1,33 +1,28 @@
-"""What a request for a rule's events holds, whichever API it goes to: window, the rule's own filters, fields."""
+"""Parts of a request for a rule's events, for every API: time range, the rule's own filters, fields."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from runner.rules.rule import Rule
+from runner.search.compiled_rule import time_fields
 from runner.windows import Window, iso
 
 _DATE_FORMAT = "strict_date_optional_time"
 
 
-def timestamps_of(rule: Rule) -> tuple[str, str | None]:
-    """The field that selects by time, and the one used where it is absent."""
-    primary = rule.timestamp_override or "@timestamp"
-    if primary == "@timestamp" or rule.timestamp_override_fallback_disabled:
-        return primary, None
-    return primary, "@timestamp"
-
-
-def range_filter(window: Window, primary: str, *, secondary: str | None) -> dict[str, Any]:
-    """Events within the window, both ends included, by `primary` or, where an event has none, by `secondary`."""
+def range_filter(window: Window, times: Sequence[str]) -> dict[str, Any]:
+    """Events within the window, both ends included, by the first of `times` or, where an event has none, the second."""
 
     def within(name: str) -> dict[str, Any]:
         return {"range": {name: {"gte": iso(window.start), "lte": iso(window.end), "format": _DATE_FORMAT}}}
 
-    if secondary is None:
+    primary, *secondary = times
+    if not secondary:
         return within(primary)
     absent = {"bool": {"must_not": {"exists": {"field": primary}}}}
-    fallback = {"bool": {"filter": [within(secondary), absent]}}
+    fallback = {"bool": {"filter": [within(*secondary), absent]}}
     return {"bool": {"should": [within(primary), fallback], "minimum_should_match": 1}}
 
 
@@ -52,5 +47,5 @@ def rule_filter(rule: Rule) -> dict[str, Any]:
 def asked_fields(rule: Rule) -> list[dict[str, Any]]:
     """The `fields` to ask for with a document that an alert is made of: all, and the times in one format."""
     fields: list[dict[str, Any]] = [{"field": "*", "include_unmapped": True}]
-    fields += [{"field": name, "format": _DATE_FORMAT} for name in timestamps_of(rule) if name]
+    fields += [{"field": name, "format": _DATE_FORMAT} for name in time_fields(rule)]
     return fields

@@ -13,16 +13,15 @@ from runner import eql
 from runner.engine.filter.predicates import Conjuncts
 from runner.engine.filter.stage_filter import StageFilterPool
 from runner.engine.sequence.sequence_matcher import FoundSequence
-from runner.eql.syntax.errors import EqlError, QueryFinding
-from runner.errors import EventsError, Problem, RunnerError, Severity
+from runner.errors import EventsError, Problem, RunnerError
 from runner.events.columns.batch import Columns
 from runner.events.fields.schema import DATES, DataType, Field, Schema, shipped_schema
 from runner.events.files.event_files import EventFiles, ReadProgress, ReadReport, TimeWanted, newest_timestamp
 from runner.events.files.time_index import TimeIndex
 from runner.garbage_collection import rarely_collecting
-from runner.messages.text_positions import IN_QUERY, Source
-from runner.rules.rule import Rule, place_in_file
+from runner.rules.rule import Rule
 from runner.search.cluster.request_body import has_filters
+from runner.search.compiled_rule import CompiledRule, time_fields
 from runner.search.files.file_pass import matched
 from runner.search.protocol import Hit, Match, SearchRequest, SearchResult
 from runner.windows import from_nanoseconds
@@ -49,7 +48,7 @@ class FileSearch:
         self._workers = workers
         self._schema: Schema = Schema(shipped_schema().fields, lenient=True)
         self._programs: dict[str, eql.Program] = {}
-        self._compiled: dict[str, tuple[str, list[Problem]]] = {}
+        self._resolved: dict[CompiledRule, tuple[eql.Program | None, list[Problem]]] = {}
         self._conjuncts, self._filters = Conjuncts(), StageFilterPool()
         self._files: EventFiles | None = None
         self._index = TimeIndex()
@@ -59,36 +58,29 @@ class FileSearch:
         self.report = ReadReport()
         """What the last pass read."""
 
-    async def prepare(self, rules: Sequence[Rule]) -> Sequence[Problem]:
-        """Compile all rules; returns every problem with its place in the rule's file."""
+    async def prepare(self, rules: Sequence[CompiledRule]) -> Sequence[Problem]:
+        """Resolve the queries of all rules; returns every problem with its place in the rule's file."""
         with rarely_collecting():
             return self._prepared(rules)
 
-    def _prepared(self, rules: Sequence[Rule]) -> Sequence[Problem]:
-        problems: list[Problem] = []
-        programs: dict[str, eql.Program] = {}
-        compiled: dict[str, tuple[str, list[Problem]]] = {}
-        for rule in rules:
-            known = self._programs.get(rule.rule_id)
-            mark, found = self._compiled.get(rule.rule_id, ("", []))
-            if known is not None and mark == rule.fingerprint:
-                programs[rule.rule_id] = known
-            else:
-                program, found = compile_rule(rule, self._schema)
-                if self._paths and has_filters(rule):
-                    program, found = None, [*found, _unfiltered(rule)]
-                if program is not None:
-                    programs[rule.rule_id] = program
-            compiled[rule.rule_id] = rule.fingerprint, found
-            problems.extend(found)
+    def _prepared(self, rules: Sequence[CompiledRule]) -> Sequence[Problem]:
+        resolved = {rule: self._resolved.get(rule) or self._resolve(rule) for rule in rules}
+        programs = {rule.rule.rule_id: program for rule, (program, _) in resolved.items() if program is not None}
         if programs != self._programs:
             self._conjuncts, self._filters = Conjuncts(), StageFilterPool()
         ran = programs.values() if self._paths else ()
         for stage in (stage for program in ran for stage in program.plan.all_stages()):
             self._conjuncts.of(stage.conjuncts, 0)
-        self._programs, self._compiled = programs, compiled
-        self._times = ("@timestamp", *sorted({name for rule in rules for name in scope_times(rule)} - {"@timestamp"}))
-        return problems
+        self._programs, self._resolved = programs, resolved
+        times = {name for compiled in rules for name in time_fields(compiled.rule)}
+        self._times = ("@timestamp", *sorted(times - {"@timestamp"}))
+        return [problem for _, problems in resolved.values() for problem in problems]
+
+    def _resolve(self, compiled: CompiledRule) -> tuple[eql.Program | None, list[Problem]]:
+        program, problems = compiled.resolved(self._schema)
+        if self._paths and has_filters(compiled.rule):
+            return None, [*problems, _unfiltered(compiled.rule)]
+        return program, problems
 
     async def newest(self) -> datetime | None:
         """The time of the newest event; None if there is none with a readable timestamp. Reads everything once."""
@@ -166,7 +158,7 @@ class FileSearch:
         program = self._programs.get(rule.rule_id)
         if program is None:
             raise EventsError(f"rule {rule.rule_id} was not prepared")
-        scope = eql.Scope(rule.index, scope_times(rule), (window.start_ns, window.end_ns))
+        scope = eql.Scope(rule.index, time_fields(rule), (window.start_ns, window.end_ns))
         return eql.Ask(program.plan, scope, now_ns=window.end_ns)
 
     async def close(self) -> None:
@@ -214,15 +206,6 @@ class FoundMatches(Sequence[Match]):
         return Hit("", "", document)
 
 
-def scope_times(rule: Rule) -> tuple[str, ...]:
-    """The fields whose time decides whether an event is in the rule's window: the override first, then its fallback."""
-    if rule.timestamp_override is None or rule.timestamp_override == "@timestamp":
-        return ("@timestamp",)
-    if rule.timestamp_override_fallback_disabled:
-        return (rule.timestamp_override,)
-    return rule.timestamp_override, "@timestamp"
-
-
 def date_field(schema: Schema, name: str) -> Field:
     """The field of a timestamp: that of the schema if it is a date there, else a date in Elasticsearch's default
     formats."""
@@ -230,38 +213,7 @@ def date_field(schema: Schema, name: str) -> Field:
     return found if found is not None and found.type in DATES else Field(name, DataType.DATE)
 
 
-def compile_rule(rule: Rule, schema: Schema) -> tuple[eql.Program | None, list[Problem]]:
-    """The program of a rule, None if its query has an error, and every problem of the query with its place in the
-    file."""
-    try:
-        program = eql.compile(
-            rule.query,
-            schema,
-            event_category_field=rule.event_category_override or "event.category",
-            timestamp_field=rule.timestamp_field or "@timestamp",
-            tiebreaker_field=rule.tiebreaker_field,
-        )
-    except EqlError as error:
-        return None, [_problem(rule, error.source, finding, "error") for finding in error.findings]
-    return program, [_problem(rule, program.source, finding, "warning") for finding in program.warnings]
-
-
 def _unfiltered(rule: Rule) -> Problem:
     """Why a rule with filters is not run over files: without them it would find what its author has ruled out."""
     message = "`filters` are Query DSL, which only a cluster can apply: over files the rule is not run"
     return Problem(rule.path, rule.query_line, rule.query_column, "error", message, rule.rule_id)
-
-
-def _problem(rule: Rule, source: Source, finding: QueryFinding, severity: Severity) -> Problem:
-    line, column = source.place(finding.span.start)
-    file_line, file_column = place_in_file(rule, line, column)
-    return Problem(
-        file=rule.path,
-        line=file_line,
-        column=file_column,
-        severity=severity,
-        message=finding.message,
-        rule_id=rule.rule_id,
-        picture=source.picture(finding.span, IN_QUERY, shown_line=file_line),
-        hint=finding.hint,
-    )

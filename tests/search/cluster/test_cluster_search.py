@@ -19,9 +19,11 @@ from runner.rules.load import load_rules
 from runner.rules.rule import Rule
 from runner.sample_data.generate import generate
 from runner.search.cluster.cluster_search import ClusterSearch
+from runner.search.compiled_rule import compile_rules
 from runner.search.files.file_search import FileSearch
 from runner.search.protocol import Search, SearchResult
 from runner.windows import Window
+from tests.compiled import compiled
 from tests.elasticsearch.proxy import EVERY, Proxy
 from tests.paths import ROOT, SPECS
 from tests.search.lab import MAPPINGS, NOON, fill, found_ids, process, request, results, rule, save_hits, write
@@ -47,7 +49,7 @@ async def without_eql(plain_proxy: Proxy) -> AsyncIterator[Elastic]:
 
 async def asked_of(search: Search, rules: list[Rule], window: Window) -> dict[str, SearchResult]:
     """The results by rule id."""
-    await search.prepare(rules)
+    await search.prepare([*map(compiled, rules)])
     found = await results(search, *(request(one, window=window) for one in rules))
     whole = {result.request.rule.rule_id: replace(result, matches=tuple(result.matches)) for result in found}
     await search.close()
@@ -272,9 +274,8 @@ async def test_eql_that_is_refused_is_an_error_and_no_sign_that_there_is_none(
 async def test_a_query_that_does_not_parse_is_known_beforehand_and_nothing_else_is(with_eql: Elastic) -> None:
     good, unknown = rule("process where true"), rule('process where no.such.field == "a"')
     wrong = rule("process wher true", path=Path("rules/lab.toml"), query_line=7, query_column=11)
-    search = ClusterSearch(with_eql)
-    for _ in range(2):
-        (problem,) = await search.prepare([good, wrong, unknown])
-        assert (problem.severity, problem.rule_id, problem.line) == ("error", wrong.rule_id, 7)
-        assert "did you mean [where]?" in problem.text
-    assert await search.prepare([good, unknown]) == []
+    rules, (problem,) = compile_rules([good, wrong, unknown])
+    assert (problem.severity, problem.rule_id, problem.line) == ("error", wrong.rule_id, 7)
+    assert "did you mean [where]?" in problem.text
+    assert [one.rule for one in rules] == [good, unknown]
+    assert await ClusterSearch(with_eql).prepare(rules) == []

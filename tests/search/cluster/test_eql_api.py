@@ -15,6 +15,7 @@ from runner.rules.rule import Rule
 from runner.search.cluster.eql_api import MOST_STARTS, EqlApiSearch, build_body, read_matches
 from runner.search.protocol import SearchRequest, SearchResult
 from runner.windows import Window, iso
+from tests.compiled import compiled
 from tests.elasticsearch.proxy import EVERY, Proxy
 
 START = datetime(2026, 3, 2, 10, 0, tzinfo=UTC)
@@ -36,7 +37,7 @@ def rule(query: str = "process where true", **fields: Any) -> Rule:
 
 
 def request(of: Rule | None = None, *, size: int = 100) -> SearchRequest:
-    return SearchRequest(of or rule(), WINDOW, size)
+    return SearchRequest(compiled(of or rule()), WINDOW, size)
 
 
 async def results(search: EqlApiSearch, *requests: SearchRequest) -> list[SearchResult]:
@@ -452,6 +453,6 @@ async def test_a_cut_connection_of_one_rule_leaves_the_others(eql_proxy: Proxy, 
 
 async def test_preparing_asks_nothing(eql_proxy: Proxy, client: Elastic) -> None:
     search = EqlApiSearch(client)
-    assert await search.prepare([rule("not a query at all")]) == ()
+    assert await search.prepare([compiled(rule("any where no.such.field == 1"))]) == ()
     await search.close()
     assert eql_proxy.requests == ()

@@ -14,6 +14,7 @@ from runner.cluster.elasticsearch import Connection, Elastic, Retry, open_client
 from runner.search.cluster.fetch_and_match import MOST_STARTS, MOST_TOGETHER, FetchSearch
 from runner.search.protocol import SearchRequest, SearchResult
 from runner.windows import Window, iso
+from tests.compiled import compiled
 from tests.elasticsearch.faults import Recorded
 from tests.elasticsearch.proxy import EVERY, Proxy
 from tests.search.lab import NOON, PROPERTIES, fill, found_ids, process, request, results, rule
@@ -141,7 +142,7 @@ async def test_rules_over_the_same_events_share_one_pass(plain_proxy: Proxy, cli
     fill(plain_proxy.url, index, [process(n, f"p{n % 40}") for n in range(80)])
     rules = [rule(f'process where process.name == "p{n}"', index=(index,)) for n in range(MOST_TOGETHER + 10)]
     search = FetchSearch(client)
-    await search.prepare(rules)
+    await search.prepare([*map(compiled, rules)])
     found = {one.request.rule.rule_id: one for one in await results(search, *map(request, rules))}
     assert [found_ids(found[one.rule_id]) for one in rules[:40]] == [[[str(n)], [str(n + 40)]] for n in range(40)]
     assert all(found[one.rule_id].matches == () for one in rules[40:])
@@ -573,6 +574,6 @@ async def test_no_more_passes_run_at_a_time_than_allowed(plain_proxy: Proxy, cli
 
 async def test_preparing_asks_nothing(plain_proxy: Proxy, client: Elastic) -> None:
     search = FetchSearch(client)
-    assert await search.prepare([rule("not a query at all")]) == ()
+    assert await search.prepare([compiled(rule("any where no.such.field == 1"))]) == ()
     await search.close()
     assert plain_proxy.requests == ()

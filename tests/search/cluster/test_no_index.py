@@ -13,6 +13,7 @@ from runner.cluster.connection import Connection
 from runner.cluster.elasticsearch import open_client
 from runner.search.cluster.cluster_search import ClusterSearch
 from runner.search.protocol import SearchRequest, SearchResult
+from tests.compiled import compiled
 from tests.elasticsearch.proxy import Proxy
 from tests.search.lab import WINDOW, rule
 
@@ -45,7 +46,9 @@ async def asked(host: str, name: str, patterns: Sequence[str]) -> SearchResult:
     client = open_client(Connection(hosts=(host,), username=name, password="user-password"))
     search = ClusterSearch(client)
     try:
-        (found,) = [result async for result in search.run([SearchRequest(rule(index=patterns), WINDOW, size=10)])]
+        (found,) = [
+            result async for result in search.run([SearchRequest(compiled(rule(index=patterns)), WINDOW, size=10)])
+        ]
         return found
     finally:
         await search.close()

@@ -9,6 +9,7 @@ import pytest
 
 from runner.rules.rule import Rule
 from runner.search.files.file_search import FileSearch
+from tests.compiled import compiled
 
 FILTER = {"meta": {"disabled": False, "negate": True}, "query": {"match_phrase": {"host.name": "lab"}}}
 
@@ -28,6 +29,6 @@ def rule_with(**fields: Any) -> Rule:
     ],
 )
 async def test_a_rule_with_filters_is_refused_over_files(filters: list[Any], paths: list[str], refused: bool) -> None:
-    problems = await FileSearch([Path(path) for path in paths]).prepare([rule_with(filters=filters)])
+    problems = await FileSearch([Path(path) for path in paths]).prepare([compiled(rule_with(filters=filters))])
     assert [problem.severity for problem in problems] == (["error"] if refused else [])
     assert all("only a cluster can apply" in problem.message for problem in problems)

@@ -23,6 +23,7 @@ from runner.events.files.time_index import TimeIndex
 from runner.search.files.file_search import FileSearch
 from runner.search.protocol import SearchRequest
 from runner.windows import Window
+from tests.compiled import compiled
 from tests.search.files.test_file_search import rule_with
 
 BEGIN = datetime(2026, 3, 1, tzinfo=UTC)
@@ -81,7 +82,7 @@ def change(rng: Random, folder: Path, seconds: float, numbers: list[int]) -> Non
 async def answer(search: FileSearch, start: float, end: float) -> tuple[list[Any], ReadReport]:
     window = Window(BEGIN + timedelta(seconds=start), BEGIN + timedelta(seconds=end))
     found = []
-    async for result in search.run([SearchRequest(rule, window, 100) for rule in RULES]):
+    async for result in search.run([SearchRequest(compiled(rule), window, 100) for rule in RULES]):
         assert result.error is None
         hits = [[hit.source for hit in match.hits] for match in result.matches]
         found.append((result.request.rule.rule_id, hits, result.warnings, result.complete))
@@ -90,7 +91,7 @@ async def answer(search: FileSearch, start: float, end: float) -> tuple[list[Any
 
 async def fresh(folder: Path, start: float, end: float) -> tuple[list[Any], ReadReport]:
     search = FileSearch([folder], live=True)
-    await search.prepare(RULES)
+    await search.prepare([*map(compiled, RULES)])
     try:
         return await answer(search, start, end)
     finally:
@@ -99,7 +100,7 @@ async def fresh(folder: Path, start: float, end: float) -> tuple[list[Any], Read
 
 async def timeline(rng: Random, folder: Path) -> None:
     known = FileSearch([folder], live=True)
-    await known.prepare(RULES)
+    await known.prepare([*map(compiled, RULES)])
     seconds, numbers = 0.0, [0]
     for _ in range(12):
         seconds += rng.choice((0, 10, 60, 600))
@@ -169,7 +170,7 @@ async def test_files_of_one_time_are_read_side_by_side(tmp_path: Path, order: Se
     for name, text in zip("abc", [texts[place] for place in order], strict=True):
         (tmp_path / f"{name}.ndjson").write_bytes(text)
     search = FileSearch([tmp_path])
-    await search.prepare(RULES)
+    await search.prepare([*map(compiled, RULES)])
     found, report = await answer(search, 0, 6_000)
     await search.close()
     together = tmp_path / "together"
@@ -185,7 +186,7 @@ async def test_a_file_that_is_replaced_while_the_files_are_looked_up_is_still_ow
     log = tmp_path / "events.log"
     log.write_bytes(line_of(Random(1), 1, 1) + b"\n")
     search = FileSearch([log])
-    await search.prepare(RULES)
+    await search.prepare([*map(compiled, RULES)])
     assert search.bytes_to_read()
     log.rename(tmp_path / "events.log.1")
     log.write_bytes(line_of(Random(1), 2, 2) + b"\n")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -15,12 +16,14 @@ from runner.alerts.identity import alert_ids
 from runner.errors import Problem
 from runner.rule_run import RuleRun
 from runner.rules.rule import Rule
-from runner.schedule.window_edges import halves_of, reach_of, settled_of
-from runner.search.protocol import Hit, Match, Reach, SearchRequest, SearchResult
+from runner.schedule.window_edges import halves_of, settled_of
+from runner.search.compiled_rule import Reach
+from runner.search.protocol import Hit, Match, SearchRequest, SearchResult
 from runner.service.execution import LARGEST_SIZE, MOST_PARTS, Execution, size_for
 from runner.store.memory import MemoryStore
 from runner.store.protocol import AlertFilter
 from runner.windows import Window, iso
+from tests.compiled import compiled
 from tests.search.lab import NOON, WINDOW, rule
 
 EVENT = "process where true"
@@ -74,7 +77,7 @@ async def runs_of(search: Shelf, store: MemoryStore, of: Rule, **more: Any) -> l
     execution = Execution(
         search, store, store, clock=lambda: now, context=AlertContext(now=now, execution_id=""), **more
     )
-    request = SearchRequest(of, WINDOW, size_for(of), reach_of(of.query))
+    request = SearchRequest(compiled(of), WINDOW, size_for(of))
     return [run async for run in execution.run([request])]
 
 
@@ -204,7 +207,8 @@ def test_every_match_of_the_whole_is_settled_in_a_part(
     reach = Reach() if query == EVENT else Reach(timedelta(milliseconds=maxspan), trailing=query == PAIR_WITHOUT)
     if reach.maxspan == timedelta(0):
         reach, gap = Reach(), 0
-    whole = SearchRequest(rule(query), Window(NOON, NOON + timedelta(milliseconds=length)), 10, reach)
+    one = replace(compiled(rule(query)), reach=reach)
+    whole = SearchRequest(one, Window(NOON, NOON + timedelta(milliseconds=length)), 10)
     last = first + min(timedelta(milliseconds=gap), reach.maxspan)
     hits = [Hit("i", str(n), {"@timestamp": iso(moment)}) for n, moment in enumerate((first, last))]
     if reach.trailing:
@@ -233,6 +237,6 @@ def test_every_match_of_the_whole_is_settled_in_a_part(
 
 def test_a_window_that_selects_by_ingest_time_is_divided_for_single_events_only() -> None:
     override = {"timestamp_override": "event.ingested"}
-    assert halves_of(SearchRequest(rule(EVENT, **override), WINDOW, 1, reach_of(EVENT))) is not None
-    assert halves_of(SearchRequest(rule(PAIR, **override), WINDOW, 1, reach_of(PAIR))) is None
-    assert halves_of(SearchRequest(rule(PAIR), WINDOW, 1, reach_of(PAIR))) is not None
+    assert halves_of(SearchRequest(compiled(rule(EVENT, **override)), WINDOW, 1)) is not None
+    assert halves_of(SearchRequest(compiled(rule(PAIR, **override)), WINDOW, 1)) is None
+    assert halves_of(SearchRequest(compiled(rule(PAIR)), WINDOW, 1)) is not None

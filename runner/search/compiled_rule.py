@@ -1,0 +1,151 @@
+"""`CompiledRule`: a rule with its query parsed, once per version of the rule, when rules are loaded.
+
+`compile_rule` is the only place that chooses a front end by the rule's language. Searches resolve the parsed query
+against the fields that they find (`CompiledRule.program`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import timedelta
+
+from runner import eql
+from runner.eql.syntax import ast
+from runner.eql.syntax.errors import EqlError, QueryFinding
+from runner.errors import Problem, Severity
+from runner.events.fields.schema import Schema
+from runner.garbage_collection import rarely_collecting
+from runner.messages.text_positions import IN_QUERY, Source
+from runner.rules.rule import Rule, place_in_file
+from runner.windows import Window
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """How far the matches of a rule reach in time.
+
+    `maxspan` is the longest time between the events of a match (zero for single events and for sequences without one:
+    nothing is known of those). `leading` and `trailing` say that the first or the last term is a missing event.
+    `bounded` is False where the events of a match may lie anywhere in the window, or where one match depends on all
+    others: sequences without a maxspan, samples, queries with pipes.
+    """
+
+    maxspan: timedelta = timedelta(0)
+    leading: bool = False
+    trailing: bool = False
+    bounded: bool = True
+
+    def shown(self, window: Window) -> Window:
+        """The times at which a match may end that lies wholly in the window: all but its first `maxspan`."""
+        return Window(min(window.start + self.maxspan, window.end), window.end)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class CompiledRule:
+    """One version of a rule, its parsed query, and what follows from the query without a schema.
+
+    `field_names` are all fields that a search of the rule reads: those of the query, its category, time and tiebreaker.
+    """
+
+    rule: Rule
+    query: eql.ParsedQuery
+    reach: Reach
+    field_names: frozenset[str]
+
+    def program(self, schema: Schema) -> eql.Program:
+        """The query over events of the schema. Raises EqlError."""
+        return eql.resolve(
+            self.query,
+            schema,
+            event_category_field=_category_field(self.rule),
+            timestamp_field=_timestamp_field(self.rule),
+            tiebreaker_field=self.rule.tiebreaker_field,
+        )
+
+    def resolved(self, schema: Schema) -> tuple[eql.Program | None, list[Problem]]:
+        """The program, None if the query does not fit the schema; and every problem with its place in the file."""
+        try:
+            program = self.program(schema)
+        except EqlError as error:
+            return None, query_problems(self.rule, error)
+        return program, [_problem(self.rule, program.source, finding, "warning") for finding in program.warnings]
+
+
+def compile_rules(
+    rules: Iterable[Rule], known: Iterable[CompiledRule] = ()
+) -> tuple[list[CompiledRule], list[Problem]]:
+    """The rules whose queries parse, and the problems of the others; those in `known` are not parsed again."""
+    before = {id(compiled.rule): compiled for compiled in known}
+    compiled: list[CompiledRule] = []
+    problems: list[Problem] = []
+    with rarely_collecting():
+        for rule in rules:
+            try:
+                compiled.append(before.get(id(rule)) or compile_rule(rule))
+            except EqlError as error:
+                problems += query_problems(rule, error)
+    return compiled, problems
+
+
+def compile_rule(rule: Rule) -> CompiledRule:
+    """The rule with its query parsed by the front end of its language. Raises EqlError; ValueError without one."""
+    match rule.language:
+        case "eql":
+            return _compile_eql(rule)
+        case other:
+            raise ValueError(f"rule {rule.rule_id}: no front end for queries in {other}")
+
+
+def _compile_eql(rule: Rule) -> CompiledRule:
+    query = eql.parse(rule.query)
+    implicit = (_category_field(rule), _timestamp_field(rule), rule.tiebreaker_field)
+    names = (*(name.name for name in query.names()), *(name for name in implicit if name))
+    return CompiledRule(rule, query, _eql_reach(query.statement), frozenset(names))
+
+
+def _eql_reach(statement: ast.Statement) -> Reach:
+    body, is_alone = statement.body, not statement.pipes
+    if isinstance(body, ast.EventQuery):
+        return Reach(bounded=is_alone)
+    if not isinstance(body, ast.SequenceQuery) or body.maxspan is None:
+        return Reach(bounded=False)
+    maxspan = timedelta(milliseconds=body.maxspan)
+    return Reach(maxspan, body.terms[0].missing, body.terms[-1].missing, bounded=is_alone)
+
+
+def query_problems(rule: Rule, error: EqlError) -> list[Problem]:
+    """Every finding about the rule's query, with its place in the rule's file."""
+    return [_problem(rule, error.source, finding, "error") for finding in error.findings]
+
+
+def time_fields(rule: Rule) -> tuple[str, ...]:
+    """The fields whose time decides whether an event is in the rule's window: the override first, then its fallback."""
+    if rule.timestamp_override in (None, "@timestamp"):
+        return ("@timestamp",)
+    if rule.timestamp_override_fallback_disabled:
+        return (rule.timestamp_override,)
+    return rule.timestamp_override, "@timestamp"
+
+
+def _category_field(rule: Rule) -> str:
+    return rule.event_category_override or "event.category"
+
+
+def _timestamp_field(rule: Rule) -> str:
+    return rule.timestamp_field or "@timestamp"
+
+
+def _problem(rule: Rule, source: Source, finding: QueryFinding, severity: Severity) -> Problem:
+    line, column = source.place(finding.span.start)
+    file_line, file_column = place_in_file(rule, line, column)
+    return Problem(
+        file=rule.path,
+        line=file_line,
+        column=file_column,
+        severity=severity,
+        message=finding.message,
+        rule_id=rule.rule_id,
+        picture=source.picture(finding.span, IN_QUERY, shown_line=file_line),
+        hint=finding.hint,
+    )
