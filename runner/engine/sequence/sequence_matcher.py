@@ -7,9 +7,9 @@ so the machine goes through the events of one key after those of another.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,11 @@ from numpy.typing import NDArray
 Key: TypeAlias = tuple[object, ...]
 Rows: TypeAlias = tuple[int, ...]
 """The events of a complete or a partial sequence, as rows of `StageColumns`."""
+Ended: TypeAlias = Literal["continued", "maxspan", "until", "replaced", "missing event"]
+"""What ended a partial sequence: the event of the next stage, in time or too late for maxspan; an until event; a newer
+partial sequence at the same stage. Or, of a complete one, an event that had to be missing."""
+OnEnd: TypeAlias = Callable[[Rows, Ended, int], None]
+"""Called with a sequence that ended, and the row of the event that ended it (its own last row for `missing event`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,11 +53,22 @@ class StageColumns:
     groups: NDArray[np.int64]
 
 
+def stage_columns(events: Sequence[StageEvent]) -> StageColumns:
+    """The events as columns."""
+    codes: dict[Key, int] = {}
+    return StageColumns(
+        np.array([event.time for event in events], dtype=np.int64),
+        np.array([event.event for event in events], dtype=np.int64),
+        np.array([event.stage for event in events], dtype=np.int64),
+        np.array([codes.setdefault(event.key, len(codes)) for event in events], dtype=np.int64),
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class SequenceMatcher:
-    """Matches one sequence query. `positive` are the numbers of the stages that are not missing events, ascending.
+    """Matches one sequence query. `positive` are the indices of the stages that are not missing events, ascending.
 
-    `maxspan` is in nanoseconds, inclusive; None is unlimited. `until` is the number of the until stage, or None.
+    `maxspan` is in nanoseconds, inclusive; None is unlimited. `until` is the index of the until stage, or None.
     """
 
     positive: Sequence[int]
@@ -66,27 +82,27 @@ class SequenceMatcher:
         `events` are groups of the stage events of one document, the groups in ascending order.
         """
         given = [event for group in events for event in group]
-        numbers: dict[Key, int] = {}
-        columns = StageColumns(
-            np.array([event.time for event in given], dtype=np.int64),
-            np.array([event.event for event in given], dtype=np.int64),
-            np.array([event.stage for event in given], dtype=np.int64),
-            np.array([numbers.setdefault(event.key, len(numbers)) for event in given], dtype=np.int64),
-        )
+        columns = stage_columns(given)
         complete, _ = self.run(columns)
         return [FoundSequence(given[rows[-1]].key, self.with_gaps(columns.events[list(rows)])) for rows in complete]
 
-    def run(self, columns: StageColumns) -> tuple[list[Rows], list[Rows]]:
+    def run(self, columns: StageColumns, on_end: OnEnd | None = None) -> tuple[list[Rows], list[Rows]]:
         """The complete sequences, ascending by their last event, and the partial ones that may still be continued.
 
-        To go on later, it is enough to put the rows of the partial sequences before those that come then: of one key,
-        the further a partial sequence has come, the older all of its events are, so each finds its way to where it was.
+        To continue later, it is enough to put the rows of the partial sequences before the new ones: of one key, the
+        further a partial sequence has come, the older all of its events are, so each reaches its slot again. `on_end`
+        receives every other partial sequence, key by key, and the complete ones that `missing` refuses.
         """
-        complete, partial = self._advanced(columns)
+        complete, partial = self._advanced(columns, on_end)
         complete.sort(key=lambda rows: rows[-1])
         if self.missing and complete:
             absent = _Absent(self, columns)
-            complete = [rows for rows in complete if absent.accepts(rows)]
+            found, complete = complete, []
+            for rows in found:
+                if absent.accepts(rows):
+                    complete.append(rows)
+                elif on_end is not None:
+                    on_end(rows, "missing event", rows[-1])
         return complete, partial
 
     def with_gaps(self, events: NDArray[np.int64]) -> tuple[int | None, ...]:
@@ -96,10 +112,10 @@ class SequenceMatcher:
             places[stage] = event
         return tuple(places)
 
-    def _advanced(self, columns: StageColumns) -> tuple[list[Rows], list[Rows]]:
-        """Every event moved through the machine of its key, before missing events are looked for."""
+    def _advanced(self, columns: StageColumns, on_end: OnEnd | None) -> tuple[list[Rows], list[Rows]]:
+        """The complete and the partial sequences, regardless of missing events."""
         places = self._places(columns.stages)
-        # Of one event the last stage first, since an event is used once a sequence; after all of them what it ends.
+        # Of one event the last stage first, since a sequence uses an event once; until after all of them.
         within = np.where(places < 0, 1, -places)
         same = np.concatenate(([0], np.cumsum(columns.events[1:] != columns.events[:-1]))) if len(places) else places
         order = np.lexsort((within, same, columns.groups))
@@ -120,18 +136,25 @@ class SequenceMatcher:
                 if before is None or events[before[-1]] == events[row]:
                     continue
                 slots[place - 1] = None
-                if maxspan is not None and times[row] - times[before[0]] > maxspan:
+                is_late = maxspan is not None and times[row] - times[before[0]] > maxspan
+                if on_end is not None:
+                    on_end(before, "maxspan" if is_late else "continued", row)
+                if is_late:
                     continue
                 grown: Rows = (*before, row)
             elif place == 0:
                 grown = (row,)
             else:
+                if on_end is not None:
+                    _end_all(slots, on_end, row)
                 slots = [None] * (last + 1)
                 continue
             if place == last:
                 complete.append(grown)
-            else:
-                slots[place] = grown
+                continue
+            if on_end is not None and (older := slots[place]) is not None:
+                on_end(older, "replaced", row)
+            slots[place] = grown
         partial.extend(rows for rows in slots if rows is not None)
         return complete, partial
 
@@ -147,11 +170,14 @@ class SequenceMatcher:
 _UNTIL, _NO_PLACE = -1, -2
 
 
-class _Absent:
-    """The events of missing stages: whether what a sequence wants to be missing is missing indeed.
+def _end_all(slots: Iterable[Rows | None], on_end: OnEnd, row: int) -> None:
+    for rows in slots:
+        if rows is not None:
+            on_end(rows, "until", row)
 
-    Only timestamps count here, tiebreakers do not.
-    """
+
+class _Absent:
+    """The events of missing stages, by key. Only their timestamps count, not tiebreakers."""
 
     def __init__(self, matcher: SequenceMatcher, columns: StageColumns) -> None:
         assert matcher.maxspan is not None
@@ -164,7 +190,7 @@ class _Absent:
             self._stages[stage] = columns.groups[rows], columns.times[rows]
 
     def accepts(self, rows: Rows) -> bool:
-        """Whether the missing events of this sequence are missing."""
+        """Whether no event stands where the sequence needs one to be missing."""
         positive = self._positive
         moments = self._columns.times[list(rows)].tolist()
         start, end = moments[0], moments[-1]
@@ -191,7 +217,7 @@ class _Absent:
         return not trailing or not after or min(after) - start > self._maxspan
 
     def _times(self, stage: int, rows: Rows) -> NDArray[np.int64]:
-        """When the events of a missing stage were that have the key of the sequence, ascending."""
+        """The times of a missing stage's events with the key of the sequence, ascending."""
         groups, times = self._stages[stage]
         group = self._columns.groups[rows[-1]]
         return times[np.searchsorted(groups, group) : np.searchsorted(groups, group, side="right")]

@@ -1,7 +1,4 @@
-"""`trace`: the outcomes of all partial sequences of a query.
-
-A `SequenceMatcher` that records how each partial sequence ends: slower and with more memory, to explain, not to search.
-"""
+"""The outcome of every partial sequence: `trace` runs `SequenceMatcher` and keeps how each one ended."""
 
 from __future__ import annotations
 
@@ -13,7 +10,15 @@ from typing import Literal, TypeAlias
 
 from runner.engine.plan import Plan
 from runner.engine.sequence.join_keys import key_reader
-from runner.engine.sequence.sequence_matcher import FoundSequence, Key, SequenceMatcher, StageEvent
+from runner.engine.sequence.sequence_matcher import (
+    Ended,
+    FoundSequence,
+    Key,
+    Rows,
+    SequenceMatcher,
+    StageEvent,
+    stage_columns,
+)
 from runner.eql.explain.unparse import unparse
 
 PartialOutcome: TypeAlias = Literal[
@@ -92,30 +97,18 @@ class Trace:
     """The endings of the watched partial sequences, by their events."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Partial:
-    key: Key
-    events: tuple[int, ...]
-    times: tuple[int, ...]
-
-    def ended(self, fate: PartialOutcome, by: StageEvent | None = None) -> Ending:
-        span = by.time - self.times[0] if by is not None and fate == "maxspan" else 0
-        return Ending(fate, self.events, by.event if by is not None else None, span)
-
-
 @dataclass(slots=True)
 class _StageTrace:
-    """One positive stage: the outcomes of the partial sequences that reached it, and its events."""
+    """One positive stage: the outcomes of the partial sequences that reached it, and the rows of its events."""
 
-    came: int = 0
-    fates: Counter[PartialOutcome] = field(default_factory=Counter)
+    arrivals: list[int]
+    keys: set[Key]
+    outcomes: Counter[PartialOutcome] = field(default_factory=Counter)
     examples: dict[PartialOutcome, Ending] = field(default_factory=dict)
     nearest: Ending | None = None
-    keys: set[Key] = field(default_factory=set)
-    arrivals: list[StageEvent] = field(default_factory=list)
 
-    def note(self, ending: Ending) -> None:
-        self.fates[ending.fate] += 1
+    def add(self, ending: Ending) -> None:
+        self.outcomes[ending.fate] += 1
         if ending.fate != "maxspan":
             self.examples.setdefault(ending.fate, ending)
         elif self.nearest is None or ending.span_ns < self.nearest.span_ns:
@@ -128,128 +121,126 @@ def trace(plan: Plan, groups: Sequence[Sequence[StageEvent]], *, watch: Collecti
     `groups` are the stage events by event, ascending. `watch` are the event numbers of partial sequences, from the
     first stage on, whose endings are recorded one by one.
     """
-    tracer = _Tracer(plan, frozenset(watch))
-    tracer.run(groups)
-    missing = [place for place, stage in enumerate(plan.stages) if stage.missing]
-    matcher = SequenceMatcher(
-        positive=tracer.positive,
-        missing=missing,
-        maxspan=plan.maxspan,
-        until=len(plan.stages) if plan.until is not None else None,
+    positive = [index for index, stage in enumerate(plan.stages) if not stage.missing]
+    missing = [index for index, stage in enumerate(plan.stages) if stage.missing]
+    until = len(plan.stages) if plan.until is not None else None
+    matcher = SequenceMatcher(positive=positive, missing=missing, maxspan=plan.maxspan, until=until)
+    tracer = _Tracer(plan, positive, [event for group in groups for event in group])
+    columns = stage_columns(tracer.given)
+    ended: list[tuple[Rows, Ended, int]] = []
+    complete, partial = matcher.run(columns, lambda rows, outcome, by: ended.append((rows, outcome, by)))
+    order = _machine_order(groups, until)
+    endings = tracer.endings([one for one in ended if one[1] != "missing event"], partial, order)
+    refused = tracer.refused([rows for rows, outcome, _ in ended if outcome == "missing event"], missing)
+    watched: dict[tuple[int, ...], list[Ending]] = {}
+    for ending in (*endings, *refused):
+        if ending.events in watch:
+            watched.setdefault(ending.events, []).append(ending)
+    found = tuple(
+        FoundSequence(tracer.given[rows[-1]].key, matcher.with_gaps(columns.events[list(rows)])) for rows in complete
     )
-    found = tuple(matcher.match(groups))
-    refused = tracer.refused(found, missing, groups)
-    return Trace(tracer.steps(), len(tracer.complete), refused, found, tracer.watched())
+    return Trace(
+        tracer.steps(),
+        len(complete) + len(refused),
+        tuple(refused),
+        found,
+        {events: tuple(each) for events, each in watched.items()},
+    )
+
+
+def _machine_order(groups: Sequence[Sequence[StageEvent]], until: int | None) -> list[int]:
+    """All rows, event by event, in the order in which the machine takes those of one event: last stage first, until
+    after all of them."""
+    documents = [(number, event) for number, group in enumerate(groups) for event in group]
+    ranked = [(number, event.stage == until, -event.stage, row) for row, (number, event) in enumerate(documents)]
+    return [row for *_, row in sorted(ranked)]
 
 
 class _Tracer:
-    """A `SequenceMatcher` that records the partial sequences that leave its slots."""
+    """The stage events of a plan as rows, and the outcomes at each stage."""
 
-    def __init__(self, plan: Plan, watch: frozenset[tuple[int, ...]]) -> None:
-        self.positive = [place for place, stage in enumerate(plan.stages) if not stage.missing]
-        self.complete: list[_Partial] = []
+    def __init__(self, plan: Plan, positive: Sequence[int], given: Sequence[StageEvent]) -> None:
+        self.given = given
         self._plan = plan
-        self._watch = watch
-        self._watched: dict[tuple[int, ...], list[Ending]] = {}
-        self._slots: dict[Key, list[_Partial | None]] = {}
-        self._places = [_StageTrace() for _ in self.positive]
-        self._number = {stage: place for place, stage in enumerate(self.positive)}
+        self._positive = positive
+        self._stages: list[_StageTrace] = []
+        for stage in positive:
+            arrivals = [row for row, event in enumerate(given) if event.stage == stage]
+            self._stages.append(_StageTrace(arrivals, {given[row].key for row in arrivals}))
+        self._open: list[Rows] = []
+        """The partial sequences that nothing ended."""
 
-    def run(self, groups: Iterable[Sequence[StageEvent]]) -> None:
-        for group in groups:
-            ended: list[StageEvent] = []
-            for event in sorted(group, key=lambda item: -item.stage):
-                if event.stage == len(self._plan.stages):
-                    ended.append(event)
-                elif event.stage in self._number:
-                    self._advance(event, self._number[event.stage])
-            for event in ended:
-                for place, partial in enumerate(self._slots.pop(event.key, ())):
-                    if partial is not None:
-                        self._end(place, partial.ended("until", event))
-        for slots in self._slots.values():
-            for place, partial in enumerate(slots):
-                if partial is not None:
-                    self._end(place, partial.ended(self._unfollowed(place, partial.key)))
+    def endings(
+        self, ended: Sequence[tuple[Rows, Ended, int]], partial: Iterable[Rows], order: Sequence[int]
+    ) -> list[Ending]:
+        """The endings of all partial sequences in the order of time, those that nothing ended last."""
+        rank = {row: position for position, row in enumerate(order)}
+        pairs = [
+            (rows, self._ending(rows, outcome, by)) for rows, outcome, by in sorted(ended, key=lambda one: rank[one[2]])
+        ]
+        begun: dict[Key, int] = {}
+        for row in order:
+            event = self.given[row]
+            if event.stage == len(self._plan.stages):
+                begun.pop(event.key, None)
+            elif event.stage == self._positive[0]:
+                begun.setdefault(event.key, rank[row])
+        self._open = sorted(partial, key=lambda rows: (begun[self.given[rows[0]].key], len(rows)))
+        pairs += [(rows, self._ending(rows, self._unfollowed(rows))) for rows in self._open]
+        for rows, ending in pairs:
+            self._stages[len(rows) - 1].add(ending)
+        return [ending for _, ending in pairs]
 
-    def _advance(self, event: StageEvent, place: int) -> None:
-        here = self._places[place]
-        here.keys.add(event.key)
-        here.arrivals.append(event)
-        grown = _Partial(event.key, (event.event,), (event.time,))
-        if place:
-            slots = self._slots.get(event.key)
-            before = slots[place - 1] if slots is not None else None
-            if slots is None or before is None or before.events[-1] == event.event:
-                return
-            slots[place - 1] = None
-            if self._plan.maxspan is not None and event.time - before.times[0] > self._plan.maxspan:
-                self._end(place - 1, before.ended("maxspan", event))
-                return
-            self._end(place - 1, before.ended("continued", event))
-            grown = _Partial(event.key, (*before.events, event.event), (*before.times, event.time))
-        here.came += 1
-        if place == len(self.positive) - 1:
-            self.complete.append(grown)
-            return
-        slots = self._slots.setdefault(event.key, [None] * (len(self.positive) - 1))
-        older = slots[place]
-        if older is not None:
-            self._end(place, older.ended("replaced", event))
-        slots[place] = grown
+    def _ending(self, rows: Rows, outcome: PartialOutcome, by: int | None = None) -> Ending:
+        events = tuple(self.given[row].event for row in rows)
+        if by is None:
+            return Ending(outcome, events)
+        span = self.given[by].time - self.given[rows[0]].time if outcome == "maxspan" else 0
+        return Ending(outcome, events, self.given[by].event, span)
 
-    def _end(self, place: int, ending: Ending) -> None:
-        self._places[place].note(ending)
-        if ending.events in self._watch:
-            self._watched.setdefault(ending.events, []).append(ending)
-
-    def _unfollowed(self, place: int, key: Key) -> PartialOutcome:
-        following = self._places[place + 1]
+    def _unfollowed(self, rows: Rows) -> PartialOutcome:
+        following = self._stages[len(rows)]
         if not following.keys:
             return "no event"
-        return "only before" if key in following.keys else "other key"
-
-    def watched(self) -> dict[tuple[int, ...], tuple[Ending, ...]]:
-        return {events: tuple(endings) for events, endings in self._watched.items()}
+        return "only before" if self.given[rows[0]].key in following.keys else "other key"
 
     def steps(self) -> tuple[PartialStep, ...]:
-        """The outcomes of the partial sequences at each stage but the last."""
-        names = [f"stage {stage + 1}" for stage in self.positive]
+        """The outcomes at each stage but the last."""
+        names = [f"stage {stage + 1}" for stage in self._positive]
         return tuple(
             PartialStep(
                 label=names[place],
                 next_label=names[place + 1],
-                came=found.came,
-                fates=tuple((fate, count) for fate, count in found.fates.most_common()),
+                came=sum(found.outcomes.values()),
+                fates=tuple(found.outcomes.most_common()),
                 nearest=found.nearest,
-                examples=tuple(ending for fate, ending in found.examples.items() if fate != "continued"),
-                near_key=self._near_key(place) if found.fates["other key"] else None,
+                examples=tuple(ending for outcome, ending in found.examples.items() if outcome != "continued"),
+                near_key=self._near_key(place) if found.outcomes["other key"] else None,
             )
-            for place, found in enumerate(self._places[:-1])
+            for place, found in enumerate(self._stages[:-1])
         )
 
     def _near_key(self, place: int) -> NearKey | None:
         """The partial sequence that a later event nearly continues, among those whose key has no event there."""
-        following = self._places[place + 1].arrivals
-        times = [event.time for event in following]
-        best: tuple[int, int, _Partial, StageEvent] | None = None
-        waiting = [slots[place] for key, slots in self._slots.items() if key not in self._places[place + 1].keys]
-        for partial in [partial for partial in waiting if partial is not None][:_MOST_COMPARED]:
-            start = bisect_right(times, partial.times[-1])
-            for event in following[start : start + _MOST_FOLLOWING]:
-                differing = sum(one != other for one, other in zip(partial.key, event.key, strict=True))
-                rank = differing, event.time - partial.times[-1]
+        given, following = self.given, self._stages[place + 1]
+        times = [given[row].time for row in following.arrivals]
+        best: tuple[int, int, StageEvent, StageEvent] | None = None
+        waiting = [rows for rows in self._open if len(rows) == place + 1 and given[rows[0]].key not in following.keys]
+        for last in (given[rows[-1]] for rows in waiting[:_MOST_COMPARED]):
+            start = bisect_right(times, last.time)
+            for event in (given[row] for row in following.arrivals[start : start + _MOST_FOLLOWING]):
+                differing = sum(one != other for one, other in zip(last.key, event.key, strict=True))
+                rank = differing, event.time - last.time
                 if best is None or rank < best[:2]:
-                    best = (*rank, partial, event)
+                    best = (*rank, last, event)
         if best is None:
             return None
-        _, _, partial, event = best
-        differs = tuple(self._differences(place, partial.key, event.key))
-        return NearKey(partial.events[-1], event.event, differs)
+        _, _, last, event = best
+        return NearKey(last.event, event.event, tuple(self._differences(place, last.key, event.key)))
 
     def _differences(self, place: int, left: Key, right: Key) -> Iterable[KeyDifference]:
-        first = self._plan.stages[self.positive[place]].keys
-        second = self._plan.stages[self.positive[place + 1]].keys
+        first = self._plan.stages[self._positive[place]].keys
+        second = self._plan.stages[self._positive[place + 1]].keys
         for one, one_value, other, other_value in zip(first, left, second, right, strict=True):
             if one_value != other_value:
                 shown = [
@@ -259,40 +250,28 @@ class _Tracer:
                 names = ["null" if ref is None else unparse(ref) for ref in (one, other)]
                 yield KeyDifference(names[0], shown[0], names[1], shown[1])
 
-    def refused(
-        self, found: Sequence[FoundSequence], missing: Sequence[int], groups: Sequence[Sequence[StageEvent]]
-    ) -> tuple[Ending, ...]:
-        """The complete sequences that an event of a missing stage refused; `by` is one such event."""
-        if not missing:
-            return ()
-        kept = Counter(
-            (sequence.key, tuple(number for number in sequence.events if number is not None)) for sequence in found
-        )
-        absent: dict[tuple[int, Key], list[StageEvent]] = {}
-        for group in groups:
-            for event in group:
-                if event.stage in missing:
-                    absent.setdefault((event.stage, event.key), []).append(event)
-        refused = []
-        for partial in self.complete:
-            if kept[partial.key, partial.events] > 0:
-                kept[partial.key, partial.events] -= 1
-                continue
-            present = [event for stage in missing for event in absent.get((stage, partial.key), ())]
-            inside = [event for event in present if self._is_near(partial, event)]
-            ending = partial.ended("missing event", inside[0] if inside else None)
-            refused.append(ending)
-            if partial.events in self._watch:
-                self._watched.setdefault(partial.events, []).append(ending)
-        return tuple(refused)
+    def refused(self, sequences: Iterable[Rows], missing: Sequence[int]) -> list[Ending]:
+        """The endings of complete sequences that an event of a missing stage refused; `by` is one such event."""
+        absent: dict[tuple[int, Key], list[int]] = {}
+        for row, event in enumerate(self.given):
+            if event.stage in missing:
+                absent.setdefault((event.stage, event.key), []).append(row)
+        endings = []
+        for rows in sequences:
+            key = self.given[rows[0]].key
+            present = (row for stage in missing for row in absent.get((stage, key), ()))
+            by = next((row for row in present if self._is_near(rows, self.given[row])), None)
+            endings.append(self._ending(rows, "missing event", by))
+        return endings
 
-    def _is_near(self, partial: _Partial, event: StageEvent) -> bool:
+    def _is_near(self, rows: Rows, event: StageEvent) -> bool:
         """Whether an event of a missing stage is in the span that must have none."""
         assert self._plan.maxspan is not None
-        start, end, maxspan = partial.times[0], partial.times[-1], self._plan.maxspan
-        if event.stage < self.positive[0]:
+        times, positive, maxspan = [self.given[row].time for row in rows], self._positive, self._plan.maxspan
+        start, end = times[0], times[-1]
+        if event.stage < positive[0]:
             return event.time < start and end - event.time <= maxspan
-        if event.stage > self.positive[-1]:
+        if event.stage > positive[-1]:
             return event.time > end and event.time - start <= maxspan
-        following = next(place for place, stage in enumerate(self.positive) if stage > event.stage)
-        return partial.times[following - 1] < event.time < partial.times[following]
+        following = next(place for place, stage in enumerate(positive) if stage > event.stage)
+        return times[following - 1] < event.time < times[following]
