@@ -32,7 +32,7 @@ KIBANA_VERSION = "8.19.0"
 
 @dataclass(frozen=True, slots=True)
 class AlertContext:
-    """What alerts of one run have in common beside their rule."""
+    """The common fields of the alerts of one run, beside those of their rule."""
 
     now: datetime
     """When the alerts are made, as an aware datetime: their `@timestamp`."""
@@ -61,7 +61,7 @@ class AlertContext:
 
 @dataclass(frozen=True, slots=True)
 class _Parent:
-    """What an alert is made from: an event, an alert that was searched as an event, or a building block."""
+    """A source of an alert: an event, an alert that was searched as an event, or a building block."""
 
     id: str
     index: str

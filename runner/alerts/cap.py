@@ -24,7 +24,7 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """What becomes of each candidate, in their order. A candidate that repeats an earlier one of the run is in none."""
+    """The candidates of a run, sorted by what is done with them. One that repeats an earlier one is in none."""
 
     taken: tuple[Candidate, ...] = ()
     """To be written: the new ones, and those of which only a part is stored."""
@@ -33,11 +33,11 @@ class Selection:
     capped: tuple[Candidate, ...] = ()
     """New, but over the limit: left for the next run."""
     created: int = 0
-    """How many of `taken` are new alerts: those whose head is not stored yet."""
+    """The new alerts among `taken`: those whose head is not stored yet."""
 
     @property
     def heads(self) -> frozenset[str]:
-        """The heads of all candidates of this selection: what `seen` is to hold for a later part of the same run."""
+        """The heads of all candidates of this selection, for the `seen` of a later part of the same run."""
         return frozenset(one.head for group in (self.taken, self.duplicates, self.capped) for one in group)
 
 
@@ -49,7 +49,7 @@ def candidate_for(match: Match, rule: Rule, space: str) -> Candidate:
 def take_new(
     candidates: Iterable[Candidate], known: Collection[str], *, limit: int, seen: Collection[str] = ()
 ) -> Selection:
-    """Split the candidates, which come earliest first, into what is written, what was there, and what has to wait.
+    """The candidates, which come earliest first, split into those to write, those stored already, those over the cap.
 
     `known` holds the ids that are stored. A candidate is a duplicate only if all its ids are: one that was half written
     when a process died is completed, at no cost to the limit if its head was there. `seen` holds the heads of earlier

@@ -14,10 +14,10 @@ from typing import Any, Final
 from runner.alerts.event_fields import remove_path, value_at, values_at
 
 PREFIX: Final = "rule_runner"
-"""What takes the place of `kibana` in the names of fields."""
+"""The first part of field names, in place of `kibana`."""
 
 _REPLACED: Final = f"{PREFIX}.replaced"
-"""What the document had in the fields that were replaced, by their full names."""
+"""The document's own values of the replaced fields, by their full names."""
 _MODULE: Final = "rule_runner"
 _SEVERITIES: Final = {"low": 21, "medium": 47, "high": 73, "critical": 99}
 """The risk scores that Elastic's own rules have by severity."""
@@ -83,7 +83,7 @@ def is_external(document: Mapping[str, Any]) -> bool:
 
 
 def _fields_of(document: Mapping[str, Any], stream: str) -> dict[str, Any]:
-    """The fields in which an external alert says what it is; those without a value are absent."""
+    """The ECS fields that describe an external alert; those without a value are absent."""
     type_, dataset, namespace = stream.split("-", 2)
     reason = document.get("kibana.alert.reason")
     detected = document.get("@timestamp")
@@ -99,7 +99,7 @@ def _fields_of(document: Mapping[str, Any], stream: str) -> dict[str, Any]:
         "event.id": document.get("kibana.alert.uuid"),
         # By this time rules search that promote external alerts; that of the event may be long ago.
         "event.ingested": detected,
-        # One sequence is one alert to look at; its events follow as events.
+        # One sequence is one alert; its events follow as events.
         "event.kind": "event" if is_block else "alert",
         "event.module": _MODULE,
         "event.reason": reason,

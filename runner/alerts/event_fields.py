@@ -22,7 +22,7 @@ _SMALLEST, _LARGEST = -(2**63), 2**64 - 1  # what JSON writers and Elasticsearch
 
 @dataclass(frozen=True, slots=True)
 class FieldTypes:
-    """What fields of an event are known to be, for finding values that the alert index would refuse."""
+    """The types of an event's fields, for finding values that the alert index would refuse."""
 
     types: Mapping[str, DataType] = field(default_factory=dict)
     parents: frozenset[str] = frozenset()
@@ -49,7 +49,7 @@ class FieldTypes:
 
 @dataclass(frozen=True, slots=True)
 class EventFields:
-    """What an alert takes over from one event."""
+    """The fields that an alert has from one event."""
 
     document: dict[str, Any]
     """The event's own fields in the spelling of its source, without `event.kind`."""
@@ -167,7 +167,7 @@ def _copy(document: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def remove_path(document: dict[str, Any], path: str) -> None:
-    """Take a path out in every spelling; objects that this empties go with it."""
+    """Remove a path in every spelling, with the objects that this empties."""
     document.pop(path, None)
     place = path.find(".")
     while place != -1:

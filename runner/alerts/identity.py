@@ -5,8 +5,8 @@ and the rule's saved-object id, joined without separators. So its ids change whe
 searchable snapshot, and a document without an index has none. Here an id rests on the data stream and `_id`, or on what
 the document itself says it is; parts are length-prefixed, so no two different lists of parts can read the same.
 
-Events with the same identity cannot be told apart: two plain documents with equal `agent.id` and `event.id`, or two
-with equal content, count as one event, also inside one batch.
+Events with the same identity are one event, also inside one batch: two plain documents with equal `agent.id` and
+`event.id`, or two with equal content.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The sentence that says what an alert is about, in the words of Kibana's alert table."""
+"""The one-sentence summary of an alert, in the words of Kibana's alert table."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ _SEVERITIES: Final = ("low", "medium", "high", "critical")
 
 @dataclass(frozen=True, slots=True)
 class Overrides:
-    """Severity, risk score and name of one alert: the rule's own, or what its mappings make of the event."""
+    """Severity, risk score and name of one alert: the rule's own, or those that its mappings give the event."""
 
     severity: str
     risk_score: float
@@ -91,7 +91,7 @@ def own_values(rule: Rule) -> Overrides:
 
 
 def overridden(rule: Rule, document: Mapping[str, Any]) -> Overrides:
-    """What the rule's severity and risk-score mappings and its name override make of the fields of one event."""
+    """Severity, risk score and name of an alert on one event, by the rule's mappings and its name override."""
     return Overrides(_severity(rule, document), _risk_score(rule, document), _name(rule, document))
 
 

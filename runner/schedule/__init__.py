@@ -1,1 +1,1 @@
-"""Which windows are due, what is owed, and where every rule stands. Pure: nothing is read, nothing waits."""
+"""Which windows are due, what is owed, and the status of every rule. Pure: no input, no waiting."""

@@ -1,8 +1,7 @@
-"""Where every rule stands: a pure function of the rules, the ledger and the time.
+"""`RuleStatus` and `Gap`: the state of every rule, a pure function of the rules, the ledger and the time.
 
-What a rule owes is what a service started now would search: the spans since its first window that were not searched to
-the end, up to the beginning of its current window. What is older than the horizon is given up: nobody searches it
-unless a replay is asked for.
+A rule owes what a service started now would search: the spans since its first window that were not searched to the end,
+up to the beginning of its current window. What is older than the horizon is given up: only a replay searches it.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from runner.store.protocol import RuleState
 from runner.windows import Window, subtract
 
 Presence = Literal["enabled", "disabled", "broken", "gone"]
-"""What the rule files say of a rule: that it runs, that it is switched off, that its file has an error; or nothing."""
+"""The state of a rule in the rule files: it runs, is disabled, its file has an error, or it is in none of them."""
 GapKind = Literal["never searched", "failed", "left over", "given up"]
 """Why a span was not searched to the end: no run covered it; the last one that did failed, or left matches over the
 cap for the next; it is older than the horizon."""
@@ -31,7 +30,7 @@ _NOTHING = timedelta(0)
 
 @dataclass(frozen=True, slots=True)
 class RuleStatus:
-    """Where one rule stands: its last run, how far it was searched, what is owed and what is given up."""
+    """The status of one rule: its last run, how far it was searched, what is owed and what is given up."""
 
     rule_id: str
     name: str
@@ -53,11 +52,11 @@ class RuleStatus:
 
     @property
     def owed_windows(self) -> int:
-        """How many runs it takes to search what is owed."""
+        """Least number of runs that search what is owed."""
         return sum(-(-span.length // CATCH_UP_CHUNK) for span in self.owed)
 
     def lag(self, now: datetime) -> timedelta | None:
-        """How far the newest searched time is behind now; None if nothing was searched yet."""
+        """The time from the newest searched moment to now; None if nothing was searched yet."""
         return max(now - self.searched_to, _NOTHING) if self.searched_to is not None else None
 
 
@@ -70,7 +69,7 @@ class Gap:
     span: Window
     kind: GapKind
     reason: str
-    """For a person: what the last run over it said, or why there was none."""
+    """For a person: the messages of the last run over it, or why there was none."""
     due_since: datetime | None
     """When the run was due that should have searched its beginning; None for a rule that is not in the rule files."""
 
@@ -78,7 +77,7 @@ class Gap:
 def standings_of(
     loaded: LoadedRules, states: Mapping[str, RuleState], schedule: Schedule, *, now: datetime
 ) -> tuple[RuleStatus, ...]:
-    """Where every rule of the rule files stands, in their order, then those that only the ledger knows, by name."""
+    """The status of every rule of the rule files, in their order, then of those that only the ledger has, by name."""
     known = [standing_of(rule, states.get(rule.rule_id), schedule, now=now) for rule in loaded.rules]
     here = {rule.rule_id for rule in (*loaded.rules, *loaded.unsupported)}
     broken = {problem.rule_id for problem in loaded.errors if problem.rule_id is not None}
@@ -93,7 +92,7 @@ def standings_of(
 def standing_of(
     rule: Rule, state: RuleState | None, schedule: Schedule, *, now: datetime, reach: Reach | None = None
 ) -> RuleStatus:
-    """Where a rule of the rule files stands; `reach` is its query's, as far as it is known."""
+    """The status of a rule of the rule files; `reach` is its query's, if the query was compiled."""
     last = state.last if state is not None else None
     ends = [last.window.end] if last is not None else []
     if rule.enabled and state is not None:
@@ -112,7 +111,7 @@ def standing_of(
 
 
 def _standing_without_rule(state: RuleState, presence: Presence, schedule: Schedule, *, now: datetime) -> RuleStatus:
-    """Where a rule stands of which there is nothing but what the ledger remembers."""
+    """The status of a rule that only the ledger has."""
     last = state.last
     until = last.window.end if last is not None else None
     spans, given_up = _missing(state, until, horizon_start=now - schedule.horizon)
@@ -121,7 +120,7 @@ def _standing_without_rule(state: RuleState, presence: Presence, schedule: Sched
 
 
 def _searched_to(state: RuleState | None) -> datetime | None:
-    """The end of the newest span that was searched. The mark of where the first window began is none."""
+    """The end of the newest span that was searched; the empty span at the first window's beginning is none."""
     ends = [span.end for span in state.searched if span.start < span.end] if state is not None else []
     return max(ends, default=None)
 
@@ -129,7 +128,7 @@ def _searched_to(state: RuleState | None) -> datetime | None:
 def _missing(
     state: RuleState | None, until: datetime | None, *, horizon_start: datetime
 ) -> tuple[tuple[Window, ...], tuple[Window, ...]]:
-    """What of the time from the first window to `until` was not searched to the end: what is owed, what is given up.
+    """The spans from the first window to `until` that were not searched to the end: those owed, those given up.
 
     The time in which the rule is disabled is neither.
     """
@@ -151,8 +150,7 @@ def gaps_of(
 ) -> tuple[Gap, ...]:
     """Every span that is owed or given up, rule by rule and oldest first, each with the reason.
 
-    `unfinished` are runs that left their window unsearched, newest first; those that the standings name are known
-    without them.
+    `unfinished` are runs that left their window unsearched, newest first, beside the last runs in the standings.
     """
     by_rule: dict[str, list[RuleRun]] = {}
     for run in unfinished:
@@ -179,8 +177,8 @@ def _due(rule: Rule | None, span: Window, schedule: Schedule) -> datetime | None
 def _owed(standing: RuleStatus, span: Window, runs: Iterable[RuleRun]) -> tuple[GapKind, str]:
     run = _run_over(span, runs)
     if run is not None:
-        said = "; ".join(run.messages) or "the run said nothing"
-        return ("failed" if run.status == "failed" else "left over"), said
+        reason = "; ".join(run.messages) or "the run said nothing"
+        return ("failed" if run.status == "failed" else "left over"), reason
     match standing.presence:
         case "gone":
             return "never searched", "the rule is no longer in the rule files"
@@ -198,9 +196,9 @@ def _given_up(standing: RuleStatus, span: Window, runs: Iterable[RuleRun]) -> tu
 
 
 def _run_over(span: Window, runs: Iterable[RuleRun]) -> RuleRun | None:
-    """The newest of the runs that was to search the beginning of the span or lies within it.
+    """The newest of the runs over the beginning of the span or within it.
 
-    One that only reaches into it, by the overlap of its window, was to search something else.
+    A run whose window only overlaps the end of the span had another span to search.
     """
     for run in runs:
         window = run.window

@@ -1,7 +1,7 @@
 """Which windows are due: a pure function of the rules, the ledger and the time.
 
-The service's tick only asks; what is due follows from what was searched to the end, so a late, doubled or lost tick can
-neither lose a span nor have one searched twice.
+What is due follows from what was searched to the end, so a late, doubled or lost tick can neither lose a span nor have
+one searched twice.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from runner.store.protocol import Mark, RuleState
 from runner.windows import Window, subtract
 
 CATCH_UP_CHUNK = timedelta(hours=1)
-"""How much of a backlog one window covers at most, beyond the overlap."""
+"""Longest span of backlog in one window, beyond the overlap."""
 LONGEST_PAUSE = timedelta(hours=1)
-"""How long the backlog of a failing rule waits at most, unless its interval is longer."""
+"""Longest wait of a failing rule's backlog, unless its interval is longer."""
 USUAL_SKEW = timedelta(minutes=5)
-"""How far the clocks of two machines may differ without a ledger being thought wrong."""
+"""Difference between the clocks of two machines up to which a ledger is trusted."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
 
@@ -47,7 +47,7 @@ class DueWindow:
 
 
 def spread(rule_id: str, interval: timedelta) -> timedelta:
-    """How long after each whole interval the rule starts: stable, derived from the id, evenly spread over rules.
+    """The offset of the rule's start from each whole interval: stable, derived from the id, evenly spread over rules.
 
     >>> spread("48b3d2e3-f4e8-41e6-95e6-9b2091228db3", timedelta(minutes=5)) < timedelta(minutes=5)
     True
@@ -58,8 +58,8 @@ def spread(rule_id: str, interval: timedelta) -> timedelta:
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """When rules start. `together`: all rules of one interval at the same time, since one pass over files serves them
-    all; else spread over the interval, so that a thousand searches do not reach a cluster in the same second."""
+    """When rules start. `together`: all rules of one interval at the same time, as one pass over files serves them all;
+    else spread over the interval, so that a thousand searches do not reach a cluster in the same second."""
 
     together: bool = False
     horizon: timedelta = timedelta(days=7)
@@ -140,22 +140,22 @@ def owed(state: RuleState | None, until: datetime, *, horizon: timedelta) -> tup
 
 @dataclass(frozen=True, slots=True)
 class CatchUpState:
-    """Where catching up with a rule's backlog stands."""
+    """The progress of a rule's catch-up."""
 
     turn: int = -1
-    """When, by a running number, the rule last had a window of backlog searched."""
+    """The round in which a backlog window of the rule was last searched."""
     failures: int = 0
-    """How often in a row its window of backlog has failed: the next one is half as long."""
+    """Failures of its backlog window in a row; after each the next window is half as long."""
     beyond: datetime | None = None
-    """The end of the shortest window that fails all the same: what comes after it goes first."""
+    """The end of the shortest window, if even that fails: the backlog after it goes first."""
 
 
 def oldest_owed(
     compiled: CompiledRule, spans: Sequence[Window], catch_up: CatchUpState = CatchUpState()
 ) -> tuple[DueWindow, ...]:
-    """The window that searches the beginning of a rule's backlog, ascending as `owed` gives it; none without any.
+    """The window over the beginning of a rule's backlog, which is ascending as `owed` gives it; none without any.
 
-    It reaches back beyond the beginning, so that a match which ends in the span is seen whole.
+    It reaches back beyond the beginning, so that it holds every match that ends in the span.
     """
     if not spans:
         return ()
@@ -168,8 +168,8 @@ def oldest_owed(
 
 
 def chunk_of(rule: Rule, failures: int) -> timedelta:
-    """How much of a backlog a window covers beyond the overlap: `CATCH_UP_CHUNK`, half of it after each failure, down
-    to an interval. A window may fail for being too large."""
+    """The span of backlog in a window beyond the overlap: `CATCH_UP_CHUNK`, halved with each failure down to an
+    interval, as a window may fail because it is too large."""
     chunk: timedelta = CATCH_UP_CHUNK / 2.0 ** min(failures, 16)
     return max(min(rule.every, CATCH_UP_CHUNK), chunk)
 
@@ -189,7 +189,7 @@ def due_owed(
     Each window reaches back by the overlap of the rule's own windows, so that a sequence across its edge, or an event
     that came late, is found as a timely run would have found it. `tried` as for `due_live`: the backlog ends where the
     live window begins, which is due by itself until it was tried. Where there are too many rules, those that have
-    waited longest get their turn, by their `catch_ups`.
+    waited longest come first, by their `catch_ups`.
     """
     due: list[DueWindow] = []
     for compiled in rules:
@@ -220,8 +220,8 @@ def due_marks(
 ) -> tuple[Mark, ...]:
     """What a ledger has to record of rules beside their runs; `rules` are enabled in their files.
 
-    `first` is where the first window of a rule begins that has none yet, for those whose live window is not it.
-    `trusted` is given after the clock was found to have been ahead: up to when, by rule id, the ledger can be believed.
+    `first` is where the first window of a new rule begins, if that is not its live window. `trusted` is given after the
+    clock was found to have been ahead: the time up to which the ledger is right, by rule id.
     """
     marks: list[Mark] = []
     for compiled in rules:
@@ -242,7 +242,7 @@ def due_marks(
 
 
 def _doubted(state: RuleState, now: datetime, trusted: datetime | None, *, horizon: timedelta) -> datetime | None:
-    """From when on what the ledger says of a rule cannot be true; None if it can."""
+    """The time from which on the ledger's record of a rule cannot be true; None if it can."""
     newest = max((span.end for span in state.accounted[-1:]), default=None)
     if newest is None:
         return None
@@ -252,7 +252,7 @@ def _doubted(state: RuleState, now: datetime, trusted: datetime | None, *, horiz
         return None
     if newest - now <= USUAL_SKEW:
         return now - USUAL_SKEW
-    # Since when the clock was ahead is not known. A rule that only the wrong clock knows begins now.
+    # Since when the clock was ahead is unknown. A rule that began by the wrong clock begins now.
     begin = min((span.start for span in state.searched[:1]), default=now)
     return max(now - horizon, min(begin, now))
 
@@ -267,11 +267,10 @@ def edited(rules: Iterable[Rule], states: Mapping[str, RuleState]) -> tuple[str,
 
 
 def pause_after(rule: Rule, failures: int) -> timedelta:
-    """How long the backlog of a rule waits that has failed so often in a row: an interval, doubled with each failure up
-    to `LONGEST_PAUSE` or an interval, and up to a quarter more or less by the rule's id, so that rules which failed
-    together do not come back together.
+    """The wait of a rule's backlog after failures in a row (exponential backoff with jitter): an interval, doubled with
+    each failure up to `LONGEST_PAUSE` or an interval, and up to a quarter more or less by the rule's id.
 
-    A live window does not wait: it is how a rule is found to be well again.
+    A live window does not wait: it shows when the rule can be searched again.
     """
     longest = max(LONGEST_PAUSE, rule.every)
     pause: timedelta = min(rule.every * 2.0 ** min(failures - 1, 16), longest)

@@ -1,9 +1,9 @@
 """Window edges: which matches a window can decide.
 
-A window sees only the events inside it. A sequence that began before it would be lost, so a window reaches back by
-`maxspan` at least. And an absence can only be told where all of its span was seen: `![A] [B]` needs the time before B,
-`[A] ![B]` the time after A. A match that rests on an absence which the window does not show whole is held; another
-window shows it. For the same reasons the halves of a window overlap by `maxspan`.
+A sequence that began before a window would be lost, so windows reach back by `maxspan` at least. An absence can be
+decided only where all of its span was searched: `![A] [B]` needs the time before B, `[A] ![B]` the time after A. A
+match that rests on an absence whose span is not all in the window is held; another window decides it. For the same
+reasons the halves of a window overlap by `maxspan`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _MILLISECOND = timedelta(milliseconds=1)
 
 
 def margin(rule: Rule, reach: Reach) -> timedelta:
-    """How much time before its own interval a rule's window covers again: its overlap, or a longer reach.
+    """The time before its own interval that a rule's window covers again: its overlap, or a longer reach.
 
     Beyond its reach there is at least half of the overlap, for events that come late.
     """
@@ -32,17 +32,16 @@ def margin(rule: Rule, reach: Reach) -> timedelta:
 
 
 def widened(window: Window, rule: Rule, reach: Reach) -> Window:
-    """The rule's window, begun earlier if its overlap with the window before is shorter than the reach."""
+    """The rule's window, begun earlier if it overlaps the window before by less than the reach."""
     return Window(min(window.start, window.end - rule.every - margin(rule, reach)), window.end)
 
 
 def halves_of(request: SearchRequest) -> tuple[SearchRequest, SearchRequest] | None:
     """The request over two shorter windows that together find what it would, the earlier first; None if it has none.
 
-    The windows of a single event part at a millisecond, those of a sequence overlap by its maxspan: a match is either
-    wholly in the first, or begins at most a maxspan before the second half. So no window of a sequence can become
-    shorter than its maxspan, and none that selects by another time than the one that maxspan is measured in can be
-    divided at all.
+    The windows of a single event meet at a millisecond, those of a sequence overlap by its maxspan: a match is either
+    wholly in the first, or begins at most a maxspan before the second half. So no window of a sequence becomes shorter
+    than its maxspan, and one that selects by another time than the one that maxspan is measured in is not divided.
     """
     rule, window, reach = request.rule, request.window, request.reach
     selects_by = time_fields(rule)[0]
@@ -57,21 +56,21 @@ def halves_of(request: SearchRequest) -> tuple[SearchRequest, SearchRequest] | N
     return replace(request, window=first), replace(request, window=second)
 
 
-def settled_of(matches: Sequence[Match], request: SearchRequest) -> Sequence[Match]:
-    """Those of the matches that the window can vouch for: all of them, unless the rule asks for an absence."""
+def decided_matches(matches: Sequence[Match], request: SearchRequest) -> Sequence[Match]:
+    """The matches that the window can decide: all of them, unless the query has a leading or trailing absence."""
     reach = request.reach
     if not (reach.leading or reach.trailing):
         return matches
     kept: list[Match] = []
     for match in matches:
         times = [time for hit in match.hits if not hit.missing and (time := _time_of(hit, request.rule)) is not None]
-        if not times or is_settled(min(times), max(times), window=request.window, reach=reach):
+        if not times or is_decided(min(times), max(times), window=request.window, reach=reach):
             kept.append(match)
     return kept
 
 
-def is_settled(first: datetime, last: datetime, *, window: Window, reach: Reach) -> bool:
-    """Whether the window shows all of the time that decides about the match from `first` to `last`."""
+def is_decided(first: datetime, last: datetime, *, window: Window, reach: Reach) -> bool:
+    """Whether the window covers all of the time that decides the match from `first` to `last`."""
     if reach.leading and last - reach.maxspan < window.start:
         return False
     return not reach.trailing or first + reach.maxspan <= window.end

@@ -1,1 +1,1 @@
-"""Rules asked over windows of events, one protocol and three ways: the EQL API, fetch and match, files."""
+"""Rules searched over windows of events: one protocol, three implementations (EQL API, fetch and match, files)."""

@@ -18,7 +18,7 @@ from runner.alerts.cap import Candidate, Selection, candidate_for, take_new
 from runner.errors import RunnerError
 from runner.rule_run import RuleRun
 from runner.rules.rule import Rule
-from runner.schedule.window_edges import halves_of, settled_of
+from runner.schedule.window_edges import decided_matches, halves_of
 from runner.search.protocol import Search, SearchRequest, SearchResult
 from runner.store.protocol import AlertStore, Ledger, WriteResult
 from runner.windows import Window
@@ -146,10 +146,10 @@ class Execution:
         """The run of a result, with at most `limit` new alerts; `window` is the one that the result is a part of."""
         request = result.request
         started = time.perf_counter()
-        settled = settled_of(result.matches, request)
+        settled = decided_matches(result.matches, request)
         if len(settled) < len(result.matches):
             # What one part of a window cannot decide, another one can.
-            held = len(result.matches) - len(settled_of(result.matches, replace(request, window=window)))
+            held = len(result.matches) - len(decided_matches(result.matches, replace(request, window=window)))
         else:
             held = 0
         result = replace(result, matches=settled)

@@ -1,8 +1,8 @@
 """`Journal`: the runs that a replay has done, in a file, so that one which was interrupted can go on.
 
-NDJSON: a first line that says which replay it is, then a line for each run, written when its alerts and the ledger are.
-A kill may leave half a last line, which counts for nothing. Whoever writes it holds a lock on it. Windows that failed
-and those that left matches over are not done: they are searched again.
+NDJSON: a first line that identifies the replay, then a line for each run, written after its alerts and the ledger. A
+kill may leave half a last line, which is ignored. The writer holds a lock on the file. Windows that failed and those
+that left matches over are not done: they are searched again.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ _VERSION = 1
 
 
 def identity_of(parts: Iterable[object]) -> str:
-    """A name for all that a replay is about: equal for equal parts, whose `str()` counts."""
+    """A hash of everything that decides what a replay finds: the `str()` of its parts."""
     text = "\0".join(map(str, parts))
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """What an interrupted replay has done: its runs but those that failed, and the windows that need no search."""
+    """The progress of an interrupted replay: its runs that did not fail, and the windows that need no search."""
 
     runs: tuple[RuleRun, ...] = ()
     windows: frozenset[tuple[str, datetime]] = field(default_factory=frozenset)
@@ -48,8 +48,10 @@ class Journal:
         self._file: BinaryIO | None = None
 
     def begin(self, identity: str, *, anew: bool = False) -> Done:
-        """What was done already of the replay of that identity; nothing, and an empty journal, if it is another's or
-        `anew`. Raises SettingsError if another process has it, StoreError if it cannot be written."""
+        """The progress of the replay of that identity; none, and an empty journal, if it is another's or `anew`.
+
+        Raises SettingsError if another process holds it, StoreError if it cannot be written.
+        """
         try:
             number = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         except OSError as error:
@@ -71,8 +73,8 @@ class Journal:
         self._append({"version": _VERSION, "identity": identity})
         return Done()
 
-    def note(self, run: RuleRun) -> None:
-        """A run is done. Raises StoreError if that cannot be written."""
+    def record(self, run: RuleRun) -> None:
+        """Add a run that is done. Raises StoreError if it cannot be written."""
         self._append(
             {
                 "rule": run.rule_id,
@@ -87,7 +89,7 @@ class Journal:
         )
 
     def close(self, *, finished: bool) -> None:
-        """Let go of the journal; take it away if there is nothing left to go on with."""
+        """Close and unlock the journal; delete it if the replay is finished."""
         if self._file is None:
             return
         if finished:

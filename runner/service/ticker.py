@@ -13,10 +13,10 @@ Job = Callable[[], Coroutine[Any, Any, None]]
 
 
 class Ticker:
-    """Calls each job at once and then at its pace, never twice at a time; a call that is late is not made up for.
+    """Calls each job at once and then at its pace, never twice at a time; missed calls are dropped.
 
-    APScheduler goes by the machine's clock: one that is set back by an hour would keep it waiting for that hour. So it
-    is looked after, by the time that passes, and a job whose next call is further away than its pace is called now.
+    APScheduler goes by the machine's clock, and after that is set back by an hour would wait for an hour. So a task
+    checks it by elapsed time, and calls a job whose next call is further away than twice its pace now.
     """
 
     def __init__(self, jobs: Mapping[Job, timedelta]) -> None:
@@ -35,7 +35,7 @@ class Ticker:
             )
 
     async def run(self, stopping: asyncio.Event) -> None:
-        """Call the jobs until `stopping` is set; calls that are under way then are not waited for."""
+        """Call the jobs until `stopping` is set, without waiting for calls that are under way then."""
         self.scheduler.start()
         looking = asyncio.create_task(self._keep_pace())
         try:

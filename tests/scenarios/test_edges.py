@@ -23,7 +23,7 @@ from runner.alerts.build import AlertContext
 from runner.clock import FakeClock
 from runner.rule_run import RuleRun
 from runner.rules.rule import Rule
-from runner.schedule.window_edges import is_settled, margin, widened
+from runner.schedule.window_edges import is_decided, margin, widened
 from runner.search.compiled_rule import Reach
 from runner.search.files.file_search import FileSearch
 from runner.search.protocol import SearchRequest
@@ -254,7 +254,7 @@ def test_an_absence_is_told_only_where_all_of_its_span_was_seen() -> None:
     window = Window(START, START + timedelta(minutes=9))
     leading, trailing = Reach(timedelta(minutes=5), leading=True), Reach(timedelta(minutes=5), trailing=True)
     early, late = START + timedelta(minutes=4), START + timedelta(minutes=5)
-    assert not is_settled(early, early, window=window, reach=leading)
-    assert is_settled(late, late, window=window, reach=leading)
-    assert is_settled(early, early, window=window, reach=trailing)
-    assert not is_settled(late, late, window=window, reach=trailing)
+    assert not is_decided(early, early, window=window, reach=leading)
+    assert is_decided(late, late, window=window, reach=leading)
+    assert is_decided(early, early, window=window, reach=trailing)
+    assert not is_decided(late, late, window=window, reach=trailing)

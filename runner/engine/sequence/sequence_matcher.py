@@ -1,8 +1,8 @@
 """Sequences: a pure state machine over the events of the stages, as in Elasticsearch's SequenceMatcher.
 
 For every key there is one slot per stage, which holds the newest partial sequence whose last event is of that stage:
-older ones could never be continued, since an event always takes the newest. Keys have nothing to do with each other,
-so the machine goes through the events of one key after those of another.
+older ones could never be continued, since an event always continues the newest. Keys are independent, so the events of
+one key are processed after those of another.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ class StageEvent:
 
     time: int
     event: int
-    """The event's number in the order of reading; equal times with equal tiebreakers are in this order."""
+    """The event's position in the order of reading, which orders equal times with equal tiebreakers."""
     stage: int
     key: Key
 
 
 @dataclass(frozen=True, slots=True)
 class FoundSequence:
-    """A complete sequence: an event number per stage, None where a missing event was asked for."""
+    """A complete sequence: an event number per stage, None for a missing event."""
 
     key: Key
     events: tuple[int | None, ...]
@@ -45,7 +45,7 @@ class FoundSequence:
 
 @dataclass(frozen=True, slots=True)
 class StageColumns:
-    """Stage events in ascending order, as columns; `groups` is the same number for the same key, from 0."""
+    """Stage events in ascending order, as columns; `groups` are codes of the keys, from 0."""
 
     times: NDArray[np.int64]
     events: NDArray[np.int64]

@@ -1,4 +1,4 @@
-"""`ClusterSearch`: rules searched in a cluster, in the way that it has: its EQL search API, or fetch and match."""
+"""`ClusterSearch`: rules searched in a cluster, by its EQL search API or, where it has none, by fetch and match."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ _LOG = logging.getLogger("runner.search.cluster")
 
 
 class ClusterSearch:
-    """Rules asked of a cluster. Implements `Search`.
+    """Rules searched in a cluster. Implements `Search`.
 
-    Whether the cluster has EQL is learnt from its answer to the first EQL search: what it says of its version or of its
-    licence does not decide it, and a refusal for want of a licence or a privilege is that rule's error. A cluster
-    without EQL is asked once more when it was away, and every `look_again_after` seconds: it may have been upgraded.
+    The answer to the first EQL search shows whether the cluster has EQL: neither its version nor its licence decides
+    it, and a refusal for want of a licence or a privilege is that rule's error. On a cluster without EQL the API is
+    tried again after it was away, and every `look_again_after` seconds: it may have been upgraded.
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class ClusterSearch:
 
     @property
     def has_eql(self) -> bool | None:
-        """Whether the cluster has the EQL search API; None before it was asked."""
+        """Whether the cluster has the EQL search API; None before the first search."""
         return None if self._way is None else self._way == "eql"
 
     async def prepare(self, rules: Sequence[CompiledRule]) -> Sequence[Problem]:
@@ -53,10 +53,10 @@ class ClusterSearch:
         return [*await self._eql_api.prepare(rules), *await self._fetch.prepare(rules)]
 
     async def run(self, requests: Sequence[SearchRequest]) -> AsyncGenerator[SearchResult, None]:
-        """One result per request, as they get done."""
+        """One result per request, as they are done."""
         waiting = list(requests)
         if self._way == "fetch" and waiting and self._now() >= self._look_again_at:
-            first = await self._asked_again(waiting[0])
+            first = await self._retried_with_eql(waiting[0])
             if first is not None:
                 yield first
                 del waiting[0]
@@ -68,7 +68,7 @@ class ClusterSearch:
                         break
                     if self._way is None and result.error is None:
                         self._decide("eql")
-                    self._note(result)
+                    self._retry_soon_if_away(result)
                     answered.add(id(result.request))
                     yield result
                 else:
@@ -77,16 +77,16 @@ class ClusterSearch:
             waiting = [request for request in waiting if id(request) not in answered]
         async with aclosing(self._fetch.run(waiting)) as found:
             async for result in found:
-                self._note(result)
+                self._retry_soon_if_away(result)
                 yield result
 
     async def close(self) -> None:
-        """Close both ways; the client belongs to whoever opened it."""
+        """Close both searches; the caller closes the client."""
         await self._eql_api.close()
         await self._fetch.close()
 
-    async def _asked_again(self, request: SearchRequest) -> SearchResult | None:
-        """The result of a request that is asked of a cluster that had no EQL; None if it still has not."""
+    async def _retried_with_eql(self, request: SearchRequest) -> SearchResult | None:
+        """The result of the EQL API of a cluster that had none; None if it still has none."""
         self._look_again_at = self._now() + self._look_again_after
         async with aclosing(self._eql_api.run([request])) as results:
             async for result in results:
@@ -95,7 +95,7 @@ class ClusterSearch:
                     return result
         return None
 
-    def _note(self, result: SearchResult) -> None:
+    def _retry_soon_if_away(self, result: SearchResult) -> None:
         if isinstance(result, Unreachable):
             self._look_again_at = 0.0
             self._eql_api.forget()

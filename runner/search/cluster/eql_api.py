@@ -1,4 +1,4 @@
-"""`EqlApiSearch`: rules asked of a cluster through Elasticsearch's EQL search API.
+"""`EqlApiSearch`: rules searched by Elasticsearch's EQL search API.
 
 The request follows Kibana's detection engine but for five deliberate differences: the earliest matches come first
 (`result_position` is `head`), partial answers are refused, the search is asynchronous so that it can be stopped, `size`
@@ -34,27 +34,27 @@ from runner.search.protocol import Hit, Match, SearchRequest, SearchResult, Unre
 from runner.windows import Window
 
 LARGEST_SIZE = 10_000
-"""The most matches that one EQL search may return (`index.max_result_window`)."""
+"""Most matches of one EQL search (`index.max_result_window`)."""
 
 _LOG = logging.getLogger("runner.search.eql_api")
 GRACE = 5.0
 """Seconds that an HTTP request may outlive the search's time, so that the server's "still running" arrives."""
 MOST_STARTS = 3
-"""How often a search is begun anew if the server forgets it while it runs, as a node that is restarted does."""
+"""Most starts of a search that the server forgets while it runs, as a restarted node does."""
 _PARTIAL_FLAGS = ("allow_partial_search_results", "allow_partial_sequence_results")
-"""Set to False in every request: a part of the matches is no answer."""
+"""False in every request: a part of the matches is no answer."""
 _UNKNOWN_INDEX = re.compile(r"Unknown index \[[^\]]*\]")
 _QUERY_FAULTS = frozenset({"verification_exception", "parsing_exception", "planning_exception", "folding_exception"})
 """Error types that lie in the query or the mapping, not in the moment: the same request fails the same way."""
 
 
 class EqlApiSearch:
-    """Rules asked through `_eql/search`. Implements `Search`.
+    """Rules searched by `_eql/search`. Implements `Search`.
 
-    `timeout` is how long one search may take in seconds; one that takes longer is stopped on the server and its window
-    stays owed. `wait` is how long one HTTP request waits for it, `keep_alive` how long the server keeps one that nobody
-    asks for any more. At most `concurrency` searches run at a time. `fetch_size` is how many events of a stage the
-    server reads at once. `runtime_mappings` are fields that every search has beside those of the indices.
+    `timeout`: seconds that one search may take; a longer one is stopped on the server and its window stays owed.
+    `wait`: seconds that one HTTP request waits for it. `keep_alive`: how long the server keeps an abandoned search.
+    `concurrency`: most searches at a time. `fetch_size`: events of a stage that the server reads at once.
+    `runtime_mappings`: fields that every search has beside those of the indices.
     """
 
     def __init__(
@@ -76,11 +76,11 @@ class EqlApiSearch:
         self._keep_alive = keep_alive
         self._fetch_size = fetch_size
         self._runtime_mappings = dict(runtime_mappings or {})
-        # Servers before 8.18 do not know the flags, and always refuse partial answers. Found out from their answer.
+        # Servers before 8.18 do not know the flags, and always refuse partial answers. Their answer shows it.
         self._partial_flags = dict.fromkeys(_PARTIAL_FLAGS, False)
 
     def forget(self) -> None:
-        """Forget what was learnt of the server: it may have been upgraded."""
+        """Forget what the server's answers have shown: it may have been upgraded."""
         self._partial_flags = dict.fromkeys(_PARTIAL_FLAGS, False)
 
     async def prepare(self, rules: Sequence[CompiledRule]) -> Sequence[Problem]:
@@ -93,7 +93,7 @@ class EqlApiSearch:
         return concurrent_results(units, self._outcome, concurrency=self._concurrency, answers=self._client.answers)
 
     async def close(self) -> None:
-        """Nothing to close: the client belongs to whoever opened it."""
+        """Nothing to close: the caller closes the client."""
 
     async def _outcome(self, unit: Unit) -> UnitOutcome:
         (request,) = unit.requests
@@ -135,10 +135,7 @@ class EqlApiSearch:
         return SearchResult(request, matches=matches, exhausted=len(matches) < size, warnings=warnings)
 
     async def _answer(self, request: SearchRequest, size: int, *, deadline: float) -> Mapping[str, Any]:
-        """The completed answer, polled for as long as it runs; a search that is given up is deleted on the server.
-
-        A search that the server has forgotten is begun anew.
-        """
+        """The completed answer, polled while the search runs; one that the server has forgotten is started again."""
         late = f"{subject_of(request.rule)}: the search took longer than {self._timeout:g} s and was stopped"
         for start in range(1, MOST_STARTS + 1):
             answer = await self._submitted(request, size, deadline=deadline)
@@ -157,7 +154,7 @@ class EqlApiSearch:
         raise AssertionError("unreachable: the last start returns or raises")
 
     async def _away(self, rule: Rule, deadline: float) -> str | None:
-        """Which of the rule's remote clusters are away: with `skip_unavailable`, an EQL answer is silent of them."""
+        """Which of the rule's remote clusters are away: with `skip_unavailable`, an EQL answer does not name them."""
         remote = [pattern for pattern in rule.index if is_remote(pattern)]
         if not remote:
             return None
@@ -201,7 +198,7 @@ class EqlApiSearch:
                 self._partial_flags = known
 
     def _patience(self, left: float) -> dict[str, str]:
-        """How long the server waits before it says "still running", and how long it keeps a search nobody asks for."""
+        """Request parameters: how long the server waits before it answers "still running", and keeps the search."""
         wait_ms = max(1, int(min(self._wait, left) * 1_000))
         return {"wait_for_completion_timeout": f"{wait_ms}ms", "keep_alive": self._keep_alive}
 
@@ -214,7 +211,7 @@ async def completed(
     patience: Callable[[float], Mapping[str, str]],
     late: SearchError,
 ) -> Mapping[str, Any]:
-    """The completed answer, polled for as long as the search runs; then nothing of it is left on the server.
+    """The completed answer, polled while the search runs; the search is then deleted on the server.
 
     `patience` gives the parameters of a poll for the seconds that are left until `deadline` (the loop's time); a search
     that is not done by then raises `late`.
@@ -295,7 +292,7 @@ def _hit(event: Mapping[str, Any]) -> Hit:
 
 
 def _no_index(error: ClusterError) -> bool:
-    """True if nothing is wrong but that no index is there."""
+    """Whether the only fault is that no index matches."""
     if error.type == "index_not_found_exception":
         return True
     problems = [found["text"] for found in PLACE.finditer(error.reason)] or [error.reason]

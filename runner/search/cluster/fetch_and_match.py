@@ -1,7 +1,8 @@
-"""`FetchSearch`: rules searched in a cluster without EQL: its candidates are fetched, the local engine matches them.
+"""`FetchSearch`: rules searched in a cluster without EQL: candidates are fetched, the local engine matches them.
 
 Rules over the same indices and window share one pass: the documents that may be an event of any of them are read once,
-only with the fields that the rules read, and full documents are fetched for matches alone.
+with the fields that the rules read (projection pushdown); whole documents are fetched for matches alone (late
+materialisation).
 Point in time: https://www.elastic.co/guide/en/elasticsearch/reference/8.19/point-in-time-api.html
 """
 
@@ -19,7 +20,7 @@ from runner.cluster.elasticsearch import Elastic
 from runner.eql.syntax.errors import EqlError
 from runner.errors import ClusterError, Problem, RunnerError, SearchError, UnreachableError
 from runner.search.cluster.concurrent_units import Unit, UnitOutcome, concurrent_results
-from runner.search.cluster.fetch_pass import Asked, FetchPass
+from runner.search.cluster.fetch_pass import FetchPass, PlannedRequest
 from runner.search.cluster.field_caps import FieldCaps, FieldCapsCache
 from runner.search.cluster.point_in_time import PassOptions, PassTimeoutError, PointLostError, RemoteLostError
 from runner.search.cluster.search_failures import no_index, query_error, subject_of
@@ -29,20 +30,19 @@ from runner.search.protocol import SearchRequest, SearchResult, Unreachable
 
 _LOG = logging.getLogger("runner.search.fetch")
 MOST_TOGETHER = 50
-"""Rules that share a pass."""
+"""Most rules of one pass."""
 _NO_FOLDING = "Match flags not yet implemented"
 MOST_STARTS = 3
-"""How often a pass is begun anew if the server forgets its point in time, as a node that is restarted does."""
+"""Most starts of a pass whose point in time the server forgets, as a restarted node does."""
 MOST_CLAUSES = 700
-"""Single queries in the filter of a pass of several rules; a server takes 1,024 at least."""
+"""Most single queries in the filter of a pass of several rules; servers accept at least 1,024."""
 
 
 class FetchSearch:
-    """Rules asked through searches for candidates and the local engine. Implements `Search`.
+    """Rules searched by queries for candidates and the local engine. Implements `Search`.
 
-    `timeout` is how long one pass may take in seconds; the windows of one that takes longer stay owed. At most
-    `concurrency` passes run at a time, with `page_size` documents a page. `runtime_mappings` are fields that every
-    search has beside those of the indices.
+    `timeout`: seconds that one pass may take; the windows of a longer one stay owed. `concurrency`: most passes at a
+    time. `page_size`: documents a page. `runtime_mappings`: fields that every search has beside those of the indices.
     """
 
     def __init__(
@@ -83,10 +83,10 @@ class FetchSearch:
         )
 
     async def close(self) -> None:
-        """Nothing to close: the client belongs to whoever opened it."""
+        """Nothing to close: the caller closes the client."""
 
     def _units(self, requests: Sequence[SearchRequest]) -> Iterator[Unit]:
-        """The requests in groups that can share a pass; what spoiled one before goes alone, after the others."""
+        """The requests in groups that can share a pass; what made one fail before goes alone, after the others."""
         groups: dict[Hashable, list[SearchRequest]] = {}
         alone: list[SearchRequest] = []
         for request in requests:
@@ -113,7 +113,7 @@ class FetchSearch:
         return replace(outcome, results=tuple(replace(result, took_ms=took_ms) for result in outcome.results))
 
     def _failed(self, unit: Unit, error: RunnerError) -> UnitOutcome:
-        """Errors for all requests, or, where one of several rules may be to blame, the same requests in two halves."""
+        """Errors for all requests or, where one of several rules may be the cause, the same requests in two halves."""
         rules = {request.compiled for request in unit.requests}
         if isinstance(error, ClusterError) and _NO_FOLDING in error.reason and not rules <= self._case_bound:
             self._case_bound |= rules
@@ -134,14 +134,14 @@ class FetchSearch:
         if not types.indices:
             warning = await no_index(self._client, patterns)
             return UnitOutcome(tuple(SearchResult(request, warnings=(warning,)) for request in unit.requests))
-        asked: list[Asked] = []
+        planned: list[PlannedRequest] = []
         results: list[SearchResult] = []
         for request in unit.requests:
             try:
-                asked.append(await self._compiled(request, types))
+                planned.append(await self._compiled(request, types))
             except SearchError as error:
                 results.append(_error_result(request, error))
-        first, rest = _within_clauses(asked)
+        first, rest = _within_clauses(planned)
         again = (Unit(tuple(one.request for one in rest)),) if rest else ()
         if first:
             try:
@@ -154,8 +154,8 @@ class FetchSearch:
                 return UnitOutcome((*results, *failing.results), (*failing.again, *again))
         return UnitOutcome(tuple(results), again)
 
-    async def _passed(self, asked: Sequence[Asked], types: FieldCaps) -> list[SearchResult]:
-        """The results of one pass, begun anew if the server forgets its point in time. Raises RunnerError."""
+    async def _passed(self, asked: Sequence[PlannedRequest], types: FieldCaps) -> list[SearchResult]:
+        """The results of one pass, started again if the server forgets its point in time. Raises RunnerError."""
         for start in range(1, MOST_STARTS + 1):
             try:
                 return await FetchPass(self._client, asked, self._options, remotes=types.remotes).results()
@@ -171,7 +171,7 @@ class FetchSearch:
                 raise
         raise AssertionError("unreachable: the last start returns or raises")
 
-    async def _compiled(self, request: SearchRequest, types: FieldCaps) -> Asked:
+    async def _compiled(self, request: SearchRequest, types: FieldCaps) -> PlannedRequest:
         """The request with its program. Raises SearchError for a query that its indices cannot answer."""
         compiled = request.compiled
         found = await asyncio.to_thread(self._program, compiled, types)
@@ -188,7 +188,7 @@ class FetchSearch:
             unsearchable=types.unsearchable,
             fold_regexps=compiled not in self._case_bound,
         )
-        return Asked(request, found, filters)
+        return PlannedRequest(request, found, filters)
 
     def _program(self, compiled: CompiledRule, types: FieldCaps) -> eql.Program | EqlError:
         known = self._programs.get(compiled)
@@ -210,7 +210,7 @@ def _pass_key(request: SearchRequest) -> Hashable:
     return rule.index, request.window, time_fields(rule), rule.timestamp_field, filters
 
 
-def _within_clauses(asked: Sequence[Asked]) -> tuple[list[Asked], list[Asked]]:
+def _within_clauses(asked: Sequence[PlannedRequest]) -> tuple[list[PlannedRequest], list[PlannedRequest]]:
     """The first ones whose filters together stay within the limit, at least one, and the others."""
     total = 0
     for number, one in enumerate(asked):
@@ -221,7 +221,7 @@ def _within_clauses(asked: Sequence[Asked]) -> tuple[list[Asked], list[Asked]]:
 
 
 def _may_be_of_one(error: RunnerError) -> bool:
-    """True for failures that may lie in the query of one rule: the others are better asked without it."""
+    """Whether the query of one rule may be the cause: the others are then searched without it."""
     if isinstance(error, PassTimeoutError):
         return True
     return isinstance(error, ClusterError) and error.status in (400, 413, 500)

@@ -1,4 +1,4 @@
-"""One walk over the candidates of some rules in a point in time of the cluster, and the documents of what it found."""
+"""`FetchPass`: one reading of the candidates of some rules in a point in time, and the documents of the matches."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ from runner.search.protocol import Hit, Match, SearchRequest, SearchResult
 
 _DATE_FORMAT = "strict_date_optional_time_nanos"
 _PART = 500
-"""Documents that are fetched with one request."""
+"""Documents fetched with one request."""
 _ROOM = 100_000
-"""Places of documents that are kept before it is looked which of them are still needed."""
+"""Document keys kept before those that no open match needs are dropped."""
 _LAST_MILLISECOND = (2**63 - 1) // MILLI
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """One request, ready to be answered: its compiled query and the filters of its candidates."""
+class PlannedRequest:
+    """One request with its program and the filters of its candidates."""
 
     request: SearchRequest
     program: eql.Program
@@ -43,23 +43,22 @@ class Asked:
 
 
 @dataclass(frozen=True, slots=True)
-class Origin:
-    """Where a document is."""
+class DocumentKey:
+    """What identifies a document in the cluster."""
 
     index: str
     id: str
 
 
 class FetchPass:
-    """Answers requests over the same indices, window, timestamp fields and rule filters with one walk.
+    """One pass for requests over the same indices, window, timestamp fields and rule filters.
 
-    What is kept of a candidate that may be part of a match is where it is and what the engine keeps, so memory is
-    bounded by those, not by documents. Documents are fetched from the same point in time: what was deleted meanwhile is
-    still there.
+    Of a candidate that may be part of a match, its key and the engine's rows are kept: memory is bounded by those, not
+    by documents. Documents are fetched from the same point in time, which still holds what was deleted meanwhile.
     """
 
     def __init__(
-        self, client: Elastic, asked: Sequence[Asked], options: PassOptions, *, remotes: Collection[str] = ()
+        self, client: Elastic, asked: Sequence[PlannedRequest], options: PassOptions, *, remotes: Collection[str] = ()
     ) -> None:
         """`remotes` are the remote clusters that have some of the indices: none of them may be left out."""
         self._options = options
@@ -74,27 +73,26 @@ class FetchPass:
         )
         self._begin(asked)
 
-    def _begin(self, asked: Sequence[Asked]) -> None:
-        """Make ready for a walk over the candidates of these."""
-        # Rules of single events first: how many matches they have is looked up along the way.
+    def _begin(self, asked: Sequence[PlannedRequest]) -> None:
+        """Prepare the matcher for the candidates of these requests."""
+        # Rules of single events first: their matches are counted along the way.
         self._asked = sorted(asked, key=lambda one: one.program.plan.kind != "event")
-        self._singles = sum(one.program.plan.kind == "event" for one in asked)
         self._matcher = eql.Matcher(
             [eql.Ask(one.program.plan, now_ns=one.request.window.end_ns) for one in self._asked],
             field=self._asked[0].program.plan.timestamp.name,
         )
         wanted = self._matcher.fields()
         self._columns = Columns(wanted)
-        # In the columns, as these know some fields better than the plans do.
+        # The columns' fields, as they have some types more precisely than the plans.
         self._fields = {field.name: self._columns.fields[field.name] for field in wanted}
         self._seen = 0
-        self._kept: dict[int, Origin] = {}
+        self._kept: dict[int, DocumentKey] = {}
         self._room = _ROOM
         self._satisfied: set[int] = set()
         self._late: frozenset[int] = frozenset()
 
     async def results(self) -> list[SearchResult]:
-        """One result per request. Raises RunnerError if any part of the answer is not there: then nothing is known."""
+        """One result per request. Raises RunnerError if any part of an answer is missing: then nothing is known."""
         if all(one.filters.whole.is_nothing for one in self._asked):
             return [SearchResult(one.request) for one in self._asked]
         try:
@@ -117,10 +115,10 @@ class FetchPass:
         ]
         return [*empty, *results]
 
-    async def _able(self) -> list[Asked]:
-        """The requests that can have a match: those for which each stage that every match needs has some candidate.
+    async def _able(self) -> list[PlannedRequest]:
+        """The requests that can have a match: those whose every needed stage has some candidate.
 
-        Of most sequences some stage is rare and another one is common, the events of which are not worth a look then.
+        Most sequences have a rare stage and a common one, whose events then need not be read.
         """
         texts = [[json.dumps(stage.query) for stage in one.filters.needed] for one in self._asked]
         filters = {text: json.loads(text) for needed in texts for text in needed}
@@ -130,7 +128,7 @@ class FetchPass:
         counted = {"filters": {"filters": {names[text]: query for text, query in filters.items()}}}
         body = {"size": 0, "query": self._query(), "aggs": {"stages": counted}}
         answer = await asyncio.to_thread(read_answer, await self._point.search(body))
-        self._point.note(answer)
+        self._point.check(answer)
         buckets = (answer.get("aggregations") or {}).get("stages", {}).get("buckets", {})
         if buckets.keys() != set(names.values()):
             raise SearchError("the answer does not say how many candidates each stage has")
@@ -140,13 +138,13 @@ class FetchPass:
     # Pages.
 
     async def _read_pages(self) -> None:
-        """Give every candidate to the matcher, page by page."""
+        """Feed every candidate to the matcher, page by page."""
         body: dict[str, Any] = {"size": self._options.page_size, "_source": False, "sort": self._sort()}
         body["fields"] = [_asked_field(field) for _, field in sorted(self._fields.items())]
         while True:
             body["query"] = self._query()
             page = await asyncio.to_thread(read_page, await self._point.search(body), self._fields)
-            self._point.note(page.about)
+            self._point.check(page.about)
             await asyncio.to_thread(self._feed, page)
             if len(page) < self._options.page_size or self._is_satisfied():
                 return
@@ -168,7 +166,7 @@ class FetchPass:
         return self._fields[self._asked[0].program.plan.timestamp.name].type in DATES
 
     def _query(self) -> dict[str, Any]:
-        """The window, the rules' own filter, and the candidates of the rules that still want some."""
+        """The window, the rules' own filter, and the candidates of the rules that still need some."""
         candidates = any_of(
             one.filters.whole for number, one in enumerate(self._asked) if number not in self._satisfied
         )
@@ -180,15 +178,15 @@ class FetchPass:
     def _feed(self, page: Page) -> None:
         batch = EventBatch.of_lines(self._columns, page.lines, base=self._seen, broken=_refuse)
         for row in self._matcher.feed(batch).tolist():
-            self._kept[self._seen + row] = Origin(page.indices[row], page.ids[row])
+            self._kept[self._seen + row] = DocumentKey(page.indices[row], page.ids[row])
         self._seen += len(page)
         if self._is_in_time_order and page.last:
             self._settle(page.last[0])
 
     def _settle(self, last: int) -> None:
-        """Let go of what no match can need any more: all events before `last`, in milliseconds, have come.
+        """Advance the watermark: all events before `last`, in milliseconds, have come. Keys that no match needs go.
 
-        The last of all are those without a time, at the largest number.
+        Events without a time come last, at the largest number.
         """
         self._matcher.advance((Watermark(min(last, _LAST_MILLISECOND) * MILLI),))
         if len(self._kept) > self._room:
@@ -196,13 +194,14 @@ class FetchPass:
             self._room = max(_ROOM, 2 * len(self._kept))
 
     def _is_satisfied(self) -> bool:
-        """Whether no rule wants more candidates: each asks for single events and has as many as were asked for.
+        """Whether no rule needs more candidates: each has single events only, and as many as its request's size.
 
-        The pages come in time order then, so what it has is the earliest.
+        The pages come in time order then, so these are the earliest.
         """
-        if not self._is_in_time_order or not self._singles:
+        singles = sum(one.program.plan.kind == "event" for one in self._asked)
+        if not self._is_in_time_order or not singles:
             return False
-        for number, found in enumerate(islice(self._matcher.found(), self._singles)):
+        for number, found in enumerate(islice(self._matcher.found(), singles)):
             asked = self._asked[number]
             if not asked.program.plan.limits and len(found.matches) >= asked.request.size:
                 self._satisfied.add(number)
@@ -214,7 +213,7 @@ class FetchPass:
         return found.matches[: max(1, self._asked[number].request.size)]
 
     async def _documents(self, numbers: Sequence[int]) -> dict[int, Mapping[str, Any]]:
-        """The hits of these events, with all that an alert is made of."""
+        """The hits of these events, with everything that an alert is made of."""
         documents: dict[int, Mapping[str, Any]] = {}
         for start in range(0, len(numbers), _PART):
             part = {self._kept[number]: number for number in numbers[start : start + _PART]}
@@ -232,9 +231,9 @@ class FetchPass:
                 "sort": ["_shard_doc"],
             }
             answer = await asyncio.to_thread(read_answer, await self._point.search(body))
-            self._point.note(answer)
+            self._point.check(answer)
             for hit in hits_of(answer):
-                number = part.get(Origin(hit["_index"], hit["_id"]))
+                number = part.get(DocumentKey(hit["_index"], hit["_id"]))
                 if number is not None:
                     documents[number] = hit
         if gone := [self._kept[number] for number in numbers if number not in documents]:
@@ -257,7 +256,7 @@ class FetchPass:
         if found.error is not None:
             return SearchResult(asked.request, error=f"{subject_of(asked.request.rule)}: {found.error}")
         if number in self._late:
-            # Matches of sequences that were worked off too early would be missing.
+            # Matches of sequences that the watermark passed too early would be missing.
             error = f"{subject_of(asked.request.rule)}: the pages of the search did not come in the order of time"
             return SearchResult(asked.request, error=error)
         is_sequence = asked.program.plan.kind != "event"

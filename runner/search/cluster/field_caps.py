@@ -1,4 +1,4 @@
-"""What the indices of a rule say of its fields, as their field capabilities tell it; kept for some minutes."""
+"""`FieldCapsCache`: the field capabilities of the indices of rules, kept for some minutes."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class FieldCaps:
 
 @dataclass(slots=True)
 class _KnownCaps:
-    """What is known of one list of patterns; `asked` are the names that were asked for, with `*` for all."""
+    """The fields of one list of patterns; `asked` are the names in the last request, with `*` for all."""
 
     wanted: set[str] = field(default_factory=set)
     seen: set[frozenset[str]] = field(default_factory=set)
@@ -43,9 +43,9 @@ class _KnownCaps:
 
 
 class FieldCapsCache:
-    """Asks for the types of the fields that rules name, once for all rules over the same indices.
+    """The types of the fields that rules name, read once for all rules over the same indices.
 
-    What was read is used for `fresh_for` seconds. `runtime_mappings` are fields beside those of the indices.
+    They are used for `fresh_for` seconds. `runtime_mappings` are fields beside those of the indices.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class FieldCapsCache:
     ) -> FieldCaps:
         """The types of the wanted fields, or of all; those may have been read a while ago.
 
-        Raises RunnerError, also if only a part of the indices answered: what the others hold is not known then.
+        Raises RunnerError, also if only a part of the indices answered: the fields of the others are unknown then.
         """
         known = self._known.setdefault(patterns, _KnownCaps())
         async with known.lock:
@@ -86,7 +86,7 @@ class FieldCapsCache:
             return known.types
 
     def forget(self, patterns: tuple[str, ...]) -> None:
-        """Ask for the fields of these indices anew when they are wanted next."""
+        """Read the fields of these indices again when they are needed next."""
         if (known := self._known.get(patterns)) is not None:
             known.asked = frozenset()
 

@@ -1,7 +1,7 @@
-"""Pages of candidates: the answer to one search read into lines for the engine, and where each document is.
+"""Pages of candidates: the answer to one search as lines for the engine, with the key of each document.
 
-A page is some hundred thousand small lists, which live for as long as it takes to write the lines. Looked through by
-the garbage collector while they are made, they cost many times what reading them does; so it rests meanwhile.
+A page is some hundred thousand small lists, which live only until the lines are written. Traversed by the garbage
+collector, they cost many times what reading them does; so it is off meanwhile.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Page:
 
 
 def read_answer(answer: bytes) -> dict[str, Any]:
-    """The answer as it is. Raises SearchError if it is no JSON object."""
+    """The JSON object of an answer. Raises SearchError if it is none."""
     try:
         read = orjson.loads(answer)
     except orjson.JSONDecodeError as error:
@@ -47,13 +47,13 @@ def read_answer(answer: bytes) -> dict[str, Any]:
 
 
 def hits_of(answer: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The hits of an answer; none if it has no place for them."""
+    """The hits of an answer; none if it has no `hits`."""
     return (answer.get("hits") or {}).get("hits") or []
 
 
 def read_page(answer: bytes, fields: Mapping[str, Field]) -> Page:
     """The page of an answer; `fields` are the wanted ones by name. Raises SearchError if it is no JSON object."""
-    # Most of them stand at the top of a document, see `field_types`.
+    # Most of them stand at the top of a document, see `field_caps`.
     places = {name: wanted.source_path for name, wanted in fields.items() if "." not in wanted.source_path}
     deeper = {name: wanted.source_path.rpartition(".") for name, wanted in fields.items() if name not in places}
     with resting_collector():
@@ -74,6 +74,6 @@ def read_page(answer: bytes, fields: Mapping[str, Field]) -> Page:
             page.ids.append(hit["_id"])
         if hits:
             page.last.extend(hits[-1]["sort"])
-        # The lists go here, one by one, and leave the collector nothing to look through.
+        # The lists are freed here, while the collector is off.
         del about, hits
     return page

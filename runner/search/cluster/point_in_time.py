@@ -14,14 +14,14 @@ from runner.search.cluster.search_failures import left_out
 
 _LOG = logging.getLogger("runner.search.point")
 _KEEP_ALIVE = "2m"
-"""How long the server keeps a point in time after each use: longer than one page may take."""
+"""Time that the server keeps a point in time after each use: longer than one page may take."""
 _LAST_GRACE = 2.0
-"""Seconds that a cancelled pass awaits the answer to the opening of its point in time, so as to close it."""
+"""Seconds that a cancelled pass waits for the id of its point in time, to close it."""
 _IS_GONE = "No search context found"
 
 
 class PointLostError(SearchError):
-    """The server has forgotten the point in time, as a node that is restarted does."""
+    """The server has forgotten the point in time, as a restarted node does."""
 
 
 class RemoteLostError(SearchError):
@@ -34,7 +34,7 @@ class PassTimeoutError(SearchError):
 
 @dataclass(frozen=True, slots=True)
 class PassOptions:
-    """How a pass is done: documents per page, seconds that all of it may take, fields beside those of the indices."""
+    """Documents per page, seconds for the whole pass, and fields beside those of the indices."""
 
     page_size: int = 5_000
     timeout: float = 120.0
@@ -63,7 +63,7 @@ class Point:
         self._deadline = 0.0
 
     async def open(self) -> None:
-        """Open it; its time begins. If cancelled meanwhile, awaits the answer for a moment, to learn what to close."""
+        """Open it and start its deadline. If cancelled meanwhile, wait a moment for the id, to be able to close it."""
         self._deadline = asyncio.get_running_loop().time() + self._options.timeout
         opening = self._client.open_point(self._indices, keep_alive=_KEEP_ALIVE, deadline=self._deadline)
         task = asyncio.create_task(opening)
@@ -78,7 +78,7 @@ class Point:
             raise
 
     async def close(self) -> None:
-        """Give it up, however the pass ended."""
+        """Close it, however the pass ended."""
         if self._id is None:
             return
         try:
@@ -88,7 +88,7 @@ class Point:
             _LOG.warning("a point in time could not be closed: %s", error)
 
     async def search(self, body: Mapping[str, Any]) -> bytes:
-        """The JSON of the answer to one request, to be read and noted. Raises RunnerError if none comes in time."""
+        """The JSON of the answer to one request, to be read and checked. Raises RunnerError if none comes in time."""
         late = PassTimeoutError(f"the search took longer than {self._options.timeout:g} s and was stopped")
         if asyncio.get_running_loop().time() >= self._deadline:
             raise late
@@ -104,8 +104,8 @@ class Point:
                 raise PointLostError(str(error)) from None
             raise
 
-    def note(self, answer: Mapping[str, Any]) -> None:
-        """Take in what an answer says beside its hits. Raises SearchError if it is not the whole answer."""
+    def check(self, answer: Mapping[str, Any]) -> None:
+        """Keep the answer's id of the point. Raises SearchError if it is not the whole answer."""
         if trouble := left_out(answer):
             raise SearchError(trouble)
         # Opened while a remote cluster with `skip_unavailable` was away, a point in time is silently without it.

@@ -1,4 +1,4 @@
-"""What is said of a failed search: whose it is, which shards failed, where in the rule's file its query is wrong."""
+"""Messages of failed searches: the rule, the failed shards, the place of a query's error in the rule's file."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def failed_shards(failures: Sequence[Mapping[str, Any]]) -> str:
 def left_out(answer: Mapping[str, Any]) -> str | None:
     """What makes an answer less than the whole: failed shards, a time-out, remote clusters without an answer; or None.
 
-    A remote cluster with `skip_unavailable` that is away makes no error; only `_clusters` tells.
+    A remote cluster with `skip_unavailable` that is away makes no error; only `_clusters` shows it.
     """
     shards = answer.get("_shards") or {}
     if failures := answer.get("shard_failures") or shards.get("failures"):
@@ -72,7 +72,7 @@ def is_remote(pattern: str) -> bool:
 
 
 def local_patterns(patterns: Iterable[str]) -> tuple[str, ...]:
-    """The patterns of this cluster that add something: not those of remote clusters, nor what they leave out."""
+    """The patterns that include indices of this cluster: not those of remote clusters, nor exclusions."""
     every = [part.strip() for given in patterns for part in given.split(",")]
     return tuple(name for name in every if name and not name.startswith("-") and not is_remote(name))
 
@@ -104,8 +104,8 @@ def _quoted(names: str) -> str:
 async def no_index(client: Elastic, patterns: Sequence[str]) -> str:
     """The warning that nothing was searched, since no index matches the patterns.
 
-    Raises AccessError if none of them may be read: to Elasticsearch a wildcard means what one may read, so indices may
-    well be there, and the window must not count as searched.
+    Raises AccessError if none of them may be read: Elasticsearch expands a wildcard to readable indices only, so there
+    may be indices, and the window must not count as searched.
     """
     warning = f"no index matches {', '.join(patterns)}: nothing was searched"
     own = local_patterns(patterns)

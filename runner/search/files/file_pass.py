@@ -30,13 +30,13 @@ def matched(
     part_size: int = PART,
     room: int = ROWS_HELD,
 ) -> tuple[list[eql.Found], frozenset[int]]:
-    """What each ask finds; and which asks have to wait for all events, `unordered` ones and those found to be.
+    """What each ask finds; and which asks have to wait for all events: the `unordered` ones and those found to be.
 
-    `fields` are read beside those of the asks. Sequences are worked off on the way, by what the order of the files
-    promises, when `room` entries are held. Where an event breaks the promise, the files are read once more, and those
-    asks wait. `conjuncts` and `filters` keep what other passes can use again. More than one of `workers` read parts of
-    the files of about `part_size` bytes, as processes of their own; the answer is the same. Raises EventsError if one
-    of them comes to a bad end.
+    `fields` are read beside those of the asks. Sequences are matched on the way, up to the watermark that the order of
+    the files gives, when `room` entries are held. After an event older than the watermark the files are read once more,
+    and the asks that met it wait for all events. `conjuncts` and `filters` keep what other passes can use again. Several
+    `workers` are processes that read splits of about `part_size` bytes; the result is the same. Raises EventsError if a
+    worker dies.
     """
     waiting = frozenset(unordered)
     with rarely_collecting() as pass_over:
@@ -58,7 +58,7 @@ def matched(
             if not (late := matcher.late()):
                 return list(matcher.found()), waiting
             waiting |= late
-            progress = None  # it has told everything once
+            progress = None  # every byte was reported once
 
 
 def _time_field(matcher: eql.Matcher, fields: Sequence[Field], wanted: TimeWanted) -> Field:
@@ -75,7 +75,7 @@ def _share(
     workers: int,
     progress: ReadProgress | None,
 ) -> None:
-    """Have the parts of the files searched by other processes, and go on with what these find."""
+    """Have worker processes search the splits, and take over what they find."""
     with WorkerPool(min(workers, len(parts)), job) as pool:
         for part, finding in pool.findings(parts):
             files.take_over(part, finding.read, is_last=finding.is_last)

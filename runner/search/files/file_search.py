@@ -27,16 +27,16 @@ from runner.search.protocol import Hit, Match, SearchRequest, SearchResult
 from runner.windows import from_nanoseconds
 
 _WORTH_WORKERS = 1 << 30
-"""Bytes from which on workers save more than they cost: with hundreds of rules each takes a second to be ready."""
+"""Least bytes for which workers save more than they cost: with hundreds of rules each takes a second to start."""
 _MODIFIED_MARGIN_S = 3600.0
-"""How much older than the window a file of a live folder may be and still be read: clocks differ, writers buffer."""
+"""Seconds by which a file of a live folder may be older than the window: clocks differ, writers buffer."""
 
 
 class FileSearch:
-    """Answers requests from files. Types come from the shipped field table; other fields keep the types of their
-    values.
+    """Rules searched in files, by one pass of the local engine for all requests. Implements `Search`.
 
-    `live`: folders are still written to, so files untouched since before every window are left out.
+    Types come from the shipped field table; other fields keep the types of their values. `live`: folders are still
+    written to, so files not modified since before every window are left out.
     """
 
     def __init__(
@@ -47,13 +47,11 @@ class FileSearch:
         self._progress = progress
         self._workers = workers
         self._schema: Schema = Schema(shipped_schema().fields, lenient=True)
-        self._programs: dict[str, eql.Program] = {}
         self._resolved: dict[CompiledRule, tuple[eql.Program | None, list[Problem]]] = {}
         self._conjuncts, self._filters = Conjuncts(), StageFilterPool()
         self._files: EventFiles | None = None
         self._index = TimeIndex()
-        self._times: tuple[str, ...] = ("@timestamp",)
-        # Rules whose sequences have to wait for all events, since the files are not in the order that they seem to be.
+        # Rules whose sequences wait for all events, since some event was older than the watermark.
         self._unordered: set[str] = set()
         self.report = ReadReport()
         """What the last pass read."""
@@ -65,16 +63,20 @@ class FileSearch:
 
     def _prepared(self, rules: Sequence[CompiledRule]) -> Sequence[Problem]:
         resolved = {rule: self._resolved.get(rule) or self._resolve(rule) for rule in rules}
-        programs = {rule.rule.rule_id: program for rule, (program, _) in resolved.items() if program is not None}
-        if programs != self._programs:
+        programs = [program for program, _ in resolved.values() if program is not None]
+        if programs != [program for program, _ in self._resolved.values() if program is not None]:
             self._conjuncts, self._filters = Conjuncts(), StageFilterPool()
-        ran = programs.values() if self._paths else ()
+        ran = programs if self._paths else ()
         for stage in (stage for program in ran for stage in program.plan.all_stages()):
             self._conjuncts.of(stage.conjuncts, 0)
-        self._programs, self._resolved = programs, resolved
-        times = {name for compiled in rules for name in time_fields(compiled.rule)}
-        self._times = ("@timestamp", *sorted(times - {"@timestamp"}))
+        self._resolved = resolved
         return [problem for _, problems in resolved.values() for problem in problems]
+
+    @property
+    def _times(self) -> tuple[str, ...]:
+        """The time fields of all rules, `@timestamp` first."""
+        names = {name for compiled in self._resolved for name in time_fields(compiled.rule)}
+        return ("@timestamp", *sorted(names - {"@timestamp"}))
 
     def _resolve(self, compiled: CompiledRule) -> tuple[eql.Program | None, list[Problem]]:
         program, problems = compiled.resolved(self._schema)
@@ -83,7 +85,7 @@ class FileSearch:
         return program, problems
 
     async def newest(self) -> datetime | None:
-        """The time of the newest event; None if there is none with a readable timestamp. Reads everything once."""
+        """The time of the newest event; None if none has a readable timestamp. Reads everything once."""
         files = self._opened()
         columns = Columns([date_field(self._schema, name) for name in self._times])
         newest = await asyncio.to_thread(newest_timestamp, files, columns, TimeWanted(self._times), self._progress)
@@ -91,7 +93,7 @@ class FileSearch:
         return None if newest is None else from_nanoseconds(newest)
 
     def bytes_to_read(self) -> int:
-        """Bytes of all files, as they are stored: what one pass tells the progress callback in all."""
+        """Bytes of all files, as they are stored: the sum of what one pass reports to the progress callback."""
         return self._opened().size()
 
     async def run(self, requests: Sequence[SearchRequest]) -> AsyncIterator[SearchResult]:
@@ -109,7 +111,7 @@ class FileSearch:
         warnings = self.report.warnings()
         files = self._opened()
         for request, answer in zip(requests, found, strict=True):
-            is_sequence = self._programs[request.rule.rule_id].plan.kind != "event"
+            is_sequence = self._program(request.compiled).plan.kind != "event"
             matches = FoundMatches(answer.matches, files.fetch, is_sequence=is_sequence)
             whole = not self.report.unread
             yield SearchResult(request, matches, True, warnings, answer.error, took_ms=took_ms, complete=whole)
@@ -120,11 +122,12 @@ class FileSearch:
             after = min(request.window.start for request in requests).timestamp() - _MODIFIED_MARGIN_S
             self._files = EventFiles(self._paths, modified_after=after, index=self._index)
         files = self._opened()
+        times = self._times
         found, unordered = matched(
             files,
             [self._ask(request) for request in requests],
-            [date_field(self._schema, name) for name in self._times],
-            wanted=TimeWanted(self._times, tuple((one.window.start_ns, one.window.end_ns) for one in requests)),
+            [date_field(self._schema, name) for name in times],
+            wanted=TimeWanted(times, tuple((one.window.start_ns, one.window.end_ns) for one in requests)),
             progress=self._progress,
             unordered=[place for place, request in enumerate(requests) if request.rule.rule_id in self._unordered],
             conjuncts=self._conjuncts,
@@ -136,7 +139,7 @@ class FileSearch:
         return found
 
     def _part_of(self, requests: Sequence[SearchRequest]) -> float:
-        """About which part of the files a pass has to read: what is known of them is of other times."""
+        """About which part of the files a pass has to read, by the times that the last pass found."""
         newest, oldest = self.report.newest_ns, self.report.oldest_ns
         if not self._index or newest is None or oldest is None or newest == oldest:
             return 1.0
@@ -155,11 +158,14 @@ class FileSearch:
 
     def _ask(self, request: SearchRequest) -> eql.Ask:
         rule, window = request.rule, request.window
-        program = self._programs.get(rule.rule_id)
-        if program is None:
-            raise EventsError(f"rule {rule.rule_id} was not prepared")
         scope = eql.Scope(rule.index, time_fields(rule), (window.start_ns, window.end_ns))
-        return eql.Ask(program.plan, scope, now_ns=window.end_ns)
+        return eql.Ask(self._program(request.compiled).plan, scope, now_ns=window.end_ns)
+
+    def _program(self, compiled: CompiledRule) -> eql.Program:
+        program, _ = self._resolved.get(compiled, (None, ()))
+        if program is None:
+            raise EventsError(f"rule {compiled.rule.rule_id} was not prepared")
+        return program
 
     async def close(self) -> None:
         self._close_files()
@@ -171,7 +177,7 @@ class FileSearch:
 
 
 class FoundMatches(Sequence[Match]):
-    """The matches of one request; each is made, and its documents read, when it is asked for."""
+    """The matches of one request; the documents of each are read when it is reached (late materialisation)."""
 
     def __init__(
         self, found: Sequence[FoundSequence], fetch: Callable[[int], Mapping[str, Any]], *, is_sequence: bool
@@ -214,6 +220,6 @@ def date_field(schema: Schema, name: str) -> Field:
 
 
 def _unfiltered(rule: Rule) -> Problem:
-    """Why a rule with filters is not run over files: without them it would find what its author has ruled out."""
+    """The error of a rule with filters: without them it would find what its author has excluded."""
     message = "`filters` are Query DSL, which only a cluster can apply: over files the rule is not run"
     return Problem(rule.path, rule.query_line, rule.query_column, "error", message, rule.rule_id)

@@ -25,13 +25,14 @@ from runner.events.files.splits import Split, SplitRead
 from runner.garbage_collection import rarely_collecting
 
 _CHUNK = 16 << 20
+"""Bytes of a block of lines."""
 _MUCH = 1 << 17
-"""So many entries are sent before the part is at its end."""
+"""Entries held that are sent before the end of the split, to bound memory."""
 
 
 @dataclass(frozen=True, slots=True)
 class SplitSearch:
-    """What all parts are searched for; `spool` is where lines are copied to that cannot be read again by offset."""
+    """What all splits are searched for; lines that cannot be read again by offset are copied to `spool`."""
 
     asks: tuple[eql.Ask, ...]
     fields: tuple[Field, ...]
@@ -41,7 +42,7 @@ class SplitSearch:
 
 @dataclass(frozen=True, slots=True)
 class SplitResult:
-    """What was found in a part, or in a piece of it."""
+    """What was found in a split, or in a piece of it."""
 
     handover: Handover
     read: SplitRead
@@ -49,7 +50,7 @@ class SplitResult:
 
 
 class Worker:
-    """Searches parts, one after the other; what it learns of the events at one it knows at the next."""
+    """Searches splits, one after the other; the matcher keeps what it has learnt of the events."""
 
     def __init__(self, job: SplitSearch) -> None:
         self._job = job
@@ -58,7 +59,7 @@ class Worker:
         self._kept = KeptLines(lambda path: None, spool=job.spool)
 
     def findings(self, part: Split) -> Iterator[SplitResult]:
-        """What is found in a part, in pieces."""
+        """What is found in a split, in pieces."""
         stream = part.stream()
         for block in stream.blocks(self._job.wanted, None, chunk=lambda: _CHUNK, progress=None):
             batch = stream.batch(self._columns, block, self._job.wanted)
@@ -83,17 +84,17 @@ class Worker:
         yield SplitResult(self._matcher.hand_over(), read, is_last=True)
 
 
-def serve(told: IO[bytes], answers: IO[bytes]) -> None:
-    """Search what comes on `told` until that ends."""
+def serve(jobs: IO[bytes], answers: IO[bytes]) -> None:
+    """Search the splits that come on `jobs` until it ends."""
     try:
-        worker = Worker(pickle.load(told))
+        worker = Worker(pickle.load(jobs))
         with rarely_collecting() as pass_over:
             while True:
                 pass_over()
-                for finding in worker.findings(pickle.load(told)):
+                for finding in worker.findings(pickle.load(jobs)):
                     pickle.dump(finding, answers, protocol=pickle.HIGHEST_PROTOCOL)
                     answers.flush()
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), answers.fileno())  # nobody is there for what is left to be flushed
+        os.dup2(os.open(os.devnull, os.O_WRONLY), answers.fileno())  # the parent has ended
     except EOFError:
-        return  # there is no more to do
+        return  # no more splits

@@ -19,11 +19,11 @@ from runner.search.files.worker import SplitResult, SplitSearch
 # Not `-m`: the classes would be those of another module then, and their pickles of no use here.
 _START = "import sys; from runner.search.files.worker import serve; serve(sys.stdin.buffer, sys.stdout.buffer)"
 _AHEAD = 2
-"""How many parts for each worker may be found before those of the parts before them are taken."""
+"""Splits per worker whose results may wait for those of earlier splits."""
 
 
 class WorkerPool:
-    """Processes that search; use it as a context manager, after which there are none."""
+    """Worker processes; the context manager ends them."""
 
     def __init__(self, count: int, job: SplitSearch) -> None:
         self._processes: list[subprocess.Popen[bytes]] = []
@@ -43,7 +43,7 @@ class WorkerPool:
                 pickle.dump(replace(self._job, spool=spool), process.stdin, protocol=pickle.HIGHEST_PROTOCOL)
                 process.stdin.flush()
             except BrokenPipeError:
-                continue  # it has ended: said when its first answer is waited for
+                continue  # it has ended: its first result reports that
         return self
 
     def __exit__(self, *exc: object) -> None:
@@ -59,14 +59,14 @@ class WorkerPool:
                 try:
                     pipe.close()
                 except BrokenPipeError:
-                    continue  # what could not be written any more is of no use to anyone
+                    continue  # the worker has ended, so that nothing reads what is left in the pipe
 
     def processes(self) -> tuple[int, ...]:
         """The ids of the processes."""
         return tuple(process.pid for process in self._processes)
 
     def findings(self, parts: Sequence[Split]) -> Iterator[tuple[Split, SplitResult]]:
-        """What is found in the parts, in their order; a part may have several findings.
+        """What is found in the splits, in their order; a split may have several results.
 
         Raises EventsError if a worker ends before its work is done.
         """
@@ -83,7 +83,7 @@ class WorkerPool:
                     number = next(waiting, None)
                 if number is None:
                     return
-                for finding in _asked(process, parts[number]):
+                for finding in _results(process, parts[number]):
                     while not self._is_over.is_set():
                         try:
                             found[number].put(finding, timeout=0.1)
@@ -109,8 +109,7 @@ class WorkerPool:
 
 
 def _started(command: Sequence[str]) -> subprocess.Popen[bytes]:
-    """A process that is deaf to what asks this one to stop from its very beginning: it works for as long as this one
-    wants, and ends with it."""
+    """The process, started with SIGINT and SIGTERM blocked, so that only the parent ends it."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
     try:
         return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
@@ -118,8 +117,8 @@ def _started(command: Sequence[str]) -> subprocess.Popen[bytes]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _asked(process: subprocess.Popen[bytes], part: Split) -> Iterator[SplitResult | EventsError]:
-    """What a worker finds in a part; an error, if it ends before it has said that it is done."""
+def _results(process: subprocess.Popen[bytes], part: Split) -> Iterator[SplitResult | EventsError]:
+    """What a worker finds in a split; an error if it ends before its last result."""
     assert process.stdin is not None and process.stdout is not None
     try:
         pickle.dump(part, process.stdin, protocol=pickle.HIGHEST_PROTOCOL)
@@ -129,7 +128,7 @@ def _asked(process: subprocess.Popen[bytes], part: Split) -> Iterator[SplitResul
             yield finding
             if finding.is_last:
                 return
-    except Exception:  # noqa: BLE001  whoever waits for an answer must get one, whatever it is
+    except Exception:  # noqa: BLE001  the waiting thread must get a result, whatever the error
         yield EventsError(
             f"{part.path}: a worker process {_end_of(process)} while it searched the file", path=part.path
         )

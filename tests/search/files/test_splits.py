@@ -16,7 +16,7 @@ from runner.alerts.identity import alert_ids
 from runner.errors import Problem
 from runner.rule_run import RuleRun
 from runner.rules.rule import Rule
-from runner.schedule.window_edges import halves_of, settled_of
+from runner.schedule.window_edges import decided_matches, halves_of
 from runner.search.compiled_rule import Reach
 from runner.search.protocol import Hit, Match, SearchRequest, SearchResult
 from runner.service.execution import LARGEST_SIZE, MOST_PARTS, Execution, size_for
@@ -218,7 +218,7 @@ def test_every_match_of_the_whole_is_settled_in_a_part(
 
     def found(request: SearchRequest) -> bool:
         inside = request.window.start <= first and last <= request.window.end
-        return inside and bool(settled_of([match], request))
+        return inside and bool(decided_matches([match], request))
 
     parts, left = [], [whole]
     for cut in path:
