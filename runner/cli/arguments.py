@@ -22,7 +22,7 @@ def run(
     rules: options.RulesOption = None,
     state: options.StateOption = None,
     tick: Annotated[
-        str | None, typer.Option("--tick", metavar="TIME", help="How often to look for what is due, e.g. 10s.")
+        str | None, typer.Option(metavar="TIME", help="How often to look for what is due, e.g. 10s.")
     ] = None,
     listen: options.ListenOption = None,
 ) -> int:
@@ -63,9 +63,7 @@ def replay(
         str | None, typer.Option("--from", metavar="TIME", help="Where the span begins: ISO or date math.")
     ] = None,
     end: Annotated[str | None, typer.Option("--to", metavar="TIME", help="Where it ends.")] = None,
-    rule: Annotated[
-        list[str] | None, typer.Option("--rule", metavar="RULE_ID", help="Only this rule. May be repeated.")
-    ] = None,
+    rule: Annotated[list[str] | None, typer.Option(metavar="RULE_ID", help="Only this rule. May be repeated.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Write nothing; show what would be found.")] = False,
     restart: Annotated[
         bool, typer.Option("--restart", help="Begin anew where an interrupted replay would go on.")
@@ -106,9 +104,7 @@ def test(
         typer.Argument(metavar="[PATH]...", help="Test files, rule files or folders; default: --rules."),
     ] = None,
     rules: options.RulesOption = None,
-    junit: Annotated[
-        Path | None, typer.Option("--junit", metavar="FILE", help="Write the outcomes as JUnit XML, too.")
-    ] = None,
+    junit: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the outcomes as JUnit XML, too.")] = None,
     require_tests: Annotated[
         bool, typer.Option("--require-tests", help="A rule without a test counts as a failure.")
     ] = False,
@@ -124,29 +120,17 @@ def test(
 def search(
     query: Annotated[str, typer.Argument(metavar="QUERY", help="The EQL query, or @FILE to read it from a file.")],
     events: options.EventsOption = None,
-    index: Annotated[
-        str, typer.Option("--index", help="Index pattern to search in a cluster.")
-    ] = "logs-endpoint.events.*",
-    size: Annotated[int, typer.Option("--size", help="How many matches to return at most.")] = 10,
-    result_position: Annotated[
-        str, typer.Option("--result-position", metavar="head|tail", help="The first or the last matches.")
-    ] = "tail",
-    event_category_field: Annotated[
-        str, typer.Option("--event-category-field", help="The field that `process where` asks.")
-    ] = "event.category",
-    timestamp_field: Annotated[
-        str, typer.Option("--timestamp-field", help="The field that orders events.")
-    ] = "@timestamp",
-    tiebreaker_field: Annotated[
-        str | None, typer.Option("--tiebreaker-field", help="The field that orders events of the same time.")
-    ] = None,
+    index: Annotated[str, typer.Option(help="Index pattern to search in a cluster.")] = "logs-endpoint.events.*",
+    size: Annotated[int, typer.Option(help="How many matches to return at most.")] = 10,
+    result_position: Annotated[str, typer.Option(metavar="head|tail", help="The first or the last matches.")] = "tail",
+    event_category_field: Annotated[str, typer.Option(help="The field that `process where` asks.")] = "event.category",
+    timestamp_field: Annotated[str, typer.Option(help="The field that orders events.")] = "@timestamp",
+    tiebreaker_field: Annotated[str | None, typer.Option(help="The field that orders events of the same time.")] = None,
     mapping: Annotated[
-        Path | None, typer.Option("--mapping", metavar="FILE", help="An Elasticsearch mapping (JSON) for the events.")
+        Path | None, typer.Option(metavar="FILE", help="An Elasticsearch mapping (JSON) for the events.")
     ] = None,
-    max_samples_per_key: Annotated[
-        int, typer.Option("--max-samples-per-key", help="How many samples of the same keys to return at most.")
-    ] = 1,
-    fetch_size: Annotated[int, typer.Option("--fetch-size", help="Page size in a cluster; changes no answer.")] = 1000,
+    max_samples_per_key: Annotated[int, typer.Option(help="How many samples of the same keys to return at most.")] = 1,
+    fetch_size: Annotated[int, typer.Option(help="Page size in a cluster; changes no answer.")] = 1000,
     allow_partial_search_results: Annotated[
         bool, typer.Option("--allow-partial-search-results", help="In a cluster: answer although shards failed.")
     ] = False,
@@ -160,15 +144,12 @@ def search(
     event: Annotated[
         list[str] | None,
         typer.Option(
-            "--event",
             metavar="ID_OR_LINE",
             help="With --explain: why this event (event.id, _id, line or FILE:LINE) matches or not. "
             "May be repeated: the events of a sequence in stage order.",
         ),
     ] = None,
-    explain_format: Annotated[
-        str, typer.Option("--explain-format", metavar="text|json", help="How to print the explanation.")
-    ] = "text",
+    explain_format: Annotated[str, typer.Option(metavar="text|json", help="How to print the explanation.")] = "text",
 ) -> int:
     """Run one EQL query over files, or in a cluster; prints the JSON that `_eql/search` answers."""
     settings = read_settings(events=events)
@@ -200,7 +181,7 @@ def list_alerts(
     host: options.HostOption = None,
     since: options.SinceOption = None,
     until: options.UntilOption = None,
-    limit: Annotated[int, typer.Option("--limit", min=1, help="How many to show at most, newest first.")] = 50,
+    limit: Annotated[int, typer.Option(min=1, help="How many to show at most, newest first.")] = 50,
     building_blocks: Annotated[
         bool, typer.Option("--building-blocks", help="Also the single events of sequences.")
     ] = False,
@@ -303,7 +284,6 @@ def setup(
     kibana_objects: Annotated[
         str | None,
         typer.Option(
-            "--kibana-objects",
             metavar="FILE",
             help="Instead: write the objects for Kibana as NDJSON, or to - , to import them by hand.",
         ),
@@ -325,26 +305,22 @@ def setup(
 def sample(
     out: Annotated[
         str,
-        typer.Option("--out", metavar="FILE", help="Where to write the events (.gz and .zst are compressed), or -."),
+        typer.Option(metavar="FILE", help="Where to write the events (.gz and .zst are compressed), or -."),
     ],
-    events: Annotated[int, typer.Option("--events", metavar="N", help="How many events.")] = 20_000,
-    attacks: Annotated[int, typer.Option("--attacks", metavar="K", help="How many attacks to plant in all.")] = 6,
-    seed: Annotated[int, typer.Option("--seed", help="The same seed, numbers and --end give the same bytes.")] = 1,
-    truth: Annotated[
-        Path | None, typer.Option("--truth", metavar="FILE", help="Where to list what was planted.")
-    ] = None,
-    end: Annotated[
-        str, typer.Option("--end", metavar="TIME", help="The time of the newest event (date math).")
-    ] = "now",
+    events: Annotated[int, typer.Option(metavar="N", help="How many events.")] = 20_000,
+    attacks: Annotated[int, typer.Option(metavar="K", help="How many attacks to plant in all.")] = 6,
+    seed: Annotated[int, typer.Option(help="The same seed, numbers and --end give the same bytes.")] = 1,
+    truth: Annotated[Path | None, typer.Option(metavar="FILE", help="Where to list what was planted.")] = None,
+    end: Annotated[str, typer.Option(metavar="TIME", help="The time of the newest event (date math).")] = "now",
     span: Annotated[
-        str | None, typer.Option("--span", metavar="TIME", help="The time from the first event to the last, e.g. 8m.")
+        str | None, typer.Option(metavar="TIME", help="The time from the first event to the last, e.g. 8m.")
     ] = None,
     near_misses: Annotated[
         int | None,
-        typer.Option("--near-misses", metavar="N", help="How many near misses; default: as many as attacks."),
+        typer.Option(metavar="N", help="How many near misses; default: as many as attacks."),
     ] = None,
     rule: Annotated[
-        str | None, typer.Option("--rule", metavar="RULE_ID", help="Plant attacks for this shipped rule only.")
+        str | None, typer.Option(metavar="RULE_ID", help="Plant attacks for this shipped rule only.")
     ] = None,
     hits: Annotated[
         bool, typer.Option("--hits", help="Write search hits (_index, _id, _source) instead of documents.")
