@@ -132,9 +132,7 @@ async def check_fields(
     return [check for checks in await gather(pending, limit) for check in checks]
 
 
-async def _field_checks(
-    cache: FieldCapsCache, index: tuple[str, ...], compiled: Sequence[CompiledRule]
-) -> list[Check]:
+async def _field_checks(cache: FieldCapsCache, index: tuple[str, ...], compiled: Sequence[CompiledRule]) -> list[Check]:
     types = await cache.types(index)
     if not types.indices:
         return []  # Rules without an index have a problem already.

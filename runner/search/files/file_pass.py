@@ -34,9 +34,9 @@ def matched(
 
     `fields` are read beside those of the asks. Sequences are matched on the way, up to the watermark that the order of
     the files gives, when `room` entries are held. After an event older than the watermark the files are read once more,
-    and the asks that met it wait for all events. `conjuncts` and `filters` keep what other passes can use again. Several
-    `workers` are processes that read splits of about `part_size` bytes; the result is the same. Raises EventsError if a
-    worker dies.
+    and the asks that met it wait for all events. `conjuncts` and `filters` keep what other passes can use again.
+    Several `workers` are processes that read splits of about `part_size` bytes; the result is the same. Raises
+    EventsError if a worker dies.
     """
     waiting = frozenset(unordered)
     with rarely_collecting() as pass_over:
