@@ -6,27 +6,25 @@ https://www.elastic.co/docs/api/doc/kibana/group/endpoint-saved-objects
 
 from __future__ import annotations
 
-import asyncio
 import base64
-import random
 import re
-import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import orjson
-from elastic_transport import HttpHeaders, TlsError, TransportError
+from elastic_transport import HttpHeaders, TransportError
+from tenacity import retry_if_result
+from urllib3 import encode_multipart_formdata
 
 from runner.cluster.connection import Connection, check_connection, credentials_for
 from runner.cluster.http_node import HttpNode, node_configs
-from runner.cluster.transport import Retry, path_part
+from runner.cluster.transport import BUSY_STATUSES, IF_IT_PASSES, Retry, path_part
 from runner.errors import AccessError, ClusterError, RunnerError, UnreachableError
 
 OLDEST = (8, 9)
 """The first version that takes the objects of `kibana_objects`."""
 
-_BUSY = frozenset({429, 502, 503, 504})
 _PRIVILEGE = (
     "it takes a role with the Kibana privilege `Saved Objects Management: All` in that space, as `editor` and "
     "`kibana_admin` have it"
@@ -65,6 +63,9 @@ class _KibanaAnswer:
         return re.sub(r"\s+", " ", str(found or f"HTTP {self.status}"))[:500]
 
 
+_IF_BUSY = retry_if_result(lambda answer: answer.status in BUSY_STATUSES)
+
+
 class Kibana:
     """One space of a Kibana. Its methods raise UnreachableError, AccessError, or ClusterError for other failures."""
 
@@ -86,7 +87,7 @@ class Kibana:
 
     async def check_version(self) -> str:
         """Kibana's version; "" if it does not tell. Raises ClusterError for an old one, and for another server."""
-        answer = await self._send("GET", "/api/status", "read its status")
+        answer = await self._send("GET", "/api/status")
         body = answer.json
         if answer.headers.get("x-elastic-product") == "Elasticsearch":
             raise ClusterError(f"{self._place}: there is Elasticsearch; write Kibana's address", status=answer.status)
@@ -114,7 +115,7 @@ class Kibana:
         body = {"objects": [{"type": kind, "id": id_}], "excludeExportDetails": True}
         action = f"read the {kind} {id_}"
         answer = await self._send(
-            "POST", "/api/saved_objects/_export", action, body=orjson.dumps(body), kind="application/json", spaced=True
+            "POST", "/api/saved_objects/_export", body=orjson.dumps(body), kind="application/json", spaced=True
         )
         if answer.status == 200:
             found = next((line for line in answer.raw.splitlines() if line.strip()), None)
@@ -132,15 +133,9 @@ class Kibana:
     async def store(self, objects: Sequence[Mapping[str, Any]], *, overwrite: bool) -> Imported:
         """Import the objects with their ids; with `overwrite` in the place of those that have them."""
         lines = b"\r\n".join(orjson.dumps(item) for item in objects)
-        boundary = uuid.uuid4().hex
-        head = (
-            f'--{boundary}\r\nContent-Disposition: form-data; name="file"; filename="rule-runner.ndjson"\r\n'
-            "Content-Type: application/ndjson\r\n\r\n"
-        )
         path = f"/api/saved_objects/_import?overwrite={'true' if overwrite else 'false'}"
-        kind = f"multipart/form-data; boundary={boundary}"
-        body = head.encode() + lines + f"\r\n--{boundary}--\r\n".encode()
-        answer = await self._send("POST", path, "import saved objects", body=body, kind=kind, spaced=True)
+        body, kind = encode_multipart_formdata({"file": ("rule-runner.ndjson", lines, "application/ndjson")})
+        answer = await self._send("POST", path, body=body, kind=kind, spaced=True)
         found = answer.json
         if answer.status != 200 or not isinstance(found, Mapping) or "success" not in found:
             raise self._failure(answer, "import saved objects")
@@ -151,14 +146,7 @@ class Kibana:
         return Imported({} if failures else stored, failures)
 
     async def _send(
-        self,
-        method: str,
-        path: str,
-        action: str,
-        *,
-        body: bytes | None = None,
-        kind: str = "",
-        spaced: bool = False,
+        self, method: str, path: str, *, body: bytes | None = None, kind: str = "", spaced: bool = False
     ) -> _KibanaAnswer:
         """The answer; sent again after failures that pass: all that is sent here may be sent twice."""
         space = f"/s/{path_part(self._space)}" if spaced and self._space != "default" else ""
@@ -166,21 +154,15 @@ class Kibana:
         headers |= {"content-type": kind} if kind else {}
         if authorization := _authorization(self._connection):
             headers["authorization"] = authorization
-        for attempt in range(1, self._retry.attempts + 1):
-            last = attempt == self._retry.attempts
-            try:
-                answer = await self._once(method, space + path, body, headers=headers)
-            except TransportError as error:
-                if last or isinstance(error, TlsError):
-                    raise self._unreachable(error, attempt) from None
-            else:
-                if answer.status not in _BUSY or last:
-                    return answer
-            longest = min(self._retry.longest_wait, self._retry.first_wait * 2**attempt)
-            await asyncio.sleep(random.uniform(longest / 2, longest))
-        raise AssertionError(f"no attempt to {action}")
+        retrying = self._retry.attempting(again=IF_IT_PASSES | _IF_BUSY)
+        try:
+            return await retrying(self._send_once, method, space + path, body, headers=headers)
+        except TransportError as error:
+            raise self._unreachable(error, int(retrying.statistics["attempt_number"])) from None
 
-    async def _once(self, method: str, target: str, body: bytes | None, *, headers: Mapping[str, str]) -> _KibanaAnswer:
+    async def _send_once(
+        self, method: str, target: str, body: bytes | None, *, headers: Mapping[str, str]
+    ) -> _KibanaAnswer:
         timeout = self._connection.request_timeout
         answer = await self._node.perform_request(
             method, target, body=body, headers=HttpHeaders(headers), request_timeout=timeout
