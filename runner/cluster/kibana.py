@@ -17,7 +17,7 @@ from elastic_transport import HttpHeaders, TransportError
 from tenacity import retry_if_result
 from urllib3 import encode_multipart_formdata
 
-from runner.cluster.connection import Connection, check_connection, credentials_for
+from runner.cluster.connection import Connection, credentials_for
 from runner.cluster.http_node import HttpNode, node_configs
 from runner.cluster.transport import BUSY_STATUSES, IF_IT_PASSES, Retry, path_part
 from runner.errors import AccessError, ClusterError, RunnerError, UnreachableError
@@ -70,11 +70,10 @@ class Kibana:
     """One space of a Kibana. Its methods raise UnreachableError, AccessError, or ClusterError for other failures."""
 
     def __init__(self, connection: Connection, *, space: str = "default", retry: Retry | None = None) -> None:
-        """`connection` has Kibana's address as its one host; whoever may log in to Elasticsearch may do so here.
+        """`connection` has Kibana's address as its one host, and the login of Elasticsearch.
 
         Raises SettingsError for one that cannot work.
         """
-        check_connection(connection)
         self._connection = connection
         self._space = space
         self._retry = retry or Retry()
@@ -227,7 +226,7 @@ def _authorization(connection: Connection) -> str:
     """The header `Authorization`; "" if nothing is known to log in with."""
     options = credentials_for(connection)
     if key := options.get("api_key"):
-        return f"ApiKey {key if isinstance(key, str) else base64.b64encode(':'.join(key).encode()).decode()}"
+        return f"ApiKey {key}"
     if token := options.get("bearer_auth"):
         return f"Bearer {token}"
     if login := options.get("basic_auth"):

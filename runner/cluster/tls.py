@@ -15,7 +15,7 @@ import aiohttp
 import certifi
 from aiohttp import Fingerprint, ServerFingerprintMismatch
 
-from runner.cluster.connection import Connection, without_user
+from runner.cluster.connection import Connection
 from runner.cluster.proxies import proxy_for
 from runner.errors import SettingsError
 
@@ -65,7 +65,7 @@ def sent_chain(connection: ssl.SSLObject) -> tuple[bytes, ...]:
 
 def pin_for(connection: Connection) -> PinnedCertificate | None:
     """The check of the fingerprint, if one is set."""
-    return PinnedCertificate(bytes.fromhex(connection.fingerprint.replace(":", ""))) if connection.fingerprint else None
+    return PinnedCertificate(bytes.fromhex(connection.fingerprint)) if connection.fingerprint else None
 
 
 def context_for(connection: Connection, *, issuer: bytes | None = None) -> ssl.SSLContext:
@@ -96,10 +96,7 @@ def context_for(connection: Connection, *, issuer: bytes | None = None) -> ssl.S
 
 def _load_ca(context: ssl.SSLContext, path: Path) -> None:
     try:
-        if path.is_dir():
-            context.load_verify_locations(capath=str(path))
-        else:
-            context.load_verify_locations(cafile=str(path))
+        context.load_verify_locations(cafile=str(path))
     except ssl.SSLError:
         raise SettingsError(f"{path}: no certificates in it; expected those of CAs, in PEM") from None
     except OSError as error:
@@ -137,7 +134,7 @@ async def read_chain(connection: Connection, host: str, *, seconds: float) -> tu
         options = {"proxy": proxy.url, "proxy_headers": headers}
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=recorder), timeout=timeout) as session:
         try:
-            async with session.head(without_user(host), ssl=context, **options):
+            async with session.head(host, ssl=context, **options):
                 return recorder.chain
         except ServerFingerprintMismatch:
             return recorder.chain

@@ -32,7 +32,7 @@ from elasticsearch import ApiError, AsyncElasticsearch, OrjsonSerializer, Unsupp
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_after_attempt
 from tenacity.retry import retry_base
 
-from runner.cluster.connection import Connection, check_connection, credentials_for, without_user
+from runner.cluster.connection import Connection, credentials_for, without_user
 from runner.cluster.connection_failures import wrong_proxy_login
 from runner.cluster.http_node import READ_AS, HttpNode, node_configs, proxy_of
 from runner.cluster.proxies import Proxy
@@ -256,15 +256,11 @@ class Transport:
 
 def open_transport(connection: Connection, *, retry: Retry | None = None) -> Transport:
     """The way to the cluster; nothing is sent yet. Raises SettingsError for a connection that cannot work."""
-    check_connection(connection)
-    options = credentials_for(connection)
-    if connection.headers:
-        options["headers"] = dict(connection.headers)
     hosts = node_configs(connection)
     try:
         client = AsyncElasticsearch(
             hosts,
-            **options,
+            **credentials_for(connection),
             request_timeout=connection.request_timeout,
             serializers={"application/json": OrjsonSerializer(), _Bytes.mimetype: _Bytes()},
             node_class=HttpNode,

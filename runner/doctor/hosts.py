@@ -11,7 +11,7 @@ from typing import Any
 
 import aiohttp
 
-from runner.cluster.connection import Connection, without_user
+from runner.cluster.connection import Connection
 from runner.cluster.elasticsearch import ClusterInfo, Elastic, Retry, open_client
 from runner.cluster.http_node import addresses
 from runner.cluster.kibana import Kibana
@@ -83,10 +83,9 @@ async def _answer_of(client: Elastic, shown: str) -> tuple[tuple[Check, ...], bo
     return (ok("host", shown, f"answers{proxy}, cluster {info.name}"),), True, info.uuid
 
 
-async def _check_tls(connection: Connection, host: str, *, now: CurrentTime) -> Check:
-    shown = without_user(host)
+async def _check_tls(connection: Connection, shown: str, *, now: CurrentTime) -> Check:
     try:
-        chain = await read_chain(connection, host, seconds=connection.request_timeout)
+        chain = await read_chain(connection, shown, seconds=connection.request_timeout)
         ends, *others = map(valid_until, chain)
     except (aiohttp.ClientError, OSError, ValueError):
         return Check("tls", shown, "warning", _UNREAD)

@@ -38,6 +38,7 @@ from runner.store.leases import (
     group_of,
     share_out,
 )
+from tests.cluster.opened import login_of
 from tests.elasticsearch.proxy import Proxy
 from tests.paths import ROOT
 from tests.store.alerts import run
@@ -321,7 +322,7 @@ async def test_the_runners_role_suffices_and_one_without_the_right_to_delete_nea
     secured_url: str, caplog: pytest.LogCaptureFixture, may_delete: bool
 ) -> None:
     name = f"leases{int(may_delete)}"
-    admin = open_client(Connection(hosts=(secured_url,)))
+    admin = open_client(login_of(secured_url))
     try:
         store = store_in(admin, name)
         await store.install()

@@ -19,6 +19,7 @@ from runner.rule_run import RuleRun
 from runner.store.elasticsearch.elasticsearch_store import ElasticsearchStore
 from runner.store.protocol import AlertFilter, Mark, WriteResult
 from runner.windows import Window, iso
+from tests.cluster.opened import login_of
 from tests.elasticsearch.node import Node
 from tests.elasticsearch.proxy import EVERY, Proxy
 from tests.store.conftest import store_in
@@ -472,7 +473,7 @@ async def test_a_foreign_document_in_the_ledger_is_named(
 
 
 async def test_the_smallest_roles_suffice(secured_url: str) -> None:
-    admin = open_client(Connection(hosts=(secured_url,)))
+    admin = open_client(login_of(secured_url))
     store = store_in(admin, "roles")
     try:
         report = await store.install_roles(events=("logs-*",))

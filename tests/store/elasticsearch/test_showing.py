@@ -21,6 +21,7 @@ from runner.setup.mappings import REPLACEMENTS, alert_mappings
 from runner.store.elasticsearch.bulk import Action, write_bulk
 from runner.store.elasticsearch.elasticsearch_store import ElasticsearchStore
 from runner.store.protocol import AlertFilter
+from tests.cluster.opened import login_of
 from tests.elasticsearch.proxy import Proxy
 from tests.store.elasticsearch.test_elasticsearch_store import NOW, alert, ask, find, ids_of, run
 
@@ -328,7 +329,7 @@ async def test_the_alert_can_be_closed_as_the_alerts_page_does_it(
 @pytest.mark.parametrize("way", ["external", "security"])
 async def test_the_smallest_roles_suffice_for_alerts_of_elastic_s(secured_url: str, way: AlertsAs) -> None:
     namespace = f"rights{way}"
-    admin = open_client(Connection(hosts=(secured_url,)))
+    admin = open_client(login_of(secured_url))
     password = "long-enough-1"
     try:
         if way == "security":
