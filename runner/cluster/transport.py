@@ -127,6 +127,7 @@ class Transport:
         await self._client.close()
 
     async def send_for_object(self, call: ApiCall) -> dict[str, Any]:
+        """The body of an answer that has to be a JSON object."""
         answer = await self.send(call)
         if isinstance(answer, dict):
             return answer

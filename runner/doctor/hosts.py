@@ -135,7 +135,7 @@ def _version_check(info: ClusterInfo) -> Check:
 async def check_licence(client: Elastic) -> list[Check]:
     """The check of the licence, if it can be read. EQL needs the basic one only."""
     try:
-        answer = await client.request_object(ApiCall("GET", "/_license", "read the licence"))
+        answer = await client.transport.send_for_object(ApiCall("GET", "/_license", "read the licence"))
     except (AccessError, ClusterError):
         return [ok("licence", "cluster", "none that could be read")]
     licence: Mapping[str, Any] = answer.get("license") or {}
@@ -153,7 +153,7 @@ async def check_eql(client: Elastic, indices: Sequence[str]) -> list[Check]:
     action = f"search with EQL in {', '.join(indices)}"
     path = f"/{targets_part(indices)}/_eql/search"
     try:
-        answer = await client.request_object(ApiCall("POST", path, action, params=params, body=body))
+        answer = await client.transport.send_for_object(ApiCall("POST", path, action, params=params, body=body))
     except AccessError as error:
         return [Check("eql", "cluster", "problem", str(error), "grant `read` on the index patterns of the rules")]
     except ClusterError as error:
@@ -177,9 +177,11 @@ async def check_clock(client: Elastic, *, now: CurrentTime) -> list[Check]:
     path, fields = "/_nodes/stats/process", "nodes.*.name,nodes.*.timestamp"
     call = ApiCall("GET", path, "read the nodes' statistics", params={"filter_path": fields})
     try:
-        answer = await client.answer_to(call)
+        answer = await client.transport.send_for_answer(call)
     except (AccessError, ClusterError):
-        answer = await client.answer_to(ApiCall("GET", "/", "read the cluster's version", ignore=(401, 403)))
+        answer = await client.transport.send_for_answer(
+            ApiCall("GET", "/", "read the cluster's version", ignore=(401, 403))
+        )
     after = now()
     # The span of the attempt that succeeded, without those before it at hosts that are away.
     before = after - timedelta(seconds=answer.took)

@@ -12,7 +12,7 @@ from typing import Literal
 
 import structlog
 
-from runner.alerts.alert import AlertGroup
+from runner.alerts.alert import Alert, AlertGroup
 from runner.alerts.build import AlertContext, build_alerts
 from runner.alerts.cap import Candidate, Selection, take_new
 from runner.alerts.identity import alert_ids
@@ -55,6 +55,8 @@ class Execution:
     on_cap: Literal["carry", "drop"] = "carry"
     remarks: Mapping[str, Sequence[str]] = field(default_factory=dict)
     """What is to be said of the next run of a rule, by rule id."""
+    on_created: Callable[[Sequence[Alert]], None] = lambda alerts: None
+    """Called with the alerts of every write that were not stored before."""
 
     async def run(self, requests: Sequence[SearchRequest]) -> AsyncGenerator[RuleRun, None]:
         """Search, write and record each request; yields one run per request, as they are done.
@@ -207,7 +209,10 @@ class Execution:
     async def _create(self, groups: Sequence[AlertGroup]) -> _Written:
         if not groups:
             return _Written()
-        return _outcome(await self.alerts.create([alert for group in groups for alert in group.alerts]), groups)
+        alerts = [alert for group in groups for alert in group.alerts]
+        result = await self.alerts.create(alerts)
+        self.on_created([alert for alert in alerts if alert.id in result.created])
+        return _outcome(result, groups)
 
     def _counted(self, run: RuleRun, written: _Written, *, repeats: int, over: int, left: int, matches: int) -> RuleRun:
         messages = list(run.messages)

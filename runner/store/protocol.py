@@ -174,3 +174,12 @@ class Ledger(Protocol):
     async def mark(self, marks: Sequence[Mark]) -> None:
         """Add marks to the states of their rules, all of them or, with an error, perhaps some."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class Stores:
+    """The places for alerts and state that a process works with."""
+
+    alerts: AlertStore
+    ledger: Ledger
+    run_log: RunLog

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import threading
 from bisect import bisect_left
-from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -33,7 +33,7 @@ from runner.rule_run import RuleRun
 from runner.schedule.rule_status import RuleStatus, standing_of
 from runner.schedule.schedule import Schedule
 from runner.service.rules_in_use import ActiveRules
-from runner.store.protocol import AlertFilter, AlertStore, RuleState, StoredAlert, WriteResult
+from runner.store.protocol import RuleState
 
 _OUTCOMES = ("succeeded", "warning", "failed")
 _RUN_BUCKETS = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0)
@@ -224,31 +224,6 @@ class Metrics(Collector):
             yield _gauge(
                 "newest_event_timestamp_seconds", "The newest @timestamp read from files.", _seconds(view.newest_event)
             )
-
-
-class ObservedAlerts:
-    """An `AlertStore` that tells the metrics of every new alert; all else is the store's behind it."""
-
-    def __init__(self, store: AlertStore, metrics: Metrics) -> None:
-        self._store = store
-        self._metrics = metrics
-
-    async def known(self, ids: Collection[str]) -> frozenset[str]:
-        return await self._store.known(ids)
-
-    async def create(self, alerts: Sequence[Alert]) -> WriteResult:
-        result = await self._store.create(alerts)
-        self._metrics.note_alerts(alert for alert in alerts if alert.id in result.created)
-        return result
-
-    def find(self, wanted: AlertFilter) -> AsyncIterator[StoredAlert]:
-        return self._store.find(wanted)
-
-    async def get(self, prefix: str) -> Sequence[StoredAlert]:
-        return await self._store.get(prefix)
-
-    async def group(self, group_id: str) -> Sequence[StoredAlert]:
-        return await self._store.group(group_id)
 
 
 def registry_of(metrics: Metrics) -> CollectorRegistry:

@@ -24,7 +24,8 @@ from runner.schedule.schedule import Schedule
 from runner.search.cluster.cluster_search import ClusterSearch
 from runner.service.execution import Execution
 from runner.service.service import Service
-from runner.store.elasticsearch.elasticsearch_store import ElasticsearchStore
+from runner.setup.index_objects import StoreNames
+from runner.store.elasticsearch.elasticsearch_store import elasticsearch_stores
 from runner.telemetry.health import HealthState, readiness
 from runner.telemetry.logs import log_run
 from tests.scenarios.incidents import Incident
@@ -72,10 +73,12 @@ class ClusterWorld:
         plain = replace(Connection(hosts=(url,), request_timeout=10.0), **connection)
         self._client = open_client(plain, retry=QUICK)
         self._search = ClusterSearch(self._client, timeout=10.0)
-        names = {part: f"{self.name}-{part}" for part in ("alerts", "runs", "state")}
-        self.store = ElasticsearchStore(self._client, alias=names["alerts"], runs=names["runs"], state=names["state"])
+        names = StoreNames(f"{self.name}-alerts", f"{self.name}-runs", f"{self.name}-state")
+        self.stores = elasticsearch_stores(self._client, names)
         context = AlertContext(now=self.clock.now(), execution_id="")
-        execution = Execution(self._search, self.store, self.store, clock=self.clock.now, context=context)
+        execution = Execution(
+            self._search, self.stores.alerts, self.stores.ledger, clock=self.clock.now, context=context
+        )
         self.service = Service(
             [self._rules],
             execution,

@@ -18,7 +18,8 @@ from elasticsearch import Elasticsearch
 
 from runner.cluster.connection import Connection
 from runner.cluster.elasticsearch import open_client
-from runner.store.elasticsearch.elasticsearch_store import ElasticsearchStore
+from runner.setup.index_objects import StoreNames
+from runner.store.elasticsearch.elasticsearch_store import elasticsearch_stores
 from runner.store.protocol import AlertFilter
 from runner.store.sqlite.sqlite_store import SqliteStore
 from runner.windows import Window
@@ -183,7 +184,7 @@ async def read_cluster(url: str, *, alerts: str, state: str, runs: str) -> Snaps
     """What the indices hold."""
     client = open_client(Connection(hosts=(url,)))
     try:
-        states = await ElasticsearchStore(client, alias=alerts, runs=runs, state=state).read()
+        states = await elasticsearch_stores(client, StoreNames(alerts, runs, state)).ledger.read()
     finally:
         await client.close()
     with Elasticsearch(url) as raw:

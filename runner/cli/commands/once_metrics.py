@@ -19,7 +19,7 @@ from runner.service.rules_in_use import ActiveRules
 from runner.settings.settings import Settings
 from runner.store.protocol import RuleState, state_after
 from runner.telemetry.health import HealthState
-from runner.telemetry.metrics import Metrics, ObservedAlerts, ServiceView
+from runner.telemetry.metrics import Metrics, ServiceView
 
 _PATIENCE = timedelta(minutes=5)
 """How long nothing may have been read and no window searched for the run to count as alive, beside a search's time."""
@@ -54,7 +54,7 @@ class ShownRun(RunObserver):
 
     def observed(self, execution: Execution) -> Execution:
         """The same execution, whose new alerts are counted."""
-        return replace(execution, alerts=ObservedAlerts(execution.alerts, self.metrics))
+        return replace(execution, on_created=self.metrics.note_alerts)
 
     def note(self, run: RuleRun) -> None:
         """A run is done."""

@@ -26,7 +26,7 @@ from runner.store.file_lock import FileLock
 from runner.telemetry.health import HealthState
 from runner.telemetry.heartbeat import HeartbeatFile
 from runner.telemetry.logs import configure_logging, log_run
-from runner.telemetry.metrics import Metrics, ObservedAlerts, ServiceView
+from runner.telemetry.metrics import Metrics, ServiceView
 from runner.windows import from_nanoseconds
 
 _PATIENCE_TICKS = 3
@@ -70,10 +70,9 @@ async def _run(settings: Settings) -> ExitCode:
 
         metrics = Metrics(view, clock.now)
         watch = _ServiceObserver(clock, heart, pulse, metrics, Heap())
-        execution = tools.execution(clock)
         service = Service(
             settings.rules,
-            replace(execution, alerts=ObservedAlerts(execution.alerts, metrics)),
+            replace(tools.execution(clock), on_created=metrics.note_alerts),
             clock=clock,
             schedule=tools.schedule,
             on_run=watch.on_run,

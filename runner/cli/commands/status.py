@@ -22,7 +22,7 @@ from runner.cli.console import (
 )
 from runner.cli.exit_codes import ExitCode
 from runner.cli.locations import has_cluster, require_rule_paths
-from runner.cli.wiring import opened_store
+from runner.cli.wiring import opened_stores
 from runner.clock import SystemClock
 from runner.rules.load import LoadedRules, load_rules
 from runner.rules.model_errors import shortened
@@ -75,13 +75,13 @@ async def _look(
 ) -> tuple[tuple[RuleStatus, ...], tuple[Gap, ...]]:
     schedule = Schedule(together=bool(settings.events) or not has_cluster(settings), horizon=settings.catch_up)
     loaded: LoadedRules = await asyncio.to_thread(load_rules, settings.rules)
-    async with opened_store(settings) as store:
-        standings = standings_of(loaded, await store.read(), schedule, now=now)
+    async with opened_stores(settings) as stores:
+        standings = standings_of(loaded, await stores.ledger.read(), schedule, now=now)
         lacking = [standing for standing in standings if standing.owed or standing.given_up]
         if not with_gaps or not lacking:
             return standings, ()
         oldest = min(span.start for standing in lacking for span in (*standing.given_up, *standing.owed))
-        unfinished = await store.unfinished([standing.rule_id for standing in lacking], oldest)
+        unfinished = await stores.run_log.unfinished([standing.rule_id for standing in lacking], oldest)
     rules = {rule.rule_id: rule for rule in loaded.rules}
     return standings, gaps_of(lacking, rules, schedule, unfinished=unfinished)
 

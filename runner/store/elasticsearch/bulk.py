@@ -77,7 +77,7 @@ async def write_bulk(
 ) -> list[ActionOutcome]:
     """One outcome per action, in order; raises the errors of `Elastic` if nothing was answered."""
     work = _BulkWrite(client, actions, index=index, require_alias=require_alias)
-    retry = client.retry
+    retry = client.transport.retry
     retrying = retry.attempting(
         again=retry_if_result(bool),
         wait=lambda state: retry.wait_after(state.attempt_number, requested=work.requested_wait),

@@ -7,14 +7,15 @@ tells them from the ledger's. They stay in `_source` alone: the mapping of the i
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import orjson
 
 from runner.cluster.elasticsearch import Elastic, reason_of
-from runner.errors import ClusterError, StoreError
+from runner.errors import StoreError
 from runner.store.elasticsearch.bulk import Action, write_bulk
+from runner.store.elasticsearch.installation import Installation, store_errors
 from runner.store.leases import Change, Note, Posted
 
 _LOG = logging.getLogger("runner.store.elasticsearch")
@@ -25,34 +26,29 @@ _FORBIDDEN = 403
 
 
 class ElasticsearchBoard:
-    """A board in one index. Implements `LeaseBoard`; raises StoreError and the client's errors.
+    """A board in one index. Implements `LeaseBoard`; raises StoreError and the client's errors."""
 
-    `ready` makes the index if it is not there.
-    """
-
-    def __init__(self, client: Elastic, index: str, *, ready: Callable[[], Awaitable[None]]) -> None:
+    def __init__(self, client: Elastic, index: str, installation: Installation) -> None:
         self._client = client
         self._index = index
-        self._ready = ready
+        self._installation = installation
         self._warned = False
 
     async def read(self) -> Mapping[str, Posted]:
         """Every note by key. What was posted before is visible, since `post` waits for that."""
-        await self._ready()
+        await self._installation.ensure()
         body = {
             "size": _MOST,
             "query": {"bool": {"must_not": {"exists": {"field": "rule.id"}}}},
             "seq_no_primary_term": True,
         }
-        try:
+        with store_errors():
             answer = await self._client.search((self._index,), body, params={"allow_partial_search_results": False})
-        except ClusterError as error:
-            raise StoreError(str(error)) from None
         return dict(found for hit in answer["hits"]["hits"] if (found := _read_posted(hit)) is not None)
 
     async def post(self, changes: Sequence[Change]) -> frozenset[str]:
         """Write what can be written; returns the keys that were. One request, and one to take notes away."""
-        await self._ready()
+        await self._installation.ensure()
         written = [change for change in changes if change.note is not None]
         keys = await self._write(written) if written else set[str]()
         gone = [change for change in changes if change.note is None]
@@ -60,10 +56,8 @@ class ElasticsearchBoard:
 
     async def _write(self, changes: Sequence[Change]) -> set[str]:
         actions = [Action(orjson.dumps(_header(change)), orjson.dumps(_document(change))) for change in changes]
-        try:
+        with store_errors():
             outcomes = await write_bulk(self._client, actions, index=self._index, refresh=True)
-        except ClusterError as error:
-            raise StoreError(str(error)) from None
         for outcome in outcomes:
             if not outcome.stored and not outcome.conflict:
                 raise StoreError(f"{self._index} can not be written: {outcome.reason} (HTTP {outcome.status})")
@@ -74,12 +68,9 @@ class ElasticsearchBoard:
 
         One that may not be deleted stays, which is said once.
         """
-        try:
-            answer = await self._client.bulk(
-                [orjson.dumps(_header(change)) for change in changes], index=self._index, refresh="true"
-            )
-        except ClusterError as error:
-            raise StoreError(str(error)) from None
+        headers = [orjson.dumps(_header(change)) for change in changes]
+        with store_errors():
+            answer = await self._client.bulk(headers, index=self._index, refresh="true")
         results = [item["delete"] for item in answer["items"]]
         refused = [result for result in results if result["status"] == _FORBIDDEN]
         if refused and not self._warned:

@@ -19,10 +19,12 @@ from typing import Any
 import orjson
 
 from runner.cluster.elasticsearch import Elastic
-from runner.errors import AccessError, ClusterError, StoreError
+from runner.errors import AccessError, StoreError
 from runner.rule_run import RuleRun
 from runner.setup.index_objects import StoreNames
 from runner.store.elasticsearch.bulk import Action, ActionOutcome, write_bulk
+from runner.store.elasticsearch.installation import Installation, store_errors
+from runner.store.elasticsearch.run_log import search_hits
 from runner.store.protocol import Mark, RuleState, marked, state_after
 from runner.windows import Window, iso, nanoseconds
 
@@ -43,11 +45,12 @@ class _Stored:
 
 
 class ElasticsearchLedger:
-    """The ledger and the run log in two indices. Implements `Ledger`; both must be there."""
+    """The ledger and the run log in two indices. Implements `Ledger`."""
 
-    def __init__(self, client: Elastic, names: StoreNames) -> None:
+    def __init__(self, client: Elastic, names: StoreNames, installation: Installation) -> None:
         self._client = client
         self._names = names
+        self._installation = installation
         # What was last seen of each rule. Being out of date costs a conflict, nothing else.
         self._seen: dict[str, _Stored] = {}
 
@@ -63,7 +66,7 @@ class ElasticsearchLedger:
                 "sort": [{"rule.id": "asc"}],
                 "seq_no_primary_term": True,
             }
-            hits = await self._page(body | ({"search_after": after} if after else {}))
+            hits = await search_hits(self._client, self._names.state, body | ({"search_after": after} if after else {}))
             for hit in hits:
                 stored = _read_stored(hit)
                 states[stored.state.rule_id] = stored.state
@@ -74,6 +77,7 @@ class ElasticsearchLedger:
 
     async def record(self, run: RuleRun, fingerprint: str) -> None:
         """Add one run to its rule's state and to the run log; raises StoreError if that cannot be written."""
+        await self._installation.ensure()
         stored = self._seen.get(run.rule_id) or await self._look_up(run.rule_id)
         for _ in range(_MOST_CONFLICTS):
             state = _with_run(_state_of(stored), run, fingerprint)
@@ -91,6 +95,7 @@ class ElasticsearchLedger:
 
     async def mark(self, marks: Sequence[Mark]) -> None:
         """Add marks to the states of their rules, in one request if nobody else writes; raises StoreError."""
+        await self._installation.ensure()
         for part in _one_a_rule(marks):
             waiting = part
             for _ in range(_MOST_CONFLICTS):
@@ -137,16 +142,12 @@ class ElasticsearchLedger:
         return Action(orjson.dumps({"index": header}), orjson.dumps(_state_document(state)))
 
     async def _send(self, actions: Sequence[Action]) -> list[ActionOutcome]:
-        try:
+        with store_errors():
             return await write_bulk(self._client, actions, index=self._names.state)
-        except ClusterError as error:
-            raise StoreError(str(error)) from None
 
     async def _look_up(self, rule_id: str) -> _Stored | None:
-        try:
+        with store_errors():
             document = await self._client.read_document(self._names.state, rule_id)
-        except ClusterError as error:
-            raise StoreError(str(error)) from None
         return None if document is None else _read_stored(document)
 
     async def _look_up_again(self, rule_id: str, before: _Stored | None) -> _Stored | None:
@@ -154,26 +155,13 @@ class ElasticsearchLedger:
         stored = await self._look_up(rule_id)
         return stored if stored is not None or before is None else _Stored(before.state, None)
 
-    async def _page(self, body: Mapping[str, Any]) -> list[dict[str, Any]]:
-        try:
-            answer = await self._client.search(
-                (self._names.state,), body, params={"allow_partial_search_results": False}
-            )
-        except ClusterError as error:
-            if error.type == "index_not_found_exception":
-                return []
-            raise StoreError(str(error)) from None
-        hits: list[dict[str, Any]] = answer["hits"]["hits"]
-        return hits
-
     async def _refresh(self) -> None:
         """Make the last writes visible, those of others too; without the right to do so, go by what is visible."""
         try:
-            await self._client.refresh(self._names.state)
+            with store_errors():
+                await self._client.refresh(self._names.state)
         except AccessError as error:
             _LOG.warning("the newest state may not be visible yet: %s", error)
-        except ClusterError as error:
-            raise StoreError(str(error)) from None
 
     def _failure(self, outcome: ActionOutcome, index: str) -> StoreError:
         return StoreError(f"{index} can not be written: {outcome.explained}")
