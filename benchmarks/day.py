@@ -32,7 +32,7 @@ from memory import peak_kilobytes, reset_peak
 
 from runner.alerts.build import AlertContext
 from runner.errors import Problem
-from runner.garbage_collection import Heap
+from runner.garbage_collection import HeapFreezer
 from runner.rule_run import RuleRun
 from runner.rules.load import load_rules
 from runner.rules.rule import Rule
@@ -220,15 +220,15 @@ async def _day(folder: Path, rules: int, options: argparse.Namespace) -> tuple[d
         if run.status == "failed":
             measured.failed.append(f"{run.name}, {run.window}: {'; '.join(run.messages)}")
 
-    heap = Heap()
+    heap = HeapFreezer()
     service = Service(
         [folder / "rules"],
         Execution(TimedSearch(files, clock, measured), store, store, clock=clock.now, context=context),
         clock=clock,
         schedule=Schedule(together=True),
         on_run=on_run,
-        on_rules=lambda active: heap.note_rules(),
-        on_tick=lambda trouble: heap.note_tick(),
+        on_rules=lambda active: heap.rules_changed(),
+        on_tick=lambda trouble: heap.tick_done(),
         on_trouble=lambda error: measured.troubles.append(str(error)),
         tick=TICK,
     )

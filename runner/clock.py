@@ -80,7 +80,7 @@ class ClockSteps:
         self._looks: list[tuple[timedelta, datetime]] = []
         """How far the clock was ahead of the time that has passed, ascending, each with the last look at it."""
 
-    def look(self, clock: Clock) -> SetBack | None:
+    def check(self, clock: Clock) -> SetBack | None:
         """Whether the clock was set back since the last look."""
         now, passed = clock.now(), clock.elapsed()
         ahead = (now - _EPOCH) - passed

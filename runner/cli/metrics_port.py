@@ -22,7 +22,7 @@ _LOG = structlog.get_logger("runner.monitoring")
 
 @contextmanager
 def listening(
-    settings: Settings, metrics: Metrics, pulse: HealthState, *, patience: timedelta, now: Callable[[], datetime]
+    settings: Settings, metrics: Metrics, health: HealthState, *, patience: timedelta, now: Callable[[], datetime]
 ) -> Iterator[None]:
     """Serve `/metrics`, `/healthz` and `/readyz` at RUNNER_LISTEN meanwhile.
 
@@ -33,7 +33,7 @@ def listening(
     if address is None:
         yield
         return
-    server = HttpServer(_routes(settings, metrics, pulse, patience=patience, now=now))
+    server = HttpServer(_routes(settings, metrics, health, patience=patience, now=now))
     host, port = address
     try:
         try:
@@ -50,7 +50,7 @@ def listening(
 
 
 def _routes(
-    settings: Settings, metrics: Metrics, pulse: HealthState, *, patience: timedelta, now: Callable[[], datetime]
+    settings: Settings, metrics: Metrics, health: HealthState, *, patience: timedelta, now: Callable[[], datetime]
 ) -> dict[str, Route]:
     registry = registry_of(metrics)
     cleaned = Redactor(settings.secrets()).text
@@ -61,6 +61,6 @@ def _routes(
 
     return {
         "/metrics": lambda accept: HttpAnswer(*rendered(registry, accept)),
-        "/healthz": lambda accept: told(liveness(pulse.vitals, now(), patience)),
-        "/readyz": lambda accept: told(readiness(pulse.vitals, now(), patience)),
+        "/healthz": lambda accept: told(liveness(health.snapshot, now(), patience)),
+        "/readyz": lambda accept: told(readiness(health.snapshot, now(), patience)),
     }

@@ -10,7 +10,7 @@ from typing import Literal
 from runner.rule_run import RuleRun
 from runner.rules.rule import Rule
 from runner.schedule.schedule import CatchUpState, DueWindow, Schedule, chunk_of, due_live, due_owed, pause_after
-from runner.store.protocol import Mark, RuleState, marked, state_after
+from runner.store.protocol import Mark, RuleState, state_after, state_with_mark
 
 WindowKind = Literal["live", "owed"]
 
@@ -51,7 +51,7 @@ class RuleStates:
     def mark(self, marks: Iterable[Mark]) -> None:
         """What the ledger was told."""
         for mark in marks:
-            self.states[mark.rule_id] = marked(self.states.get(mark.rule_id), mark)
+            self.states[mark.rule_id] = state_with_mark(self.states.get(mark.rule_id), mark)
 
     def set_back(self, right_until: datetime | None, *, now: datetime) -> dict[str, datetime]:
         """The clock was set back. Returns up to when the ledger can be believed, by rule id.

@@ -10,7 +10,7 @@ from runner.schedule.schedule import DueWindow, Schedule, due_marks, due_owed, o
 from runner.search.protocol import SearchRequest
 from runner.service.execution import size_for
 from runner.service.rules_in_use import ActiveRules
-from runner.store.protocol import Ledger, RuleState, marked
+from runner.store.protocol import Ledger, RuleState, state_with_mark
 
 
 def requests_for(due: Sequence[DueWindow], schedule: Schedule) -> list[SearchRequest]:
@@ -60,7 +60,7 @@ async def known_states(
     states = dict(await ledger.read())
     first = {rule.rule_id: schedule.shown(rule, schedule.window(rule, now)).start for rule in active.rules}
     if marks := due_marks(schedule, active.told, states, now=now, first=first):
-        await ledger.mark(marks)
+        await ledger.add_marks(marks)
         for mark in marks:
-            states[mark.rule_id] = marked(states.get(mark.rule_id), mark)
+            states[mark.rule_id] = state_with_mark(states.get(mark.rule_id), mark)
     return states

@@ -178,7 +178,7 @@ class Execution:
         """Whether fewer than `limit` of the matches are new, so that matches beyond the search's size count."""
         rule = result.request.rule
         candidates = [Candidate(match, alert_ids(match, rule, self.context.space)) for match in result.matches]
-        known = await self.alerts.known({id_ for candidate in candidates for id_ in candidate.ids})
+        known = await self.alerts.existing_ids({id_ for candidate in candidates for id_ in candidate.ids})
         return take_new(candidates, known, limit=limit).created < limit
 
     async def _write(self, result: SearchResult, run: RuleRun, *, limit: int) -> RuleRun:
@@ -191,7 +191,7 @@ class Execution:
         for part in _parts(result.matches):
             looked_at += len(part)
             candidates = [Candidate(match, alert_ids(match, rule, context.space)) for match in part]
-            known = await self.alerts.known({id_ for candidate in candidates for id_ in candidate.ids})
+            known = await self.alerts.existing_ids({id_ for candidate in candidates for id_ in candidate.ids})
             selection = take_new(candidates, known, limit=limit, seen=seen)
             seen |= selection.heads
             limit -= selection.created

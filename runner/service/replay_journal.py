@@ -7,7 +7,6 @@ and those that left matches over are not done: they are searched again.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import os
 from collections.abc import Iterable, Iterator
@@ -20,6 +19,7 @@ import orjson
 
 from runner.errors import SettingsError, StoreError
 from runner.rule_run import RuleRun
+from runner.store.file_lock import HeldError, open_locked
 from runner.windows import Window, from_nanoseconds, nanoseconds
 
 _VERSION = 1
@@ -51,18 +51,11 @@ class Journal:
         """What was done already of the replay of that identity; nothing, and an empty journal, if it is another's or
         `anew`. Raises SettingsError if another process has it, StoreError if it cannot be written."""
         try:
-            number = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-        except OSError as error:
-            raise StoreError(f"{self._path} cannot be opened: {error.strerror or error}") from None
-        file = os.fdopen(number, "r+b")
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            file.close()
+            self._file = file = os.fdopen(open_locked(self._path), "r+b")
+        except HeldError:
             raise SettingsError(
                 f"{self._path}: another replay is under way with this state; name another --state"
             ) from None
-        self._file = file
         lines = list(_whole_lines(file))
         if not anew and lines and lines[0] == {"version": _VERSION, "identity": identity}:
             return _done(filter(None, map(_read_run, lines[1:])))
@@ -71,7 +64,7 @@ class Journal:
         self._append({"version": _VERSION, "identity": identity})
         return Done()
 
-    def note(self, run: RuleRun) -> None:
+    def record(self, run: RuleRun) -> None:
         """A run is done. Raises StoreError if that cannot be written."""
         self._append(
             {
@@ -87,7 +80,7 @@ class Journal:
         )
 
     def close(self, *, finished: bool) -> None:
-        """Let go of the journal; take it away if there is nothing left to go on with."""
+        """Unlock the journal; delete it if nothing is left to go on with."""
         if self._file is None:
             return
         if finished:

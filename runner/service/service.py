@@ -165,7 +165,7 @@ class Service:
             self._on_rules(active)
 
     def _look_at_clock(self) -> None:
-        if (step := self._steps.look(self._clock)) is None:
+        if (step := self._steps.check(self._clock)) is None:
             return
         self._trusted = self._progress.set_back(step.right_until, now=self._clock.now())
         since = f"since {iso(step.right_until)}" if step.right_until is not None else "since this service was started"
@@ -192,7 +192,7 @@ class Service:
         progress = self._progress
         marks = due_marks(self._schedule, told, progress.states, now=now, first=progress.first, trusted=self._trusted)
         if marks:
-            await self._execution.ledger.mark(marks)
+            await self._execution.ledger.add_marks(marks)
             progress.mark(marks)
         self._trusted = {}
 

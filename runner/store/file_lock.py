@@ -59,32 +59,27 @@ class FileLock:
 
     async def hold(self, wanted: Collection[str]) -> frozenset[str]:
         """All of them; raises HeldError if another process works with the file."""
-        self.take()
+        self.acquire()
         return frozenset(wanted)
 
     async def release(self) -> None:
-        """Let go of the file."""
+        """Unlock the file."""
         if self._file is not None:
             os.ftruncate(self._file, 0)
             os.close(self._file)  # which unlocks it; the file stays, as taking it away would race with the next one
             self._file = None
 
-    def take(self) -> None:
+    def acquire(self) -> None:
         """Lock the file, unless this has it already; raises HeldError, and StoreError if there can be no lock."""
         if self._file is not None:
             return
         try:
-            file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-        except OSError as error:
-            raise StoreError(f"{self._path} cannot be opened: {error.strerror or error}") from None
+            file = open_locked(self._path)
+        except HeldError as error:
+            raise HeldError(self._complaint(error.holder), holder=error.holder) from None
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             os.ftruncate(file, 0)
             os.pwrite(file, orjson.dumps(_as_json(self._command)), 0)
-        except BlockingIOError:
-            holder = _read_holder(file)
-            os.close(file)
-            raise HeldError(self._complaint(holder), holder=holder) from None
         except OSError as error:
             os.close(file)
             raise StoreError(f"{self._path} cannot be locked: {error.strerror or error}") from None
@@ -98,7 +93,7 @@ class FileLock:
         deadline = time.monotonic() + seconds
         while True:
             try:
-                return self.take()
+                return self.acquire()
             except HeldError as error:
                 other = error.holder is not None and error.holder.command != command
                 if other or enough() or time.monotonic() >= deadline:
@@ -110,12 +105,33 @@ class FileLock:
         return f"{self._state}: {who} works with this file; stop it first, or name another file with --state"
 
 
+def open_locked(path: Path) -> int:
+    """A descriptor of the file, locked until it is closed; the file is made if absent, readable by its owner alone.
+
+    Raises HeldError if another process, or another descriptor of this one, has the lock, and StoreError.
+    """
+    try:
+        file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    except OSError as error:
+        raise StoreError(f"{path} cannot be opened: {error.strerror or error}") from None
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        holder = _read_holder(file)
+        os.close(file)
+        raise HeldError(f"{path} is locked by another process", holder=holder) from None
+    except OSError as error:
+        os.close(file)
+        raise StoreError(f"{path} cannot be locked: {error.strerror or error}") from None
+    return file
+
+
 def _as_json(command: str) -> dict[str, object]:
     return {"pid": os.getpid(), "host": socket.gethostname(), "command": command}
 
 
 def _read_holder(file: int) -> Holder | None:
-    """Who has locked the file; None between the locking and the saying."""
+    """The process that has locked the file; None if it has not written that yet."""
     try:
         content = orjson.loads(os.pread(file, 4_096, 0))
         return Holder(int(content["pid"]), str(content["host"]), str(content["command"]))

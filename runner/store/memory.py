@@ -18,8 +18,8 @@ from runner.store.protocol import (
     RuleState,
     StoredAlert,
     WriteResult,
-    marked,
     state_after,
+    state_with_mark,
 )
 
 KEPT_RUNS = 1_000
@@ -36,7 +36,7 @@ class MemoryStore:
         self._runs: dict[str, deque[RuleRun]] = {}
         self._states: dict[str, RuleState] = {}
 
-    async def known(self, ids: Collection[str]) -> frozenset[str]:
+    async def existing_ids(self, ids: Collection[str]) -> frozenset[str]:
         """Those of `ids` that are stored."""
         return frozenset(id_ for id_ in ids if id_ in self._rows)
 
@@ -86,10 +86,10 @@ class MemoryStore:
         self._states[run.rule_id] = state_after(self._states.get(run.rule_id), run, fingerprint)
         self._runs.setdefault(run.rule_id, deque(maxlen=KEPT_RUNS)).append(run)
 
-    async def mark(self, marks: Sequence[Mark]) -> None:
+    async def add_marks(self, marks: Sequence[Mark]) -> None:
         """Add marks to the states of their rules."""
         for mark in marks:
-            self._states[mark.rule_id] = marked(self._states.get(mark.rule_id), mark)
+            self._states[mark.rule_id] = state_with_mark(self._states.get(mark.rule_id), mark)
 
     async def runs(self, rule_id: str, limit: int = KEPT_RUNS) -> Sequence[RuleRun]:
         """The last runs of a rule, newest first."""

@@ -48,7 +48,7 @@ class StoredAlert:
 class AlertStore(Protocol):
     """Where alerts are kept. `create` never changes an alert that is there."""
 
-    async def known(self, ids: Collection[str]) -> frozenset[str]:
+    async def existing_ids(self, ids: Collection[str]) -> frozenset[str]:
         """Those of `ids` that are stored already, whatever their status."""
         ...
 
@@ -118,7 +118,7 @@ class Mark:
     at: datetime
 
 
-def marked(before: RuleState | None, mark: Mark) -> RuleState:
+def state_with_mark(before: RuleState | None, mark: Mark) -> RuleState:
     """The state of a rule with one more mark; marks that are there already change nothing."""
     state = before or RuleState(mark.rule_id)
     match mark.kind:
@@ -171,7 +171,7 @@ class Ledger(Protocol):
         """Add one run: its window counts as searched if the run is complete; the run becomes the rule's last."""
         ...
 
-    async def mark(self, marks: Sequence[Mark]) -> None:
+    async def add_marks(self, marks: Sequence[Mark]) -> None:
         """Add marks to the states of their rules, all of them or, with an error, perhaps some."""
         ...
 

@@ -120,14 +120,14 @@ class Metrics(Collector):
         self._reloaded: datetime | None = None
         self._last_runs: dict[str, datetime] = {}
 
-    def note_run(self, run: RuleRun) -> None:
+    def record_run(self, run: RuleRun) -> None:
         """A run is done."""
         with self._lock:
             self._tallies.setdefault(run.rule_id, _RunCounts()).add(run)
             self._durations.add(run.took_ms / 1000)
             self._last_runs[run.rule_id] = run.started
 
-    def note_rules(self, active: ActiveRules) -> None:
+    def record_rules(self, active: ActiveRules) -> None:
         """The rules in use have changed; those that are gone are forgotten."""
         with self._lock:
             here = {rule.rule_id for rule in active.rules}
@@ -135,7 +135,7 @@ class Metrics(Collector):
             self._last_runs = {rule_id: when for rule_id, when in self._last_runs.items() if rule_id in here}
             self._reloaded = self._now()
 
-    def note_tick(self, trouble: Exception | None) -> None:
+    def record_tick(self, trouble: Exception | None) -> None:
         """A tick is over; `trouble` is what keeps the service from its work."""
         with self._lock:
             self._ticks += 1
@@ -143,7 +143,7 @@ class Metrics(Collector):
             self._troubled = trouble is not None
             self._last_tick = self._now()
 
-    def note_alerts(self, alerts: Iterable[Alert]) -> None:
+    def record_alerts(self, alerts: Iterable[Alert]) -> None:
         """New alerts were stored: their events tell how late events arrive and are detected."""
         with self._lock:
             for alert in alerts:

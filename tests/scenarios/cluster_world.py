@@ -59,7 +59,7 @@ class ClusterWorld:
         self.runs: list[RuleRun] = []
         self.troubles: list[str] = []
         self.planted: set[Incident] = set()
-        self.pulse = HealthState(self.clock.now())
+        self.health = HealthState(self.clock.now())
         self._rules = folder / "rules"
         self._rules.mkdir(exist_ok=True)
         for rule, query in QUERIES.items():
@@ -85,9 +85,9 @@ class ClusterWorld:
             clock=self.clock,
             schedule=Schedule(together=True),
             on_run=self._on_run,
-            on_rules=self.pulse.note_rules,
+            on_rules=self.health.record_rules,
             on_trouble=self._on_trouble,
-            on_tick=lambda trouble: self.pulse.note_tick(self.clock.now(), trouble),
+            on_tick=lambda trouble: self.health.record_tick(self.clock.now(), trouble),
         )
 
     async def close(self) -> None:
@@ -142,13 +142,13 @@ class ClusterWorld:
 
     def not_ready(self) -> str:
         """What readiness says is wrong; empty if the service is ready."""
-        verdict = readiness(self.pulse.vitals, self.clock.now(), _PATIENCE)
+        verdict = readiness(self.health.snapshot, self.clock.now(), _PATIENCE)
         return "; ".join(f"{check.name}: {check.reason}" for check in verdict.checks if not check.ok)
 
     def _on_run(self, run: RuleRun) -> None:
         log_run(run)
         self.runs.append(run)
-        self.pulse.note_run(run)
+        self.health.record_run(run)
 
     def _on_trouble(self, error: Exception) -> None:
         self.troubles.append(f"{type(error).__name__}: {error}")

@@ -143,7 +143,7 @@ async def test_a_ledger_that_cannot_be_written_stops_the_whole(rule: Callable[..
     store = NoLedger()
     with pytest.raises(StoreError, match="disk full"):
         await runs_of(Shelf([match(1)]), [rule()], store)
-    assert len(await store.known(await ids_in(store))) == 1
+    assert len(await store.existing_ids(await ids_in(store))) == 1
 
 
 async def test_new_alerts_are_handed_on_once(rule: Callable[..., Rule]) -> None:

@@ -31,7 +31,7 @@ def written(path: Path, *runs: RuleRun, identity: str = "i") -> None:
     journal = Journal(path)
     journal.begin(identity, anew=True)
     for run in runs:
-        journal.note(run)
+        journal.record(run)
     journal.close(finished=False)
 
 
@@ -51,7 +51,7 @@ def test_what_was_done_is_known_again_and_added_to(tmp_path: Path) -> None:
     assert begun(path).windows == {(run.rule_id, run.window.end) for run in RUNS if run.complete}
     journal = Journal(path)
     journal.begin("i")
-    journal.note(rule_run(15))
+    journal.record(rule_run(15))
     journal.close(finished=False)
     assert begun(path).runs == (*RUNS, rule_run(15))
     assert path.stat().st_mode & 0o777 == 0o600
@@ -76,7 +76,7 @@ def test_another_replay_or_a_new_beginning_forgets_it(tmp_path: Path) -> None:
 def test_a_finished_replay_leaves_nothing(tmp_path: Path) -> None:
     journal = Journal(tmp_path / "j")
     journal.begin("i")
-    journal.note(rule_run(5))
+    journal.record(rule_run(5))
     journal.close(finished=True)
     journal.close(finished=True)
     assert list(tmp_path.iterdir()) == []
@@ -94,7 +94,7 @@ def test_a_file_that_is_cut_off_or_damaged_is_believed_up_to_there(
     assert done.runs == RUNS[: len(done.runs)]
     journal = Journal(path)
     before = journal.begin("i").runs
-    journal.note(rule_run(30))
+    journal.record(rule_run(30))
     journal.close(finished=False)
     assert begun(path).runs == (*before, rule_run(30))
 

@@ -93,8 +93,8 @@ async def test_a_bad_document_stops_no_other(store: Stores) -> None:
 async def test_known_ids(store: Stores) -> None:
     await store.alerts.create([MADE.alert(number) for number in range(1_200)])
     asked = [alert_id(number) for number in range(600, 1_800)]
-    assert await store.alerts.known(asked) == {alert_id(number) for number in range(600, 1_200)}
-    assert await store.alerts.known([]) == frozenset()
+    assert await store.alerts.existing_ids(asked) == {alert_id(number) for number in range(600, 1_200)}
+    assert await store.alerts.existing_ids([]) == frozenset()
 
 
 async def test_nothing_to_store_is_nothing(store: Stores) -> None:
@@ -242,8 +242,8 @@ async def test_the_ledger_stays_small(store: Stores) -> None:
 
 
 async def test_a_rule_is_known_before_it_has_run(store: Stores) -> None:
-    await store.ledger.mark([Mark("rule-1", "begin", at(3)), Mark("rule-2", "begin", at(4))])
-    await store.ledger.mark([Mark("rule-1", "begin", at(9))])
+    await store.ledger.add_marks([Mark("rule-1", "begin", at(3)), Mark("rule-2", "begin", at(4))])
+    await store.ledger.add_marks([Mark("rule-1", "begin", at(9))])
     states = await store.ledger.read()
     assert states["rule-1"] == RuleState("rule-1", (Window(at(3), at(3)),))
     assert states["rule-2"].last is None
@@ -253,12 +253,12 @@ async def test_a_rule_is_known_before_it_has_run(store: Stores) -> None:
 
 async def test_pauses_are_kept_and_outlast_runs(store: Stores) -> None:
     await store.ledger.record(run(first=0, last=9), "f")
-    await store.ledger.mark([Mark("rule-1", "pause", at(10)), Mark("rule-1", "pause", at(12))])
+    await store.ledger.add_marks([Mark("rule-1", "pause", at(10)), Mark("rule-1", "pause", at(12))])
     assert (await store.ledger.read())["rule-1"].paused == at(10)
     await store.ledger.record(run(first=9, last=10), "f")
     assert (await store.ledger.read())["rule-1"].paused == at(10)
-    await store.ledger.mark([Mark("rule-1", "resume", at(20)), Mark("rule-1", "resume", at(25))])
-    await store.ledger.mark(
+    await store.ledger.add_marks([Mark("rule-1", "resume", at(20)), Mark("rule-1", "resume", at(25))])
+    await store.ledger.add_marks(
         [Mark("rule-1", "pause", at(30)), Mark("rule-1", "resume", at(31)), Mark("rule-1", "pause", at(31))]
     )
     await store.ledger.record(run(first=20, last=29), "g")
@@ -271,19 +271,19 @@ async def test_pauses_are_kept_and_outlast_runs(store: Stores) -> None:
 async def test_doubt_takes_back_what_was_said_of_later_times(store: Stores) -> None:
     await store.ledger.record(run(first=0, last=9), "f")
     await store.ledger.record(run(first=20, last=29), "f")
-    await store.ledger.mark([Mark("rule-1", "doubt", at(25))])
+    await store.ledger.add_marks([Mark("rule-1", "doubt", at(25))])
     assert (await store.ledger.read())["rule-1"].searched == (Window(at(0), at(9)), Window(at(20), at(25)))
-    await store.ledger.mark([Mark("rule-1", "pause", at(28)), Mark("rule-1", "doubt", at(5))])
+    await store.ledger.add_marks([Mark("rule-1", "pause", at(28)), Mark("rule-1", "doubt", at(5))])
     state = (await store.ledger.read())["rule-1"]
     assert (state.searched, state.paused) == ((Window(at(0), at(5)),), at(5))
-    await store.ledger.mark([Mark("rule-1", "doubt", at(-5))])
+    await store.ledger.add_marks([Mark("rule-1", "doubt", at(-5))])
     assert (await store.ledger.read())["rule-1"].searched == (Window(at(-5), at(-5)),)
 
 
 async def test_many_marks_at_once(store: Stores) -> None:
     marks = [Mark(f"rule-{number}", "begin", at(number)) for number in range(1_200)]
-    await store.ledger.mark(marks)
-    await store.ledger.mark([])
+    await store.ledger.add_marks(marks)
+    await store.ledger.add_marks([])
     states = await store.ledger.read()
     assert {rule_id: state.searched[0].start for rule_id, state in states.items()} == {
         mark.rule_id: mark.at for mark in marks
@@ -293,7 +293,10 @@ async def test_many_marks_at_once(store: Stores) -> None:
 async def test_runs_and_marks_of_two_writers_are_merged(store: Stores) -> None:
     await asyncio.gather(
         *(store.ledger.record(run(first=number * 5, last=number * 5 + 9), "f") for number in range(6)),
-        *(store.ledger.mark([Mark("rule-1", kind, at(100 + step))]) for step, kind in enumerate(("pause", "resume"))),
+        *(
+            store.ledger.add_marks([Mark("rule-1", kind, at(100 + step))])
+            for step, kind in enumerate(("pause", "resume"))
+        ),
     )
     state = (await store.ledger.read())["rule-1"]
     assert state.searched == (Window(at(0), at(34)),)

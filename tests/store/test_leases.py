@@ -403,7 +403,7 @@ HOLDER = """
 import asyncio, sys
 from pathlib import Path
 from runner.store.file_lock import FileLock
-FileLock(Path(sys.argv[1]), sys.argv[2]).take()
+FileLock(Path(sys.argv[1]), sys.argv[2]).acquire()
 print("held", flush=True)
 sys.stdin.read()
 """
@@ -431,14 +431,14 @@ async def test_who_holds_the_file_is_named_and_a_kill_lets_go(tmp_path: Path) ->
     lock = FileLock(state, "run")
     with holding(state, "run") as process:
         with pytest.raises(HeldError) as caught:
-            lock.take()
+            lock.acquire()
         assert caught.value.holder == Holder(process.pid, socket.gethostname(), "run")
         assert str(caught.value) == (
             f"{state}: `rule-runner run` (process {process.pid} on {socket.gethostname()}) works with this file; "
             "stop it first, or name another file with --state"
         )
         os.kill(process.pid, signal.SIGKILL)
-    lock.take()
+    lock.acquire()
     assert json.loads((tmp_path / "state.db.lock").read_text())["pid"] == os.getpid()
     assert stat.S_IMODE((tmp_path / "state.db.lock").stat().st_mode) == 0o600
     await lock.release()
@@ -472,8 +472,8 @@ async def test_a_single_run_is_waited_for_and_a_service_is_not(tmp_path: Path) -
 
 def test_a_place_that_can_hold_no_lock_is_named(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match=r"missing/state\.db\.lock cannot be opened: No such file"):
-        FileLock(tmp_path / "missing" / "state.db", "run").take()
+        FileLock(tmp_path / "missing" / "state.db", "run").acquire()
     (tmp_path / "state.db.lock").symlink_to(tmp_path / "elsewhere")
     with pytest.raises(StoreError, match="cannot be opened"):
-        FileLock(tmp_path / "state.db", "run").take()
+        FileLock(tmp_path / "state.db", "run").acquire()
     assert not (tmp_path / "elsewhere").exists()

@@ -66,7 +66,7 @@ class RunObserver:
         """The execution, as it is to be run."""
         return execution
 
-    def note(self, run: RuleRun) -> None:
+    def record(self, run: RuleRun) -> None:
         """A run is done."""
 
 
@@ -95,7 +95,7 @@ async def _once(settings: Settings, watch: RunObserver) -> ExitCode:
             runs = []
             async for run in _until(execution.run(requests), stopping, len(requests)):
                 runs.append(run)
-                watch.note(run)
+                watch.record(run)
             alerts = await _created(tools, runs)
     return _report(settings, tools, active, runs=runs, alerts=alerts, now=clock.now(), asked=len(requests))
 

@@ -114,7 +114,7 @@ async def _run(
         async for run in runs:
             outcome.tally(run.rule_id).add(run)
             if journal is not None:
-                journal.note(run)
+                journal.record(run)
             waiting.discard((run.rule_id, run.window.end))
             outcome.left = len(waiting)
             bar.reached(run.window.end, left=len(waiting))

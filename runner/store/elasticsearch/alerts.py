@@ -48,7 +48,7 @@ class ElasticsearchAlerts:
         self._fields = _Fields(f"{prefix}.alert")
         self._needs_alias: bool | None = None
 
-    async def known(self, ids: Collection[str]) -> frozenset[str]:
+    async def existing_ids(self, ids: Collection[str]) -> frozenset[str]:
         """Those of `ids` that are stored already, in any index behind the name."""
         return frozenset([id_ for id_, _ in await self._places(ids)])
 
@@ -63,7 +63,7 @@ class ElasticsearchAlerts:
         by_id: dict[str, Alert] = {}
         for alert in alerts:
             by_id.setdefault(alert.id, alert)  # of two with one id the first is the alert, as in every store
-        known = await self.known(by_id)
+        known = await self.existing_ids(by_id)
         work = _Sorted(set(known))
         new = [alert for alert in by_id.values() if alert.id not in known]
         shells = [alert for alert in new if alert.kind == "shell"]

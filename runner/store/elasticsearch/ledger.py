@@ -25,7 +25,7 @@ from runner.setup.index_objects import StoreNames
 from runner.store.elasticsearch.bulk import Action, ActionOutcome, write_bulk
 from runner.store.elasticsearch.installation import Installation, store_errors
 from runner.store.elasticsearch.run_log import search_hits
-from runner.store.protocol import Mark, RuleState, marked, state_after
+from runner.store.protocol import Mark, RuleState, state_after, state_with_mark
 from runner.windows import Window, iso, nanoseconds
 
 _LOG = logging.getLogger("runner.store.elasticsearch")
@@ -93,7 +93,7 @@ class ElasticsearchLedger:
             stored = await self._look_up_again(run.rule_id, stored)
         raise StoreError(f"{self._names.state}: the state of rule {run.rule_id} kept changing while it was written")
 
-    async def mark(self, marks: Sequence[Mark]) -> None:
+    async def add_marks(self, marks: Sequence[Mark]) -> None:
         """Add marks to the states of their rules, in one request if nobody else writes; raises StoreError."""
         await self._installation.ensure()
         for part in _one_a_rule(marks):
@@ -109,7 +109,7 @@ class ElasticsearchLedger:
     async def _mark_once(self, marks: Sequence[Mark]) -> list[Mark]:
         """Those of the marks, one a rule, whose document was not the one that was read; it is read anew for them."""
         before = {mark.rule_id: self._seen.get(mark.rule_id) for mark in marks}
-        after = {mark.rule_id: marked(_state_of(before[mark.rule_id]), mark) for mark in marks}
+        after = {mark.rule_id: state_with_mark(_state_of(before[mark.rule_id]), mark) for mark in marks}
         actions = [self._replacement(state, before[rule_id]) for rule_id, state in after.items()]
         conflicts: list[Mark] = []
         for mark, outcome in zip(marks, await self._send(actions), strict=True):

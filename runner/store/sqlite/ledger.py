@@ -11,7 +11,7 @@ import orjson
 
 from runner.rule_run import RuleRun, Status
 from runner.store.memory import KEPT_RUNS
-from runner.store.protocol import MOST_UNFINISHED, Mark, RuleState, marked, state_after
+from runner.store.protocol import MOST_UNFINISHED, Mark, RuleState, state_after, state_with_mark
 from runner.store.sqlite.database import has_table, transaction
 from runner.windows import Window, from_nanoseconds, nanoseconds
 
@@ -45,7 +45,7 @@ def mark_all(connection: sqlite3.Connection, marks: Sequence[Mark]) -> None:
     with transaction(connection):
         for mark in marks:
             before = _state(connection, mark.rule_id)
-            _write_state(connection, before, after=marked(before, mark))
+            _write_state(connection, before, after=state_with_mark(before, mark))
 
 
 def read_states(connection: sqlite3.Connection) -> dict[str, RuleState]:

@@ -65,9 +65,9 @@ class SqliteStore:
         """The store of a file that is there, for reading alone; StoreError if it is missing."""
         return cls(path, busy_timeout=busy_timeout, must_exist=True)
 
-    async def known(self, ids: Collection[str]) -> frozenset[str]:
+    async def existing_ids(self, ids: Collection[str]) -> frozenset[str]:
         """Those of `ids` that are stored."""
-        return await self._run(lambda connection: _known(connection, tuple(ids)))
+        return await self._run(lambda connection: _existing_ids(connection, tuple(ids)))
 
     async def create(self, alerts: Sequence[Alert]) -> WriteResult:
         """Store each alert whose id is not there yet, all of them in one transaction."""
@@ -104,7 +104,7 @@ class SqliteStore:
         """Add one run; its window counts as searched if the run is complete."""
         await self._run(lambda connection: record(connection, run, fingerprint))
 
-    async def mark(self, marks: Sequence[Mark]) -> None:
+    async def add_marks(self, marks: Sequence[Mark]) -> None:
         """Add marks to the states of their rules, all of them or none."""
         await self._run(lambda connection: mark_all(connection, marks))
 
@@ -144,7 +144,7 @@ class SqliteStore:
             raise StoreError(f"{self._path} {error}") from None
 
 
-def _known(connection: sqlite3.Connection, ids: Sequence[str]) -> frozenset[str]:
+def _existing_ids(connection: sqlite3.Connection, ids: Sequence[str]) -> frozenset[str]:
     found: set[str] = set()
     for start in range(0, len(ids), _PAGE):
         chunk = ids[start : start + _PAGE]

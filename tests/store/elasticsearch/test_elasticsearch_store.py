@@ -124,7 +124,7 @@ async def test_a_strange_event_does_not_grow_the_mapping(
 async def test_what_is_missing_is_installed_by_the_first_write(
     store: ElasticsearchStores, elasticsearch_url: str, namespace: str
 ) -> None:
-    assert await store.alerts.known(["a"]) == frozenset()
+    assert await store.alerts.existing_ids(["a"]) == frozenset()
     assert await store.ledger.read() == {}
     assert await find(store) == []
     await store.ledger.record(run(), "f")
@@ -193,7 +193,7 @@ async def test_an_alert_is_created_once(store: ElasticsearchStores) -> None:
     assert ids_of(second) == ({"c"}, {"b"})
     (found,) = await store.alerts.get("b")
     assert "changed" not in found.document
-    assert await store.alerts.known(["a", "b", "c", "d"]) == {"a", "b", "c"}
+    assert await store.alerts.existing_ids(["a", "b", "c", "d"]) == {"a", "b", "c"}
 
 
 async def test_many_at_a_time_create_each_alert_once(client: Elastic, namespace: str) -> None:
@@ -237,7 +237,7 @@ async def test_building_blocks_are_there_before_their_shell(store: Elasticsearch
     eql_proxy.fail_next(403, on="_bulk", kind="cluster_block_exception", reason="index read-only")
     with pytest.raises(StoreError, match="index read-only"):
         await store.alerts.create([*blocks, shell])
-    assert await store.alerts.known(["shell"]) == frozenset()
+    assert await store.alerts.existing_ids(["shell"]) == frozenset()
     assert (await store.alerts.create([*blocks, shell])).created == {"block-0", "block-1", "shell"}
     assert [block.id for block in await store.alerts.group("shell")] == ["block-0", "block-1"]
     assert await find(store) == ["shell"]
@@ -360,7 +360,7 @@ async def test_a_search_in_part_only_is_an_error(store: ElasticsearchStores, eql
     part = {"timed_out": True, "_shards": {"failed": 0}, "hits": {"hits": []}}
     eql_proxy.answer_next(200, part, on="_search")
     with pytest.raises(StoreError, match="in part only"):
-        await store.alerts.known(["a"])
+        await store.alerts.existing_ids(["a"])
 
 
 # Ledger and run log
@@ -411,7 +411,7 @@ async def test_a_ledger_that_was_deleted_is_written_anew_with_what_was_known(
     await ask(elasticsearch_url, "DELETE", f"/{namespace}-state")
     await store.ledger.record(run(5), "f")
     await ask(elasticsearch_url, "DELETE", f"/{namespace}-state")
-    await store.ledger.mark([Mark("r-1", "pause", NOW)])
+    await store.ledger.add_marks([Mark("r-1", "pause", NOW)])
     state = (await store_in(client, namespace).ledger.read())["r-1"]
     assert (state.searched, state.paused) == ((Window(NOW, NOW + timedelta(minutes=10)),), NOW)
 
@@ -499,7 +499,7 @@ async def test_the_smallest_roles_suffice(secured_url: str) -> None:
         await store_in(clients["setup"], "roles").installation.install()
         writer = store_in(clients["write"], "roles")
         assert (await writer.alerts.create([alert("a")])).created == {"a"}
-        assert await writer.alerts.known(["a"]) == {"a"}
+        assert await writer.alerts.existing_ids(["a"]) == {"a"}
         await writer.ledger.record(run(), "f")
         assert list(await writer.ledger.read()) == ["r-1"]
         assert await find(writer) == ["a"]

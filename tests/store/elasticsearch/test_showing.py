@@ -83,7 +83,7 @@ async def test_alerts_are_created_once_and_found(
         {"c"},
         {"a", "b", "block-0", "block-1", "shell"},
     )
-    assert await store.alerts.known(["a", "c", "x"]) == {"a", "c"}
+    assert await store.alerts.existing_ids(["a", "c", "x"]) == {"a", "c"}
     assert await find(store) == ["b", "a", "c", "shell"]
     assert await find(store, AlertFilter(rule_id="r-2")) == ["b"]
     assert await find(store, AlertFilter(host="db-01")) == ["b"]
@@ -230,7 +230,7 @@ async def test_without_kibanas_alias_nothing_is_made(
     client: Elastic, elasticsearch_url: str, namespace: str, eql_proxy: Proxy
 ) -> None:
     store = store_of(client, namespace, "security")
-    assert await store.alerts.known(["a"]) == frozenset()
+    assert await store.alerts.existing_ids(["a"]) == frozenset()
     assert await find(store) == []
     for attempt in (store.installation.install(), store.alerts.create([alert("a")])):
         with pytest.raises(

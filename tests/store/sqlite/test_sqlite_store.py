@@ -341,7 +341,7 @@ async def test_a_file_without_the_table_of_pauses_is_read_and_gets_it_when_writt
     assert (await reader.read())["rule-1"].searched == (Window(at(0), at(9)),)
     await reader.close()
     writer = SqliteStore(path)
-    await writer.mark([Mark("rule-1", "pause", at(10))])
+    await writer.add_marks([Mark("rule-1", "pause", at(10))])
     assert (await writer.read())["rule-1"].paused == at(10)
     await writer.close()
 
