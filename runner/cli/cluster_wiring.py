@@ -1,6 +1,6 @@
 """The cluster that the settings name: how to reach it, and the store and the search in it.
 
-A module of its own, imported where a cluster is set: the client takes longer to import than many a run on files takes.
+Imported only where a cluster is set: importing the client takes longer than many a run on files.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from runner.store.protocol import Stores
 
 
 def connection_of(settings: Settings) -> Connection:
-    """How the settings say to reach the cluster."""
+    """The connection that the settings name."""
 
     def secret(name: str) -> str:
         value = getattr(settings, f"elasticsearch_{name}")

@@ -26,8 +26,8 @@ def listening(
 ) -> Iterator[None]:
     """Serve `/metrics`, `/healthz` and `/readyz` at RUNNER_LISTEN meanwhile.
 
-    Raises SettingsError if nothing can listen there, unless nobody asked for that address: then the service goes on
-    without, and the log says so.
+    Raises SettingsError if nothing can listen there; at the default address the service goes on without, with a
+    warning.
     """
     address = split_address(settings.listen)
     if address is None:
@@ -55,12 +55,12 @@ def _routes(
     registry = registry_of(metrics)
     cleaned = Redactor(settings.secrets()).text
 
-    def told(verdict: HealthReport) -> HttpAnswer:
-        status = HTTPStatus.OK if verdict.ok else HTTPStatus.SERVICE_UNAVAILABLE
-        return HttpAnswer(orjson.dumps(verdict.as_json(cleaned)) + b"\n", "application/json", status)
+    def answer(report: HealthReport) -> HttpAnswer:
+        status = HTTPStatus.OK if report.ok else HTTPStatus.SERVICE_UNAVAILABLE
+        return HttpAnswer(orjson.dumps(report.as_json(cleaned)) + b"\n", "application/json", status)
 
     return {
         "/metrics": lambda accept: HttpAnswer(*rendered(registry, accept)),
-        "/healthz": lambda accept: told(liveness(health.snapshot, now(), patience)),
-        "/readyz": lambda accept: told(readiness(health.snapshot, now(), patience)),
+        "/healthz": lambda accept: answer(liveness(health.snapshot, now(), patience)),
+        "/readyz": lambda accept: answer(readiness(health.snapshot, now(), patience)),
     }

@@ -1,4 +1,4 @@
-"""What the settings say, opened: the search and the stores."""
+"""Builds the search and the stores that the settings name."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from runner.store.protocol import Stores
 from runner.store.sqlite.sqlite_store import SqliteStore
 
 PATIENCE_S = 60.0
-"""How long `run` and `once` wait for a `once` that works with the same state file."""
+"""Seconds that `run` and `once` wait for a `once` that works with the same state file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,7 @@ class Opened:
         return FileLock(self.settings.state, command)
 
     def leases(self, clock: Clock) -> Leases:
-        """Who else works with the same store, and on which rules."""
+        """The leases that runners with the same stores share the rules by."""
         if isinstance(self.stores.alerts, MemoryStore):
             return EveryRule()
         if not self.is_shared:
@@ -91,7 +91,7 @@ def _data_view(settings: Settings) -> str:
 async def opened(
     settings: Settings, *, live: bool = False, dry_run: bool = False, progress: ReadProgress | None = None
 ) -> AsyncIterator[Opened]:
-    """Search and stores of the settings; with `dry_run` stores that nothing is left of.
+    """Search and stores of the settings; with `dry_run` stores in memory.
 
     Raises SettingsError if the settings name no events at all.
     """
@@ -127,9 +127,9 @@ def _in_one(store: MemoryStore | SqliteStore) -> Stores:
 
 @asynccontextmanager
 async def alone(tools: Opened, *, enough: Callable[[], bool]) -> AsyncIterator[None]:
-    """`once` while no other works with the state file; in a cluster there is no need to be alone.
+    """A block in which no other process works with the state file; in a cluster there is no need for that.
 
-    Another `once` is waited for, unless `enough`; raises HeldError if it takes too long, or if a service is at work.
+    Waits for another `once`, unless `enough`; raises HeldError if it takes too long, or if a service is at work.
     """
     if tools.is_shared:
         yield
@@ -144,7 +144,7 @@ async def alone(tools: Opened, *, enough: Callable[[], bool]) -> AsyncIterator[N
 
 @asynccontextmanager
 async def opened_stores(settings: Settings) -> AsyncIterator[Stores]:
-    """The stores alone, for commands that only look; a SQLite file that is not there is an error, not made."""
+    """The stores alone, for commands that only read; a SQLite file that is missing is an error."""
     async with AsyncExitStack() as closing:
         if has_cluster(settings):
             from runner.cli.cluster_wiring import client_of, connection_of, stores_in

@@ -48,7 +48,7 @@ class Elastic:
         self.connection = transport.connection
 
     async def info(self, *, retry: bool = True) -> ClusterInfo:
-        """What the cluster says of itself; with `retry=False` after a single attempt."""
+        """Name, id and version of the cluster; with `retry=False` after a single attempt."""
         answer = await self._root(attempts=None if retry else 1)
         version = answer["version"]
         distribution = version.get("distribution") or version.get("build_flavor", "default")
@@ -60,7 +60,7 @@ class Elastic:
         )
 
     async def answers(self) -> bool:
-        """True if the cluster answers at all: then a failed connection says something of one request only."""
+        """True if the cluster answers at all, so that a connection that failed concerns one request only."""
         try:
             await self.info(retry=False)
         except UnreachableError:
@@ -194,7 +194,7 @@ class Elastic:
             for index, value in answer.items()
             if isinstance(value, Mapping) and alias in value.get("aliases", {})
         }
-        if len(indices) == 1:  # A single index behind an alias is written to even if nothing says so.
+        if len(indices) == 1:  # A single index behind an alias is written to without being marked.
             return dict.fromkeys(indices, True)
         return indices or None
 
@@ -232,20 +232,6 @@ class Elastic:
         path = f"/{path_part(index)}/_doc/{path_part(document_id)}"
         answer = await self.transport.send_for_object(ApiCall("GET", path, f"read from {index}", ignore=(404,)))
         return answer if answer.get("found") else None
-
-    async def write_document(
-        self, index: str, document_id: str, body: Mapping[str, Any], *, after: Mapping[str, Any] | None = None
-    ) -> bool:
-        """True if the document was written; False if it changed since it was read as `after`."""
-        if after is None:
-            params: dict[str, Any] = {"op_type": "create"}
-        else:
-            params = {"if_seq_no": after["_seq_no"], "if_primary_term": after["_primary_term"]}
-        path = f"/{path_part(index)}/_doc/{path_part(document_id)}"
-        answer = await self.transport.send_for_object(
-            ApiCall("PUT", path, f"write to {index}", params=params, body=body, ignore=(409,))
-        )
-        return "result" in answer
 
     async def close(self) -> None:
         """Close all connections."""

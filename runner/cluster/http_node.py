@@ -1,4 +1,4 @@
-"""`HttpNode`: one host of the cluster over HTTP, for the client; it knows proxies and says what went wrong."""
+"""`HttpNode`: one host of the cluster over HTTP, for the client, with proxies and messages for failures."""
 
 from __future__ import annotations
 

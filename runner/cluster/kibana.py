@@ -1,4 +1,4 @@
-"""`Kibana`: the few requests that setting up sends to Kibana, with retries and the runner's own errors.
+"""`Kibana`: the requests of `setup` and `doctor` to Kibana, with retries and the runner's own errors.
 
 APIs, all of them public in 8.x, 9.x and serverless: status, and import and export of saved objects.
 https://www.elastic.co/docs/api/doc/kibana/group/endpoint-saved-objects
@@ -38,7 +38,7 @@ class Imported:
     ids: Mapping[str, str]
     """The objects that were stored, each with the id that it has got."""
     failures: Mapping[str, str]
-    """The others with the reason. If there is one that could be overcome, Kibana stores nothing at all."""
+    """The others with the reason. With a single one that could be overcome, Kibana stores no object."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +57,7 @@ class _KibanaAnswer:
 
     @property
     def message(self) -> str:
-        """What the body says went wrong."""
+        """The error message in the body."""
         body = self.json
         found = body.get("message") if isinstance(body, Mapping) else self.raw.decode(errors="replace")
         return re.sub(r"\s+", " ", str(found or f"HTTP {self.status}"))[:500]
@@ -85,7 +85,7 @@ class Kibana:
         await self._node.close()
 
     async def check_version(self) -> str:
-        """Kibana's version; "" if it does not tell. Raises ClusterError for an old one, and for another server."""
+        """Kibana's version; "" if it is not shown. Raises ClusterError for an old one, and for another server."""
         answer = await self._send("GET", "/api/status")
         body = answer.json
         if answer.headers.get("x-elastic-product") == "Elasticsearch":
@@ -101,7 +101,7 @@ class Kibana:
             raise self._failure(answer, "read its status")
         if not isinstance(body, Mapping) or "status" not in body:
             raise ClusterError(f"{self._place}: what answers there is not Kibana", status=answer.status)
-        # Whoever is not logged in gets less of an answer.
+        # Without a login the version is left out.
         version = str((body.get("version") or {}).get("number") or "")
         parts = re.match(r"(\d+)\.(\d+)", version)
         if parts and (int(parts[1]), int(parts[2])) < OLDEST:

@@ -18,7 +18,7 @@ _PORTS = {"http": 80, "https": 443}
 
 @dataclass(frozen=True, slots=True)
 class Proxy:
-    """An HTTP proxy. TLS to the cluster runs through it unread; what is said to the proxy itself is not encrypted."""
+    """An HTTP proxy. TLS to the cluster runs through it unread; the connection to the proxy itself is not encrypted."""
 
     url: str
     """`http://host:port`, without a user."""
@@ -54,7 +54,7 @@ def proxy_for(connection: Connection, host: str) -> Proxy | None:
 def read_proxy(text: str, source: str) -> Proxy:
     """The proxy of a variable, `[http://][user:password@]host[:port]`. Raises SettingsError.
 
-    Checked only where it is needed: what other programs' variables say of other hosts is no concern.
+    Checked where it is used alone: a bad variable that no host needs is no error.
     """
     try:
         return _proxy(value_checks.proxy(text), source)
@@ -71,9 +71,9 @@ def _proxy(url: str, source: str) -> Proxy:
 
 
 def environment_proxies(environ: Mapping[str, str]) -> dict[str, str]:
-    """What the environment says: proxies by the scheme of the host, and under `no` what they are not for.
+    """The proxies of the environment by the scheme of the host, and under `no` what they are not for.
 
-    Lower-case names go first, as with curl. `HTTP_PROXY` in capitals is not believed in a CGI program, where a request
+    Lower-case names go first, as with curl. `HTTP_PROXY` in capitals does not count in a CGI program, where a request
     header can set it (https://httpoxy.org).
     """
     found: dict[str, str] = {}

@@ -1,9 +1,9 @@
 """`Transport`: sends one request to Elasticsearch, again after failures that pass, with the runner's own errors.
 
-The official client stands behind this module and `network` alone, so that another client can take its place. It asks
-for the media type of version 8 (`compatible-with=8`), which servers of 8.x and of 9.x understand, and which keeps their
-answers in the same shapes. OpenSearch has no such media type and does not pass the client's look at the product: it is
-not supported, and named where it is met.
+The official client is used in this package alone, so that another client can take its place. It requests
+the media type of version 8 (`compatible-with=8`), which servers of 8.x and of 9.x understand, and which keeps their
+answers in the same shapes. OpenSearch has no such media type and does not pass the client's check of the product: it is
+not supported, and an error names it.
 """
 
 from __future__ import annotations
@@ -97,12 +97,12 @@ class ApiCall:
     ignore: tuple[int, ...] = ()
     """Statuses that are an answer, not an error."""
     as_bytes: bool = False
-    """Whether the body is wanted as it came, for whoever reads much of it at once."""
+    """Whether the body is returned as it came, for a caller that parses it itself."""
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What came back: the body, read as JSON where it is, and what stands around it."""
+    """Status, headers and body, which is parsed where it is JSON."""
 
     status: int
     body: Any
@@ -134,14 +134,14 @@ class Transport:
         raise ClusterError(f"could not {call.action}: the answer is not a JSON object", status=200)
 
     async def send(self, call: ApiCall, *, attempts: int | None = None) -> Any:
-        """The body of the answer; of a HEAD request whether there is what was asked for."""
+        """The body of the answer; of a HEAD request whether the status is a success."""
         answer = await self.send_for_answer(call, attempts=attempts)
         return 200 <= answer.status < 300 if call.method == "HEAD" else answer.body
 
     async def send_for_answer(self, call: ApiCall, *, attempts: int | None = None) -> Answer:
-        """The answer; asked for again after failures that pass, as the retry policy and the deadline allow."""
+        """The answer; sent again after failures that pass, as the retry policy and the deadline allow."""
         loop = asyncio.get_running_loop()
-        # With several hosts every one of them gets its turn before the request counts as failed.
+        # With several hosts each of them is tried before the request counts as failed.
         most = attempts or max(self.retry.attempts, len(self.connection.hosts))
 
         def enough(state: RetryCallState) -> bool:
@@ -292,7 +292,7 @@ def reason_of(body: Any) -> tuple[str, str]:
         if inner and inner not in reason:
             reason = f"{reason}: {inner}" if reason else inner
         cause = cause.get("caused_by")
-    if kind == "search_phase_execution_exception":  # "all shards failed": why, only the shards say
+    if kind == "search_phase_execution_exception":  # "all shards failed": only the shards have the reason
         roots: list[Any] = error.get("root_cause") or [{}]
         inner = str(roots[0].get("reason") or "")
         reason = f"{reason}: {inner}" if inner and inner not in reason else reason
@@ -341,7 +341,7 @@ IF_IT_PASSES = retry_if_exception(_passes)
 
 
 def _other_product(error: UnsupportedProductError) -> str:
-    """What to say of a server that does not name itself Elasticsearch, as those of 7.14 and later do."""
+    """The message about a server that does not name itself Elasticsearch, as those of 7.14 and later do."""
     version = error.body.get("version") if isinstance(error.body, Mapping) else None
     version = version if isinstance(version, Mapping) else {}
     name, number = str(version.get("distribution", "")), str(version.get("number", ""))

@@ -18,7 +18,7 @@ from typing import Any, BinaryIO
 import orjson
 
 from runner.errors import SettingsError, StoreError
-from runner.rule_run import RuleRun
+from runner.rule_run import COUNTS, RuleRun
 from runner.store.file_lock import HeldError, open_locked
 from runner.windows import Window, from_nanoseconds, nanoseconds
 
@@ -74,7 +74,7 @@ class Journal:
                 "started": nanoseconds(run.started),
                 "status": run.status,
                 "complete": run.complete,
-                "counts": [run.matches, run.created, run.duplicates, run.suppressed, run.capped, run.took_ms],
+                "counts": [*run.counts.values(), run.took_ms],
                 "messages": run.messages,
             }
         )
@@ -120,7 +120,7 @@ def _done(runs: Iterable[RuleRun]) -> Done:
 
 def _read_run(value: dict[str, Any]) -> RuleRun | None:
     try:
-        matches, created, duplicates, suppressed, capped, took_ms = value["counts"]
+        *counts, took_ms = value["counts"]
         return RuleRun(
             rule_id=value["rule"],
             name=value["name"],
@@ -128,11 +128,7 @@ def _read_run(value: dict[str, Any]) -> RuleRun | None:
             status=value["status"],
             window=Window(*map(from_nanoseconds, value["window"])),
             started=from_nanoseconds(value["started"]),
-            matches=matches,
-            created=created,
-            duplicates=duplicates,
-            suppressed=suppressed,
-            capped=capped,
+            **dict(zip(COUNTS, counts, strict=True)),
             took_ms=took_ms,
             complete=value["complete"],
             messages=tuple(value["messages"]),

@@ -1,4 +1,4 @@
-"""`WriteTarget`: what stands behind the name that alerts or runs are written to."""
+"""`WriteTarget`: the alias or data stream that alerts or runs are written to."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ async def read_target(client: Elastic, name: str) -> WriteTarget | None:
 
 
 async def mapping_version(client: Elastic, index: str, *, product: str) -> int:
-    """Which version of ours the mapping of an index is; 0 if it says nothing of it."""
+    """The version of the product's mapping in an index; 0 if the mapping is not the product's."""
     path = f"/{path_part(index)}/_mapping"
     answer = await client.transport.send(ApiCall("GET", path, f"read the mapping of {index}", ignore=(404,)))
     found: Any = answer.get(index) if isinstance(answer, dict) else None

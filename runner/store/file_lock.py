@@ -1,8 +1,8 @@
-"""`FileLock`: one process works with a state file; the others are told who does.
+"""`FileLock`: one process works with a state file; the error of the others names it.
 
-An advisory lock of the operating system on a file beside the state file. It ends with the process, however that ends,
-so nothing is ever left behind that somebody would have to clear away. (The state file itself can not bear it: closing
-any handle of it would drop the locks that SQLite holds on it.)
+An advisory lock of the operating system (flock) on a file beside the state file. It ends with the process, however that
+ends, so that there are no stale locks. (Not on the state file itself: closing any handle of it would drop the locks
+that SQLite holds on it.)
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ import orjson
 
 from runner.errors import StoreError
 
-_OFTEN: Final = 0.1
-"""Seconds between two looks at a lock that somebody else holds."""
+_POLL_S: Final = 0.1
+"""Seconds between two attempts to get a lock that another process holds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ class Holder:
 
 
 class HeldError(StoreError):
-    """Another process holds the lock; `holder` is None where it has not said who it is."""
+    """Another process holds the lock; `holder` is None where it is not known."""
 
     def __init__(self, message: str, *, holder: Holder | None) -> None:
         super().__init__(message)
@@ -86,9 +86,9 @@ class FileLock:
         self._file = file
 
     async def wait_for(self, command: str, *, seconds: float, enough: Callable[[], bool]) -> None:
-        """Lock the file, waiting that long for a process that does `command`, or until `enough`; raises HeldError.
+        """Lock the file, waiting that long for a process that does `command` and no other, or until `enough`.
 
-        Whoever does something else is not waited for.
+        Raises HeldError, and StoreError if there can be no lock.
         """
         deadline = time.monotonic() + seconds
         while True:
@@ -98,7 +98,7 @@ class FileLock:
                 other = error.holder is not None and error.holder.command != command
                 if other or enough() or time.monotonic() >= deadline:
                     raise
-            await asyncio.sleep(_OFTEN)
+            await asyncio.sleep(_POLL_S)
 
     def _complaint(self, holder: Holder | None) -> str:
         who = str(holder) if holder is not None else "another process"

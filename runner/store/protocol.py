@@ -24,7 +24,7 @@ class WriteResult:
 
 @dataclass(frozen=True, slots=True)
 class AlertFilter:
-    """Which alerts to read; None means no restriction. Building blocks are left out unless asked for."""
+    """Which alerts to read; None means no restriction."""
 
     rule_id: str | None = None
     since: datetime | None = None
@@ -106,11 +106,11 @@ def state_after(before: RuleState | None, run: RuleRun, fingerprint: str) -> Rul
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """What a ledger is told of a rule beside its runs, at a moment of time.
+    """A change of a rule's state beside its runs, at a moment of time.
 
     `begin`: all time from there on is owed, unless the ledger knows the rule already. `pause` and `resume`: the rule
-    was disabled and enabled again; what lies between is not owed. `doubt`: what is said of later times cannot be
-    trusted and is owed again, since the clock was wrong when it was recorded.
+    was disabled and enabled again; what lies between is not owed. `doubt`: what was recorded of later times
+    is owed again, since the clock was wrong then.
     """
 
     rule_id: str
@@ -153,7 +153,7 @@ MOST_UNFINISHED = 5_000
 
 
 class RunLog(Protocol):
-    """The record of single runs, kept for as long as a store pleases."""
+    """The record of single runs; how long they are kept is up to the store."""
 
     async def unfinished(self, rule_ids: Collection[str], since: datetime) -> Sequence[RuleRun]:
         """The newest runs of these rules that left a window unsearched which ends after `since`, newest first."""

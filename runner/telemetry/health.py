@@ -1,6 +1,6 @@
-"""`HealthState` and the verdicts made of it: whether the service is alive, and whether it can search.
+"""`HealthState` and the reports made of it: whether the service is alive, and whether it can search.
 
-Alive means that the loop is at work, whatever it meets: restarting a process because its cluster is away helps nobody.
+Alive means that the loop is at work, whatever fails in it: a restart does not help a process whose cluster is away.
 Ready means that what is due can be searched and written.
 """
 
@@ -18,12 +18,12 @@ from runner.windows import iso
 
 @dataclass(frozen=True, slots=True)
 class HealthSnapshot:
-    """What the service last said of itself."""
+    """What is known of the service at one moment."""
 
     at: datetime
     """When it was last at work."""
     ticked: bool = False
-    """Whether it has been through a tick at all: before the first one nothing is known of store and rules."""
+    """Whether a tick has ended: before the first one nothing is known of store and rules."""
     trouble: str = ""
     """Why nothing could be searched or written at the last tick."""
     rules: int | None = None
@@ -35,12 +35,12 @@ class HealthSnapshot:
     failed: int = 0
     """Those of them that failed."""
     failure: str = ""
-    """What the first of these said."""
+    """The message of the first of these."""
 
 
 @dataclass(frozen=True, slots=True)
 class HealthCheck:
-    """One thing that was looked at; `reason` says what is wrong, or how it is."""
+    """One check; `reason` is what is wrong, or the state found."""
 
     name: str
     ok: bool

@@ -21,7 +21,7 @@ _SHORTEST_PAUSE = timedelta(seconds=1)
 
 @dataclass(frozen=True, slots=True)
 class Heartbeat:
-    """What the service last said: when it was at work, and what kept it from searching."""
+    """When the service was last at work, and what kept it from searching."""
 
     at: datetime
     patience: timedelta
@@ -77,7 +77,7 @@ def write_heartbeat(path: Path, heartbeat: Heartbeat) -> None:
         "trouble": heartbeat.trouble,
     }
     draft = path.with_name(f"{path.name}.{os.getpid()}")
-    # O_EXCL takes no file or link that somebody else has put there; a folder for temporary files is everybody's.
+    # O_EXCL: the folder may be one for temporary files, where another user may have put a file or a link.
     draft.unlink(missing_ok=True)
     number = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
     try:

@@ -144,19 +144,16 @@ def read_sqlite(path: Path) -> Snapshot:
         if not connection.execute("SELECT 1 FROM sqlite_master").fetchone():
             return Snapshot()
         stored = Counter(row[0] for row in connection.execute("SELECT id FROM alerts"))
-    return asyncio.run(_read_sqlite(path, stored))
+        query = "SELECT rule_id, execution_id, created, status FROM runs ORDER BY rule_id, seq DESC"
+        runs = [LoggedRun(*row) for row in connection.execute(query)]
+    return asyncio.run(_read_sqlite(path, stored, runs))
 
 
-async def _read_sqlite(path: Path, stored: Counter[str]) -> Snapshot:
+async def _read_sqlite(path: Path, stored: Counter[str], runs: list[LoggedRun]) -> Snapshot:
     store = SqliteStore.open_existing(path)
     try:
         alerts = {alert.id: alert.document async for alert in store.find(AlertFilter(building_blocks=True))}
         states = await store.read()
-        runs = [
-            LoggedRun(run.rule_id, run.execution_id, run.created, run.status)
-            for rule in states
-            for run in await store.runs(rule)
-        ]
     finally:
         await store.close()
     twice = [id_ for id_, count in stored.items() if count > 1]

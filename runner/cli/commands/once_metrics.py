@@ -1,4 +1,4 @@
-"""What a single run shows of itself at a port while it lasts, if it is asked to."""
+"""`rule-runner once --listen`: metrics and health of a single run while it lasts."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _PATIENCE = timedelta(minutes=5)
 
 
 class ShownRun(RunObserver):
-    """Collects what a single run does, for whoever asks at the port meanwhile."""
+    """Metrics and health of a single run."""
 
     def __init__(self) -> None:
         self.clock = SystemClock()

@@ -34,7 +34,7 @@ _LOG = structlog.get_logger("runner.service")
 
 
 def run(settings: Settings) -> ExitCode:
-    """Run every rule on its schedule until the process is told to stop."""
+    """Run every rule on its schedule until a signal stops the process."""
     configure_logging(settings, stream=sys.stderr, color=may_color())
     # It warns of every tick that is skipped because one before it takes longer; nothing is lost by that.
     logging.getLogger("apscheduler").setLevel(logging.ERROR)
@@ -127,7 +127,7 @@ def _log_held(held: int, rules: int) -> None:
 
 
 def _log_trouble(error: Exception) -> None:
-    """Log why a tick came to nothing; with the traceback if nobody raised the error on purpose."""
+    """Log why a tick came to nothing; with the traceback of an unexpected error."""
     unexpected = None if isinstance(error, RunnerError) else error
     _LOG.error(f"the search stopped: {error}; what was not searched stays due", exc_info=unexpected)
 

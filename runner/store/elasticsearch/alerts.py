@@ -75,7 +75,6 @@ class ElasticsearchAlerts:
         return WriteResult(created, frozenset(work.duplicates | lost), work.rejected or None)
 
     async def find(self, wanted: AlertFilter) -> AsyncIterator[StoredAlert]:
-        """Matching alerts, newest detection first."""
         left = wanted.limit
         after: list[Any] | None = None
         while left is None or left > 0:
@@ -103,7 +102,6 @@ class ElasticsearchAlerts:
         return [_stored(hit) for hit in hits]
 
     async def group(self, group_id: str) -> Sequence[StoredAlert]:
-        """The building blocks of a shell alert, by `kibana.alert.group.index`."""
         position = self._fields.group_index
         query = {"bool": {"filter": [{"term": {self._fields.group: group_id}}, {"exists": {"field": position}}]}}
         hits = await self._search({"size": 1_000, "query": query, "sort": [_ascending(position, "integer")]})

@@ -1,7 +1,7 @@
 """`ElasticsearchBoard`: the notes of leases in the index of the ledger, one document each.
 
-A note is replaced only if it is the one that was read (`if_seq_no`). The documents have no `rule.id`, which is what
-tells them from the ledger's. They stay in `_source` alone: the mapping of the index knows nothing of them.
+A note is replaced only if it is the one that was read (`if_seq_no`). Unlike the documents of the ledger they have no
+`rule.id`. Their fields are not mapped, and stand in `_source` alone.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from runner.store.leases import Change, Note, Posted
 
 _LOG = logging.getLogger("runner.store.elasticsearch")
 _MOST = 10_000
-"""How many notes are read: the groups, and far more runners than anybody has. The limit of the server."""
+"""Most notes read: the limit of the server, far above the number of groups and runners."""
 _PREFIX = "lease:"
 _FORBIDDEN = 403
 
@@ -47,7 +47,7 @@ class ElasticsearchBoard:
         return dict(found for hit in answer["hits"]["hits"] if (found := _read_posted(hit)) is not None)
 
     async def post(self, changes: Sequence[Change]) -> frozenset[str]:
-        """Write what can be written; returns the keys that were. One request, and one to take notes away."""
+        """Write what can be written; returns the keys that were. One request, and one for deletions."""
         await self._installation.ensure()
         written = [change for change in changes if change.note is not None]
         keys = await self._write(written) if written else set[str]()
@@ -64,9 +64,9 @@ class ElasticsearchBoard:
         return {change.key for change, outcome in zip(changes, outcomes, strict=True) if outcome.stored}
 
     async def _delete(self, changes: Sequence[Change]) -> set[str]:
-        """Sent once: a note that is left behind does no harm, and the next who sees it takes it away.
+        """Sent once: a note that is left behind does no harm, and the next runner that reads it deletes it.
 
-        One that may not be deleted stays, which is said once.
+        One that may not be deleted stays; the first is logged.
         """
         headers = [orjson.dumps(_header(change)) for change in changes]
         with store_errors():

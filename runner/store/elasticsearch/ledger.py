@@ -41,7 +41,7 @@ class _Stored:
 
     state: RuleState
     version: Mapping[str, Any] | None
-    """None if the document is gone since: somebody deleted it."""
+    """None if the document has been deleted since."""
 
 
 class ElasticsearchLedger:
@@ -51,11 +51,10 @@ class ElasticsearchLedger:
         self._client = client
         self._names = names
         self._installation = installation
-        # What was last seen of each rule. Being out of date costs a conflict, nothing else.
+        # The last known state of each rule. One that is out of date costs a conflict, nothing else.
         self._seen: dict[str, _Stored] = {}
 
     async def read(self) -> Mapping[str, RuleState]:
-        """The state of every rule that ever ran, by rule id."""
         await self._refresh()
         states: dict[str, RuleState] = {}
         after: list[Any] | None = None
@@ -151,7 +150,7 @@ class ElasticsearchLedger:
         return None if document is None else _read_stored(document)
 
     async def _look_up_again(self, rule_id: str, before: _Stored | None) -> _Stored | None:
-        """The document as it is now; one that is gone, as somebody deleted it, is as it was known."""
+        """The document as it is now; of a deleted one the state as it was known."""
         stored = await self._look_up(rule_id)
         return stored if stored is not None or before is None else _Stored(before.state, None)
 
@@ -240,11 +239,7 @@ def _run_document(run: RuleRun) -> dict[str, Any]:
         "runner": {
             "status": run.status,
             "window": {"from": iso(run.window.start), "to": iso(run.window.end)},
-            "matches": run.matches,
-            "created": run.created,
-            "duplicates": run.duplicates,
-            "suppressed": run.suppressed,
-            "capped": run.capped,
+            **run.counts,
             "complete": run.complete,
             "took_ms": run.took_ms,
             "lag_ms": max(0, (run.started - run.window.end) // timedelta(milliseconds=1)),
@@ -267,11 +262,7 @@ def _run_json(run: RuleRun) -> dict[str, Any]:
         "status": run.status,
         "window": _window_json(run.window),
         "started": _moment(run.started),
-        "matches": run.matches,
-        "created": run.created,
-        "duplicates": run.duplicates,
-        "suppressed": run.suppressed,
-        "capped": run.capped,
+        **run.counts,
         "took_ms": run.took_ms,
         "complete": run.complete,
         "messages": list(run.messages),

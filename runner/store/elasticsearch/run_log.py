@@ -8,7 +8,7 @@ from typing import Any
 
 from runner.cluster.elasticsearch import Elastic
 from runner.errors import ClusterError, StoreError
-from runner.rule_run import RuleRun
+from runner.rule_run import COUNTS, RuleRun
 from runner.store.protocol import MOST_UNFINISHED
 from runner.windows import Window, iso
 
@@ -58,6 +58,7 @@ def _read_run(hit: Mapping[str, Any]) -> RuleRun:
     source = hit["_source"]
     try:
         part = source["runner"]
+        counts: dict[str, Any] = {name: int(part[name]) for name in COUNTS}
         return RuleRun(
             rule_id=source["rule"]["id"],
             name=source["rule"]["name"],
@@ -65,11 +66,7 @@ def _read_run(hit: Mapping[str, Any]) -> RuleRun:
             status=part["status"],
             window=Window(*(datetime.fromisoformat(part["window"][end]) for end in ("from", "to"))),
             started=datetime.fromisoformat(source["@timestamp"]),
-            matches=int(part["matches"]),
-            created=int(part["created"]),
-            duplicates=int(part["duplicates"]),
-            suppressed=int(part["suppressed"]),
-            capped=int(part["capped"]),
+            **counts,
             took_ms=int(part["took_ms"]),
             complete=bool(part["complete"]),
             messages=tuple(part["messages"]),
