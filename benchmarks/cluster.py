@@ -327,7 +327,7 @@ async def _measure(
 
 async def _client(url: str, **more: Any) -> Watched:
     opened = open_client(Connection(hosts=(url,), request_timeout=120.0, **more))
-    client = Watched(opened._transport)
+    client = Watched(opened.transport)
     client.served = Served()
     return client
 

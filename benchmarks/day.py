@@ -32,7 +32,7 @@ from memory import peak_kilobytes, reset_peak
 
 from runner.alerts.build import AlertContext
 from runner.errors import Problem
-from runner.garbage_collection import Heap
+from runner.garbage_collection import HeapFreezer
 from runner.rule_run import RuleRun
 from runner.rules.load import load_rules
 from runner.rules.rule import Rule
@@ -131,7 +131,7 @@ class Observer(ServiceObserver):
     """Counts what the service does."""
 
     def __init__(self, clock: DayClock, measured: Measured) -> None:
-        self._clock, self._measured, self._heap = clock, measured, Heap()
+        self._clock, self._measured, self._heap = clock, measured, HeapFreezer()
 
     def on_run(self, run: RuleRun) -> None:
         self._measured.windows[(run.rule_id, run.window.end)] += 1
@@ -140,10 +140,10 @@ class Observer(ServiceObserver):
             self._measured.failed.append(f"{run.name}, {run.window}: {'; '.join(run.messages)}")
 
     def on_rules(self, active: ActiveRules) -> None:
-        self._heap.note_rules()
+        self._heap.rules_changed()
 
     def on_tick(self, trouble: Exception | None) -> None:
-        self._heap.note_tick()
+        self._heap.tick_done()
 
     def on_trouble(self, error: Exception) -> None:
         self._measured.troubles.append(str(error))

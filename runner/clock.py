@@ -12,10 +12,10 @@ _STEADY: int | None = getattr(time, "CLOCK_BOOTTIME", None)
 
 
 class Clock(Protocol):
-    """Something that says what time it is, and how much of it passes."""
+    """The time, and how much of it passes."""
 
     def now(self) -> datetime:
-        """The time, as an aware UTC `datetime`; it jumps when somebody sets the clock."""
+        """The time, as an aware UTC `datetime`; it jumps when the clock is set."""
         ...
 
     def elapsed(self) -> timedelta:
@@ -35,7 +35,7 @@ class SystemClock:
 
 
 class FakeClock:
-    """A clock that stands still until it is told to move, for `--now` and for tests."""
+    """A clock that moves by calls alone, for `--now` and for tests."""
 
     def __init__(self, start: datetime) -> None:
         self._now = start.astimezone(UTC)
@@ -59,38 +59,38 @@ class FakeClock:
 
 @dataclass(frozen=True, slots=True)
 class SetBack:
-    """The clock was set back: what it said between `right_until` and now was ahead of the time."""
+    """The clock was set back: between `right_until` and now it was ahead of the time."""
 
     by: timedelta
     right_until: datetime | None
-    """The last look at which the clock was right; None if it was ahead at every look before."""
+    """The last check at which the clock was right; None if it was ahead at every check before."""
 
 
 class ClockSteps:
     """Notices when the clock is set, by comparing it with the time that passes.
 
     A clock that is set forwards may have been wrong before or be wrong from then on. Only when it is set back is it
-    plain that it was ahead, and since when: since the look before it was set forwards.
+    plain that it was ahead, and since when: since the check before it was set forwards.
     """
 
     tolerance = timedelta(seconds=2)
-    """Smaller steps are taken for the usual corrections."""
+    """Smaller steps count as the usual corrections."""
 
     def __init__(self) -> None:
-        self._looks: list[tuple[timedelta, datetime]] = []
-        """How far the clock was ahead of the time that has passed, ascending, each with the last look at it."""
+        self._checks: list[tuple[timedelta, datetime]] = []
+        """How far the clock was ahead of the time that has passed, ascending, each with the last such check."""
 
-    def look(self, clock: Clock) -> SetBack | None:
-        """Whether the clock was set back since the last look."""
+    def check(self, clock: Clock) -> SetBack | None:
+        """How far the clock was set back since the last check; None if it was not."""
         now, passed = clock.now(), clock.elapsed()
         ahead = (now - _EPOCH) - passed
         found: SetBack | None = None
-        if self._looks and ahead < self._looks[-1][0] - self.tolerance:
-            by = self._looks[-1][0] - ahead
-            while self._looks and self._looks[-1][0] > ahead + self.tolerance:
-                self._looks.pop()
-            found = SetBack(by, self._looks[-1][1] if self._looks else None)
-        if self._looks and abs(ahead - self._looks[-1][0]) <= self.tolerance:
-            self._looks.pop()
-        self._looks.append((ahead, now))
+        if self._checks and ahead < self._checks[-1][0] - self.tolerance:
+            by = self._checks[-1][0] - ahead
+            while self._checks and self._checks[-1][0] > ahead + self.tolerance:
+                self._checks.pop()
+            found = SetBack(by, self._checks[-1][1] if self._checks else None)
+        if self._checks and abs(ahead - self._checks[-1][0]) <= self.tolerance:
+            self._checks.pop()
+        self._checks.append((ahead, now))
         return found

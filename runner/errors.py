@@ -54,7 +54,7 @@ class UnreachableError(RunnerError):
     def __init__(self, message: str, *, hosts: tuple[str, ...] = (), retry_after: float = 0.0) -> None:
         super().__init__(message)
         self.hosts = hosts
-        self.retry_after = retry_after  # seconds, as the answer asked for; 0 if it did not
+        self.retry_after = retry_after  # seconds of the answer's `Retry-After`; 0 without one
 
 
 class ClusterError(RunnerError):
@@ -73,7 +73,7 @@ class ClusterError(RunnerError):
         self.status = status
         self.type = type
         self.reason = reason
-        self.retry_after = retry_after  # seconds, as the answer asked for; 0 if it did not
+        self.retry_after = retry_after  # seconds of the answer's `Retry-After`; 0 without one
 
     @property
     def no_such_api(self) -> bool:
@@ -82,11 +82,11 @@ class ClusterError(RunnerError):
 
 
 class AccessError(RunnerError):
-    """The cluster, or the file system, refused what was asked: a missing privilege or a bad credential."""
+    """The cluster or the file system refused access: a missing privilege or a bad credential."""
 
 
 class EventsError(RunnerError):
-    """The named events cannot be read at all: no such file, no permission, not a supported format."""
+    """The named events cannot be read: no such file, no permission, not a supported format."""
 
     def __init__(self, message: str, *, path: str = "") -> None:
         super().__init__(message)

@@ -1,4 +1,9 @@
-"""The garbage collector while events are read."""
+"""When Python's garbage collector rests, and why.
+
+Reference counts free nearly everything here; the collector only finds cycles, and looks at every live object for them.
+So it costs most where it finds least: while objects are made by the million, none of them in a cycle
+(`rarely_collecting`, `without_collecting`), and over a large heap that lives as long as the rules (`HeapFreezer`).
+"""
 
 from __future__ import annotations
 
@@ -6,36 +11,35 @@ import gc
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-_OBJECTS = 200_000
+_ALLOCATIONS = 200_000
+"""New objects between two collections of the youngest generation during a pass over events."""
 
 
 @contextmanager
 def rarely_collecting() -> Iterator[Callable[[], None]]:
-    """Have the collector look for cycles less often: a pass makes objects by the million, and hardly any cycle.
+    """A function that exempts all objects alive (`gc.freeze`), for a block in which collections are rare.
 
-    What is given has it pass over all objects that there are at that moment: what a pass has learnt stays, and need not
-    be gone through again and again. What the collector was set to before comes back afterwards.
+    A pass makes objects by the million and hardly any cycle; what it has learnt stays to its end. Afterwards the
+    thresholds are as before, and the exemption has ended. Nothing is changed where the collector is off, and nothing is
+    exempted where somebody else has already done so, for whom it has to last.
     """
-    before = gc.get_threshold()
-    is_on = gc.isenabled() and bool(before[0])
-    is_free = gc.get_freeze_count() == 0  # else somebody has objects passed over for good, which has to stay so
+    thresholds = gc.get_threshold()
+    is_on = gc.isenabled() and bool(thresholds[0])
+    freezes = is_on and gc.get_freeze_count() == 0
     if is_on:
-        gc.set_threshold(max(before[0], _OBJECTS), *before[1:])
+        gc.set_threshold(max(thresholds[0], _ALLOCATIONS), *thresholds[1:])
     try:
-        yield gc.freeze if is_on and is_free else _nothing
+        yield gc.freeze if freezes else lambda: None
     finally:
-        gc.set_threshold(*before)
-        if is_on and is_free:
+        gc.set_threshold(*thresholds)
+        if freezes:
             gc.unfreeze()
 
 
-def _nothing() -> None:
-    """What is done where the collector is not to be changed."""
-
-
 @contextmanager
-def resting_collector() -> Iterator[None]:
-    """No garbage collection within; of two threads in here at once, the first to leave ends the rest for both."""
+def without_collecting() -> Iterator[None]:
+    """A block without collections, for reading one large answer. Where two threads are in such a block at once, the
+    collector is on again when the first of them leaves."""
     was_on = gc.isenabled()
     gc.disable()
     try:
@@ -45,23 +49,23 @@ def resting_collector() -> Iterator[None]:
             gc.enable()
 
 
-class Heap:
-    """Spares the garbage collector what stays for as long as the rules do, once the first tick with them is over.
+class HeapFreezer:
+    """Exempts from collection what rules keep for as long as they are in use, after the first tick with them.
 
-    Of a thousand rules that is a million objects, which it would walk over again and again: a third of a tick's time.
+    Of a thousand rules that is a million objects, and a third of a tick's time to look at them.
     """
 
     def __init__(self) -> None:
-        self._changed = False
+        self._rules_changed = False
 
-    def note_rules(self) -> None:
-        """The rules have changed: what they need is made in the tick that is under way."""
-        self._changed = True
+    def rules_changed(self) -> None:
+        """What the rules keep is made in the tick that has begun."""
+        self._rules_changed = True
 
-    def note_tick(self) -> None:
-        """A tick is over."""
-        if self._changed:
-            self._changed = False
+    def tick_done(self) -> None:
+        """What is alive now is kept."""
+        if self._rules_changed:
+            self._rules_changed = False
             gc.unfreeze()
             gc.collect()
             gc.freeze()

@@ -9,13 +9,15 @@ from typing import Any, Literal
 from runner.windows import Window, iso
 
 Status = Literal["succeeded", "warning", "failed"]
+COUNTS = ("matches", "created", "duplicates", "suppressed", "capped")
+"""The counts of a run by their names in logs, stores and output, in their order there."""
 
 
 @dataclass(frozen=True, slots=True)
 class RuleRun:
     """The outcome of one rule over one window.
 
-    `matches` counts what the search found as far as it was read, `created` new event and shell alerts, `duplicates`
+    `matches` counts what the search found, as far as it was read, `created` new event and shell alerts, `duplicates`
     matches whose alerts were there already, `suppressed` matches that alert suppression swallowed (none yet), `capped`
     new matches over `max_signals`, left for the next run (counted as far as known). `complete` says that the window was
     searched to the end and nothing is left over.
@@ -40,6 +42,11 @@ class RuleRun:
     keeps it."""
 
     @property
+    def counts(self) -> dict[str, int]:
+        """The counts by name."""
+        return {name: getattr(self, name) for name in COUNTS}
+
+    @property
     def searched(self) -> Window:
         """The times at which a match may have ended that the run has searched."""
         return self.shown or self.window
@@ -51,11 +58,7 @@ class RuleRun:
             "name": self.name,
             "status": self.status,
             "window": {"from": iso(self.window.start), "to": iso(self.window.end)},
-            "matches": self.matches,
-            "created": self.created,
-            "duplicates": self.duplicates,
-            "suppressed": self.suppressed,
-            "capped": self.capped,
+            **self.counts,
             "took_ms": self.took_ms,
             "messages": list(self.messages),
         }

@@ -1,6 +1,6 @@
 """The cluster that the settings name: how to reach it, and the store and the search in it.
 
-A module of its own, imported where a cluster is set: the client takes longer to import than many a run on files takes.
+Imported only where a cluster is set: importing the client takes longer than many a run on files.
 """
 
 from __future__ import annotations
@@ -24,13 +24,14 @@ from runner.cluster.proxies import environment_proxies
 from runner.errors import SettingsError
 from runner.search.cluster.cluster_search import ClusterSearch
 from runner.settings.settings import Settings
-from runner.store.elasticsearch.elasticsearch_store import ElasticsearchStore
+from runner.setup.index_objects import StoreNames
+from runner.store.elasticsearch.elasticsearch_store import ElasticsearchStores, elasticsearch_stores
 from runner.store.leases import SharedLeases
-from runner.store.protocol import AlertStore
+from runner.store.protocol import Stores
 
 
 def connection_of(settings: Settings) -> Connection:
-    """How the settings say to reach the cluster."""
+    """The connection that the settings name."""
 
     def secret(name: str) -> str:
         value = getattr(settings, f"elasticsearch_{name}")
@@ -111,20 +112,19 @@ def read_runtime_fields(path: Path | None) -> Mapping[str, Any]:
     return given
 
 
-def elasticsearch_store(settings: Settings, client: Elastic) -> ElasticsearchStore:
+def store_names(settings: Settings) -> StoreNames:
+    """What the settings call the aliases and the index of the stores."""
+    return StoreNames(settings.alerts_alias, settings.runs_index, settings.state_index, settings.alerts_as)
+
+
+def stores_in(client: Elastic, settings: Settings) -> ElasticsearchStores:
     """The alerts and the state in the cluster."""
-    return ElasticsearchStore(
-        client,
-        alias=settings.alerts_alias,
-        state=settings.state_index,
-        runs=settings.runs_index,
-        alerts_as=settings.alerts_as,
-    )
+    return elasticsearch_stores(client, store_names(settings))
 
 
-def elasticsearch_leases(settings: Settings, store: AlertStore, clock: Clock) -> SharedLeases:
+def elasticsearch_leases(settings: Settings, stores: Stores, clock: Clock) -> SharedLeases:
     """The leases that runners with the same state index share the rules by."""
-    assert isinstance(store, ElasticsearchStore)
+    assert isinstance(stores, ElasticsearchStores)
     # The name alone may be that of another runner, as in containers that are copies of each other.
     owner = f"{settings.instance or socket.gethostname()}/{os.getpid()}/{secrets.token_hex(4)}"
-    return SharedLeases(store.board(), owner, duration=settings.lease, elapsed=clock.elapsed)
+    return SharedLeases(stores.board, owner, duration=settings.lease, elapsed=clock.elapsed)

@@ -22,18 +22,18 @@ _LOG = structlog.get_logger("runner.monitoring")
 
 @contextmanager
 def listening(
-    settings: Settings, metrics: Metrics, pulse: HealthState, *, patience: timedelta, now: Callable[[], datetime]
+    settings: Settings, metrics: Metrics, health: HealthState, *, patience: timedelta, now: Callable[[], datetime]
 ) -> Iterator[None]:
     """Serve `/metrics`, `/healthz` and `/readyz` at RUNNER_LISTEN meanwhile.
 
-    Raises SettingsError if nothing can listen there, unless nobody asked for that address: then the service goes on
-    without, and the log says so.
+    Raises SettingsError if nothing can listen there; at the default address the service goes on without, with a
+    warning.
     """
     address = split_address(settings.listen)
     if address is None:
         yield
         return
-    server = HttpServer(_routes(settings, metrics, pulse, patience=patience, now=now))
+    server = HttpServer(_routes(settings, metrics, health, patience=patience, now=now))
     host, port = address
     try:
         try:
@@ -50,17 +50,17 @@ def listening(
 
 
 def _routes(
-    settings: Settings, metrics: Metrics, pulse: HealthState, *, patience: timedelta, now: Callable[[], datetime]
+    settings: Settings, metrics: Metrics, health: HealthState, *, patience: timedelta, now: Callable[[], datetime]
 ) -> dict[str, Route]:
     registry = registry_of(metrics)
     cleaned = Redactor(settings.secrets()).text
 
-    def told(verdict: HealthReport) -> HttpAnswer:
-        status = HTTPStatus.OK if verdict.ok else HTTPStatus.SERVICE_UNAVAILABLE
-        return HttpAnswer(orjson.dumps(verdict.as_json(cleaned)) + b"\n", "application/json", status)
+    def answer(report: HealthReport) -> HttpAnswer:
+        status = HTTPStatus.OK if report.ok else HTTPStatus.SERVICE_UNAVAILABLE
+        return HttpAnswer(orjson.dumps(report.as_json(cleaned)) + b"\n", "application/json", status)
 
     return {
         "/metrics": lambda accept: HttpAnswer(*rendered(registry, accept)),
-        "/healthz": lambda accept: told(liveness(pulse.vitals, now(), patience)),
-        "/readyz": lambda accept: told(readiness(pulse.vitals, now(), patience)),
+        "/healthz": lambda accept: answer(liveness(health.snapshot, now(), patience)),
+        "/readyz": lambda accept: answer(readiness(health.snapshot, now(), patience)),
     }

@@ -1,11 +1,10 @@
-"""What the settings say, opened: the search and the stores."""
+"""Builds the search and the stores that the settings name."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from typing import Protocol
 
 from runner.alerts.build import AlertContext
 from runner.alerts.event_fields import FieldTypes
@@ -22,17 +21,11 @@ from runner.settings.settings import Settings
 from runner.store.file_lock import FileLock
 from runner.store.leases import EveryRule, Leases
 from runner.store.memory import MemoryStore
-from runner.store.protocol import AlertStore, Ledger, RunLog
+from runner.store.protocol import Stores
 from runner.store.sqlite.sqlite_store import SqliteStore
 
 PATIENCE_S = 60.0
-"""How long `run` and `once` wait for a `once` that works with the same state file."""
-
-
-class Store(AlertStore, Ledger, RunLog, Protocol):
-    """A place for alerts and state in one."""
-
-    async def close(self) -> None: ...
+"""Seconds that `run` and `once` wait for a `once` that works with the same state file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +33,7 @@ class Opened:
     """Everything that a command works with."""
 
     settings: Settings
-    store: Store
+    stores: Stores
     search: Search
 
     @property
@@ -62,14 +55,14 @@ class Opened:
         return FileLock(self.settings.state, command)
 
     def leases(self, clock: Clock) -> Leases:
-        """Who else works with the same store, and on which rules."""
-        if isinstance(self.store, MemoryStore):
+        """The leases that runners with the same stores share the rules by."""
+        if isinstance(self.stores.alerts, MemoryStore):
             return EveryRule()
         if not self.is_shared:
             return self.lock("run")
         from runner.cli.cluster_wiring import elasticsearch_leases
 
-        return elasticsearch_leases(self.settings, self.store, clock)
+        return elasticsearch_leases(self.settings, self.stores, clock)
 
     def execution(self, clock: Clock) -> Execution:
         settings = self.settings
@@ -83,7 +76,8 @@ class Opened:
             is_external=settings.alerts_as == "external" and has_cluster(settings),
             types=FieldTypes.of(shipped_schema()),
         )
-        return Execution(self.search, self.store, self.store, clock=clock.now, context=context, on_cap=settings.on_cap)
+        alerts, ledger = self.stores.alerts, self.stores.ledger
+        return Execution(self.search, alerts, ledger, clock=clock.now, context=context, on_cap=settings.on_cap)
 
 
 def _data_view(settings: Settings) -> str:
@@ -97,7 +91,7 @@ def _data_view(settings: Settings) -> str:
 async def opened(
     settings: Settings, *, live: bool = False, dry_run: bool = False, progress: ReadProgress | None = None
 ) -> AsyncIterator[Opened]:
-    """Search and stores of the settings; with `dry_run` stores that nothing is left of.
+    """Search and stores of the settings; with `dry_run` stores in memory.
 
     Raises SettingsError if the settings name no events at all.
     """
@@ -112,24 +106,30 @@ async def opened(
         if files is not None:
             closing.push_async_callback(files.close)
         if has_cluster(settings):
-            from runner.cli.cluster_wiring import client_of, connection_of, elasticsearch_search, elasticsearch_store
+            from runner.cli.cluster_wiring import client_of, connection_of, elasticsearch_search, stores_in
 
             client = await closing.enter_async_context(client_of(connection_of(settings)))
             search: Search = files or elasticsearch_search(settings, client)
-            store: Store = MemoryStore() if dry_run else elasticsearch_store(settings, client)
-            yield Opened(settings, store, search)
+            yield Opened(settings, _in_one(MemoryStore()) if dry_run else stores_in(client, settings), search)
         else:
             assert files is not None
-            store = MemoryStore() if dry_run else SqliteStore(settings.state)
+            if dry_run:
+                yield Opened(settings, _in_one(MemoryStore()), files)
+                return
+            store = SqliteStore(settings.state)
             closing.push_async_callback(store.close)
-            yield Opened(settings, store, files)
+            yield Opened(settings, _in_one(store), files)
+
+
+def _in_one(store: MemoryStore | SqliteStore) -> Stores:
+    return Stores(store, store, store)
 
 
 @asynccontextmanager
 async def alone(tools: Opened, *, enough: Callable[[], bool]) -> AsyncIterator[None]:
-    """`once` while no other works with the state file; in a cluster there is no need to be alone.
+    """A block in which no other process works with the state file; in a cluster there is no need for that.
 
-    Another `once` is waited for, unless `enough`; raises HeldError if it takes too long, or if a service is at work.
+    Waits for another `once`, unless `enough`; raises HeldError if it takes too long, or if a service is at work.
     """
     if tools.is_shared:
         yield
@@ -143,15 +143,14 @@ async def alone(tools: Opened, *, enough: Callable[[], bool]) -> AsyncIterator[N
 
 
 @asynccontextmanager
-async def opened_store(settings: Settings) -> AsyncIterator[Store]:
-    """The stores alone, for commands that only look; a SQLite file that is not there is an error, not made."""
+async def opened_stores(settings: Settings) -> AsyncIterator[Stores]:
+    """The stores alone, for commands that only read; a SQLite file that is missing is an error."""
     async with AsyncExitStack() as closing:
         if has_cluster(settings):
-            from runner.cli.cluster_wiring import client_of, connection_of, elasticsearch_store
+            from runner.cli.cluster_wiring import client_of, connection_of, stores_in
 
-            client = await closing.enter_async_context(client_of(connection_of(settings)))
-            yield elasticsearch_store(settings, client)
+            yield stores_in(await closing.enter_async_context(client_of(connection_of(settings))), settings)
         else:
             store = SqliteStore.open_existing(settings.state)
             closing.push_async_callback(store.close)
-            yield store
+            yield _in_one(store)

@@ -1,4 +1,4 @@
-"""What to say of a request that did not arrive: what was found, and what may help."""
+"""Messages for requests that did not arrive: what was found, and what may help."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def _refused_by_proxy(status: int, reason: str, proxy: Proxy | None) -> str:
 
 
 def wrong_proxy_login(proxy: Proxy | None) -> str:
-    """What to say where a proxy asks for a user and password (407)."""
+    """The message for a proxy that wants a user and password (407)."""
     if proxy is None:
         return "a proxy before it asks for a user and password (407)"
     found = f'does not accept the user "{proxy.username}"' if proxy.username else "asks for a user and password"

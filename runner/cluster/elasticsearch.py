@@ -1,4 +1,4 @@
-"""`Elastic`: the few requests that the runner sends to Elasticsearch."""
+"""`Elastic`: the requests that the runner sends to Elasticsearch."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from runner.cluster.connection import Connection as Connection
-from runner.cluster.transport import Answer, ApiCall, Transport, open_transport, path_part, targets_part
+from runner.cluster.transport import ApiCall, Transport, open_transport, path_part, targets_part
 from runner.cluster.transport import Retry as Retry
 from runner.cluster.transport import reason_of as reason_of
 from runner.errors import ClusterError, RunnerError, UnreachableError
 
 CLEAN_UP = 5.0
-"""Seconds that giving something up may take: the server drops it by itself later, and whoever waits should not."""
+"""Seconds in which a search or a point in time is given up; the server drops it by itself later."""
 ObjectKind = Literal["component_template", "index_template", "lifecycle_policy", "role"]
 
 _OBJECT_PATHS: Mapping[ObjectKind, str] = {
@@ -30,25 +30,25 @@ _LEFT_OUT = "-hits.hits.ignored_field_values,-hits.hits._ignored,-hits.hits._sco
 
 @dataclass(frozen=True, slots=True)
 class ClusterInfo:
-    """What the cluster says of itself."""
+    """The answer of `GET /`."""
 
     name: str
     uuid: str
     version: str
     distribution: str
-    """`default` or `serverless` for Elasticsearch; another product's own name else."""
+    """`default` or `serverless` for Elasticsearch, another product's own name otherwise."""
 
 
 class Elastic:
-    """A cluster. Its methods raise UnreachableError, AccessError, or ClusterError for other errors that it answers."""
+    """The APIs of a cluster. Its methods raise UnreachableError, AccessError, or ClusterError for other errors."""
 
     def __init__(self, transport: Transport) -> None:
-        self._transport = transport
-        self.retry = transport.retry
+        self.transport = transport
+        """For requests that have no method here."""
         self.connection = transport.connection
 
     async def info(self, *, retry: bool = True) -> ClusterInfo:
-        """What the cluster says of itself; with `retry=False` after a single attempt."""
+        """Name, id and version of the cluster; with `retry=False` after a single attempt."""
         answer = await self._root(attempts=None if retry else 1)
         version = answer["version"]
         distribution = version.get("distribution") or version.get("build_flavor", "default")
@@ -60,7 +60,7 @@ class Elastic:
         )
 
     async def answers(self) -> bool:
-        """True if the cluster answers at all: then a failed connection says something of one request only."""
+        """True if the cluster answers at all, so that a connection that failed concerns one request only."""
         try:
             await self.info(retry=False)
         except UnreachableError:
@@ -81,28 +81,28 @@ class Elastic:
         """The answer of the EQL search API; one that is still running has an `id` and `is_running`."""
         path = f"/{targets_part(indices)}/_eql/search"
         action = f"search with EQL in {', '.join(indices)}"
-        return await self._transport.send_for_object(
+        return await self.transport.send_for_object(
             ApiCall("POST", path, action, params=params, body=body, deadline=deadline, opaque_id=opaque_id)
         )
 
     async def eql_get(self, search_id: str, *, params: Mapping[str, Any], deadline: float) -> dict[str, Any]:
         """The state or the answer of a running EQL search."""
         path = f"/_eql/search/{path_part(search_id)}"
-        return await self._transport.send_for_object(
+        return await self.transport.send_for_object(
             ApiCall("GET", path, "read a running EQL search", params=params, deadline=deadline)
         )
 
     async def eql_delete(self, search_id: str) -> None:
         """Stop and forget a running EQL search; one that is not there any more is fine."""
         path = f"/_eql/search/{path_part(search_id)}"
-        await self._transport.send(ApiCall("DELETE", path, "stop an EQL search", deadline=_soon(), ignore=(404,)))
+        await self.transport.send(ApiCall("DELETE", path, "stop an EQL search", deadline=_soon(), ignore=(404,)))
 
     async def search(
         self, indices: Sequence[str], body: Mapping[str, Any], *, params: Mapping[str, Any] | None = None
     ) -> dict[str, Any]:
         """The answer of the search API."""
         action = f"search in {', '.join(indices)}"
-        return await self._transport.send_for_object(
+        return await self.transport.send_for_object(
             ApiCall("POST", f"/{targets_part(indices)}/_search", action, params=params or {}, body=body)
         )
 
@@ -111,18 +111,18 @@ class Elastic:
         action = f"search in {', '.join(indices)}"
         params = {"keep_alive": keep_alive, "ignore_unavailable": True, "allow_no_indices": True}
         call = ApiCall("POST", f"/{targets_part(indices)}/_pit", action, params=params, deadline=deadline)
-        return str((await self._transport.send_for_object(call))["id"])
+        return str((await self.transport.send_for_object(call))["id"])
 
     async def search_point(self, body: Mapping[str, Any], *, deadline: float, opaque_id: str) -> bytes:
         """The JSON of the search API's answer in the point in time that the body names; failed shards are an error."""
         params = {"allow_partial_search_results": False, "filter_path": _LEFT_OUT}
         call = ApiCall("POST", "/_search", "search", params=params, body=body, deadline=deadline, opaque_id=opaque_id)
-        return bytes(await self._transport.send(dataclasses.replace(call, as_bytes=True)))
+        return bytes(await self.transport.send(dataclasses.replace(call, as_bytes=True)))
 
     async def close_point(self, point: str) -> None:
         """Give up a point in time; one that is not there any more is fine."""
         call = ApiCall("DELETE", "/_pit", "close a point in time", body={"id": point}, deadline=_soon(), ignore=(404,))
-        await self._transport.send(call)
+        await self.transport.send(call)
 
     async def bulk(
         self,
@@ -140,7 +140,7 @@ class Elastic:
         call = ApiCall(
             "POST", f"/{path_part(index)}/_bulk", f"write to {index}", params=params, body=lines, ndjson=True
         )
-        answer = await self._transport.send(call, attempts=1)
+        answer = await self.transport.send(call, attempts=1)
         if not isinstance(answer, dict) or not isinstance(answer.get("items"), list):
             raise ClusterError(f"could not {call.action}: the answer has no `items`", status=200)
         return answer
@@ -163,7 +163,7 @@ class Elastic:
         body: dict[str, Any] = {"fields": list(fields)}
         if runtime_mappings:
             body["runtime_mappings"] = runtime_mappings
-        return await self._transport.send_for_object(
+        return await self.transport.send_for_object(
             ApiCall(
                 "POST", f"/{targets_part(indices)}/_field_caps", action, params=params, body=body, deadline=deadline
             )
@@ -172,7 +172,7 @@ class Elastic:
     async def read_object(self, kind: ObjectKind, name: str) -> Mapping[str, Any] | None:
         """The stored template, policy or role, as it was written; None if there is none of that name."""
         call = ApiCall("GET", _OBJECT_PATHS[kind] + path_part(name), f"read the {_words(kind)} {name}", ignore=(404,))
-        answer = await self._transport.send(call)
+        answer = await self.transport.send(call)
         listed = answer.get(f"{kind}s") if isinstance(answer, dict) else None
         if isinstance(listed, list):
             return dict(listed[0][kind]) if listed else None
@@ -181,27 +181,27 @@ class Elastic:
 
     async def write_object(self, kind: ObjectKind, name: str, body: Mapping[str, Any]) -> None:
         """Create or replace a template, policy or role."""
-        await self._transport.send(
+        await self.transport.send(
             ApiCall("PUT", _OBJECT_PATHS[kind] + path_part(name), f"write the {_words(kind)} {name}", body=body)
         )
 
     async def read_alias(self, alias: str) -> Mapping[str, bool] | None:
         """The indices behind an alias, each with whether it is the one written to; None if there is no such alias."""
         call = ApiCall("GET", f"/_alias/{path_part(alias)}", f"read the alias {alias}", ignore=(404,))
-        answer = await self._transport.send(call)
+        answer = await self.transport.send(call)
         indices = {
             index: bool(value["aliases"][alias].get("is_write_index"))
             for index, value in answer.items()
             if isinstance(value, Mapping) and alias in value.get("aliases", {})
         }
-        if len(indices) == 1:  # A single index behind an alias is written to even if nothing says so.
+        if len(indices) == 1:  # A single index behind an alias is written to without being marked.
             return dict.fromkeys(indices, True)
         return indices or None
 
     async def index_exists(self, name: str) -> bool:
         """True if there is an index, alias or data stream of that name."""
         return bool(
-            await self._transport.send(
+            await self.transport.send(
                 ApiCall("HEAD", f"/{path_part(name)}", f"look for the index {name}", ignore=(404,))
             )
         )
@@ -209,7 +209,7 @@ class Elastic:
     async def create_index(self, name: str, body: Mapping[str, Any]) -> bool:
         """True if the index was created, False if it was there already."""
         try:
-            await self._transport.send(ApiCall("PUT", f"/{path_part(name)}", f"create the index {name}", body=body))
+            await self.transport.send(ApiCall("PUT", f"/{path_part(name)}", f"create the index {name}", body=body))
         except ClusterError as error:
             if error.type == "resource_already_exists_exception":
                 return False
@@ -219,56 +219,30 @@ class Elastic:
     async def put_mapping(self, index: str, body: Mapping[str, Any]) -> None:
         """Add fields to an index, or to the index that an alias writes to."""
         params = {"write_index_only": True}
-        await self._transport.send(
+        await self.transport.send(
             ApiCall("PUT", f"/{path_part(index)}/_mapping", f"add fields to {index}", params=params, body=body)
         )
 
     async def refresh(self, index: str) -> None:
         """Make everything that was written visible to searches; an index that is not there is fine."""
-        await self._transport.send(ApiCall("POST", f"/{path_part(index)}/_refresh", f"refresh {index}", ignore=(404,)))
+        await self.transport.send(ApiCall("POST", f"/{path_part(index)}/_refresh", f"refresh {index}", ignore=(404,)))
 
     async def read_document(self, index: str, document_id: str) -> Mapping[str, Any] | None:
         """The document with `_source`, `_seq_no` and `_primary_term`; None if it or its index is not there."""
         path = f"/{path_part(index)}/_doc/{path_part(document_id)}"
-        answer = await self._transport.send_for_object(ApiCall("GET", path, f"read from {index}", ignore=(404,)))
+        answer = await self.transport.send_for_object(ApiCall("GET", path, f"read from {index}", ignore=(404,)))
         return answer if answer.get("found") else None
-
-    async def write_document(
-        self, index: str, document_id: str, body: Mapping[str, Any], *, after: Mapping[str, Any] | None = None
-    ) -> bool:
-        """True if the document was written; False if it changed since it was read as `after`."""
-        if after is None:
-            params: dict[str, Any] = {"op_type": "create"}
-        else:
-            params = {"if_seq_no": after["_seq_no"], "if_primary_term": after["_primary_term"]}
-        path = f"/{path_part(index)}/_doc/{path_part(document_id)}"
-        answer = await self._transport.send_for_object(
-            ApiCall("PUT", path, f"write to {index}", params=params, body=body, ignore=(409,))
-        )
-        return "result" in answer
-
-    async def request(self, call: ApiCall) -> Any:
-        """The body of the answer to a request that has no method of its own here."""
-        return await self._transport.send(call)
-
-    async def request_object(self, call: ApiCall) -> dict[str, Any]:
-        """The same, where an answer that is no JSON object is an error."""
-        return await self._transport.send_for_object(call)
-
-    async def answer_to(self, call: ApiCall) -> Answer:
-        """The answer to such a request with its headers and its duration."""
-        return await self._transport.send_for_answer(call)
 
     async def close(self) -> None:
         """Close all connections."""
-        await self._transport.close()
+        await self.transport.close()
 
     async def _root(self, *, attempts: int | None) -> Mapping[str, Any]:
         """What `GET /` answers. Raises UnreachableError if something else than a cluster's root does."""
         hosts = self.connection.shown_hosts
         place = f"Elasticsearch at {', '.join(hosts)}"
         try:
-            answer = await self._transport.send(ApiCall("GET", "/", "read the cluster's version"), attempts=attempts)
+            answer = await self.transport.send(ApiCall("GET", "/", "read the cluster's version"), attempts=attempts)
         except ClusterError as error:
             prefixes = _prefixes(self.connection)
             if error.status not in (400, 404, 405) or not prefixes:

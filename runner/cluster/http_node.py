@@ -1,4 +1,4 @@
-"""`HttpNode`: one host of the cluster over HTTP, for the client; it knows proxies and says what went wrong."""
+"""`HttpNode`: one host of the cluster over HTTP, for the client, with proxies and messages for failures."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from elastic_transport import (
 from elastic_transport import ConnectionError as ClientConnectionError
 from elastic_transport.client_utils import DEFAULT, DefaultType, client_meta_version, parse_cloud_id, url_to_node_config
 
-from runner.cluster.connection import Connection, without_user
+from runner.cluster.connection import Connection
 from runner.cluster.connection_failures import describe
 from runner.cluster.proxies import Proxy, proxy_for
 from runner.cluster.tls import IssuerFoundError, context_for, pin_for
@@ -156,7 +156,7 @@ def proxy_of(config: NodeConfig) -> Proxy | None:
 
 
 def addresses(connection: Connection) -> tuple[str, ...]:
-    """The URL of every host of the connection, without user and path: of a cloud id, too. Raises SettingsError."""
+    """The URL of every host of the connection, without its path: of a cloud id, too. Raises SettingsError."""
     return tuple(map(_address, _plain_configs(connection)))
 
 
@@ -171,7 +171,7 @@ def _plain_configs(connection: Connection) -> list[NodeConfig]:
     try:
         if connection.cloud_id:
             return [_cloud_node(connection.cloud_id)]
-        return [url_to_node_config(without_user(host), use_default_ports_for_scheme=True) for host in connection.hosts]
+        return [url_to_node_config(host, use_default_ports_for_scheme=True) for host in connection.hosts]
     except ValueError as error:
         raise SettingsError(f"the connection to Elasticsearch can not be set up: {error}") from None
 

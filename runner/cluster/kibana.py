@@ -1,4 +1,4 @@
-"""`Kibana`: the few requests that setting up sends to Kibana, with retries and the runner's own errors.
+"""`Kibana`: the requests of `setup` and `doctor` to Kibana, with retries and the runner's own errors.
 
 APIs, all of them public in 8.x, 9.x and serverless: status, and import and export of saved objects.
 https://www.elastic.co/docs/api/doc/kibana/group/endpoint-saved-objects
@@ -6,27 +6,25 @@ https://www.elastic.co/docs/api/doc/kibana/group/endpoint-saved-objects
 
 from __future__ import annotations
 
-import asyncio
 import base64
-import random
 import re
-import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import orjson
-from elastic_transport import HttpHeaders, TlsError, TransportError
+from elastic_transport import HttpHeaders, TransportError
+from tenacity import retry_if_result
+from urllib3 import encode_multipart_formdata
 
-from runner.cluster.connection import Connection, check_connection, credentials_for
+from runner.cluster.connection import Connection, credentials_for
 from runner.cluster.http_node import HttpNode, node_configs
-from runner.cluster.transport import Retry, path_part
+from runner.cluster.transport import BUSY_STATUSES, IF_IT_PASSES, Retry, path_part
 from runner.errors import AccessError, ClusterError, RunnerError, UnreachableError
 
 OLDEST = (8, 9)
 """The first version that takes the objects of `kibana_objects`."""
 
-_BUSY = frozenset({429, 502, 503, 504})
 _PRIVILEGE = (
     "it takes a role with the Kibana privilege `Saved Objects Management: All` in that space, as `editor` and "
     "`kibana_admin` have it"
@@ -40,7 +38,7 @@ class Imported:
     ids: Mapping[str, str]
     """The objects that were stored, each with the id that it has got."""
     failures: Mapping[str, str]
-    """The others with the reason. If there is one that could be overcome, Kibana stores nothing at all."""
+    """The others with the reason. With a single one that could be overcome, Kibana stores no object."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,21 +57,23 @@ class _KibanaAnswer:
 
     @property
     def message(self) -> str:
-        """What the body says went wrong."""
+        """The error message in the body."""
         body = self.json
         found = body.get("message") if isinstance(body, Mapping) else self.raw.decode(errors="replace")
         return re.sub(r"\s+", " ", str(found or f"HTTP {self.status}"))[:500]
+
+
+_IF_BUSY = retry_if_result(lambda answer: answer.status in BUSY_STATUSES)
 
 
 class Kibana:
     """One space of a Kibana. Its methods raise UnreachableError, AccessError, or ClusterError for other failures."""
 
     def __init__(self, connection: Connection, *, space: str = "default", retry: Retry | None = None) -> None:
-        """`connection` has Kibana's address as its one host; whoever may log in to Elasticsearch may do so here.
+        """`connection` has Kibana's address as its one host, and the login of Elasticsearch.
 
         Raises SettingsError for one that cannot work.
         """
-        check_connection(connection)
         self._connection = connection
         self._space = space
         self._retry = retry or Retry()
@@ -85,8 +85,8 @@ class Kibana:
         await self._node.close()
 
     async def check_version(self) -> str:
-        """Kibana's version; "" if it does not tell. Raises ClusterError for an old one, and for another server."""
-        answer = await self._send("GET", "/api/status", "read its status")
+        """Kibana's version; "" if it is not shown. Raises ClusterError for an old one, and for another server."""
+        answer = await self._send("GET", "/api/status")
         body = answer.json
         if answer.headers.get("x-elastic-product") == "Elasticsearch":
             raise ClusterError(f"{self._place}: there is Elasticsearch; write Kibana's address", status=answer.status)
@@ -101,7 +101,7 @@ class Kibana:
             raise self._failure(answer, "read its status")
         if not isinstance(body, Mapping) or "status" not in body:
             raise ClusterError(f"{self._place}: what answers there is not Kibana", status=answer.status)
-        # Whoever is not logged in gets less of an answer.
+        # Without a login the version is left out.
         version = str((body.get("version") or {}).get("number") or "")
         parts = re.match(r"(\d+)\.(\d+)", version)
         if parts and (int(parts[1]), int(parts[2])) < OLDEST:
@@ -114,7 +114,7 @@ class Kibana:
         body = {"objects": [{"type": kind, "id": id_}], "excludeExportDetails": True}
         action = f"read the {kind} {id_}"
         answer = await self._send(
-            "POST", "/api/saved_objects/_export", action, body=orjson.dumps(body), kind="application/json", spaced=True
+            "POST", "/api/saved_objects/_export", body=orjson.dumps(body), kind="application/json", spaced=True
         )
         if answer.status == 200:
             found = next((line for line in answer.raw.splitlines() if line.strip()), None)
@@ -132,15 +132,9 @@ class Kibana:
     async def store(self, objects: Sequence[Mapping[str, Any]], *, overwrite: bool) -> Imported:
         """Import the objects with their ids; with `overwrite` in the place of those that have them."""
         lines = b"\r\n".join(orjson.dumps(item) for item in objects)
-        boundary = uuid.uuid4().hex
-        head = (
-            f'--{boundary}\r\nContent-Disposition: form-data; name="file"; filename="rule-runner.ndjson"\r\n'
-            "Content-Type: application/ndjson\r\n\r\n"
-        )
         path = f"/api/saved_objects/_import?overwrite={'true' if overwrite else 'false'}"
-        kind = f"multipart/form-data; boundary={boundary}"
-        body = head.encode() + lines + f"\r\n--{boundary}--\r\n".encode()
-        answer = await self._send("POST", path, "import saved objects", body=body, kind=kind, spaced=True)
+        body, kind = encode_multipart_formdata({"file": ("rule-runner.ndjson", lines, "application/ndjson")})
+        answer = await self._send("POST", path, body=body, kind=kind, spaced=True)
         found = answer.json
         if answer.status != 200 or not isinstance(found, Mapping) or "success" not in found:
             raise self._failure(answer, "import saved objects")
@@ -151,14 +145,7 @@ class Kibana:
         return Imported({} if failures else stored, failures)
 
     async def _send(
-        self,
-        method: str,
-        path: str,
-        action: str,
-        *,
-        body: bytes | None = None,
-        kind: str = "",
-        spaced: bool = False,
+        self, method: str, path: str, *, body: bytes | None = None, kind: str = "", spaced: bool = False
     ) -> _KibanaAnswer:
         """The answer; sent again after failures that pass: all that is sent here may be sent twice."""
         space = f"/s/{path_part(self._space)}" if spaced and self._space != "default" else ""
@@ -166,21 +153,15 @@ class Kibana:
         headers |= {"content-type": kind} if kind else {}
         if authorization := _authorization(self._connection):
             headers["authorization"] = authorization
-        for attempt in range(1, self._retry.attempts + 1):
-            last = attempt == self._retry.attempts
-            try:
-                answer = await self._once(method, space + path, body, headers=headers)
-            except TransportError as error:
-                if last or isinstance(error, TlsError):
-                    raise self._unreachable(error, attempt) from None
-            else:
-                if answer.status not in _BUSY or last:
-                    return answer
-            longest = min(self._retry.longest_wait, self._retry.first_wait * 2**attempt)
-            await asyncio.sleep(random.uniform(longest / 2, longest))
-        raise AssertionError(f"no attempt to {action}")
+        retrying = self._retry.attempting(again=IF_IT_PASSES | _IF_BUSY)
+        try:
+            return await retrying(self._send_once, method, space + path, body, headers=headers)
+        except TransportError as error:
+            raise self._unreachable(error, int(retrying.statistics["attempt_number"])) from None
 
-    async def _once(self, method: str, target: str, body: bytes | None, *, headers: Mapping[str, str]) -> _KibanaAnswer:
+    async def _send_once(
+        self, method: str, target: str, body: bytes | None, *, headers: Mapping[str, str]
+    ) -> _KibanaAnswer:
         timeout = self._connection.request_timeout
         answer = await self._node.perform_request(
             method, target, body=body, headers=HttpHeaders(headers), request_timeout=timeout
@@ -245,7 +226,7 @@ def _authorization(connection: Connection) -> str:
     """The header `Authorization`; "" if nothing is known to log in with."""
     options = credentials_for(connection)
     if key := options.get("api_key"):
-        return f"ApiKey {key if isinstance(key, str) else base64.b64encode(':'.join(key).encode()).decode()}"
+        return f"ApiKey {key}"
     if token := options.get("bearer_auth"):
         return f"Bearer {token}"
     if login := options.get("basic_auth"):

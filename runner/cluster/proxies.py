@@ -18,7 +18,7 @@ _PORTS = {"http": 80, "https": 443}
 
 @dataclass(frozen=True, slots=True)
 class Proxy:
-    """An HTTP proxy. TLS to the cluster runs through it unread; what is said to the proxy itself is not encrypted."""
+    """An HTTP proxy. TLS to the cluster runs through it unread; the connection to the proxy itself is not encrypted."""
 
     url: str
     """`http://host:port`, without a user."""
@@ -37,13 +37,13 @@ class Proxy:
 
 
 def proxy_for(connection: Connection, host: str) -> Proxy | None:
-    """The proxy for one host, given as a URL; None if it is asked directly.
+    """The proxy for one host, given as a URL; None if requests go to it directly.
 
     The setting holds for every host. Otherwise `HTTPS_PROXY` or `HTTP_PROXY` counts, by the scheme of the host, unless
-    `NO_PROXY` or a loopback address excepts it. Raises SettingsError for a proxy that cannot be used.
+    `NO_PROXY` or a loopback address excepts it. Raises SettingsError for a variable that cannot be used.
     """
     if connection.proxy:
-        return read_proxy(connection.proxy, SETTING)
+        return _proxy(connection.proxy, SETTING)
     parts = urlsplit(host)
     given = connection.environment_proxies.get(parts.scheme, "")
     if not given or _is_excepted(parts.hostname or "", parts.port or _PORTS[parts.scheme], connection):
@@ -52,11 +52,18 @@ def proxy_for(connection: Connection, host: str) -> Proxy | None:
 
 
 def read_proxy(text: str, source: str) -> Proxy:
-    """A proxy from `http://[user:password@]host[:port]`. Raises SettingsError."""
+    """The proxy of a variable, `[http://][user:password@]host[:port]`. Raises SettingsError.
+
+    Checked where it is used alone: a bad variable that no host needs is no error.
+    """
     try:
-        parts = urlsplit(value_checks.proxy(text))
+        return _proxy(value_checks.proxy(text), source)
     except ValueError as error:
         raise SettingsError(f"{source}: found `{without_user(text)}`, {error}") from None
+
+
+def _proxy(url: str, source: str) -> Proxy:
+    parts = urlsplit(url)
     assert parts.hostname is not None
     name = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
     url = f"http://{name}:{parts.port or _PORTS['http']}"
@@ -64,9 +71,9 @@ def read_proxy(text: str, source: str) -> Proxy:
 
 
 def environment_proxies(environ: Mapping[str, str]) -> dict[str, str]:
-    """What the environment says: proxies by the scheme of the host, and under `no` what they are not for.
+    """The proxies of the environment by the scheme of the host, and under `no` what they are not for.
 
-    Lower-case names go first, as with curl. `HTTP_PROXY` in capitals is not believed in a CGI program, where a request
+    Lower-case names go first, as with curl. `HTTP_PROXY` in capitals does not count in a CGI program, where a request
     header can set it (https://httpoxy.org).
     """
     found: dict[str, str] = {}

@@ -15,7 +15,7 @@ import aiohttp
 import certifi
 from aiohttp import Fingerprint, ServerFingerprintMismatch
 
-from runner.cluster.connection import Connection, without_user
+from runner.cluster.connection import Connection
 from runner.cluster.proxies import proxy_for
 from runner.errors import SettingsError
 
@@ -24,7 +24,7 @@ _VERSION, _UTC_TIME = 0xA0, 0x17
 
 
 class IssuerFoundError(ServerFingerprintMismatch):
-    """Not the server's own certificate has the fingerprint, but one that it sent along: that of its CA, as it says."""
+    """Not the server's own certificate has the fingerprint, but one that it sent along: presumably its CA's."""
 
     def __init__(self, mismatch: ServerFingerprintMismatch, certificate: bytes) -> None:
         super().__init__(mismatch.expected, mismatch.got, mismatch.host, mismatch.port)
@@ -34,8 +34,8 @@ class IssuerFoundError(ServerFingerprintMismatch):
 class PinnedCertificate(Fingerprint):
     """Lets only a server through whose own certificate has the fingerprint.
 
-    Elasticsearch prints the fingerprint of its CA when it is first started. That one can not be judged here, since
-    nobody has checked yet who signed what: IssuerFoundError hands the certificate on, to be verified against.
+    Elasticsearch prints the fingerprint of its CA when it is first started. A certificate of that fingerprint proves
+    nothing here, as no signature has been verified yet: IssuerFoundError carries it, to be verified against.
     """
 
     def check(self, transport: asyncio.Transport) -> None:
@@ -53,7 +53,7 @@ class PinnedCertificate(Fingerprint):
 
 
 def sent_chain(connection: ssl.SSLObject) -> tuple[bytes, ...]:
-    """The certificates that the server sent, its own first, in DER; nobody has verified them."""
+    """The certificates that the server sent, its own first, in DER; not verified."""
     public = getattr(connection, "get_unverified_chain", None)
     if public is not None:
         return tuple(public())
@@ -65,7 +65,7 @@ def sent_chain(connection: ssl.SSLObject) -> tuple[bytes, ...]:
 
 def pin_for(connection: Connection) -> PinnedCertificate | None:
     """The check of the fingerprint, if one is set."""
-    return PinnedCertificate(bytes.fromhex(connection.fingerprint.replace(":", ""))) if connection.fingerprint else None
+    return PinnedCertificate(bytes.fromhex(connection.fingerprint)) if connection.fingerprint else None
 
 
 def context_for(connection: Connection, *, issuer: bytes | None = None) -> ssl.SSLContext:
@@ -96,10 +96,7 @@ def context_for(connection: Connection, *, issuer: bytes | None = None) -> ssl.S
 
 def _load_ca(context: ssl.SSLContext, path: Path) -> None:
     try:
-        if path.is_dir():
-            context.load_verify_locations(capath=str(path))
-        else:
-            context.load_verify_locations(cafile=str(path))
+        context.load_verify_locations(cafile=str(path))
     except ssl.SSLError:
         raise SettingsError(f"{path}: no certificates in it; expected those of CAs, in PEM") from None
     except OSError as error:
@@ -124,7 +121,7 @@ def _load_client_certificate(context: ssl.SSLContext, certificate: Path, key: Pa
 
 
 async def read_chain(connection: Connection, host: str, *, seconds: float) -> tuple[bytes, ...]:
-    """The certificates that a host (an https URL) sends, its own first, in DER; nothing is said to it but hello.
+    """The certificates that a host (an https URL) sends, its own first, in DER; no request is sent.
 
     Raises the errors of aiohttp, of the system, and TimeoutError.
     """
@@ -137,14 +134,14 @@ async def read_chain(connection: Connection, host: str, *, seconds: float) -> tu
         options = {"proxy": proxy.url, "proxy_headers": headers}
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=recorder), timeout=timeout) as session:
         try:
-            async with session.head(without_user(host), ssl=context, **options):
+            async with session.head(host, ssl=context, **options):
                 return recorder.chain
         except ServerFingerprintMismatch:
             return recorder.chain
 
 
 class _Recorder(Fingerprint):
-    """Keeps what the server sent, and lets nobody through."""
+    """Keeps the certificates that the server sent, and refuses every server."""
 
     chain: tuple[bytes, ...] = ()
 

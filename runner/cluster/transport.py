@@ -1,9 +1,9 @@
 """`Transport`: sends one request to Elasticsearch, again after failures that pass, with the runner's own errors.
 
-The official client stands behind this module and `network` alone, so that another client can take its place. It asks
-for the media type of version 8 (`compatible-with=8`), which servers of 8.x and of 9.x understand, and which keeps their
-answers in the same shapes. OpenSearch has no such media type and does not pass the client's look at the product: it is
-not supported, and named where it is met.
+The official client is used in this package alone, so that another client can take its place. It requests
+the media type of version 8 (`compatible-with=8`), which servers of 8.x and of 9.x understand, and which keeps their
+answers in the same shapes. OpenSearch has no such media type and does not pass the client's check of the product: it is
+not supported, and an error names it.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import dataclasses
 import logging
 import random
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
@@ -29,20 +29,17 @@ from elastic_transport import (
 from elastic_transport import ConnectionError as ClientConnectionError
 from elastic_transport.client_utils import percent_encode
 from elasticsearch import ApiError, AsyncElasticsearch, OrjsonSerializer, UnsupportedProductError
-from tenacity import (
-    AsyncRetrying,
-    RetryCallState,
-    retry_if_exception,
-)
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_after_attempt
+from tenacity.retry import retry_base
 
-from runner.cluster.connection import Connection, check_connection, credentials_for, without_user
+from runner.cluster.connection import Connection, credentials_for, without_user
 from runner.cluster.connection_failures import wrong_proxy_login
 from runner.cluster.http_node import READ_AS, HttpNode, node_configs, proxy_of
 from runner.cluster.proxies import Proxy
 from runner.errors import AccessError, ClusterError, RunnerError, SettingsError, UnreachableError
 
 _LOG = logging.getLogger("runner.transport")
-_BUSY = frozenset({429, 502, 503, 504})
+BUSY_STATUSES = frozenset({429, 502, 503, 504})
 """Statuses that pass: too many requests, and a gateway or node that is not there for the moment."""
 _JSON = {"accept": "application/json", "content-type": "application/json"}
 _NDJSON = {"accept": "application/json", "content-type": "application/x-ndjson"}
@@ -55,6 +52,32 @@ class Retry:
     attempts: int = 4
     first_wait: float = 0.25
     longest_wait: float = 8.0
+
+    def wait_after(self, attempt: int, *, requested: float = 0.0) -> float:
+        """Seconds until the next attempt: exponential backoff with jitter, or as long as the server requested."""
+        grown = min(self.longest_wait, self.first_wait * 2**attempt)
+        return min(self.longest_wait, max(random.uniform(grown / 2, grown), requested))
+
+    def attempting(
+        self,
+        *,
+        again: retry_base,
+        stop: Callable[[RetryCallState], bool] | None = None,
+        wait: Callable[[RetryCallState], float] | None = None,
+    ) -> AsyncRetrying:
+        """Calls a function for as long as `again` holds; what its last call returned or raised is the result."""
+        return AsyncRetrying(
+            retry=again,
+            stop=stop or stop_after_attempt(self.attempts),
+            wait=wait or (lambda state: self.wait_after(state.attempt_number)),
+            sleep=asyncio.sleep,
+            retry_error_callback=_result_of,
+        )
+
+
+def _result_of(state: RetryCallState) -> Any:
+    assert state.outcome is not None
+    return state.outcome.result()
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,12 +97,12 @@ class ApiCall:
     ignore: tuple[int, ...] = ()
     """Statuses that are an answer, not an error."""
     as_bytes: bool = False
-    """Whether the body is wanted as it came, for whoever reads much of it at once."""
+    """Whether the body is returned as it came, for a caller that parses it itself."""
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What came back: the body, read as JSON where it is, and what stands around it."""
+    """Status, headers and body, which is parsed where it is JSON."""
 
     status: int
     body: Any
@@ -104,33 +127,28 @@ class Transport:
         await self._client.close()
 
     async def send_for_object(self, call: ApiCall) -> dict[str, Any]:
+        """The body of an answer that has to be a JSON object."""
         answer = await self.send(call)
         if isinstance(answer, dict):
             return answer
         raise ClusterError(f"could not {call.action}: the answer is not a JSON object", status=200)
 
     async def send(self, call: ApiCall, *, attempts: int | None = None) -> Any:
-        """The body of the answer; of a HEAD request whether there is what was asked for."""
+        """The body of the answer; of a HEAD request whether the status is a success."""
         answer = await self.send_for_answer(call, attempts=attempts)
         return 200 <= answer.status < 300 if call.method == "HEAD" else answer.body
 
     async def send_for_answer(self, call: ApiCall, *, attempts: int | None = None) -> Answer:
-        """The answer; asked for again after failures that pass, as the retry policy and the deadline allow."""
+        """The answer; sent again after failures that pass, as the retry policy and the deadline allow."""
         loop = asyncio.get_running_loop()
-        # With several hosts every one of them gets its turn before the request counts as failed.
+        # With several hosts each of them is tried before the request counts as failed.
         most = attempts or max(self.retry.attempts, len(self.connection.hosts))
 
         def enough(state: RetryCallState) -> bool:
             late = call.deadline is not None and loop.time() + state.upcoming_sleep >= call.deadline
             return late or state.attempt_number >= most
 
-        retrying = AsyncRetrying(
-            retry=retry_if_exception(_passes),
-            wait=self._wait,
-            stop=enough,
-            sleep=asyncio.sleep,
-            reraise=True,
-        )
+        retrying = self.retry.attempting(again=IF_IT_PASSES, stop=enough, wait=self._wait)
         try:
             return await retrying(self._send_once, call)
         except (ApiError, TransportError) as error:
@@ -156,14 +174,12 @@ class Transport:
         return Answer(meta.status, answer.body, meta.headers, meta.duration)
 
     def _wait(self, state: RetryCallState) -> float:
-        """Seconds until the next attempt: exponential with jitter, or as the server asks; none before another host."""
+        """Seconds until the next attempt; none before another host."""
         error = state.outcome.exception() if state.outcome else None
         if isinstance(error, TransportError) and state.attempt_number < len(self.connection.hosts):
             return 0.0
-        asked = _asked_wait(error) if isinstance(error, ApiError) else 0.0
-        grown = min(self.retry.longest_wait, self.retry.first_wait * 2**state.attempt_number)
-        own = random.uniform(grown / 2, grown)
-        return min(self.retry.longest_wait, max(own, asked))
+        requested = _requested_wait(error) if isinstance(error, ApiError) else 0.0
+        return self.retry.wait_after(state.attempt_number, requested=requested)
 
     def _translated(self, error: ApiError | TransportError, call: ApiCall, *, tried: int) -> RunnerError:
         hosts = self.connection.shown_hosts
@@ -190,13 +206,13 @@ class Transport:
         reason = self._clean(reason) or f"HTTP {status}"
         if why := self._never_arrived(error, kind, reason=reason):
             text = f"{self._place} can not be reached: {why}{attempts}"
-            return UnreachableError(text, hosts=self.connection.shown_hosts, retry_after=_asked_wait(error))
+            return UnreachableError(text, hosts=self.connection.shown_hosts, retry_after=_requested_wait(error))
         if status == 401:
             return AccessError(f"{self._place} does not accept {self.connection.identity}: {reason}")
         if status == 403 and kind in ("", "security_exception"):
             return AccessError(f"{self.connection.identity} may not {call.action}: {reason}")
         text = f"{self._place} could not {call.action}: {reason}{attempts}"
-        return ClusterError(text, status=status, type=kind, reason=reason, retry_after=_asked_wait(error))
+        return ClusterError(text, status=status, type=kind, reason=reason, retry_after=_requested_wait(error))
 
     def _never_arrived(self, error: ApiError, kind: str, *, reason: str) -> str:
         """Why the answer is not one of the cluster; empty if it may be."""
@@ -241,15 +257,11 @@ class Transport:
 
 def open_transport(connection: Connection, *, retry: Retry | None = None) -> Transport:
     """The way to the cluster; nothing is sent yet. Raises SettingsError for a connection that cannot work."""
-    check_connection(connection)
-    options = credentials_for(connection)
-    if connection.headers:
-        options["headers"] = dict(connection.headers)
     hosts = node_configs(connection)
     try:
         client = AsyncElasticsearch(
             hosts,
-            **options,
+            **credentials_for(connection),
             request_timeout=connection.request_timeout,
             serializers={"application/json": OrjsonSerializer(), _Bytes.mimetype: _Bytes()},
             node_class=HttpNode,
@@ -280,7 +292,7 @@ def reason_of(body: Any) -> tuple[str, str]:
         if inner and inner not in reason:
             reason = f"{reason}: {inner}" if reason else inner
         cause = cause.get("caused_by")
-    if kind == "search_phase_execution_exception":  # "all shards failed": why, only the shards say
+    if kind == "search_phase_execution_exception":  # "all shards failed": only the shards have the reason
         roots: list[Any] = error.get("root_cause") or [{}]
         inner = str(roots[0].get("reason") or "")
         reason = f"{reason}: {inner}" if inner and inner not in reason else reason
@@ -309,23 +321,27 @@ class _QuietTransport(AsyncTransport):
         return answer
 
 
-def _asked_wait(error: ApiError) -> float:
-    """Seconds that the answer's `Retry-After` asks for; 0 without it, and for a date."""
-    asked = str(error.meta.headers.get("retry-after"))
-    return float(asked) if asked.isdigit() else 0.0
+def _requested_wait(error: ApiError) -> float:
+    """Seconds of the answer's `Retry-After`; 0 without it, and for a date."""
+    seconds = str(error.meta.headers.get("retry-after"))
+    return float(seconds) if seconds.isdigit() else 0.0
 
 
 def _passes(error: BaseException) -> bool:
     """True for failures after which the same request may succeed a little later."""
     if isinstance(error, ApiError):
-        return error.meta.status in _BUSY
+        return error.meta.status in BUSY_STATUSES
     if isinstance(error, TlsError):
         return False
     return isinstance(error, ConnectionTimeout | ClientConnectionError)
 
 
+IF_IT_PASSES = retry_if_exception(_passes)
+"""For `Retry.attempting`: after failures that pass."""
+
+
 def _other_product(error: UnsupportedProductError) -> str:
-    """What to say of a server that does not name itself Elasticsearch, as those of 7.14 and later do."""
+    """The message about a server that does not name itself Elasticsearch, as those of 7.14 and later do."""
     version = error.body.get("version") if isinstance(error.body, Mapping) else None
     version = version if isinstance(version, Mapping) else {}
     name, number = str(version.get("distribution", "")), str(version.get("number", ""))

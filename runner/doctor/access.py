@@ -43,7 +43,7 @@ class _Lacking:
 async def check_identity(client: Elastic, *, now: CurrentTime) -> tuple[list[Check], bool]:
     """The checks of the user and API key, and whether the cluster has security at all."""
     try:
-        answer = await client.request_object(ApiCall("GET", "/_security/_authenticate", "ask who we are"))
+        answer = await client.transport.send_for_object(ApiCall("GET", "/_security/_authenticate", "ask who we are"))
     except ClusterError as error:
         # Without security the path does not exist, or is taken for an index to write to.
         if not error.no_such_api and error.status not in (404, 405):
@@ -64,7 +64,9 @@ async def check_identity(client: Elastic, *, now: CurrentTime) -> tuple[list[Che
 async def _check_key(client: Elastic, key_id: str, *, now: CurrentTime) -> Check:
     params = {"id": key_id, "owner": True}
     try:
-        answer = await client.request_object(ApiCall("GET", "/_security/api_key", "read our API key", params=params))
+        answer = await client.transport.send_for_object(
+            ApiCall("GET", "/_security/api_key", "read our API key", params=params)
+        )
     except (AccessError, ClusterError):
         return ok("api_key", key_id, "when it expires may not be read with it")
     keys: Sequence[Mapping[str, Any]] = answer.get("api_keys") or ()
@@ -128,7 +130,9 @@ async def _lacking(client: Elastic, role: Mapping[str, Any]) -> _Lacking:
     """The missing privileges of a role; the request itself needs none."""
     body = {"cluster": role.get("cluster", []), "index": role.get("indices", [])}
     action = "ask which privileges we have"
-    answer = await client.request_object(ApiCall("POST", "/_security/user/_has_privileges", action, body=body))
+    answer = await client.transport.send_for_object(
+        ApiCall("POST", "/_security/user/_has_privileges", action, body=body)
+    )
     indices = {
         name: missing
         for name, granted in answer.get("index", {}).items()

@@ -11,7 +11,7 @@ from typing import Any
 
 import aiohttp
 
-from runner.cluster.connection import Connection, without_user
+from runner.cluster.connection import Connection
 from runner.cluster.elasticsearch import ClusterInfo, Elastic, Retry, open_client
 from runner.cluster.http_node import addresses
 from runner.cluster.kibana import Kibana
@@ -83,10 +83,9 @@ async def _answer_of(client: Elastic, shown: str) -> tuple[tuple[Check, ...], bo
     return (ok("host", shown, f"answers{proxy}, cluster {info.name}"),), True, info.uuid
 
 
-async def _check_tls(connection: Connection, host: str, *, now: CurrentTime) -> Check:
-    shown = without_user(host)
+async def _check_tls(connection: Connection, shown: str, *, now: CurrentTime) -> Check:
     try:
-        chain = await read_chain(connection, host, seconds=connection.request_timeout)
+        chain = await read_chain(connection, shown, seconds=connection.request_timeout)
         ends, *others = map(valid_until, chain)
     except (aiohttp.ClientError, OSError, ValueError):
         return Check("tls", shown, "warning", _UNREAD)
@@ -136,7 +135,7 @@ def _version_check(info: ClusterInfo) -> Check:
 async def check_licence(client: Elastic) -> list[Check]:
     """The check of the licence, if it can be read. EQL needs the basic one only."""
     try:
-        answer = await client.request_object(ApiCall("GET", "/_license", "read the licence"))
+        answer = await client.transport.send_for_object(ApiCall("GET", "/_license", "read the licence"))
     except (AccessError, ClusterError):
         return [ok("licence", "cluster", "none that could be read")]
     licence: Mapping[str, Any] = answer.get("license") or {}
@@ -154,7 +153,7 @@ async def check_eql(client: Elastic, indices: Sequence[str]) -> list[Check]:
     action = f"search with EQL in {', '.join(indices)}"
     path = f"/{targets_part(indices)}/_eql/search"
     try:
-        answer = await client.request_object(ApiCall("POST", path, action, params=params, body=body))
+        answer = await client.transport.send_for_object(ApiCall("POST", path, action, params=params, body=body))
     except AccessError as error:
         return [Check("eql", "cluster", "problem", str(error), "grant `read` on the index patterns of the rules")]
     except ClusterError as error:
@@ -178,9 +177,11 @@ async def check_clock(client: Elastic, *, now: CurrentTime) -> list[Check]:
     path, fields = "/_nodes/stats/process", "nodes.*.name,nodes.*.timestamp"
     call = ApiCall("GET", path, "read the nodes' statistics", params={"filter_path": fields})
     try:
-        answer = await client.answer_to(call)
+        answer = await client.transport.send_for_answer(call)
     except (AccessError, ClusterError):
-        answer = await client.answer_to(ApiCall("GET", "/", "read the cluster's version", ignore=(401, 403)))
+        answer = await client.transport.send_for_answer(
+            ApiCall("GET", "/", "read the cluster's version", ignore=(401, 403))
+        )
     after = now()
     # The span of the attempt that succeeded, without those before it at hosts that are away.
     before = after - timedelta(seconds=answer.took)

@@ -63,7 +63,7 @@ async def _resolved(client: Elastic, pattern: str) -> dict[str, int] | RunnerErr
     """The counts of data streams, indices and aliases that a pattern matches, or the error of the request."""
     path = f"/_resolve/index/{targets_part((pattern,))}"
     try:
-        answer = await client.request_object(ApiCall("GET", path, f"look up {pattern}", ignore=(404,)))
+        answer = await client.transport.send_for_object(ApiCall("GET", path, f"look up {pattern}", ignore=(404,)))
     except RunnerError as error:
         return error
     backing = sum("data_stream" in index for index in answer.get("indices", ()))
@@ -98,7 +98,7 @@ async def _check_remotes(client: Elastic, rules: Sequence[Rule]) -> list[Check]:
     if not wanted:
         return []
     try:
-        remotes = await client.request_object(ApiCall("GET", "/_remote/info", "read the remote clusters"))
+        remotes = await client.transport.send_for_object(ApiCall("GET", "/_remote/info", "read the remote clusters"))
     except (AccessError, ClusterError) as error:
         remedy = "grant the cluster privilege `monitor` to see whether they are connected"
         concerned = names_of({rule for own in wanted.values() for rule in own})

@@ -20,7 +20,7 @@ from runner.schedule.schedule import (
     pause_after,
 )
 from runner.search.compiled_rule import CompiledRule
-from runner.store.protocol import Mark, RuleState, marked, state_after
+from runner.store.protocol import Mark, RuleState, state_after, state_with_mark
 
 
 class RuleStates:
@@ -75,7 +75,7 @@ class RuleStates:
     def record_marks(self, marks: Iterable[Mark]) -> None:
         """Add marks that are in the ledger."""
         for mark in marks:
-            self.states[mark.rule_id] = marked(self.states.get(mark.rule_id), mark)
+            self.states[mark.rule_id] = state_with_mark(self.states.get(mark.rule_id), mark)
         self._trusted = {}
 
     def set_back(self, right_until: datetime | None, now: datetime) -> None:

@@ -10,7 +10,7 @@ from runner.search.compiled_rule import CompiledRule
 from runner.search.protocol import SearchRequest
 from runner.service.execution import size_for
 from runner.service.rules_in_use import ActiveRules
-from runner.store.protocol import Ledger, RuleState, marked
+from runner.store.protocol import Ledger, RuleState, state_with_mark
 
 
 def requests_for(due: Sequence[DueWindow]) -> list[SearchRequest]:
@@ -60,7 +60,7 @@ async def known_states(
     states = dict(await ledger.read())
     first = {one.rule.rule_id: one.reach.shown(window_at(one, now)).start for one in active.compiled}
     if marks := due_marks(schedule, active.compiled, states, now=now, disabled=active.disabled, first=first):
-        await ledger.mark(marks)
+        await ledger.add_marks(marks)
         for mark in marks:
-            states[mark.rule_id] = marked(states.get(mark.rule_id), mark)
+            states[mark.rule_id] = state_with_mark(states.get(mark.rule_id), mark)
     return states

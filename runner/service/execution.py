@@ -12,7 +12,7 @@ from typing import Literal
 
 import structlog
 
-from runner.alerts.alert import AlertGroup
+from runner.alerts.alert import Alert, AlertGroup
 from runner.alerts.build import AlertContext, build_alerts
 from runner.alerts.cap import Candidate, Selection, candidate_for, take_new
 from runner.errors import RunnerError
@@ -55,6 +55,8 @@ class Execution:
     on_cap: Literal["carry", "drop"] = "carry"
     remarks: Mapping[str, Sequence[str]] = field(default_factory=dict)
     """Messages to add to the next run of a rule, by rule id."""
+    on_created: Callable[[Sequence[Alert]], None] = lambda alerts: None
+    """Called with the alerts of every write that were not stored before."""
 
     async def run(self, requests: Sequence[SearchRequest]) -> AsyncGenerator[RuleRun, None]:
         """One run per request, searched, written and recorded, as they are done.
@@ -187,7 +189,7 @@ class Execution:
 
     async def _is_short(self, candidates: Sequence[Candidate], limit: int) -> bool:
         """Whether fewer than `limit` of the matches are new, so that matches beyond the search's size count."""
-        known = await self.alerts.known({id_ for candidate in candidates for id_ in candidate.ids})
+        known = await self.alerts.existing_ids({id_ for candidate in candidates for id_ in candidate.ids})
         return take_new(candidates, known, limit=limit).created < limit
 
     async def _write(
@@ -201,7 +203,7 @@ class Execution:
         read = over = repeats = 0
         while part := list(islice(remaining, _PART)):
             read += len(part)
-            known = await self.alerts.known({id_ for candidate in part for id_ in candidate.ids})
+            known = await self.alerts.existing_ids({id_ for candidate in part for id_ in candidate.ids})
             selection = take_new(part, known, limit=limit, seen=seen)
             seen |= selection.heads
             limit -= selection.created
@@ -219,7 +221,10 @@ class Execution:
     async def _create(self, groups: Sequence[AlertGroup]) -> _Written:
         if not groups:
             return _Written()
-        return _outcome(await self.alerts.create([alert for group in groups for alert in group.alerts]), groups)
+        alerts = [alert for group in groups for alert in group.alerts]
+        result = await self.alerts.create(alerts)
+        self.on_created([alert for alert in alerts if alert.id in result.created])
+        return _outcome(result, groups)
 
     def _counted(self, run: RuleRun, written: _Written, *, repeats: int, over: int, left: int, matches: int) -> RuleRun:
         messages = list(run.messages)

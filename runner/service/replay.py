@@ -93,8 +93,8 @@ class ReplayLedger:
         if first is not None and run.window.end > first:
             await self._ledger.record(run, fingerprint)
 
-    async def mark(self, marks: Sequence[Mark]) -> None:
-        await self._ledger.mark(marks)
+    async def add_marks(self, marks: Sequence[Mark]) -> None:
+        await self._ledger.add_marks(marks)
 
 
 class DryRunStore:
@@ -104,7 +104,7 @@ class DryRunStore:
     def __init__(self) -> None:
         self._ids: set[bytes] = set()
 
-    async def known(self, ids: Collection[str]) -> frozenset[str]:
+    async def existing_ids(self, ids: Collection[str]) -> frozenset[str]:
         return frozenset(id_ for id_ in ids if _short(id_) in self._ids)
 
     async def create(self, alerts: Sequence[Alert]) -> WriteResult:
@@ -142,7 +142,7 @@ class DryRunStore:
     async def record(self, run: RuleRun, fingerprint: str) -> None:
         """Nothing is recorded."""
 
-    async def mark(self, marks: Sequence[Mark]) -> None:
+    async def add_marks(self, marks: Sequence[Mark]) -> None:
         """Nothing is marked."""
 
 

@@ -7,7 +7,6 @@ that left matches over are not done: they are searched again.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import os
 from collections.abc import Iterable, Iterator
@@ -19,7 +18,8 @@ from typing import Any, BinaryIO
 import orjson
 
 from runner.errors import SettingsError, StoreError
-from runner.rule_run import RuleRun
+from runner.rule_run import COUNTS, RuleRun
+from runner.store.file_lock import HeldError, open_locked
 from runner.windows import Window, from_nanoseconds, nanoseconds
 
 _VERSION = 1
@@ -53,18 +53,11 @@ class Journal:
         Raises SettingsError if another process holds it, StoreError if it cannot be written.
         """
         try:
-            number = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-        except OSError as error:
-            raise StoreError(f"{self._path} cannot be opened: {error.strerror or error}") from None
-        file = os.fdopen(number, "r+b")
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            file.close()
+            self._file = file = os.fdopen(open_locked(self._path), "r+b")
+        except HeldError:
             raise SettingsError(
                 f"{self._path}: another replay is under way with this state; name another --state"
             ) from None
-        self._file = file
         lines = list(_whole_lines(file))
         if not anew and lines and lines[0] == {"version": _VERSION, "identity": identity}:
             return _done(filter(None, map(_read_run, lines[1:])))
@@ -83,7 +76,7 @@ class Journal:
                 "started": nanoseconds(run.started),
                 "status": run.status,
                 "complete": run.complete,
-                "counts": [run.matches, run.created, run.duplicates, run.suppressed, run.capped, run.took_ms],
+                "counts": [*run.counts.values(), run.took_ms],
                 "messages": run.messages,
             }
         )
@@ -129,7 +122,7 @@ def _done(runs: Iterable[RuleRun]) -> Done:
 
 def _read_run(value: dict[str, Any]) -> RuleRun | None:
     try:
-        matches, created, duplicates, suppressed, capped, took_ms = value["counts"]
+        *counts, took_ms = value["counts"]
         return RuleRun(
             rule_id=value["rule"],
             name=value["name"],
@@ -137,11 +130,7 @@ def _read_run(value: dict[str, Any]) -> RuleRun | None:
             status=value["status"],
             window=Window(*map(from_nanoseconds, value["window"])),
             started=from_nanoseconds(value["started"]),
-            matches=matches,
-            created=created,
-            duplicates=duplicates,
-            suppressed=suppressed,
-            capped=capped,
+            **dict(zip(COUNTS, counts, strict=True)),
             took_ms=took_ms,
             complete=value["complete"],
             messages=tuple(value["messages"]),

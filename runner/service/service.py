@@ -211,7 +211,7 @@ class Service:
             self._observer.on_rules(active)
 
     def _check_clock(self) -> None:
-        if (step := self._steps.look(self._clock)) is None:
+        if (step := self._steps.check(self._clock)) is None:
             return
         self._states.set_back(step.right_until, self._clock.now())
         since = f"since {iso(step.right_until)}" if step.right_until is not None else "since this service was started"
@@ -232,7 +232,7 @@ class Service:
     async def _mark(self, now: datetime) -> None:
         disabled = [rule for rule in self.active.disabled if rule.rule_id in self._leadership.current]
         if marks := self._states.due_marks(self._led(), disabled, now):
-            await self._execution.ledger.mark(marks)
+            await self._execution.ledger.add_marks(marks)
         self._states.record_marks(marks)
 
     def _led(self) -> list[CompiledRule]:

@@ -323,8 +323,12 @@ def _conflicts(given: Mapping[str, _GivenValue]) -> Iterator[str]:
     ):
         if one in given and other not in given:
             yield f"{given[one].place}: expected {variables_for(other)[0]} beside it"
-    if (hosts := given.get("elasticsearch_hosts")) and (cloud := given.get("elasticsearch_cloud_id")):
-        yield f"{hosts.place} and {cloud.place}: expected one of the two"
+    for one, other in (
+        ("elasticsearch_hosts", "elasticsearch_cloud_id"),
+        ("elasticsearch_fingerprint", "elasticsearch_ca_certs"),
+    ):
+        if one in given and other in given:
+            yield f"{given[one].place} and {given[other].place}: expected one of the two"
 
 
 def _misplaced(settings: Settings, given: Mapping[str, _GivenValue]) -> Iterator[str]:

@@ -25,7 +25,7 @@ from runner.setup.mappings import REPLACEMENTS
 from runner.setup.write_target import WriteTarget, create_stream, mapping_version, read_target, roll_over
 
 _NO_TYPE = re.compile(r"(?:mapper type|No handler for type) \[(?P<type>\w+)\]")
-"""How Elasticsearch, since 8.10 and before, says that it does not know a field type."""
+"""The errors of Elasticsearch 8.10 and later, and of earlier versions, about an unknown field type."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +89,7 @@ async def find_security_alerts(client: Elastic, name: str) -> WriteTarget:
 
 
 async def install_roles(client: Elastic, names: StoreNames, *, events: tuple[str, ...] = ("logs-*",)) -> SetupReport:
-    """The roles of the runner: creates the missing ones, leaves the others as somebody may have fitted them."""
+    """The roles of the runner: creates the missing ones; the others may have been adapted and stay."""
     report = SetupReport()
     for name, body in role_bodies(names, events=events).items():
         try:
@@ -241,7 +241,7 @@ async def _install_index(client: Elastic, objects: AliasObjects) -> SetupReport:
         return SetupReport(unchanged=(label,))
     if await client.create_index(objects.first_index, objects.index_body):
         return SetupReport(created=(label, f"index {objects.first_index}"))
-    # Somebody else was faster, or the alias was taken away from its first index.
+    # Another process was faster, or the alias was removed from its first index.
     if await read_target(client, objects.alias) is None:
         raise StoreError(f"the index {objects.first_index} is there, but without its alias `{objects.alias}`")
     return SetupReport(unchanged=(label,))

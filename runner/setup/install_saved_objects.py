@@ -1,4 +1,4 @@
-"""`install_objects`: puts our objects into Kibana, and leaves alone what somebody has made of them since."""
+"""`install_objects`: puts our objects into Kibana; those that a user has edited stay."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ async def install_objects(
 ) -> SetupReport:
     """What was done with each object. Safe to repeat.
 
-    A missing one is created. One of an older version of ours is replaced if nobody has saved it since; with `replace`,
-    every one is. Anything else is left as it is, and said. Raises StoreError if Kibana does not take an object, and the
-    errors of `Kibana`.
+    A missing one is created. One of an older version of ours is replaced if it was not edited since; with `replace`,
+    every one is. Anything else stays as it is, with a warning. Raises StoreError if Kibana does not take an object,
+    and the errors of `Kibana`.
     """
     await kibana.check_version()
     report = SetupReport()
@@ -29,12 +29,12 @@ async def install_objects(
     fresh: set[str] = set()
     for item in objects:
         stored = await kibana.read(item["type"], item["id"])
-        fate, why = ("write", "") if replace else _fate(item, stored)
-        if fate == "write":
+        action, why = ("write", "") if replace else _action_for(item, stored)
+        if action == "write":
             chosen.append(item)
             if stored is None:
                 fresh.add(item["id"])
-        elif fate == "keep":
+        elif action == "keep":
             report += SetupReport(unchanged=(_label(item),))
         else:
             report += SetupReport(unchanged=(_label(item),), warnings=(f"{_label(item)} {why}; {_REPLACE}",))
@@ -44,7 +44,7 @@ async def install_objects(
 async def _write(kibana: Kibana, objects: Sequence[Mapping[str, Any]], fresh: set[str]) -> SetupReport:
     if not objects:
         return SetupReport()
-    # Not even a race may overwrite what was not looked at: to overwrite is asked for only where it is meant.
+    # Without `overwrite` where no object is to be replaced: not even a race may then overwrite one.
     done = await kibana.store(objects, overwrite=len(fresh) < len(objects))
     if done.failures:
         named = {item["id"]: _label(item) for item in objects}
@@ -62,7 +62,9 @@ async def _write(kibana: Kibana, objects: Sequence[Mapping[str, Any]], fresh: se
     return SetupReport(created=created, updated=updated, warnings=tuple(moved))
 
 
-def _fate(item: Mapping[str, Any], stored: Mapping[str, Any] | None) -> tuple[Literal["write", "keep", "leave"], str]:
+def _action_for(
+    item: Mapping[str, Any], stored: Mapping[str, Any] | None
+) -> tuple[Literal["write", "keep", "leave"], str]:
     """What to do with an object, given what is stored under its id, and why it is left where it should not be."""
     if stored is None:
         return "write", ""

@@ -23,7 +23,7 @@ VERSION = 1
 _FILES = ("alerts_data_view.json", "runs_data_view.json", "alerts_search.json", "dashboard.json")
 """In the order of installing: what is referred to comes first."""
 _TEXTS = frozenset({"fields", "fieldFormatMap"})
-"""Attributes that Kibana keeps as a text of JSON although their names do not say so."""
+"""Attributes that Kibana keeps as a text of JSON, beside those whose names end in `JSON`."""
 _MARK = re.compile(r"Objects of rule-runner, version (\d+)\.")
 
 
@@ -85,7 +85,7 @@ def ndjson(objects: Sequence[Mapping[str, Any]]) -> bytes:
 
 
 def version_of(item: Mapping[str, Any]) -> int | None:
-    """Which version of ours an object in Kibana is; None for one that does not say, as a data view can not."""
+    """The version in the description of an object in Kibana; None without one, as in a data view."""
     found = _MARK.search(str(item["attributes"].get("description", "")))
     return int(found[1]) if found else None
 

@@ -1,4 +1,4 @@
-"""`WriteTarget`: what stands behind the name that alerts or runs are written to."""
+"""`WriteTarget`: the alias or data stream that alerts or runs are written to."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ async def read_target(client: Elastic, name: str) -> WriteTarget | None:
 
 
 async def mapping_version(client: Elastic, index: str, *, product: str) -> int:
-    """Which version of ours the mapping of an index is; 0 if it says nothing of it."""
+    """The version of the product's mapping in an index; 0 if the mapping is not the product's."""
     path = f"/{path_part(index)}/_mapping"
-    answer = await client.request(ApiCall("GET", path, f"read the mapping of {index}", ignore=(404,)))
+    answer = await client.transport.send(ApiCall("GET", path, f"read the mapping of {index}", ignore=(404,)))
     found: Any = answer.get(index) if isinstance(answer, dict) else None
     meta = (found or {}).get("mappings", {}).get("_meta", {})
     return int(meta.get("version", 0)) if meta.get("managed_by") == product else 0
@@ -41,7 +41,9 @@ async def mapping_version(client: Elastic, index: str, *, product: str) -> int:
 async def create_stream(client: Elastic, name: str) -> bool:
     """True if the data stream was created, False if it was there already."""
     try:
-        await client.request(ApiCall("PUT", f"/_data_stream/{path_part(name)}", f"create the data stream {name}"))
+        await client.transport.send(
+            ApiCall("PUT", f"/_data_stream/{path_part(name)}", f"create the data stream {name}")
+        )
     except ClusterError as error:
         if error.type == "resource_already_exists_exception":
             return False
@@ -52,7 +54,7 @@ async def create_stream(client: Elastic, name: str) -> bool:
 async def roll_over(client: Elastic, alias: str, conditions: dict[str, str]) -> str:
     """The name of the new index, if one of the conditions holds; "" if none does."""
     call = ApiCall("POST", f"/{path_part(alias)}/_rollover", f"roll over {alias}", body={"conditions": conditions})
-    answer = await client.request(call)
+    answer = await client.transport.send(call)
     return str(answer["new_index"]) if answer.get("rolled_over") else ""
 
 
@@ -60,7 +62,7 @@ async def _stream_indices(client: Elastic, name: str) -> tuple[str, ...]:
     """The backing indices of a data stream in their order; none if there is no such data stream."""
     call = ApiCall("GET", f"/_data_stream/{path_part(name)}", f"read the data stream {name}", ignore=(404,))
     try:
-        answer = await client.request(call)
+        answer = await client.transport.send(call)
     except ClusterError as error:
         if error.no_such_api:
             return ()

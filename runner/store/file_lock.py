@@ -1,8 +1,8 @@
-"""`FileLock`: one process works with a state file; the others are told who does.
+"""`FileLock`: one process works with a state file; the error of the others names it.
 
-An advisory lock of the operating system on a file beside the state file. It ends with the process, however that ends,
-so nothing is ever left behind that somebody would have to clear away. (The state file itself can not bear it: closing
-any handle of it would drop the locks that SQLite holds on it.)
+An advisory lock of the operating system (flock) on a file beside the state file. It ends with the process, however that
+ends, so that there are no stale locks. (Not on the state file itself: closing any handle of it would drop the locks
+that SQLite holds on it.)
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ import orjson
 
 from runner.errors import StoreError
 
-_OFTEN: Final = 0.1
-"""Seconds between two looks at a lock that somebody else holds."""
+_POLL_S: Final = 0.1
+"""Seconds between two attempts to get a lock that another process holds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ class Holder:
 
 
 class HeldError(StoreError):
-    """Another process holds the lock; `holder` is None where it has not said who it is."""
+    """Another process holds the lock; `holder` is None where it is not known."""
 
     def __init__(self, message: str, *, holder: Holder | None) -> None:
         super().__init__(message)
@@ -59,55 +59,71 @@ class FileLock:
 
     async def hold(self, wanted: Collection[str]) -> frozenset[str]:
         """All of them; raises HeldError if another process works with the file."""
-        self.take()
+        self.acquire()
         return frozenset(wanted)
 
     async def release(self) -> None:
-        """Let go of the file."""
+        """Unlock the file."""
         if self._file is not None:
             os.ftruncate(self._file, 0)
             os.close(self._file)  # which unlocks it; the file stays, as taking it away would race with the next one
             self._file = None
 
-    def take(self) -> None:
+    def acquire(self) -> None:
         """Lock the file, unless this has it already; raises HeldError, and StoreError if there can be no lock."""
         if self._file is not None:
             return
         try:
-            file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-        except OSError as error:
-            raise StoreError(f"{self._path} cannot be opened: {error.strerror or error}") from None
+            file = open_locked(self._path)
+        except HeldError as error:
+            raise HeldError(self._complaint(error.holder), holder=error.holder) from None
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             os.ftruncate(file, 0)
             os.pwrite(file, orjson.dumps(_as_json(self._command)), 0)
-        except BlockingIOError:
-            holder = _read_holder(file)
-            os.close(file)
-            raise HeldError(self._complaint(holder), holder=holder) from None
         except OSError as error:
             os.close(file)
             raise StoreError(f"{self._path} cannot be locked: {error.strerror or error}") from None
         self._file = file
 
     async def wait_for(self, command: str, *, seconds: float, enough: Callable[[], bool]) -> None:
-        """Lock the file, waiting that long for a process that does `command`, or until `enough`; raises HeldError.
+        """Lock the file, waiting that long for a process that does `command` and no other, or until `enough`.
 
-        Whoever does something else is not waited for.
+        Raises HeldError, and StoreError if there can be no lock.
         """
         deadline = time.monotonic() + seconds
         while True:
             try:
-                return self.take()
+                return self.acquire()
             except HeldError as error:
                 other = error.holder is not None and error.holder.command != command
                 if other or enough() or time.monotonic() >= deadline:
                     raise
-            await asyncio.sleep(_OFTEN)
+            await asyncio.sleep(_POLL_S)
 
     def _complaint(self, holder: Holder | None) -> str:
         who = str(holder) if holder is not None else "another process"
         return f"{self._state}: {who} works with this file; stop it first, or name another file with --state"
+
+
+def open_locked(path: Path) -> int:
+    """A descriptor of the file, locked until it is closed; the file is made if absent, readable by its owner alone.
+
+    Raises HeldError if another process, or another descriptor of this one, has the lock, and StoreError.
+    """
+    try:
+        file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    except OSError as error:
+        raise StoreError(f"{path} cannot be opened: {error.strerror or error}") from None
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        holder = _read_holder(file)
+        os.close(file)
+        raise HeldError(f"{path} is locked by another process", holder=holder) from None
+    except OSError as error:
+        os.close(file)
+        raise StoreError(f"{path} cannot be locked: {error.strerror or error}") from None
+    return file
 
 
 def _as_json(command: str) -> dict[str, object]:
@@ -115,7 +131,7 @@ def _as_json(command: str) -> dict[str, object]:
 
 
 def _read_holder(file: int) -> Holder | None:
-    """Who has locked the file; None between the locking and the saying."""
+    """The process that has locked the file; None if it has not written that yet."""
     try:
         content = orjson.loads(os.pread(file, 4_096, 0))
         return Holder(int(content["pid"]), str(content["host"]), str(content["command"]))

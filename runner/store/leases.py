@@ -7,8 +7,8 @@ Rules are led in groups by a hash of their id. A group is named after the rules 
 different rule files, each leads the group as it knows it, and no rule is left to one that does not have it.
 
 On a board that all runners see, every runner keeps one note that it renews, and every group has a note that names its
-leader. A runner is alive as long as its note keeps changing, by the observer's own clock: what the clocks of the others
-say does not matter.
+leader. A runner is alive as long as its note keeps changing, by the observer's own clock; the clocks of the others do
+not matter.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Leases(Protocol):
 
 
 class EveryRule:
-    """The leases of a runner that shares its work with nobody: it leads whatever it wants."""
+    """The leases of a runner that works alone: it leads every rule it wants."""
 
     async def hold(self, wanted: Collection[str]) -> frozenset[str]:
         """All of them."""
@@ -51,8 +51,8 @@ class EveryRule:
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """What stands on a board under one key. The note of a runner names the groups of the rules that it has; the note of
-    a group names its leader, or nobody."""
+    """The value under one key of a board. The note of a runner names the groups of the rules that it has; the note of a
+    group names its leader, "" for none."""
 
     owner: str
     groups: tuple[str, ...] = ()
@@ -70,9 +70,9 @@ class Posted:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What to write under a key, None to take the note away; only if the note is still `after`: none, if that is None.
+    """The note to write under a key, None to delete it; only if the present note is `after`: none, if that is None.
 
-    With `always` it is written whatever is there.
+    With `always` it is written unconditionally.
     """
 
     key: str
@@ -82,10 +82,10 @@ class Change:
 
 
 class LeaseBoard(Protocol):
-    """A place for notes that several runners see, each of which is replaced only by who has read it."""
+    """A place for notes that several runners see: compare and swap, one note at a time."""
 
     async def read(self) -> Mapping[str, Posted]:
-        """Every note by key, those written last by anybody too."""
+        """Every note by key, the last writes of all runners included."""
         ...
 
     async def post(self, changes: Sequence[Change]) -> frozenset[str]:
@@ -101,11 +101,9 @@ class MemoryBoard:
         self._versions = count(1)
 
     async def read(self) -> Mapping[str, Posted]:
-        """Every note by key."""
         return dict(self._posted)
 
     async def post(self, changes: Sequence[Change]) -> frozenset[str]:
-        """Write what can be written; returns the keys that were."""
         written: set[str] = set()
         for change in changes:
             if not change.always and self._posted.get(change.key) != change.after:
@@ -121,8 +119,8 @@ class MemoryBoard:
 class SharedLeases:
     """The leases of one of several runners on a board. Implements `Leases`.
 
-    `owner` is this runner's name and nobody else's. `duration` is how long a runner may be silent before the others
-    take over what it leads; `elapsed` says how much time has passed since some moment, whatever is done to the clock.
+    `owner` is a name of this runner alone. `duration` is how long a runner may be silent before the others take over
+    its groups; `elapsed` is the time since some moment, unaffected by settings of the clock.
     """
 
     def __init__(self, board: LeaseBoard, owner: str, *, duration: timedelta, elapsed: Callable[[], timedelta]) -> None:
@@ -150,7 +148,7 @@ class SharedLeases:
         return frozenset(rule_id for rule_id, group in groups.items() if group in held)
 
     async def release(self) -> None:
-        """Give back every group and take the own note away."""
+        """Give back every group and delete the own note."""
         async with self._one_at_a_time:
             posted = await self._board.read()
             ours = [
@@ -161,7 +159,7 @@ class SharedLeases:
             await self._board.post([*ours, Change(_runner_key(self._owner), None, always=True)])
 
     async def _share(self, posted: Mapping[str, Posted], groups: frozenset[str]) -> set[str]:
-        """The groups that this runner leads once it has taken its share and passed on what is over."""
+        """The groups that this runner leads after taking its share and passing on what exceeds it."""
         runners = self._alive(posted) | {self._owner: groups}
         leaders = {
             group: found.note.owner
@@ -175,7 +173,7 @@ class SharedLeases:
             is_free, is_ours = group not in leaders, leaders.get(group) == self._owner
             if (leader == self._owner and is_free) or (leader != self._owner and is_ours):
                 changes.append(Change(_group_key(group), Note(leader), after=posted.get(_group_key(group))))
-        # The notes of the dead, and of groups that nobody has any more. Who was only slow writes its note again.
+        # Delete notes of expired runners and of empty groups. A runner that was only slow will write its note again.
         for key, found in posted.items():
             group_ = _group_in(key)
             if found.note.owner not in runners if group_ is None else group_ not in shares:
@@ -188,14 +186,14 @@ class SharedLeases:
                 if change.key in written and change.note is not None and change.note.owner == self._owner:
                     held.add(name)
                 else:
-                    held.discard(name)  # passed on, or somebody was faster
+                    held.discard(name)  # passed on, or another runner was faster
         return held
 
     def _alive(self, posted: Mapping[str, Posted]) -> dict[str, frozenset[str]]:
         """The runners whose notes have changed within the duration, with the groups of the rules that they have."""
         now = self._elapsed()
         if self._read_at is None or now - self._read_at >= self._duration:
-            self._since.clear()  # nobody was looking: everybody gets the whole time to show a sign of life
+            self._since.clear()  # read too long ago: every runner gets the whole duration to renew its note
         self._read_at = now
         notes = {key: found for key, found in posted.items() if _group_in(key) is None}
         self._since = {
@@ -232,9 +230,9 @@ def group_of(rule_id: str) -> int:
 
 
 def share_out(runners: Mapping[str, Collection[str]], leaders: Mapping[str, str]) -> dict[str, str]:
-    """Who should lead each group: as evenly as can be, and everybody what they lead already as far as that allows.
+    """The leader of each group: shares as even as possible, and within them every runner keeps what it leads.
 
-    A group goes to nobody but a runner that has rules of it. Equal for everybody who sees the same.
+    A group goes to a runner that has its rules. Deterministic, so that runners that read the same notes agree.
 
     >>> share_out({"a": ["1", "2", "3"], "b": ["1", "2", "3"]}, {"1": "a", "2": "a", "3": "a"})
     {'1': 'a', '2': 'a', '3': 'b'}
@@ -258,7 +256,7 @@ def share_out(runners: Mapping[str, Collection[str]], leaders: Mapping[str, str]
 
 
 def _shares(names: Sequence[str], groups: int) -> dict[str, int]:
-    """How many groups each is to lead; what does not divide goes to the first."""
+    """How many groups each is to lead; the remainder goes to the first."""
     each, over = divmod(groups, len(names))
     return {name: each + (place < over) for place, name in enumerate(names)}
 

@@ -18,8 +18,8 @@ from runner.store.protocol import (
     RuleState,
     StoredAlert,
     WriteResult,
-    marked,
     state_after,
+    state_with_mark,
 )
 
 KEPT_RUNS = 1_000
@@ -29,19 +29,17 @@ LONGEST_ANSWER = 100
 
 
 class MemoryStore:
-    """An `AlertStore` and a `Ledger` in memory."""
+    """Alerts, ledger and run log in memory. Implements `AlertStore`, `Ledger` and `RunLog`."""
 
     def __init__(self) -> None:
         self._rows: dict[str, AlertRow] = {}
         self._runs: dict[str, deque[RuleRun]] = {}
         self._states: dict[str, RuleState] = {}
 
-    async def known(self, ids: Collection[str]) -> frozenset[str]:
-        """Those of `ids` that are stored."""
+    async def existing_ids(self, ids: Collection[str]) -> frozenset[str]:
         return frozenset(id_ for id_ in ids if id_ in self._rows)
 
     async def create(self, alerts: Sequence[Alert]) -> WriteResult:
-        """Store each alert whose id is not there yet."""
         created: set[str] = set()
         duplicates: set[str] = set()
         rejected: dict[str, str] = {}
@@ -73,30 +71,21 @@ class MemoryStore:
         return tuple(_stored(self._rows[id_]) for id_ in found[:LONGEST_ANSWER])
 
     async def group(self, group_id: str) -> Sequence[StoredAlert]:
-        """The building blocks of a shell alert, by `kibana.alert.group.index`."""
         blocks = [row for row in self._rows.values() if row.group_id == group_id and row.kind == "building_block"]
         return tuple(_stored(row) for row in sorted(blocks, key=lambda row: row.group_index or 0))
 
     async def read(self) -> Mapping[str, RuleState]:
-        """The state of every rule that ever ran, by rule id."""
         return dict(self._states)
 
     async def record(self, run: RuleRun, fingerprint: str) -> None:
-        """Add one run; its window counts as searched if the run is complete."""
         self._states[run.rule_id] = state_after(self._states.get(run.rule_id), run, fingerprint)
         self._runs.setdefault(run.rule_id, deque(maxlen=KEPT_RUNS)).append(run)
 
-    async def mark(self, marks: Sequence[Mark]) -> None:
-        """Add marks to the states of their rules."""
+    async def add_marks(self, marks: Sequence[Mark]) -> None:
         for mark in marks:
-            self._states[mark.rule_id] = marked(self._states.get(mark.rule_id), mark)
-
-    async def runs(self, rule_id: str, limit: int = KEPT_RUNS) -> Sequence[RuleRun]:
-        """The last runs of a rule, newest first."""
-        return tuple(reversed(self._runs.get(rule_id, ())))[:limit]
+            self._states[mark.rule_id] = state_with_mark(self._states.get(mark.rule_id), mark)
 
     async def unfinished(self, rule_ids: Collection[str], since: datetime) -> Sequence[RuleRun]:
-        """The newest runs of these rules that left a window unsearched which ends after `since`, newest first."""
         runs = (run for rule_id in rule_ids for run in self._runs.get(rule_id, ()))
         found = [run for run in runs if not run.complete and run.window.end > since]
         return tuple(sorted(found, key=lambda run: run.started, reverse=True)[:MOST_UNFINISHED])

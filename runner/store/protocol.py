@@ -24,7 +24,7 @@ class WriteResult:
 
 @dataclass(frozen=True, slots=True)
 class AlertFilter:
-    """Which alerts to read; None means no restriction. Building blocks are left out unless asked for."""
+    """Which alerts to read; None means no restriction."""
 
     rule_id: str | None = None
     since: datetime | None = None
@@ -48,7 +48,7 @@ class StoredAlert:
 class AlertStore(Protocol):
     """Where alerts are kept. `create` never changes an alert that is there."""
 
-    async def known(self, ids: Collection[str]) -> frozenset[str]:
+    async def existing_ids(self, ids: Collection[str]) -> frozenset[str]:
         """Those of `ids` that are stored already, whatever their status."""
         ...
 
@@ -106,11 +106,11 @@ def state_after(before: RuleState | None, run: RuleRun, fingerprint: str) -> Rul
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """What a ledger is told of a rule beside its runs, at a moment of time.
+    """A change of a rule's state beside its runs, at a moment of time.
 
     `begin`: all time from there on is owed, unless the ledger knows the rule already. `pause` and `resume`: the rule
-    was disabled and enabled again; what lies between is not owed. `doubt`: what is said of later times cannot be
-    trusted and is owed again, since the clock was wrong when it was recorded.
+    was disabled and enabled again; what lies between is not owed. `doubt`: what was recorded of later times
+    is owed again, since the clock was wrong then.
     """
 
     rule_id: str
@@ -118,7 +118,7 @@ class Mark:
     at: datetime
 
 
-def marked(before: RuleState | None, mark: Mark) -> RuleState:
+def state_with_mark(before: RuleState | None, mark: Mark) -> RuleState:
     """The state of a rule with one more mark; marks that are there already change nothing."""
     state = before or RuleState(mark.rule_id)
     match mark.kind:
@@ -153,7 +153,7 @@ MOST_UNFINISHED = 5_000
 
 
 class RunLog(Protocol):
-    """The record of single runs, kept for as long as a store pleases."""
+    """The record of single runs; how long they are kept is up to the store."""
 
     async def unfinished(self, rule_ids: Collection[str], since: datetime) -> Sequence[RuleRun]:
         """The newest runs of these rules that left a window unsearched which ends after `since`, newest first."""
@@ -171,6 +171,15 @@ class Ledger(Protocol):
         """Add one run: its window counts as searched if the run is complete; the run becomes the rule's last."""
         ...
 
-    async def mark(self, marks: Sequence[Mark]) -> None:
+    async def add_marks(self, marks: Sequence[Mark]) -> None:
         """Add marks to the states of their rules, all of them or, with an error, perhaps some."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class Stores:
+    """The places for alerts and state that a process works with."""
+
+    alerts: AlertStore
+    ledger: Ledger
+    run_log: RunLog

@@ -1,6 +1,6 @@
-"""`HealthState` and the verdicts made of it: whether the service is alive, and whether it can search.
+"""`HealthState` and the reports made of it: whether the service is alive, and whether it can search.
 
-Alive means that the loop is at work, whatever it meets: restarting a process because its cluster is away helps nobody.
+Alive means that the loop is at work, whatever fails in it: a restart does not help a process whose cluster is away.
 Ready means that what is due can be searched and written.
 """
 
@@ -18,12 +18,12 @@ from runner.windows import iso
 
 @dataclass(frozen=True, slots=True)
 class HealthSnapshot:
-    """What the service last said of itself."""
+    """What is known of the service at one moment."""
 
     at: datetime
     """When it was last at work."""
     ticked: bool = False
-    """Whether it has been through a tick at all: before the first one nothing is known of store and rules."""
+    """Whether a tick has ended: before the first one nothing is known of store and rules."""
     trouble: str = ""
     """Why nothing could be searched or written at the last tick."""
     rules: int | None = None
@@ -35,12 +35,12 @@ class HealthSnapshot:
     failed: int = 0
     """Those of them that failed."""
     failure: str = ""
-    """What the first of these said."""
+    """The message of the first of these."""
 
 
 @dataclass(frozen=True, slots=True)
 class HealthCheck:
-    """One thing that was looked at; `reason` says what is wrong, or how it is."""
+    """One check; `reason` is what is wrong, or the state found."""
 
     name: str
     ok: bool
@@ -66,82 +66,90 @@ class HealthReport:
 
 
 class HealthState:
-    """Collects what the service says of itself. One thread writes; any may read `vitals`, which is replaced whole."""
+    """What is known of the service's health. One thread writes; any may read `snapshot`, which is replaced whole.
 
-    def __init__(self, now: datetime) -> None:
-        self._vitals = HealthSnapshot(now)
+    `on_change` is called with every new snapshot.
+    """
+
+    def __init__(self, now: datetime, on_change: Callable[[HealthSnapshot], None] = lambda snapshot: None) -> None:
+        self._snapshot = HealthSnapshot(now)
+        self._on_change = on_change
         self._runs = self._failed = 0
         self._failure = ""
 
     @property
-    def vitals(self) -> HealthSnapshot:
-        return self._vitals
+    def snapshot(self) -> HealthSnapshot:
+        return self._snapshot
 
     def beat(self, now: datetime) -> None:
         """The service is at work."""
-        self._vitals = replace(self._vitals, at=now)
+        self._change(at=now)
 
-    def note_run(self, run: RuleRun) -> None:
+    def record_run(self, run: RuleRun) -> None:
         """A run is done."""
         self._runs += 1
         if run.status == "failed":
             self._failed += 1
             self._failure = self._failure or "; ".join(run.messages)
 
-    def note_rules(self, active: ActiveRules) -> None:
+    def record_rules(self, active: ActiveRules) -> None:
         """The rules in use have changed."""
         errors = sum(problem.severity == "error" for problem in active.problems)
-        self._vitals = replace(self._vitals, rules=len(active.rules), errors=errors)
+        self._change(rules=len(active.rules), errors=errors)
 
-    def note_tick(self, now: datetime, trouble: Exception | None) -> None:
+    def record_tick(self, now: datetime, trouble: Exception | None) -> None:
         """A tick is over; `trouble` is what keeps the service from its work."""
-        told = "" if trouble is None else str(trouble) or type(trouble).__name__
-        vitals = replace(self._vitals, at=now, ticked=True, trouble=told)
-        if self._runs:
-            vitals = replace(vitals, runs=self._runs, failed=self._failed, failure=self._failure)
-        self._vitals = vitals
+        text = "" if trouble is None else str(trouble) or type(trouble).__name__
+        of_runs = {"runs": self._runs, "failed": self._failed, "failure": self._failure} if self._runs else {}
+        self._change(at=now, ticked=True, trouble=text, **of_runs)
         self._runs = self._failed = 0
         self._failure = ""
 
+    def _change(self, **fields: Any) -> None:
+        self._snapshot = replace(self._snapshot, **fields)
+        self._on_change(self._snapshot)
 
-def liveness(vitals: HealthSnapshot, now: datetime, patience: timedelta) -> HealthReport:
+
+def liveness(snapshot: HealthSnapshot, now: datetime, patience: timedelta) -> HealthReport:
     """Whether the loop is at work: it was silent for no longer than `patience`."""
-    return HealthReport((_loop(vitals, now, patience),))
+    return HealthReport((_loop(snapshot, now, patience),))
 
 
-def readiness(vitals: HealthSnapshot, now: datetime, patience: timedelta) -> HealthReport:
+def readiness(snapshot: HealthSnapshot, now: datetime, patience: timedelta) -> HealthReport:
     """Whether what is due can be searched: rules are loaded, the store answers, and not every search fails."""
-    return HealthReport((_loop(vitals, now, patience), _rules(vitals), _store(vitals), _search(vitals)))
+    return HealthReport((_loop(snapshot, now, patience), _rules(snapshot), _store(snapshot), _search(snapshot)))
 
 
-def _loop(vitals: HealthSnapshot, now: datetime, patience: timedelta) -> HealthCheck:
-    silence = now - vitals.at
+def _loop(snapshot: HealthSnapshot, now: datetime, patience: timedelta) -> HealthCheck:
+    silence = now - snapshot.at
     if silence > patience:
-        told = f"silent since {iso(vitals.at)}, for {silence.total_seconds():.0f} s"
+        told = f"silent since {iso(snapshot.at)}, for {silence.total_seconds():.0f} s"
         return HealthCheck("loop", False, f"{told}; expected a sign of life every {patience.total_seconds():.0f} s")
     return HealthCheck("loop", True, "at work")
 
 
-def _rules(vitals: HealthSnapshot) -> HealthCheck:
-    problems = f"{vitals.errors} problem{'s' * (vitals.errors != 1)} in the rule files" if vitals.errors else ""
-    if vitals.rules is None:
+def _rules(snapshot: HealthSnapshot) -> HealthCheck:
+    problems = f"{snapshot.errors} problem{'s' * (snapshot.errors != 1)} in the rule files" if snapshot.errors else ""
+    if snapshot.rules is None:
         return HealthCheck("rules", False, "not loaded yet")
-    if not vitals.rules:
+    if not snapshot.rules:
         return HealthCheck("rules", False, f"no rule can be run{f': {problems}' if problems else ''}")
-    in_use = f"{vitals.rules} rule{'s' * (vitals.rules != 1)} in use"
+    in_use = f"{snapshot.rules} rule{'s' * (snapshot.rules != 1)} in use"
     return HealthCheck("rules", True, f"{in_use}; {problems}" if problems else in_use)
 
 
-def _store(vitals: HealthSnapshot) -> HealthCheck:
-    if not vitals.ticked:
+def _store(snapshot: HealthSnapshot) -> HealthCheck:
+    if not snapshot.ticked:
         return HealthCheck("store", False, "not asked yet: the first tick is not over")
-    return HealthCheck("store", False, vitals.trouble) if vitals.trouble else HealthCheck("store", True, "reachable")
+    return (
+        HealthCheck("store", False, snapshot.trouble) if snapshot.trouble else HealthCheck("store", True, "reachable")
+    )
 
 
-def _search(vitals: HealthSnapshot) -> HealthCheck:
-    if vitals.failed and vitals.failed == vitals.runs:
-        told = "the last run failed" if vitals.runs == 1 else f"the last {vitals.runs} runs all failed"
-        return HealthCheck("search", False, f"{told}: {vitals.failure}")
-    if vitals.failed:
-        return HealthCheck("search", True, f"{vitals.failed} of the last {vitals.runs} runs failed")
-    return HealthCheck("search", True, "no failure" if vitals.runs else "nothing searched yet")
+def _search(snapshot: HealthSnapshot) -> HealthCheck:
+    if snapshot.failed and snapshot.failed == snapshot.runs:
+        told = "the last run failed" if snapshot.runs == 1 else f"the last {snapshot.runs} runs all failed"
+        return HealthCheck("search", False, f"{told}: {snapshot.failure}")
+    if snapshot.failed:
+        return HealthCheck("search", True, f"{snapshot.failed} of the last {snapshot.runs} runs failed")
+    return HealthCheck("search", True, "no failure" if snapshot.runs else "nothing searched yet")

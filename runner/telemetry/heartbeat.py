@@ -16,12 +16,12 @@ import orjson
 
 from runner.windows import iso
 
-_OFTEN = timedelta(seconds=1)
+_SHORTEST_PAUSE = timedelta(seconds=1)
 
 
 @dataclass(frozen=True, slots=True)
 class Heartbeat:
-    """What the service last said: when it was at work, and what kept it from searching."""
+    """When the service was last at work, and what kept it from searching."""
 
     at: datetime
     patience: timedelta
@@ -48,13 +48,12 @@ class HeartbeatFile:
         self._last: Heartbeat | None = None
         self._failed = False
 
-    def beat(self, now: datetime, trouble: str | None = None) -> None:
-        """Say that the service is at work at `now`; `trouble` None leaves what was said of trouble before."""
+    def update(self, at: datetime, trouble: str) -> None:
+        """Write that the service was at work then, with what keeps it from searching."""
         last = self._last
-        told = trouble if trouble is not None else last.trouble if last is not None else ""
-        if last is not None and told == last.trouble and timedelta(0) <= now - last.at < _OFTEN:
+        if last is not None and trouble == last.trouble and timedelta(0) <= at - last.at < _SHORTEST_PAUSE:
             return
-        self._last = Heartbeat(now, self._patience, told)
+        self._last = Heartbeat(at, self._patience, trouble)
         try:
             write_heartbeat(self._path, self._last)
         except OSError as error:
@@ -62,8 +61,8 @@ class HeartbeatFile:
                 self._on_failure(f"{self._path}: cannot be written: {error.strerror or error}")
             self._failed = True
 
-    def end(self) -> None:
-        """Take the file away: the service has stopped on purpose."""
+    def remove(self) -> None:
+        """Delete the file: the service has stopped on purpose."""
         try:
             self._path.unlink(missing_ok=True)
         except OSError as error:
@@ -78,7 +77,7 @@ def write_heartbeat(path: Path, heartbeat: Heartbeat) -> None:
         "trouble": heartbeat.trouble,
     }
     draft = path.with_name(f"{path.name}.{os.getpid()}")
-    # O_EXCL takes no file or link that somebody else has put there; a folder for temporary files is everybody's.
+    # O_EXCL: the folder may be one for temporary files, where another user may have put a file or a link.
     draft.unlink(missing_ok=True)
     number = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
     try:

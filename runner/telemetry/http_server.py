@@ -1,7 +1,7 @@
 """`HttpServer`: answers GET requests for a few fixed paths, on a thread and an event loop of its own.
 
-Of its own, so that it answers while the service's loop is busy or stuck: that is when somebody asks. A request has few
-seconds and few bytes; who is slower, or comes when too many are there, is sent away. Every answer ends its connection.
+Of its own, so that it answers while the service's loop is busy or stuck. Seconds, bytes and connections are bounded;
+what exceeds them is refused. Every answer ends its connection.
 HTTP/1.1: https://www.rfc-editor.org/rfc/rfc9112
 """
 
@@ -102,7 +102,7 @@ class HttpServer:
             if answer is not None:
                 await _send(reader, writer, answer)
         except (ConnectionError, TimeoutError) as error:
-            # Nobody is there to be told; an operator who looks for it may want to know.
+            # There is nobody to answer to; the log may help an operator.
             _LOG.debug(f"a client of the monitoring port has gone or takes too long: {type(error).__name__}")
         finally:
             self._connections -= 1
@@ -173,7 +173,7 @@ def _rendered(answer: HttpAnswer, extra: str = "", *, with_body: bool = True) ->
 
 
 async def _send(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, answer: bytes) -> None:
-    """Send all of it, then take what the client still sends for a moment: unread bytes would cut the answer off."""
+    """Send all of it, then read what the client still sends for a moment: unread bytes would reset the connection."""
     async with asyncio.timeout(_PATIENCE_S):
         writer.transport.set_write_buffer_limits(0)  # so that `drain` waits until all of it is taken
         writer.write(answer)

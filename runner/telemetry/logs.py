@@ -60,7 +60,7 @@ _SECRET_TEXT = (
     ),
 )
 _NOT_IN_TEXT = re.compile(r"event\.(?!reason)\w+|rule\.name|logger|runner\..+")
-"""Fields that a reader of text does not need: the message says them, or they are for machines."""
+"""Fields left out of text: they repeat the message, or are for machines."""
 
 _Style = Literal["json", "text", "color"]
 
@@ -141,7 +141,7 @@ def configure_logging(settings: Settings, *, stream: TextIO, color: bool = True)
     level = logging.getLevelNamesMapping()[settings.log_level.upper()]
     root.setLevel(max(level, logging.WARNING))
     logging.getLogger("runner").setLevel(level)
-    # Every failed attempt of a request is a warning there; what becomes of the request is said by the runner, once.
+    # There, every failed attempt of a request is a warning; the runner logs the outcome of the request once.
     logging.getLogger("elastic_transport").setLevel(logging.ERROR)
     logging.captureWarnings(True)
     structlog.configure(
@@ -178,11 +178,7 @@ def log_run(run: RuleRun) -> None:
         "runner.window.from": iso(run.window.start),
         "runner.window.to": iso(run.window.end),
         "runner.complete": run.complete,
-        "runner.matches": run.matches,
-        "runner.created": run.created,
-        "runner.duplicates": run.duplicates,
-        "runner.suppressed": run.suppressed,
-        "runner.capped": run.capped,
+        **{f"runner.{name}": count for name, count in run.counts.items()},
     }
     if run.messages:
         fields["error.message" if run.status == "failed" else "event.reason"] = "; ".join(run.messages)
@@ -228,7 +224,7 @@ def _exception_fields(logger: WrappedLogger, method: str, event: EventDict) -> E
 
 
 def _as_ecs(logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
-    """The line in ECS names; the order of the first three is the one that ECS logging asks for."""
+    """The line in ECS names; the order of the first three is that of ECS logging."""
     line: dict[str, Any] = {
         "@timestamp": event.pop("@timestamp", None),
         "log.level": event.pop("level", method),
@@ -260,7 +256,7 @@ def _as_ecs(logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
 
 
 def _as_text(logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
-    """The line for a reader: the time of day, and no fields that the message tells already."""
+    """The line for a reader: the time of day, and no fields that repeat the message."""
     line = {name: value for name, value in event.items() if value is not None and not _NOT_IN_TEXT.fullmatch(name)}
     line["@timestamp"] = str(event.get("@timestamp", ""))[11:19]
     return line

@@ -1,8 +1,8 @@
-"""`Metrics`: what the service did and where its rules stand, in Prometheus' terms, on a registry of its own.
+"""`Metrics`: what the service did and the status of its rules as Prometheus metrics, on a registry of its own.
 
-Counters live as long as the process. What follows from ledger and time is worked out when it is asked for. A rule has
-at most 15 series, named by its id alone, and they go when the rule goes; distributions are over all rules, for one of
-each rule would be ten times as many. docs/metrics.md lists every metric.
+Counters live as long as the process; what follows from ledger and time is computed at a collection. A rule has at most
+15 series, labelled by its id alone and dropped with the rule; distributions are over all rules, as one of each rule
+would be ten times as many. docs/metrics.md lists every metric.
 Conventions: https://prometheus.io/docs/practices/naming/
 """
 
@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import threading
 from bisect import bisect_left
-from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -33,7 +34,7 @@ from runner.rule_run import RuleRun
 from runner.schedule.rule_status import RuleStatus, standing_of
 from runner.schedule.schedule import Schedule
 from runner.service.rules_in_use import ActiveRules
-from runner.store.protocol import AlertFilter, AlertStore, RuleState, StoredAlert, WriteResult
+from runner.store.protocol import RuleState
 
 _OUTCOMES = ("succeeded", "warning", "failed")
 _RUN_BUCKETS = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0)
@@ -42,14 +43,14 @@ _LAG_BUCKETS = (1.0, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1_800.0, 3_600.
 
 @dataclass(frozen=True, slots=True)
 class ServiceView:
-    """What the service knows at this moment. The mappings may change while they are looked at: they are copied."""
+    """What the service knows at this moment. The mappings may change while they are read: they are copied."""
 
     active: ActiveRules = field(default_factory=ActiveRules)
     states: Mapping[str, RuleState] = field(default_factory=dict)
     schedule: Schedule = field(default_factory=Schedule)
     held: frozenset[str] | None = None
-    """The ids of the rules that this runner runs; None for all of them. Of those that a replica runs it knows nothing
-    new, so that it tells nothing of where they stand."""
+    """The ids of the rules that this runner runs; None for all of them. The status of the others is not shown: what is
+    known of it here is out of date."""
     newest_event: datetime | None = None
     """The newest `@timestamp` that the last pass over files read; None for a cluster."""
 
@@ -80,71 +81,73 @@ class _Distribution:
 
 @dataclass(slots=True)
 class _RunCounts:
-    """What the runs of one rule came to."""
+    """Totals of the runs of one rule."""
 
     outcomes: dict[str, int] = field(default_factory=lambda: dict.fromkeys(_OUTCOMES, 0))
     seconds: float = 0.0
-    matches: int = 0
-    created: int = 0
-    duplicates: int = 0
-    suppressed: int = 0
-    capped: int = 0
+    counts: Counter[str] = field(default_factory=Counter)
+    last_started: datetime | None = None
 
     def add(self, run: RuleRun) -> None:
         self.outcomes[run.status] += 1
         self.seconds += run.took_ms / 1000
-        self.matches += run.matches
-        self.created += run.created
-        self.duplicates += run.duplicates
-        self.suppressed += run.suppressed
-        self.capped += run.capped
+        self.counts.update(run.counts)
+        self.last_started = run.started
+
+
+@dataclass(slots=True)
+class _TickCounts:
+    """Totals of the ticks, and the last one."""
+
+    ticks: int = 0
+    failed: int = 0
+    is_troubled: bool = False
+    last_at: datetime | None = None
+
+    def add(self, at: datetime, trouble: Exception | None) -> None:
+        self.ticks += 1
+        self.failed += trouble is not None
+        self.is_troubled = trouble is not None
+        self.last_at = at
 
 
 class Metrics(Collector):
-    """Counts runs, ticks and alerts, and tells them with where the rules stand.
+    """Counters of runs, ticks and alerts, with the status of the rules at the time of a collection.
 
-    The service's thread notes, another one may collect at the same time. `look` gives the present view, `now` the time.
+    The service's thread records, another one may collect at the same time.
     """
 
-    def __init__(self, look: Callable[[], ServiceView], now: Callable[[], datetime]) -> None:
-        self._look = look
+    def __init__(self, current_view: Callable[[], ServiceView], now: Callable[[], datetime]) -> None:
+        self._current_view = current_view
         self._now = now
         self._lock = threading.Lock()
-        self._tallies: dict[str, _RunCounts] = {}
+        self._totals: dict[str, _RunCounts] = {}
+        self._ticks = _TickCounts()
         self._durations = _Distribution(_RUN_BUCKETS)
         self._ingest = _Distribution(_LAG_BUCKETS)
         self._detection = _Distribution(_LAG_BUCKETS)
-        self._ticks = self._failed_ticks = 0
-        self._troubled = False
-        self._last_tick: datetime | None = None
         self._reloaded: datetime | None = None
-        self._last_runs: dict[str, datetime] = {}
 
-    def note_run(self, run: RuleRun) -> None:
+    def record_run(self, run: RuleRun) -> None:
         """A run is done."""
         with self._lock:
-            self._tallies.setdefault(run.rule_id, _RunCounts()).add(run)
+            self._totals.setdefault(run.rule_id, _RunCounts()).add(run)
             self._durations.add(run.took_ms / 1000)
-            self._last_runs[run.rule_id] = run.started
 
-    def note_rules(self, active: ActiveRules) -> None:
+    def record_rules(self, active: ActiveRules) -> None:
         """The rules in use have changed; those that are gone are forgotten."""
         with self._lock:
             here = {rule.rule_id for rule in active.rules}
-            self._tallies = {rule_id: tally for rule_id, tally in self._tallies.items() if rule_id in here}
-            self._last_runs = {rule_id: when for rule_id, when in self._last_runs.items() if rule_id in here}
+            self._totals = {rule_id: totals for rule_id, totals in self._totals.items() if rule_id in here}
             self._reloaded = self._now()
 
-    def note_tick(self, trouble: Exception | None) -> None:
+    def record_tick(self, trouble: Exception | None) -> None:
         """A tick is over; `trouble` is what keeps the service from its work."""
         with self._lock:
-            self._ticks += 1
-            self._failed_ticks += trouble is not None
-            self._troubled = trouble is not None
-            self._last_tick = self._now()
+            self._ticks.add(self._now(), trouble)
 
-    def note_alerts(self, alerts: Iterable[Alert]) -> None:
-        """New alerts were stored: their events tell how late events arrive and are detected."""
+    def record_alerts(self, alerts: Iterable[Alert]) -> None:
+        """New alerts were stored: the times of their events show how late events arrive and are detected."""
         with self._lock:
             for alert in alerts:
                 happened = _time_at(alert, "kibana.alert.original_time")
@@ -161,7 +164,7 @@ class Metrics(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """Every metric as it is now."""
-        view, now = self._look(), self._now()
+        view, now = self._current_view(), self._now()
         states = dict(view.states)
         ours = [one for one in view.active.compiled if view.held is None or one.rule.rule_id in view.held]
         standings = [
@@ -175,45 +178,39 @@ class Metrics(Collector):
         yield from _standings(standings, now)
 
     def _service(self, view: ServiceView) -> Iterator[Metric]:
-        yield CounterMetricFamily("rule_runner_ticks", "Looks at what is due.", value=self._ticks)
+        yield CounterMetricFamily("rule_runner_ticks", "Looks at what is due.", value=self._ticks.ticks)
         yield CounterMetricFamily(
             "rule_runner_tick_failures", "Ticks that came to nothing, or fell into a pause after one.",
-            value=self._failed_ticks,
+            value=self._ticks.failed,
         )  # fmt: skip
-        yield _gauge("last_tick_timestamp_seconds", "When the last tick was over.", _seconds(self._last_tick))
-        yield _gauge("troubled", "1 while something keeps the service from searching.", float(self._troubled))
+        yield _gauge("last_tick_timestamp_seconds", "When the last tick was over.", _seconds(self._ticks.last_at))
+        yield _gauge("troubled", "1 while something keeps the service from searching.", float(self._ticks.is_troubled))
         yield _gauge("last_reload_timestamp_seconds", "When the rules in use last changed.", _seconds(self._reloaded))
         if view.held is not None:
             yield _gauge("leases_held", "Rules that this runner holds the lease of.", len(view.held))
 
     def _runs(self, active: ActiveRules) -> Iterator[Metric]:
         """The counters of the rules, from 0: a rate of a counter that is not there yet misses its first step."""
-        tallies = [(rule.rule_id, self._tallies.get(rule.rule_id, _RunCounts())) for rule in active.rules]
+        totals = {rule.rule_id: self._totals.get(rule.rule_id, _RunCounts()) for rule in active.rules}
         runs = CounterMetricFamily("rule_runner_runs", "Runs by outcome.", labels=("rule_id", "outcome"))
-        for rule_id, tally in tallies:
-            for outcome, count in tally.outcomes.items():
+        for rule_id, one in totals.items():
+            for outcome, count in one.outcomes.items():
                 runs.add_metric((rule_id, outcome), count)
         yield runs
         yield self._durations.family("rule_runner_run_duration_seconds", "How long runs took, over all rules.")
-        counters: tuple[tuple[str, str, Callable[[_RunCounts], float]], ...] = (
-            ("run_seconds", "How long the runs of a rule took together.", lambda tally: tally.seconds),
-            ("matches", "Matches that searches found.", lambda tally: tally.matches),
-            ("alerts_created", "New alerts, building blocks not counted.", lambda tally: tally.created),
-            ("alerts_duplicate", "Matches whose alert was there already.", lambda tally: tally.duplicates),
-            ("alerts_suppressed", "Matches that alert suppression took.", lambda tally: tally.suppressed),
-            ("alerts_capped", "New matches over max_signals, at the run that met them.", lambda tally: tally.capped),
-        )
-        for name, text, of in counters:
-            family = CounterMetricFamily(f"rule_runner_{name}", text, labels=("rule_id",))
-            for rule_id, tally in tallies:
-                family.add_metric((rule_id,), of(tally))
-            yield family
-        last = GaugeMetricFamily(
-            "rule_runner_last_run_timestamp_seconds", "When the rule's last run began.", labels=("rule_id",)
-        )
-        for rule_id, when in self._last_runs.items():
-            last.add_metric((rule_id,), when.timestamp())
-        yield last
+        seconds = ((rule_id, one.seconds) for rule_id, one in totals.items())
+        yield _by_rule(CounterMetricFamily, "run_seconds", "How long the runs of a rule took together.", seconds)
+        for name, text, count_name in (
+            ("matches", "Matches that searches found.", "matches"),
+            ("alerts_created", "New alerts, building blocks not counted.", "created"),
+            ("alerts_duplicate", "Matches whose alert was there already.", "duplicates"),
+            ("alerts_suppressed", "Matches that alert suppression took.", "suppressed"),
+            ("alerts_capped", "New matches over max_signals, at the run that met them.", "capped"),
+        ):
+            counts = ((rule_id, one.counts[count_name]) for rule_id, one in totals.items())
+            yield _by_rule(CounterMetricFamily, name, text, counts)
+        last = ((rule_id, _seconds(one.last_started)) for rule_id, one in self._totals.items())
+        yield _by_rule(GaugeMetricFamily, "last_run_timestamp_seconds", "When the rule's last run began.", last)
 
     def _lags(self, view: ServiceView) -> Iterator[Metric]:
         yield self._ingest.family(
@@ -226,31 +223,6 @@ class Metrics(Collector):
             yield _gauge(
                 "newest_event_timestamp_seconds", "The newest @timestamp read from files.", _seconds(view.newest_event)
             )
-
-
-class ObservedAlerts:
-    """An `AlertStore` that tells the metrics of every new alert; all else is the store's behind it."""
-
-    def __init__(self, store: AlertStore, metrics: Metrics) -> None:
-        self._store = store
-        self._metrics = metrics
-
-    async def known(self, ids: Collection[str]) -> frozenset[str]:
-        return await self._store.known(ids)
-
-    async def create(self, alerts: Sequence[Alert]) -> WriteResult:
-        result = await self._store.create(alerts)
-        self._metrics.note_alerts(alert for alert in alerts if alert.id in result.created)
-        return result
-
-    def find(self, wanted: AlertFilter) -> AsyncIterator[StoredAlert]:
-        return self._store.find(wanted)
-
-    async def get(self, prefix: str) -> Sequence[StoredAlert]:
-        return await self._store.get(prefix)
-
-    async def group(self, group_id: str) -> Sequence[StoredAlert]:
-        return await self._store.group(group_id)
 
 
 def registry_of(metrics: Metrics) -> CollectorRegistry:
@@ -308,12 +280,22 @@ def _standings(standings: Sequence[RuleStatus], now: datetime) -> Iterator[Metri
             lambda one: lag.total_seconds() if (lag := one.lag(now)) is not None else None,
         ),
     )
-    for name, text, of in gauges:
-        family = GaugeMetricFamily(f"rule_runner_{name}", text, labels=("rule_id",))
-        for standing in standings:
-            if (value := of(standing)) is not None:
-                family.add_metric((standing.rule_id,), value)
-        yield family
+    for name, text, value_of in gauges:
+        values = ((one.rule_id, value) for one in standings if (value := value_of(one)) is not None)
+        yield _by_rule(GaugeMetricFamily, name, text, values)
+
+
+def _by_rule(
+    family_type: type[CounterMetricFamily] | type[GaugeMetricFamily],
+    name: str,
+    text: str,
+    values: Iterable[tuple[str, float]],
+) -> Metric:
+    """A family with one series a rule."""
+    family = family_type(f"rule_runner_{name}", text, labels=("rule_id",))
+    for rule_id, value in values:
+        family.add_metric((rule_id,), value)
+    return family
 
 
 def _gauge(name: str, text: str, value: float) -> GaugeMetricFamily:

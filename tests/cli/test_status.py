@@ -13,7 +13,8 @@ import pytest
 from runner.cluster.connection import Connection
 from runner.cluster.elasticsearch import open_client
 from runner.rule_run import RuleRun, Status
-from runner.store.elasticsearch.elasticsearch_store import ElasticsearchStore
+from runner.setup.index_objects import StoreNames
+from runner.store.elasticsearch.elasticsearch_store import elasticsearch_stores
 from runner.store.protocol import Ledger
 from runner.store.sqlite.sqlite_store import SqliteStore
 from runner.windows import Window
@@ -52,20 +53,20 @@ def env(request: pytest.FixtureRequest, tmp_path: Path) -> Mapping[str, str]:
         asyncio.run(fill())
         return {}
     url, name = request.getfixturevalue("elasticsearch_url"), request.getfixturevalue("namespace")
-    names = {"alias": f"{name}-alerts", "runs": f"{name}-runs", "state": f"{name}-state"}
+    names = StoreNames(f"{name}-alerts", f"{name}-runs", f"{name}-state")
 
     async def fill_cluster() -> None:
         client = open_client(Connection(hosts=(url,)))
-        await record(ElasticsearchStore(client, **names))
-        await client.refresh(names["runs"])
+        await record(elasticsearch_stores(client, names).ledger)
+        await client.refresh(names.runs)
         await client.close()
 
     asyncio.run(fill_cluster())
     return {
         "ELASTICSEARCH_HOSTS": url,
-        "RUNNER_ALERTS_ALIAS": names["alias"],
-        "RUNNER_RUNS_INDEX": names["runs"],
-        "RUNNER_STATE_INDEX": names["state"],
+        "RUNNER_ALERTS_ALIAS": names.alerts,
+        "RUNNER_RUNS_INDEX": names.runs,
+        "RUNNER_STATE_INDEX": names.state,
     }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from urllib.parse import urlsplit
 
 from runner.cluster.elasticsearch import Connection, Elastic, Retry, open_client
 
@@ -17,3 +18,10 @@ async def opened(connection: Connection, retry: Retry = ONCE) -> AsyncIterator[E
         yield client
     finally:
         await client.close()
+
+
+def login_of(url: str) -> Connection:
+    """The connection of a URL with user and password."""
+    parts = urlsplit(url)
+    host = f"{parts.scheme}://{parts.hostname}:{parts.port}"
+    return Connection(hosts=(host,), username=parts.username or "", password=parts.password or "")

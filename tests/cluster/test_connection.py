@@ -1,4 +1,4 @@
-"""What a connection shows of itself, and what it refuses before anything is sent."""
+"""What a connection shows of itself, and what is refused before anything is sent."""
 
 from __future__ import annotations
 
@@ -16,12 +16,10 @@ ENCODED_KEY = base64.b64encode(b"VuaCfGcBCdbk:ui2lp2axTNmsyakw9tvNnw").decode()
 @pytest.mark.parametrize(
     "connection",
     [
-        Connection(hosts=("https://es:9200",), api_key="VuaCfGcBCdbk:ui2lp2axTNmsyakw9tvNnw"),
         Connection(hosts=("https://es:9200",), api_key=ENCODED_KEY),
         Connection(hosts=("https://es:9200",), username="elastic", password="ui2lp2axTNmsyakw9tvNnw"),
-        Connection(hosts=("https://elastic:ui2lp2axTNmsyakw9tvNnw@es:9200",)),
         Connection(hosts=("https://es:9200",), bearer_token="ui2lp2axTNmsyakw9tvNnw"),
-        Connection(hosts=("https://es:9200",), headers={"X-Key": "ui2lp2axTNmsyakw9tvNnw"}),
+        Connection(hosts=("https://es:9200",), proxy="http://u:ui2lp2axTNmsyakw9tvNnw@proxy:3128"),
     ],
 )
 def test_no_secret_is_shown(connection: Connection) -> None:
@@ -34,24 +32,16 @@ def test_no_secret_is_shown(connection: Connection) -> None:
 def test_the_identity_names_who_asks() -> None:
     hosts = ("https://es:9200",)
     assert Connection(hosts=hosts, api_key=ENCODED_KEY).identity == 'API key id "VuaCfGcBCdbk"'
-    assert Connection(hosts=hosts, api_key="abc:secret").identity == 'API key id "abc"'
+    assert Connection(hosts=hosts, api_key="abc").identity == 'API key id "not readable"'
     assert Connection(hosts=hosts, username="me", password="x").identity == 'user "me"'
-    assert Connection(hosts=("https://you%40home:x@es:9200",)).identity == 'user "you@home"'
     assert Connection(hosts=hosts).identity == "nobody (no credentials)"
 
 
 @pytest.mark.parametrize(
     ("connection", "expected"),
     [
-        (Connection(), "found neither"),
-        (Connection(hosts=("https://es:9200",), cloud_id="x:y"), "found both"),
-        (Connection(hosts=("localhost:9200",)), "`localhost:9200` is not a URL: expected one like"),
-        (Connection(hosts=("https://es:92000",)), "`https://es:92000` is not a URL"),
-        (Connection(hosts=("ftp://user:hunter22@es",)), "`ftp://es` is not a URL"),
-        (Connection(hosts=("https://es:9200",), username="a", api_key="b:c"), "found an API key and a user name"),
-        (Connection(hosts=("https://a:b@es:9200",), bearer_token="t"), "found a user name and a bearer token"),
-        (Connection(hosts=("https://es:9200",), ca_certs=Path("no/such.pem")), "no/such.pem: no such CA file"),
-        (Connection(hosts=("https://es:9200",), fingerprint="12:34"), "expected 64 hex digits"),
+        (Connection(), "can not be set up"),
+        (Connection(hosts=("https://es:9200",), ca_certs=Path("no/such.pem")), "no/such.pem: the CA file cannot be"),
         (Connection(cloud_id="nonsense"), "can not be set up"),
     ],
 )
@@ -59,7 +49,6 @@ def test_a_connection_that_can_not_work_is_refused(connection: Connection, expec
     with pytest.raises(SettingsError) as caught:
         open_client(connection)
     assert expected in str(caught.value)
-    assert "hunter22" not in str(caught.value)
 
 
 def test_a_ca_file_without_certificates_is_refused(tmp_path: Path) -> None:
@@ -71,16 +60,9 @@ def test_a_ca_file_without_certificates_is_refused(tmp_path: Path) -> None:
 
 def test_secrets_are_known_as_they_are_written_and_decoded() -> None:
     connection = Connection(
-        hosts=("https://me:p%40ssword@es:9200", "https://es-2:9200"),
-        api_key="id:some-key",
+        hosts=("https://es:9200",),
+        api_key="some-key",
         proxy="http://u:proxy%2Fpass@proxy:3128",
         environment_proxies={"https": "http://v:env-pass@proxy", "no": "a:12345@b"},
     )
-    assert set(connection.secrets) == {
-        "id:some-key",
-        "p%40ssword",
-        "p@ssword",
-        "proxy%2Fpass",
-        "proxy/pass",
-        "env-pass",
-    }
+    assert set(connection.secrets) == {"some-key", "proxy%2Fpass", "proxy/pass", "env-pass"}

@@ -187,7 +187,6 @@ async def test_a_conflict_that_comes_in_between_is_said(stand_in: StandIn, kiban
     [
         ({"username": "elastic", "password": "p:w"}, f"Basic {base64.b64encode(b'elastic:p:w').decode()}"),
         ({"api_key": "aWQ6a2V5"}, "ApiKey aWQ6a2V5"),
-        ({"api_key": "id:key"}, "ApiKey aWQ6a2V5"),
         ({"bearer_token": "token"}, "Bearer token"),
     ],
 )

@@ -129,7 +129,7 @@ def test_which_proxy_the_environment_names(host: str, environ: Mapping[str, str]
 def test_the_setting_holds_for_every_host_and_goes_before_the_environment() -> None:
     environ = {"HTTPS_PROXY": "http://a:1", "NO_PROXY": "*"}
     for host in ("https://localhost:9200", "http://es.example:80"):
-        connection = Connection(hosts=(host,), proxy="b:2", environment_proxies=environment_proxies(environ))
+        connection = Connection(hosts=(host,), proxy="http://b:2", environment_proxies=environment_proxies(environ))
         found = proxy_for(connection, host)
         assert found is not None
         assert str(found) == "http://b:2 (ELASTICSEARCH_PROXY)"
@@ -142,8 +142,8 @@ def test_a_proxy_that_can_not_be_used_is_refused_without_its_password(text: str)
     with pytest.raises(SettingsError, match=r"HTTPS_PROXY: found .*, expected http://") as caught:
         read_proxy(text, "HTTPS_PROXY")
     assert "hunter22" not in str(caught.value)
-    with pytest.raises(SettingsError):
-        open_client(Connection(hosts=("https://es:9200",), proxy=text))
+    with pytest.raises(SettingsError, match=r"HTTPS_PROXY: found .*, expected http://"):
+        open_client(Connection(hosts=("https://es:9200",), environment_proxies={"https": text}))
 
 
 def test_the_login_of_a_proxy_is_not_shown() -> None:

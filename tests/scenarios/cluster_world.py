@@ -25,7 +25,8 @@ from runner.search.cluster.cluster_search import ClusterSearch
 from runner.service.execution import Execution
 from runner.service.rules_in_use import ActiveRules
 from runner.service.service import Service, ServiceObserver
-from runner.store.elasticsearch.elasticsearch_store import ElasticsearchStore
+from runner.setup.index_objects import StoreNames
+from runner.store.elasticsearch.elasticsearch_store import elasticsearch_stores
 from runner.telemetry.health import HealthState, readiness
 from runner.telemetry.logs import log_run
 from tests.scenarios.incidents import Incident
@@ -59,7 +60,7 @@ class ClusterWorld(ServiceObserver):
         self.runs: list[RuleRun] = []
         self.troubles: list[str] = []
         self.planted: set[Incident] = set()
-        self.pulse = HealthState(self.clock.now())
+        self.health = HealthState(self.clock.now())
         self._rules = folder / "rules"
         self._rules.mkdir(exist_ok=True)
         for rule, query in QUERIES.items():
@@ -73,10 +74,12 @@ class ClusterWorld(ServiceObserver):
         plain = replace(Connection(hosts=(url,), request_timeout=10.0), **connection)
         self._client = open_client(plain, retry=QUICK)
         self._search = ClusterSearch(self._client, timeout=10.0)
-        names = {part: f"{self.name}-{part}" for part in ("alerts", "runs", "state")}
-        self.store = ElasticsearchStore(self._client, alias=names["alerts"], runs=names["runs"], state=names["state"])
+        names = StoreNames(f"{self.name}-alerts", f"{self.name}-runs", f"{self.name}-state")
+        self.stores = elasticsearch_stores(self._client, names)
         context = AlertContext(now=self.clock.now(), execution_id="")
-        execution = Execution(self._search, self.store, self.store, clock=self.clock.now, context=context)
+        execution = Execution(
+            self._search, self.stores.alerts, self.stores.ledger, clock=self.clock.now, context=context
+        )
         self.service = Service(
             [self._rules],
             execution,
@@ -137,19 +140,19 @@ class ClusterWorld(ServiceObserver):
 
     def not_ready(self) -> str:
         """What readiness says is wrong; empty if the service is ready."""
-        verdict = readiness(self.pulse.vitals, self.clock.now(), _PATIENCE)
+        verdict = readiness(self.health.snapshot, self.clock.now(), _PATIENCE)
         return "; ".join(f"{check.name}: {check.reason}" for check in verdict.checks if not check.ok)
 
     def on_run(self, run: RuleRun) -> None:
         log_run(run)
         self.runs.append(run)
-        self.pulse.note_run(run)
+        self.health.record_run(run)
 
     def on_rules(self, active: ActiveRules) -> None:
-        self.pulse.note_rules(active)
+        self.health.record_rules(active)
 
     def on_tick(self, trouble: Exception | None) -> None:
-        self.pulse.note_tick(self.clock.now(), trouble)
+        self.health.record_tick(self.clock.now(), trouble)
 
     def on_trouble(self, error: Exception) -> None:
         self.troubles.append(f"{type(error).__name__}: {error}")

@@ -18,7 +18,8 @@ from elasticsearch import Elasticsearch
 
 from runner.cluster.connection import Connection
 from runner.cluster.elasticsearch import open_client
-from runner.store.elasticsearch.elasticsearch_store import ElasticsearchStore
+from runner.setup.index_objects import StoreNames
+from runner.store.elasticsearch.elasticsearch_store import elasticsearch_stores
 from runner.store.protocol import AlertFilter
 from runner.store.sqlite.sqlite_store import SqliteStore
 from runner.windows import Window
@@ -143,19 +144,16 @@ def read_sqlite(path: Path) -> Snapshot:
         if not connection.execute("SELECT 1 FROM sqlite_master").fetchone():
             return Snapshot()
         stored = Counter(row[0] for row in connection.execute("SELECT id FROM alerts"))
-    return asyncio.run(_read_sqlite(path, stored))
+        query = "SELECT rule_id, execution_id, created, status FROM runs ORDER BY rule_id, seq DESC"
+        runs = [LoggedRun(*row) for row in connection.execute(query)]
+    return asyncio.run(_read_sqlite(path, stored, runs))
 
 
-async def _read_sqlite(path: Path, stored: Counter[str]) -> Snapshot:
+async def _read_sqlite(path: Path, stored: Counter[str], runs: list[LoggedRun]) -> Snapshot:
     store = SqliteStore.open_existing(path)
     try:
         alerts = {alert.id: alert.document async for alert in store.find(AlertFilter(building_blocks=True))}
         states = await store.read()
-        runs = [
-            LoggedRun(run.rule_id, run.execution_id, run.created, run.status)
-            for rule in states
-            for run in await store.runs(rule)
-        ]
     finally:
         await store.close()
     twice = [id_ for id_, count in stored.items() if count > 1]
@@ -183,7 +181,7 @@ async def read_cluster(url: str, *, alerts: str, state: str, runs: str) -> Snaps
     """What the indices hold."""
     client = open_client(Connection(hosts=(url,)))
     try:
-        states = await ElasticsearchStore(client, alias=alerts, runs=runs, state=state).read()
+        states = await elasticsearch_stores(client, StoreNames(alerts, runs, state)).ledger.read()
     finally:
         await client.close()
     with Elasticsearch(url) as raw:

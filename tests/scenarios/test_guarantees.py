@@ -48,9 +48,9 @@ class Diary(MemoryStore):
         refused = {alert.id: "mapping says no" for alert in alerts if self._is_refused(alert)}
         return WriteResult(made.created, made.duplicates, refused or None)
 
-    async def known(self, ids: Collection[str]) -> frozenset[str]:
+    async def existing_ids(self, ids: Collection[str]) -> frozenset[str]:
         self._answer()
-        return await super().known(ids)
+        return await super().existing_ids(ids)
 
     async def read(self) -> Mapping[str, RuleState]:
         self._answer()
@@ -61,9 +61,9 @@ class Diary(MemoryStore):
         self.entries.append(f"ledger {run.rule_id}")
         await super().record(run, fingerprint)
 
-    async def mark(self, marks: Sequence[Mark]) -> None:
+    async def add_marks(self, marks: Sequence[Mark]) -> None:
         self._answer()
-        await super().mark(marks)
+        await super().add_marks(marks)
 
     def _answer(self) -> None:
         if self.away:

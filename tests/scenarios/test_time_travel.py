@@ -133,30 +133,30 @@ async def test_a_laptop_that_slept_for_a_night_catches_up(world: World) -> None:
 
 def test_a_clock_that_is_set_back_was_right_until_it_was_set_forwards() -> None:
     clock, watch = FakeClock(at("10:00:00")), ClockSteps()
-    assert watch.look(clock) is None
+    assert watch.check(clock) is None
     for _ in range(3):
         clock.advance(MINUTE)
-        assert watch.look(clock) is None
+        assert watch.check(clock) is None
     clock.step(HOUR)  # or the machine slept, where the system does not count that
     for _ in range(30):
         clock.advance(MINUTE)
-        assert watch.look(clock) is None
+        assert watch.check(clock) is None
     clock.step(-HOUR)
     clock.advance(MINUTE)
-    assert watch.look(clock) == SetBack(HOUR, at("10:03:00"))
+    assert watch.check(clock) == SetBack(HOUR, at("10:03:00"))
     clock.advance(MINUTE)
-    assert watch.look(clock) is None
+    assert watch.check(clock) is None
     clock.step(timedelta(seconds=-1))
-    assert watch.look(clock) is None
+    assert watch.check(clock) is None
     clock.step(-3 * HOUR)
-    found = watch.look(clock)
+    found = watch.check(clock)
     assert found is not None and found.right_until is None
 
 
 @given(st.lists(st.tuples(st.integers(0, 900), st.sampled_from((0, 0, -3_600, 3_600, -300, 90_000))), max_size=12))
 def test_a_clock_that_was_right_at_first_is_found_right_again(steps: list[tuple[int, int]]) -> None:
     clock, watch = FakeClock(at("10:00:00")), ClockSteps()
-    watch.look(clock)
+    watch.check(clock)
     right, wrong = clock.now(), 0
     for passed, step in steps:
         clock.advance(timedelta(seconds=passed))
@@ -165,19 +165,19 @@ def test_a_clock_that_was_right_at_first_is_found_right_again(steps: list[tuple[
         if wrong < 0:  # only a clock that is ahead is meant here
             clock.step(timedelta(seconds=-wrong))
             wrong = 0
-        watch.look(clock)
+        watch.check(clock)
         if wrong == 0:
             right = clock.now()
     if wrong:
         clock.step(timedelta(seconds=-wrong))
-        found = watch.look(clock)
+        found = watch.check(clock)
         assert found is not None and found.right_until == right
 
 
 def test_the_machines_clock_and_the_time_that_passes() -> None:
     clock, watch = SystemClock(), ClockSteps()
     before = clock.elapsed()
-    assert [watch.look(clock) for _ in range(3)] == [None] * 3
+    assert [watch.check(clock) for _ in range(3)] == [None] * 3
     assert clock.elapsed() >= before
     assert abs(clock.now() - datetime.now(UTC)) < MINUTE
 
@@ -402,7 +402,7 @@ async def test_a_week_of_backlog_holds_up_no_live_window_and_no_other_backlog(tm
         write_rule(world, name)
     now = world.clock.now()
     for name, back in (("week", timedelta(days=7)), ("hours", 2 * HOUR)):
-        await world.store.mark([Mark(name, "begin", now - back)])
+        await world.store.add_marks([Mark(name, "begin", now - back)])
     searched: list[RuleRun] = []
     for _ in range(60):
         searched += await world.tick()
@@ -431,7 +431,7 @@ async def test_where_there_is_more_backlog_than_time_everybody_gets_a_turn(tmp_p
     names = [f"r-{number:03}" for number in range(120)]
     for number, name in enumerate(names):
         write_rule(world, name, interval="1h", **{"from": "now-65m"})
-        await world.store.mark([Mark(name, "begin", world.clock.now() - timedelta(hours=30 + number))])
+        await world.store.add_marks([Mark(name, "begin", world.clock.now() - timedelta(hours=30 + number))])
     rounds = [{run.rule_id for run in await world.tick()} for _ in range(13)][1:]
     assert all(len(turn) == OWED_AT_A_TIME for turn in rounds)
     for first in range(10):
@@ -472,7 +472,7 @@ async def test_an_hour_that_always_fails_holds_up_no_other_hour(tmp_path: Path) 
             async for result in super().run(requests):
                 yield result
 
-    await world.store.mark([Mark("nc", "begin", at("03:00:00"))])
+    await world.store.add_marks([Mark("nc", "begin", at("03:00:00"))])
     for hour in (3, 4, 5, 6, 7, 8, 9):
         world.append(event(f"h{hour}", at(f"0{hour}:30:00")))
     search = Poisoned(FileSearch([world.events], live=True))

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 from runner.alerts.build import AlertContext
-from runner.cli.wiring import Store
 from runner.clock import FakeClock
 from runner.rule_run import RuleRun
 from runner.schedule.schedule import Schedule
@@ -22,6 +21,7 @@ from runner.service.service import Service, ServiceObserver
 from runner.store.leases import Leases
 from runner.store.protocol import AlertFilter, StoredAlert
 from tests.paths import ROOT
+from tests.store.alerts import Store
 
 SHIPPED_RULES = ROOT / "rules"
 

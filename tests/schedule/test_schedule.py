@@ -27,7 +27,7 @@ from runner.schedule.schedule import (
 )
 from runner.search.compiled_rule import CompiledRule, compile_rule
 from runner.service.due_requests import requests_due
-from runner.store.protocol import Mark, RuleState, marked, state_after
+from runner.store.protocol import Mark, RuleState, state_after, state_with_mark
 from runner.windows import Window, merge
 from tests.scenarios.timeline import rule_text
 
@@ -216,7 +216,7 @@ def test_the_ledger_is_told_what_it_has_to_know_and_nothing_twice(tmp_path: Path
         Mark("off", "pause", START),
     )
     for mark in marks:
-        states[mark.rule_id] = marked(states.get(mark.rule_id), mark)
+        states[mark.rule_id] = state_with_mark(states.get(mark.rule_id), mark)
     assert due_marks(TOGETHER, rules, states, now=START + timedelta(minutes=1), disabled=[off.rule]) == ()
     assert owed(states["again"], START, horizon=timedelta(days=1)) == ()
     never = due_marks(TOGETHER, [], {}, now=START, disabled=[rule(tmp_path, "never", enabled=False).rule])

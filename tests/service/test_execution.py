@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -144,7 +145,16 @@ async def test_a_ledger_that_cannot_be_written_stops_the_whole(rule: Callable[..
     store = NoLedger()
     with pytest.raises(StoreError, match="disk full"):
         await runs_of(Shelf([match(1)]), [rule()], store)
-    assert len(await store.known(await ids_in(store))) == 1
+    assert len(await store.existing_ids(await ids_in(store))) == 1
+
+
+async def test_new_alerts_are_handed_on_once(rule: Callable[..., Rule]) -> None:
+    store, created = MemoryStore(), list[str]()
+    for numbers in ((1, 2), (1, 2, 3)):
+        search = Shelf([match(number) for number in numbers])
+        await runs_of(search, [rule()], store, on_created=lambda alerts: created.extend(alert.id for alert in alerts))
+    assert Counter(created) == Counter(await ids_in(store))
+    assert len(created) == 3
 
 
 async def ids_in(store: MemoryStore) -> Collection[str]:

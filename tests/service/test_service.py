@@ -93,16 +93,16 @@ def test_the_file_is_written_once_a_second_or_when_the_trouble_changes(tmp_path:
 
     for seconds, trouble, expected in (
         (0.0, "", (0.0, "")),
-        (0.9, None, (0.0, "")),
+        (0.9, "", (0.0, "")),
         (0.95, "away", (0.95, "away")),
         (1.0, "away", (0.95, "away")),
-        (3.0, None, (3.0, "away")),
+        (3.0, "away", (3.0, "away")),
         (3.1, "", (3.1, "")),
-        (-60.0, None, (-60.0, "")),
+        (-60.0, "", (-60.0, "")),
     ):
-        file.beat(NOW + timedelta(seconds=seconds), trouble)
+        file.update(NOW + timedelta(seconds=seconds), trouble)
         assert seen() == expected
-    file.end()
+    file.remove()
     assert read_heartbeat(tmp_path / "beat") is None
     assert said == []
 
@@ -111,9 +111,9 @@ def test_a_heartbeat_that_cannot_be_written_is_told_once(tmp_path: Path) -> None
     said: list[str] = []
     file = HeartbeatFile(tmp_path / "no" / "folder", MINUTE, on_failure=said.append)
     for number in range(3):
-        file.beat(NOW + number * MINUTE)
+        file.update(NOW + number * MINUTE, "")
     assert len(said) == 1 and "cannot be written: No such file or directory" in said[0]
-    file.end()
+    file.remove()
 
 
 def test_a_link_in_the_place_of_the_file_is_not_followed(tmp_path: Path) -> None:

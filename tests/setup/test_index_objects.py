@@ -20,7 +20,7 @@ from runner.setup.index_objects import (
     state_index_body,
 )
 from runner.setup.mappings import alert_mappings, external_mappings, run_mappings
-from runner.store.elasticsearch.elasticsearch_store import ElasticsearchStore
+from runner.store.elasticsearch.elasticsearch_store import ElasticsearchStores, elasticsearch_stores
 from tests.elasticsearch.proxy import Proxy
 from tests.paths import SHARED
 from tests.store.conftest import store_in
@@ -60,11 +60,11 @@ async def as_of_version(url: str, namespace: str, version: int) -> None:
 
 
 async def test_an_older_installation_gets_the_new_fields_and_keeps_its_data(
-    store: ElasticsearchStore, elasticsearch_url: str, namespace: str
+    store: ElasticsearchStores, elasticsearch_url: str, namespace: str
 ) -> None:
     await as_of_version(elasticsearch_url, namespace, 1)
     await ask(elasticsearch_url, "PUT", f"/{namespace}-runs/_doc/old?refresh=true", {"rule": {"id": "old"}})
-    report = await store.install()
+    report = await store.installation.install()
     assert report.updated == (
         f"component template {namespace}-runs-mappings",
         f"index template {namespace}-runs",
@@ -74,46 +74,46 @@ async def test_an_older_installation_gets_the_new_fields_and_keeps_its_data(
     found = mapping[f"{namespace}-runs-000001"]["mappings"]
     assert found["_meta"]["version"] == VERSION
     assert found["properties"]["runner"]["properties"]["lag_ms"]["type"] == "long"
-    await store.record(run(), "f")
+    await store.ledger.record(run(), "f")
     await ask(elasticsearch_url, "POST", f"/{namespace}-runs/_refresh")
     for rule_id in ("old", "r-1"):
         query = {"query": {"term": {"rule.id": rule_id}}}
         answer = await ask(elasticsearch_url, "POST", f"/{namespace}-runs/_search", query)
         assert answer["hits"]["total"]["value"] == 1
-    again = await store.install()
+    again = await store.installation.install()
     assert (again.created, again.updated) == ((), ())
 
 
 async def test_an_update_that_was_cut_short_is_finished_by_the_next(
-    store: ElasticsearchStore, elasticsearch_url: str, namespace: str, eql_proxy: Proxy
+    store: ElasticsearchStores, elasticsearch_url: str, namespace: str, eql_proxy: Proxy
 ) -> None:
     """The templates are new already, and the index is not: it is looked at by itself."""
     await as_of_version(elasticsearch_url, namespace, 1)
     eql_proxy.fail_next(500, on=f"{namespace}-runs/_mapping", method="PUT", reason="killed")
-    first = await store.install()
+    first = await store.installation.install()
     assert [text for text in first.warnings if "takes effect with the next rollover only: killed" in text]
-    assert (await store.install()).updated == (f"mapping of {namespace}-runs",)
+    assert (await store.installation.install()).updated == (f"mapping of {namespace}-runs",)
 
 
 async def test_a_mapping_that_can_not_be_changed_waits_for_the_next_index(
-    store: ElasticsearchStore, elasticsearch_url: str, namespace: str
+    store: ElasticsearchStores, elasticsearch_url: str, namespace: str
 ) -> None:
     await as_of_version(elasticsearch_url, namespace, 1)
     conflict = {"properties": {"runner": {"properties": {"capped": {"type": "keyword"}}}}}
     await ask(elasticsearch_url, "PUT", f"/{namespace}-runs-000001/_mapping", conflict)
-    report = await store.install()
+    report = await store.installation.install()
     (warning,) = [text for text in report.warnings if "takes effect with the next rollover only" in text]
     assert "runner.capped" in warning
     await ask(elasticsearch_url, "POST", f"/{namespace}-runs/_rollover")
-    assert not [text for text in (await store.install()).warnings if "takes effect" in text]
+    assert not [text for text in (await store.installation.install()).warnings if "takes effect" in text]
 
 
 async def test_a_newer_installation_is_left_alone_and_said(
-    store: ElasticsearchStore, elasticsearch_url: str, namespace: str
+    store: ElasticsearchStores, elasticsearch_url: str, namespace: str
 ) -> None:
     await as_of_version(elasticsearch_url, namespace, 99)
     before = await ask(elasticsearch_url, "GET", f"/_component_template/{namespace}-runs-mappings")
-    report = await store.install()
+    report = await store.installation.install()
     newer = [text for text in report.warnings if "is of version 99" in text]
     assert [text.split(" is of")[0] for text in newer] == [
         f"the component template {namespace}-runs-mappings",
@@ -123,11 +123,11 @@ async def test_a_newer_installation_is_left_alone_and_said(
 
 
 async def test_the_ledger_of_an_older_installation_gets_the_new_fields(
-    store: ElasticsearchStore, elasticsearch_url: str, namespace: str
+    store: ElasticsearchStores, elasticsearch_url: str, namespace: str
 ) -> None:
     old = {"mappings": {"dynamic": False, "properties": {"rule": {"properties": {"id": {"type": "keyword"}}}}}}
     await ask(elasticsearch_url, "PUT", f"/{namespace}-state", old)
-    assert f"mapping of {namespace}-state" in (await store.install()).updated
+    assert f"mapping of {namespace}-state" in (await store.installation.install()).updated
     mapping = await ask(elasticsearch_url, "GET", f"/{namespace}-state/_mapping")
     found = mapping[f"{namespace}-state"]["mappings"]["properties"]
     assert found.keys() == state_index_body()["mappings"]["properties"].keys()
@@ -146,30 +146,28 @@ async def test_a_data_stream_of_an_older_installation_gets_the_new_fields(
     await ask(elasticsearch_url, "PUT", f"/_index_template/{name}", template | {"composed_of": [f"{name}-mappings"]})
     await ask(elasticsearch_url, "PUT", f"/_data_stream/{name}")
     await ask(elasticsearch_url, "POST", f"/{name}/_rollover")
-    store = ElasticsearchStore(
-        client, alias=name, runs=f"{namespace}-runs", state=f"{namespace}-state", alerts_as="external"
-    )
-    assert (await store.install()).updated == (
+    store = elasticsearch_stores(client, StoreNames(name, f"{namespace}-runs", f"{namespace}-state", "external"))
+    assert (await store.installation.install()).updated == (
         f"component template {name}-mappings",
         f"index template {name}",
         f"mapping of {name}",
     )
-    await store.create([alert("a")])
+    await store.alerts.create([alert("a")])
     assert await find(store) == ["a"]
-    assert (await store.install()).updated == ()
+    assert (await store.installation.install()).updated == ()
 
 
 # Aliases
 
 
 async def test_an_alias_without_a_write_index_is_named(
-    store: ElasticsearchStore, elasticsearch_url: str, namespace: str
+    store: ElasticsearchStores, elasticsearch_url: str, namespace: str
 ) -> None:
     for number in (1, 2):
         body = {"aliases": {f"{namespace}-alerts": {"is_write_index": False}}}
         await ask(elasticsearch_url, "PUT", f"/{namespace}-other-{number}", body)
     with pytest.raises(StoreError, match=f"no write index: set .* one of {namespace}-other-1, {namespace}-other-2"):
-        await store.install()
+        await store.installation.install()
 
 
 async def test_without_lifecycle_management_setting_up_rolls_over_what_is_due(
@@ -178,19 +176,21 @@ async def test_without_lifecycle_management_setting_up_rolls_over_what_is_due(
     missing = {"error": {"type": "illegal_argument_exception", "reason": "no handler found for uri [/_ilm]"}}
     eql_proxy.answer_next(400, missing, on="_ilm", times=8)
     store = store_in(client, namespace)
-    first = await store.install()
+    first = await store.installation.install()
     assert [
         text for text in first.warnings if f"{namespace}-alerts is rolled over by `rule-runner setup` alone" in text
     ]
-    await store.create([alert("a")])
+    await store.alerts.create([alert("a")])
     template = await ask(elasticsearch_url, "GET", f"/_index_template/{namespace}-alerts")
     settings = template["index_templates"][0]["index_template"]["template"]["settings"]["index"]
     assert "lifecycle" not in settings
     # Not due: a new index is less than 30 days old.
-    assert (await store.install()).updated == ()
+    assert (await store.installation.install()).updated == ()
     rolled = {"rolled_over": True, "new_index": f"{namespace}-alerts-000002"}
     eql_proxy.answer_next(200, rolled, on=f"{namespace}-alerts/_rollover")
-    assert (await store.install()).updated == (f"alias {namespace}-alerts, which goes on in {namespace}-alerts-000002",)
+    assert (await store.installation.install()).updated == (
+        f"alias {namespace}-alerts, which goes on in {namespace}-alerts-000002",
+    )
     sent = eql_proxy.requests_on(f"{namespace}-alerts/_rollover")[-1]
     assert b'"max_age":"30d"' in sent.body
     assert await find(store) == ["a"]

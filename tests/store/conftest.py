@@ -9,7 +9,8 @@ import pytest
 from runner.cluster.connection import Connection
 from runner.cluster.elasticsearch import Elastic, open_client
 from runner.cluster.transport import Retry
-from runner.store.elasticsearch.elasticsearch_store import ElasticsearchStore
+from runner.setup.index_objects import StoreNames
+from runner.store.elasticsearch.elasticsearch_store import ElasticsearchStores, elasticsearch_stores
 from tests.elasticsearch.proxy import Proxy
 
 
@@ -21,9 +22,13 @@ async def client(eql_proxy: Proxy) -> AsyncIterator[Elastic]:
 
 
 @pytest.fixture
-def store(client: Elastic, namespace: str) -> ElasticsearchStore:
+def store(client: Elastic, namespace: str) -> ElasticsearchStores:
     return store_in(client, namespace)
 
 
-def store_in(client: Elastic, namespace: str) -> ElasticsearchStore:
-    return ElasticsearchStore(client, alias=f"{namespace}-alerts", runs=f"{namespace}-runs", state=f"{namespace}-state")
+def names_in(namespace: str) -> StoreNames:
+    return StoreNames(f"{namespace}-alerts", f"{namespace}-runs", f"{namespace}-state")
+
+
+def store_in(client: Elastic, namespace: str) -> ElasticsearchStores:
+    return elasticsearch_stores(client, names_in(namespace))

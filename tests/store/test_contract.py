@@ -14,12 +14,13 @@ from runner.alerts.alert import Alert
 from runner.cluster.connection import Connection
 from runner.cluster.elasticsearch import open_client
 from runner.rule_run import RuleRun
-from runner.store.elasticsearch.elasticsearch_store import ElasticsearchStore
+from runner.store.elasticsearch.elasticsearch_store import ElasticsearchStores
 from runner.store.memory import MemoryStore
-from runner.store.protocol import KEPT_SPANS, AlertFilter, Mark, RuleState
+from runner.store.protocol import KEPT_SPANS, AlertFilter, Mark, RuleState, Stores
 from runner.store.sqlite.sqlite_store import SqliteStore
 from runner.windows import Window
 from tests.store.alerts import Made, Store, alert_id, at, found, found_ids, run
+from tests.store.conftest import store_in
 
 BACKENDS: dict[str, Callable[[Path], Store]] = {
     "memory": lambda _: MemoryStore(),
@@ -29,96 +30,98 @@ MADE = Made()
 
 
 @pytest.fixture(params=[*sorted(BACKENDS), "elasticsearch"])
-async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Store]:
+async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Stores]:
     if request.param != "elasticsearch":
         backend = BACKENDS[request.param](tmp_path)
-        yield backend
+        yield Stores(backend, backend, backend)
         await backend.close()
         return
     name = request.getfixturevalue("namespace")
     client = open_client(Connection(hosts=(request.getfixturevalue("elasticsearch_url"),)))
-    yield ElasticsearchStore(client, alias=f"{name}-alerts", runs=f"{name}-runs", state=f"{name}-state")
+    yield store_in(client, name)
     await client.close()
 
 
-async def test_what_is_stored_is_read_back_equal(store: Store) -> None:
+async def test_what_is_stored_is_read_back_equal(store: Stores) -> None:
     text = 'Zürich 東京 🦊 \u202e \x7f "quoted" \\ \n'
     alert = MADE.alert(
         "a", **{"message": text, "n": [1, 1.5, -(2**63), 2**64 - 1, None, True, {"x": []}], "ключ": {"é": 1}}
     )
-    result = await store.create([alert])
+    result = await store.alerts.create([alert])
     assert (result.created, result.duplicates, result.rejected) == ({alert.id}, frozenset(), None)
-    stored = await found(store)
+    stored = await found(store.alerts)
     assert [one.id for one in stored] == [alert.id]
     assert stored[0].document == alert.document
 
 
-async def test_an_alert_that_is_there_is_never_changed(store: Store) -> None:
-    await store.create([MADE.alert("a", message="first")])
-    result = await store.create([MADE.alert("a", message="second"), MADE.alert("b")])
+async def test_an_alert_that_is_there_is_never_changed(store: Stores) -> None:
+    await store.alerts.create([MADE.alert("a", message="first")])
+    result = await store.alerts.create([MADE.alert("a", message="second"), MADE.alert("b")])
     assert (result.created, result.duplicates) == ({alert_id("b")}, {alert_id("a")})
-    assert (await store.get(alert_id("a")))[0].document["message"] == "first"
+    assert (await store.alerts.get(alert_id("a")))[0].document["message"] == "first"
 
 
-async def test_an_alert_is_kept_as_it_was_when_it_was_given(store: Store) -> None:
+async def test_an_alert_is_kept_as_it_was_when_it_was_given(store: Stores) -> None:
     alert = MADE.alert("a", message="first")
-    await store.create([alert])
+    await store.alerts.create([alert])
     document: Any = alert.document
     document["message"] = "second"
-    assert (await found(store))[0].document["message"] == "first"
+    assert (await found(store.alerts))[0].document["message"] == "first"
 
 
-async def test_a_repeat_inside_a_batch_is_one_alert(store: Store) -> None:
-    result = await store.create([MADE.alert("a", message="first"), MADE.alert("a", message="second")])
+async def test_a_repeat_inside_a_batch_is_one_alert(store: Stores) -> None:
+    result = await store.alerts.create([MADE.alert("a", message="first"), MADE.alert("a", message="second")])
     assert (result.created, result.duplicates, result.rejected) == ({alert_id("a")}, frozenset(), None)
-    assert [one.document["message"] for one in await found(store)] == ["first"]
+    assert [one.document["message"] for one in await found(store.alerts)] == ["first"]
 
 
-async def test_a_bad_document_stops_no_other(store: Store) -> None:
-    if isinstance(store, ElasticsearchStore):
+async def test_a_bad_document_stops_no_other(store: Stores) -> None:
+    if isinstance(store, ElasticsearchStores):
         pytest.skip("its index ignores a malformed value and keeps the document")
-    result = await store.create([MADE.alert("a"), MADE.alert("bad", **{"@timestamp": "yesterday"}), MADE.alert("c")])
+    result = await store.alerts.create(
+        [MADE.alert("a"), MADE.alert("bad", **{"@timestamp": "yesterday"}), MADE.alert("c")]
+    )
     assert result.created == {alert_id("a"), alert_id("c")}
     assert result.rejected is not None
     assert list(result.rejected) == [alert_id("bad")]
     assert "'yesterday'" in result.rejected[alert_id("bad")]
-    result = await store.create([MADE.alert("odd", value=object())])
+    result = await store.alerts.create([MADE.alert("odd", value=object())])
     assert result.rejected is not None
     assert "not JSON" in result.rejected[alert_id("odd")]
 
 
-async def test_known_ids(store: Store) -> None:
-    await store.create([MADE.alert(number) for number in range(1_200)])
+async def test_known_ids(store: Stores) -> None:
+    await store.alerts.create([MADE.alert(number) for number in range(1_200)])
     asked = [alert_id(number) for number in range(600, 1_800)]
-    assert await store.known(asked) == {alert_id(number) for number in range(600, 1_200)}
-    assert await store.known([]) == frozenset()
+    assert await store.alerts.existing_ids(asked) == {alert_id(number) for number in range(600, 1_200)}
+    assert await store.alerts.existing_ids([]) == frozenset()
 
 
-async def test_nothing_to_store_is_nothing(store: Store) -> None:
-    assert (await store.create([])).created == frozenset()
-    assert await found(store) == []
-    assert await store.read() == {}
+async def test_nothing_to_store_is_nothing(store: Stores) -> None:
+    assert (await store.alerts.create([])).created == frozenset()
+    assert await found(store.alerts) == []
+    assert await store.ledger.read() == {}
 
 
-async def test_newest_first_and_the_limit(store: Store) -> None:
-    await store.create([Made(minute=5).alert("b"), Made(minute=1).alert("a"), Made(minute=5).alert("c")])
-    await store.create([Made(minute=3).alert("d")])
-    assert await found_ids(store) == [alert_id(name) for name in "cbda"]
-    assert await found_ids(store, limit=2) == [alert_id("c"), alert_id("b")]
-    assert await found_ids(store, limit=0) == []
+async def test_newest_first_and_the_limit(store: Stores) -> None:
+    await store.alerts.create([Made(minute=5).alert("b"), Made(minute=1).alert("a"), Made(minute=5).alert("c")])
+    await store.alerts.create([Made(minute=3).alert("d")])
+    assert await found_ids(store.alerts) == [alert_id(name) for name in "cbda"]
+    assert await found_ids(store.alerts, limit=2) == [alert_id("c"), alert_id("b")]
+    assert await found_ids(store.alerts, limit=0) == []
 
 
-async def test_filters(store: Store) -> None:
-    await store.create(MADE.group("g"))
-    await store.create([Made("rule-2", 5).alert("x", host={"name": ["db-01", "db-1"], "id": "h2"})])
-    await store.create([Made("rule-2", 7).alert("y", **{"host": {}, "host.id": "h3"})])
-    assert await found_ids(store) == [alert_id("y"), alert_id("x"), alert_id("g")]
-    assert await found_ids(store, rule_id="rule-1") == [alert_id("g")]
-    assert await found_ids(store, rule_id="rule") == []
-    assert len(await found_ids(store, rule_id="rule-1", building_blocks=True)) == 3
-    assert await found_ids(store, since=at(5)) == [alert_id("y"), alert_id("x")]
-    assert await found_ids(store, until=at(5)) == [alert_id("x"), alert_id("g")]
-    assert await found_ids(store, since=at(1), until=at(6)) == [alert_id("x")]
+async def test_filters(store: Stores) -> None:
+    await store.alerts.create(MADE.group("g"))
+    await store.alerts.create([Made("rule-2", 5).alert("x", host={"name": ["db-01", "db-1"], "id": "h2"})])
+    await store.alerts.create([Made("rule-2", 7).alert("y", **{"host": {}, "host.id": "h3"})])
+    assert await found_ids(store.alerts) == [alert_id("y"), alert_id("x"), alert_id("g")]
+    assert await found_ids(store.alerts, rule_id="rule-1") == [alert_id("g")]
+    assert await found_ids(store.alerts, rule_id="rule") == []
+    assert len(await found_ids(store.alerts, rule_id="rule-1", building_blocks=True)) == 3
+    assert await found_ids(store.alerts, since=at(5)) == [alert_id("y"), alert_id("x")]
+    assert await found_ids(store.alerts, until=at(5)) == [alert_id("x"), alert_id("g")]
+    assert await found_ids(store.alerts, since=at(1), until=at(6)) == [alert_id("x")]
     for host, expected in {
         "db-1": ["x"],
         "db-01": ["x"],
@@ -128,14 +131,14 @@ async def test_filters(store: Store) -> None:
         "db": [],
         "%": [],
     }.items():
-        assert await found_ids(store, host=host) == [alert_id(name) for name in expected]
+        assert await found_ids(store.alerts, host=host) == [alert_id(name) for name in expected]
 
 
-async def test_an_alert_by_the_beginning_of_its_id(store: Store) -> None:
-    if isinstance(store, ElasticsearchStore):
+async def test_an_alert_by_the_beginning_of_its_id(store: Stores) -> None:
+    if isinstance(store, ElasticsearchStores):
         pytest.skip("it looks for kibana.alert.uuid, which these documents do not have")
     alerts = [Alert(id_, "r", "event", MADE.alert("a").document) for id_ in ("abc1", "abc2", "abc", "b%c")]
-    await store.create(alerts)
+    await store.alerts.create(alerts)
     for prefix, expected in {
         "abc": ["abc"],
         "ab": ["abc", "abc1", "abc2"],
@@ -145,68 +148,68 @@ async def test_an_alert_by_the_beginning_of_its_id(store: Store) -> None:
         "": [],
         "x": [],
     }.items():
-        assert [one.id for one in await store.get(prefix)] == expected
+        assert [one.id for one in await store.alerts.get(prefix)] == expected
 
 
-async def test_a_group_in_its_order(store: Store) -> None:
+async def test_a_group_in_its_order(store: Stores) -> None:
     group = MADE.group("g", size=12)
-    await store.create([*reversed(group[:-1]), group[-1], *MADE.group("other")])
-    assert [one.id for one in await store.group(alert_id("g"))] == [alert.id for alert in group[:-1]]
-    assert not await store.group("none")
+    await store.alerts.create([*reversed(group[:-1]), group[-1], *MADE.group("other")])
+    assert [one.id for one in await store.alerts.group(alert_id("g"))] == [alert.id for alert in group[:-1]]
+    assert not await store.alerts.group("none")
 
 
-async def test_ten_thousand_alerts(store: Store) -> None:
+async def test_ten_thousand_alerts(store: Stores) -> None:
     alerts = [Made(minute=number % 97).alert(number, message="x" * 500) for number in range(10_000)]
     for start in range(0, len(alerts), 500):
-        assert len((await store.create(alerts[start : start + 500])).created) == 500
-    assert not (await store.create(alerts)).created
-    stored = await found(store)
+        assert len((await store.alerts.create(alerts[start : start + 500])).created) == 500
+    assert not (await store.alerts.create(alerts)).created
+    stored = await found(store.alerts)
     times = [one.document["@timestamp"] for one in stored]
     assert len({one.id for one in stored}) == 10_000
     assert times == sorted(times, reverse=True)
-    assert await found_ids(store, limit=750) == [one.id for one in stored[:750]]
+    assert await found_ids(store.alerts, limit=750) == [one.id for one in stored[:750]]
 
 
-async def test_alerts_that_come_while_one_reads_disturb_no_reader(store: Store) -> None:
-    await store.create([Made(minute=1).alert(number) for number in range(1_100)])
+async def test_alerts_that_come_while_one_reads_disturb_no_reader(store: Stores) -> None:
+    await store.alerts.create([Made(minute=1).alert(number) for number in range(1_100)])
     seen: list[str] = []
-    async for alert in store.find(AlertFilter()):
+    async for alert in store.alerts.find(AlertFilter()):
         seen.append(alert.id)
         if len(seen) == 1:
-            await store.create([Made(minute=2).alert("late")])
+            await store.alerts.create([Made(minute=2).alert("late")])
     assert set(seen) - {alert_id("late")} == {alert_id(number) for number in range(1_100)}
     assert len(seen) == len(set(seen))
 
 
-async def test_two_writers_at_once_make_one_alert(store: Store) -> None:
+async def test_two_writers_at_once_make_one_alert(store: Stores) -> None:
     batches = [[MADE.alert(number) for number in range(start, start + 60)] for start in range(0, 100, 20)]
-    results = await asyncio.gather(*(store.create(batch) for batch in batches))
+    results = await asyncio.gather(*(store.alerts.create(batch) for batch in batches))
     created = [id_ for result in results for id_ in result.created]
     assert len(created) == len(set(created)) == 140
 
 
-async def test_the_ledger_merges_what_was_searched(store: Store) -> None:
-    await store.record(run(first=0, last=9), "f1")
-    await store.record(run(first=5, last=14, complete=False, status="failed"), "f1")
-    await store.record(run(first=20, last=29), "f1")
-    await store.record(run(first=29, last=34), "f2")
-    await store.record(run("rule-2", first=1, last=2), "g")
-    states = await store.read()
+async def test_the_ledger_merges_what_was_searched(store: Stores) -> None:
+    await store.ledger.record(run(first=0, last=9), "f1")
+    await store.ledger.record(run(first=5, last=14, complete=False, status="failed"), "f1")
+    await store.ledger.record(run(first=20, last=29), "f1")
+    await store.ledger.record(run(first=29, last=34), "f2")
+    await store.ledger.record(run("rule-2", first=1, last=2), "g")
+    states = await store.ledger.read()
     assert states["rule-1"].searched == (Window(at(0), at(9)), Window(at(20), at(34)))
     assert states["rule-1"].fingerprint == "f2"
     assert states["rule-2"].searched == (Window(at(1), at(2)),)
-    await store.record(run(first=8, last=21), "f2")
-    assert (await store.read())["rule-1"].searched == (Window(at(0), at(34)),)
+    await store.ledger.record(run(first=8, last=21), "f2")
+    assert (await store.ledger.read())["rule-1"].searched == (Window(at(0), at(34)),)
 
 
-async def test_a_first_run_that_failed_leaves_its_whole_window_owed(store: Store) -> None:
-    await store.record(run(first=3, last=9, complete=False, status="failed"), "f")
-    assert (await store.read())["rule-1"].searched == (Window(at(3), at(3)),)
-    await store.record(run(first=3, last=9), "f")
-    assert (await store.read())["rule-1"].searched == (Window(at(3), at(9)),)
+async def test_a_first_run_that_failed_leaves_its_whole_window_owed(store: Stores) -> None:
+    await store.ledger.record(run(first=3, last=9, complete=False, status="failed"), "f")
+    assert (await store.ledger.read())["rule-1"].searched == (Window(at(3), at(3)),)
+    await store.ledger.record(run(first=3, last=9), "f")
+    assert (await store.ledger.read())["rule-1"].searched == (Window(at(3), at(9)),)
 
 
-async def test_the_last_run_is_read_back_equal(store: Store) -> None:
+async def test_the_last_run_is_read_back_equal(store: Stores) -> None:
     last: RuleRun = run(
         first=0.000_017,
         last=9.5,
@@ -221,77 +224,80 @@ async def test_the_last_run_is_read_back_equal(store: Store) -> None:
         complete=False,
         messages=("first", "zweite\n"),
     )
-    if isinstance(store, ElasticsearchStore):
+    if isinstance(store, ElasticsearchStores):
         pytest.skip("several runners may share it: the run that started last is the last, whoever records later")
-    await store.record(run(first=100, last=109), "f")
-    await store.record(last, "f")
-    assert (await store.read())["rule-1"].last == last
+    await store.ledger.record(run(first=100, last=109), "f")
+    await store.ledger.record(last, "f")
+    assert (await store.ledger.read())["rule-1"].last == last
     assert orjson.dumps(last.as_json())
 
 
-async def test_the_ledger_stays_small(store: Store) -> None:
+async def test_the_ledger_stays_small(store: Stores) -> None:
     for number in range(KEPT_SPANS + 20):
-        await store.record(run(first=number * 20, last=number * 20 + 9), "f")
-    searched = (await store.read())["rule-1"].searched
+        await store.ledger.record(run(first=number * 20, last=number * 20 + 9), "f")
+    searched = (await store.ledger.read())["rule-1"].searched
     assert len(searched) == KEPT_SPANS
     assert searched[0] == Window(at(0), at(0))  # what is forgotten is owed, as all time since the first window
     assert searched[-1] == Window(at((KEPT_SPANS + 19) * 20), at((KEPT_SPANS + 19) * 20 + 9))
 
 
-async def test_a_rule_is_known_before_it_has_run(store: Store) -> None:
-    await store.mark([Mark("rule-1", "begin", at(3)), Mark("rule-2", "begin", at(4))])
-    await store.mark([Mark("rule-1", "begin", at(9))])
-    states = await store.read()
+async def test_a_rule_is_known_before_it_has_run(store: Stores) -> None:
+    await store.ledger.add_marks([Mark("rule-1", "begin", at(3)), Mark("rule-2", "begin", at(4))])
+    await store.ledger.add_marks([Mark("rule-1", "begin", at(9))])
+    states = await store.ledger.read()
     assert states["rule-1"] == RuleState("rule-1", (Window(at(3), at(3)),))
     assert states["rule-2"].last is None
-    await store.record(run(first=5, last=9), "f")
-    assert (await store.read())["rule-1"].searched == (Window(at(3), at(3)), Window(at(5), at(9)))
+    await store.ledger.record(run(first=5, last=9), "f")
+    assert (await store.ledger.read())["rule-1"].searched == (Window(at(3), at(3)), Window(at(5), at(9)))
 
 
-async def test_pauses_are_kept_and_outlast_runs(store: Store) -> None:
-    await store.record(run(first=0, last=9), "f")
-    await store.mark([Mark("rule-1", "pause", at(10)), Mark("rule-1", "pause", at(12))])
-    assert (await store.read())["rule-1"].paused == at(10)
-    await store.record(run(first=9, last=10), "f")
-    assert (await store.read())["rule-1"].paused == at(10)
-    await store.mark([Mark("rule-1", "resume", at(20)), Mark("rule-1", "resume", at(25))])
-    await store.mark(
+async def test_pauses_are_kept_and_outlast_runs(store: Stores) -> None:
+    await store.ledger.record(run(first=0, last=9), "f")
+    await store.ledger.add_marks([Mark("rule-1", "pause", at(10)), Mark("rule-1", "pause", at(12))])
+    assert (await store.ledger.read())["rule-1"].paused == at(10)
+    await store.ledger.record(run(first=9, last=10), "f")
+    assert (await store.ledger.read())["rule-1"].paused == at(10)
+    await store.ledger.add_marks([Mark("rule-1", "resume", at(20)), Mark("rule-1", "resume", at(25))])
+    await store.ledger.add_marks(
         [Mark("rule-1", "pause", at(30)), Mark("rule-1", "resume", at(31)), Mark("rule-1", "pause", at(31))]
     )
-    await store.record(run(first=20, last=29), "g")
-    state = (await store.read())["rule-1"]
+    await store.ledger.record(run(first=20, last=29), "g")
+    state = (await store.ledger.read())["rule-1"]
     assert state.skipped == (Window(at(10), at(20)), Window(at(30), at(31)))
     assert (state.paused, state.fingerprint) == (at(31), "g")
     assert state.accounted == (Window(at(0), at(29)), Window(at(30), at(31)))
 
 
-async def test_doubt_takes_back_what_was_said_of_later_times(store: Store) -> None:
-    await store.record(run(first=0, last=9), "f")
-    await store.record(run(first=20, last=29), "f")
-    await store.mark([Mark("rule-1", "doubt", at(25))])
-    assert (await store.read())["rule-1"].searched == (Window(at(0), at(9)), Window(at(20), at(25)))
-    await store.mark([Mark("rule-1", "pause", at(28)), Mark("rule-1", "doubt", at(5))])
-    state = (await store.read())["rule-1"]
+async def test_doubt_takes_back_what_was_said_of_later_times(store: Stores) -> None:
+    await store.ledger.record(run(first=0, last=9), "f")
+    await store.ledger.record(run(first=20, last=29), "f")
+    await store.ledger.add_marks([Mark("rule-1", "doubt", at(25))])
+    assert (await store.ledger.read())["rule-1"].searched == (Window(at(0), at(9)), Window(at(20), at(25)))
+    await store.ledger.add_marks([Mark("rule-1", "pause", at(28)), Mark("rule-1", "doubt", at(5))])
+    state = (await store.ledger.read())["rule-1"]
     assert (state.searched, state.paused) == ((Window(at(0), at(5)),), at(5))
-    await store.mark([Mark("rule-1", "doubt", at(-5))])
-    assert (await store.read())["rule-1"].searched == (Window(at(-5), at(-5)),)
+    await store.ledger.add_marks([Mark("rule-1", "doubt", at(-5))])
+    assert (await store.ledger.read())["rule-1"].searched == (Window(at(-5), at(-5)),)
 
 
-async def test_many_marks_at_once(store: Store) -> None:
+async def test_many_marks_at_once(store: Stores) -> None:
     marks = [Mark(f"rule-{number}", "begin", at(number)) for number in range(1_200)]
-    await store.mark(marks)
-    await store.mark([])
-    states = await store.read()
+    await store.ledger.add_marks(marks)
+    await store.ledger.add_marks([])
+    states = await store.ledger.read()
     assert {rule_id: state.searched[0].start for rule_id, state in states.items()} == {
         mark.rule_id: mark.at for mark in marks
     }
 
 
-async def test_runs_and_marks_of_two_writers_are_merged(store: Store) -> None:
+async def test_runs_and_marks_of_two_writers_are_merged(store: Stores) -> None:
     await asyncio.gather(
-        *(store.record(run(first=number * 5, last=number * 5 + 9), "f") for number in range(6)),
-        *(store.mark([Mark("rule-1", kind, at(100 + step))]) for step, kind in enumerate(("pause", "resume"))),
+        *(store.ledger.record(run(first=number * 5, last=number * 5 + 9), "f") for number in range(6)),
+        *(
+            store.ledger.add_marks([Mark("rule-1", kind, at(100 + step))])
+            for step, kind in enumerate(("pause", "resume"))
+        ),
     )
-    state = (await store.read())["rule-1"]
+    state = (await store.ledger.read())["rule-1"]
     assert state.searched == (Window(at(0), at(34)),)
     assert state.paused == at(100) or state.skipped == (Window(at(100), at(101)),)

@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 from runner.cluster.connection import Connection
 from runner.cluster.elasticsearch import Elastic, open_client
 from runner.errors import StoreError
-from runner.store.elasticsearch.elasticsearch_store import ElasticsearchStore
+from runner.setup.index_objects import setup_objects
 from runner.store.file_lock import FileLock, HeldError, Holder
 from runner.store.leases import (
     GROUPS,
@@ -38,9 +38,11 @@ from runner.store.leases import (
     group_of,
     share_out,
 )
+from tests.cluster.opened import login_of
 from tests.elasticsearch.proxy import Proxy
 from tests.paths import ROOT
 from tests.store.alerts import run
+from tests.store.conftest import names_in, store_in
 
 RULES = [f"rule-{number}" for number in range(200)]
 LEASE = timedelta(seconds=30)
@@ -80,16 +82,12 @@ async def client(request: pytest.FixtureRequest) -> AsyncIterator[Elastic]:
     await opened.close()
 
 
-def store_in(client: Elastic, name: str) -> ElasticsearchStore:
-    return ElasticsearchStore(client, alias=f"{name}-alerts", runs=f"{name}-runs", state=f"{name}-state")
-
-
 @pytest.fixture(params=["memory", "elasticsearch"])
 def board(request: pytest.FixtureRequest) -> LeaseBoard:
     if request.param == "memory":
         return MemoryBoard()
     name: str = request.getfixturevalue("namespace")
-    return store_in(request.getfixturevalue("client"), name).board()
+    return store_in(request.getfixturevalue("client"), name).board
 
 
 @pytest.fixture(params=["memory", "elasticsearch", "file"])
@@ -99,7 +97,7 @@ def site(request: pytest.FixtureRequest, tmp_path: Path) -> Site:
     if request.param == "file":
         return Site(None, tmp_path / "state.db")
     name: str = request.getfixturevalue("namespace")
-    return Site(store_in(request.getfixturevalue("client"), name).board(), tmp_path / "state.db")
+    return Site(store_in(request.getfixturevalue("client"), name).board, tmp_path / "state.db")
 
 
 async def led(runner: Leases) -> frozenset[str]:
@@ -281,7 +279,7 @@ async def test_notes_of_the_dead_do_not_pile_up() -> None:
 async def test_a_renewal_costs_two_requests_however_many_rules(eql_proxy: Proxy, namespace: str) -> None:
     client = open_client(Connection(hosts=(eql_proxy.url,)))
     try:
-        leases = SharedLeases(store_in(client, namespace).board(), "one", duration=LEASE, elapsed=Time())
+        leases = SharedLeases(store_in(client, namespace).board, "one", duration=LEASE, elapsed=Time())
         rules = [f"rule-{number}" for number in range(5_000)]
         assert len(await leases.hold(rules)) == 5_000
         eql_proxy.clear()
@@ -295,19 +293,19 @@ async def test_leases_and_the_ledger_stand_in_one_index_and_see_nothing_of_each_
     client: Elastic, namespace: str
 ) -> None:
     store = store_in(client, namespace)
-    await store.record(run(), "f")
-    leases = SharedLeases(store.board(), "one", duration=LEASE, elapsed=Time())
+    await store.ledger.record(run(), "f")
+    leases = SharedLeases(store.board, "one", duration=LEASE, elapsed=Time())
     assert await leases.hold(RULES) == set(RULES)
-    assert list(await store_in(client, namespace).read()) == ["rule-1"]
-    assert all(key.startswith(("group:", "runner:")) for key in await store.board().read())
+    assert list(await store_in(client, namespace).ledger.read()) == ["rule-1"]
+    assert all(key.startswith(("group:", "runner:")) for key in await store.board.read())
 
 
 async def test_an_index_that_cannot_be_written_is_an_error(eql_proxy: Proxy, namespace: str) -> None:
     client = open_client(Connection(hosts=(eql_proxy.url,)))
     try:
         store = store_in(client, namespace)
-        await store.install()
-        leases = SharedLeases(store.board(), "one", duration=LEASE, elapsed=Time())
+        await store.installation.install()
+        leases = SharedLeases(store.board, "one", duration=LEASE, elapsed=Time())
         eql_proxy.fail_next(403, on="_bulk", kind="cluster_block_exception", reason="index read-only")
         with pytest.raises(StoreError, match="index read-only"):
             await leases.hold(RULES)
@@ -321,11 +319,11 @@ async def test_the_runners_role_suffices_and_one_without_the_right_to_delete_nea
     secured_url: str, caplog: pytest.LogCaptureFixture, may_delete: bool
 ) -> None:
     name = f"leases{int(may_delete)}"
-    admin = open_client(Connection(hosts=(secured_url,)))
+    admin = open_client(login_of(secured_url))
     try:
         store = store_in(admin, name)
-        await store.install()
-        roles = store.setup_objects()["roles"]
+        await store.installation.install()
+        roles = setup_objects(names_in(name))["roles"]
         (role,) = [body for title, body in roles.items() if title.endswith("-write")]
         for index in role["indices"]:
             index["privileges"] = [right for right in index["privileges"] if may_delete or right != "delete"]
@@ -337,7 +335,7 @@ async def test_the_runners_role_suffices_and_one_without_the_right_to_delete_nea
     plain = f"http://{secured_url.rpartition('@')[2]}"
     client_ = open_client(Connection(hosts=(plain,), username=name, password="long-enough-1"))
     try:
-        board, time = store_in(client_, name).board(), Time()
+        board, time = store_in(client_, name).board, Time()
         await SharedLeases(board, "dead", duration=LEASE, elapsed=time).hold(RULES[:9])
         alive = SharedLeases(board, "alive", duration=LEASE, elapsed=time)
         for _ in range(5):
@@ -405,7 +403,7 @@ HOLDER = """
 import asyncio, sys
 from pathlib import Path
 from runner.store.file_lock import FileLock
-FileLock(Path(sys.argv[1]), sys.argv[2]).take()
+FileLock(Path(sys.argv[1]), sys.argv[2]).acquire()
 print("held", flush=True)
 sys.stdin.read()
 """
@@ -433,14 +431,14 @@ async def test_who_holds_the_file_is_named_and_a_kill_lets_go(tmp_path: Path) ->
     lock = FileLock(state, "run")
     with holding(state, "run") as process:
         with pytest.raises(HeldError) as caught:
-            lock.take()
+            lock.acquire()
         assert caught.value.holder == Holder(process.pid, socket.gethostname(), "run")
         assert str(caught.value) == (
             f"{state}: `rule-runner run` (process {process.pid} on {socket.gethostname()}) works with this file; "
             "stop it first, or name another file with --state"
         )
         os.kill(process.pid, signal.SIGKILL)
-    lock.take()
+    lock.acquire()
     assert json.loads((tmp_path / "state.db.lock").read_text())["pid"] == os.getpid()
     assert stat.S_IMODE((tmp_path / "state.db.lock").stat().st_mode) == 0o600
     await lock.release()
@@ -474,8 +472,8 @@ async def test_a_single_run_is_waited_for_and_a_service_is_not(tmp_path: Path) -
 
 def test_a_place_that_can_hold_no_lock_is_named(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match=r"missing/state\.db\.lock cannot be opened: No such file"):
-        FileLock(tmp_path / "missing" / "state.db", "run").take()
+        FileLock(tmp_path / "missing" / "state.db", "run").acquire()
     (tmp_path / "state.db.lock").symlink_to(tmp_path / "elsewhere")
     with pytest.raises(StoreError, match="cannot be opened"):
-        FileLock(tmp_path / "state.db", "run").take()
+        FileLock(tmp_path / "state.db", "run").acquire()
     assert not (tmp_path / "elsewhere").exists()

@@ -34,25 +34,25 @@ def rule_run(status: Status, said: str = "") -> RuleRun:
     return RuleRun("a", "A", "e", status, Window(NOW, NOW), NOW, messages=(said,) if said else ())
 
 
-def pulse_at_work() -> HealthState:
-    pulse = HealthState(NOW)
-    pulse.note_rules(ActiveRules(compiled=(compiled(RULE),)))
-    pulse.note_tick(NOW, None)
-    return pulse
+def state_at_work() -> HealthState:
+    health = HealthState(NOW)
+    health.record_rules(ActiveRules(compiled=(compiled(RULE),)))
+    health.record_tick(NOW, None)
+    return health
 
 
-def failing(vitals: HealthSnapshot, now: datetime = NOW) -> dict[str, str]:
-    return {check.name: check.reason for check in readiness(vitals, now, PATIENCE).checks if not check.ok}
+def failing(snapshot: HealthSnapshot, now: datetime = NOW) -> dict[str, str]:
+    return {check.name: check.reason for check in readiness(snapshot, now, PATIENCE).checks if not check.ok}
 
 
 def test_before_the_first_tick_it_is_alive_and_not_ready() -> None:
-    vitals = HealthState(NOW).vitals
-    assert liveness(vitals, NOW, PATIENCE).ok
-    assert failing(vitals) == {"rules": "not loaded yet", "store": "not asked yet: the first tick is not over"}
+    snapshot = HealthState(NOW).snapshot
+    assert liveness(snapshot, NOW, PATIENCE).ok
+    assert failing(snapshot) == {"rules": "not loaded yet", "store": "not asked yet: the first tick is not over"}
 
 
 def test_a_service_at_work_is_ready() -> None:
-    verdict = readiness(pulse_at_work().vitals, NOW, PATIENCE)
+    verdict = readiness(state_at_work().snapshot, NOW, PATIENCE)
     assert verdict.as_json(str) == {
         "status": "ok",
         "checks": [
@@ -65,33 +65,33 @@ def test_a_service_at_work_is_ready() -> None:
 
 
 def test_silence_is_neither_alive_nor_ready() -> None:
-    pulse = pulse_at_work()
+    health = state_at_work()
     late = NOW + timedelta(seconds=121)
-    assert liveness(pulse.vitals, late - timedelta(seconds=1), PATIENCE).ok
-    (check,) = liveness(pulse.vitals, late, PATIENCE).checks
+    assert liveness(health.snapshot, late - timedelta(seconds=1), PATIENCE).ok
+    (check,) = liveness(health.snapshot, late, PATIENCE).checks
     assert (check.ok, "silent since 2026-03-02T10:05:00.000Z, for 121 s" in check.reason) == (False, True)
-    assert set(failing(pulse.vitals, late)) == {"loop"}
-    pulse.beat(late)
-    assert failing(pulse.vitals, late) == {}
+    assert set(failing(health.snapshot, late)) == {"loop"}
+    health.beat(late)
+    assert failing(health.snapshot, late) == {}
 
 
 def test_a_store_that_is_away_costs_readiness_not_life() -> None:
-    pulse = pulse_at_work()
-    pulse.note_tick(NOW, StoreError("disk full"))
-    assert liveness(pulse.vitals, NOW, PATIENCE).ok
-    assert failing(pulse.vitals) == {"store": "disk full"}
-    pulse.note_tick(NOW, ValueError())
-    assert failing(pulse.vitals) == {"store": "ValueError"}
-    pulse.note_tick(NOW, None)
-    assert failing(pulse.vitals) == {}
+    health = state_at_work()
+    health.record_tick(NOW, StoreError("disk full"))
+    assert liveness(health.snapshot, NOW, PATIENCE).ok
+    assert failing(health.snapshot) == {"store": "disk full"}
+    health.record_tick(NOW, ValueError())
+    assert failing(health.snapshot) == {"store": "ValueError"}
+    health.record_tick(NOW, None)
+    assert failing(health.snapshot) == {}
 
 
 def test_rules_that_cannot_be_run() -> None:
-    pulse = pulse_at_work()
-    pulse.note_rules(ActiveRules(problems=(PROBLEM,)))
-    assert failing(pulse.vitals) == {"rules": "no rule can be run: 1 problem in the rule files"}
-    pulse.note_rules(ActiveRules(compiled=(compiled(RULE),), problems=(PROBLEM, PROBLEM)))
-    (_, rules, *_) = readiness(pulse.vitals, NOW, PATIENCE).checks
+    health = state_at_work()
+    health.record_rules(ActiveRules(problems=(PROBLEM,)))
+    assert failing(health.snapshot) == {"rules": "no rule can be run: 1 problem in the rule files"}
+    health.record_rules(ActiveRules(compiled=(compiled(RULE),), problems=(PROBLEM, PROBLEM)))
+    (_, rules, *_) = readiness(health.snapshot, NOW, PATIENCE).checks
     assert (rules.ok, rules.reason) == (True, "1 rule in use; 2 problems in the rule files")
 
 
@@ -105,19 +105,32 @@ def test_rules_that_cannot_be_run() -> None:
     ],
 )
 def test_only_when_every_search_fails_it_is_not_ready(statuses: tuple[Status, ...], said: str | None) -> None:
-    pulse = pulse_at_work()
+    health = state_at_work()
     for status in statuses:
-        pulse.note_run(rule_run(status, "no route"))
-    pulse.note_tick(NOW, None)
-    pulse.note_tick(NOW, None)  # a tick with nothing due changes nothing
-    assert failing(pulse.vitals).get("search") == said
-    pulse.note_run(rule_run("succeeded"))
-    pulse.note_tick(NOW, None)
-    assert failing(pulse.vitals) == {}
+        health.record_run(rule_run(status, "no route"))
+    health.record_tick(NOW, None)
+    health.record_tick(NOW, None)  # a tick with nothing due changes nothing
+    assert failing(health.snapshot).get("search") == said
+    health.record_run(rule_run("succeeded"))
+    health.record_tick(NOW, None)
+    assert failing(health.snapshot) == {}
 
 
 def test_reasons_are_cleaned_before_they_are_shown() -> None:
-    pulse = pulse_at_work()
-    pulse.note_tick(NOW, StoreError("https://elastic:hunter2@es:9200 is away"))
-    shown = readiness(pulse.vitals, NOW, PATIENCE).as_json(lambda text: text.replace("hunter2", "***"))
+    health = state_at_work()
+    health.record_tick(NOW, StoreError("https://elastic:hunter2@es:9200 is away"))
+    shown = readiness(health.snapshot, NOW, PATIENCE).as_json(lambda text: text.replace("hunter2", "***"))
     assert "hunter2" not in str(shown) and "***" in str(shown)
+
+
+def test_every_change_is_handed_on() -> None:
+    seen: list[HealthSnapshot] = []
+    state = HealthState(NOW, on_change=seen.append)
+    state.beat(NOW + PATIENCE)
+    state.record_tick(NOW + 2 * PATIENCE, StoreError("disk full"))
+    state.beat(NOW + 3 * PATIENCE)
+    assert [(one.at - NOW, one.trouble) for one in seen] == [
+        (PATIENCE, ""),
+        (2 * PATIENCE, "disk full"),
+        (3 * PATIENCE, "disk full"),
+    ]

@@ -20,9 +20,8 @@ from runner.rules.load import LoadedRules
 from runner.rules.rule import Rule
 from runner.schedule.schedule import Schedule
 from runner.service.rules_in_use import ActiveRules
-from runner.store.memory import MemoryStore
 from runner.store.protocol import RuleState
-from runner.telemetry.metrics import Metrics, ObservedAlerts, ServiceView, registry_of, rendered
+from runner.telemetry.metrics import Metrics, ServiceView, registry_of, rendered
 from runner.windows import Window
 from tests.compiled import compiled
 from tests.paths import ROOT
@@ -59,7 +58,7 @@ class Observed:
     def __init__(self, view: ServiceView) -> None:
         self.view = view
         self.metrics = Metrics(lambda: self.view, lambda: NOON)
-        self.metrics.note_rules(view.active)
+        self.metrics.record_rules(view.active)
 
     def samples(self) -> Samples:
         registry = CollectorRegistry()
@@ -83,7 +82,7 @@ def observed() -> Observed:
 def test_runs_are_counted_by_rule_and_outcome_from_zero(observed: Observed) -> None:
     assert observed.value("runs_total", rule_id="b", outcome="failed") == 0
     for status in ("succeeded", "succeeded", "warning", "failed"):
-        observed.metrics.note_run(
+        observed.metrics.record_run(
             rule_run("a", status, matches=5, created=1, duplicates=2, suppressed=3, capped=4, took_ms=500)
         )
     outcomes = [observed.value("runs_total", rule_id="a", outcome=name) for name in ("succeeded", "warning", "failed")]
@@ -96,7 +95,7 @@ def test_runs_are_counted_by_rule_and_outcome_from_zero(observed: Observed) -> N
 
 def test_durations_fall_into_buckets_that_add_up(observed: Observed) -> None:
     for took in (10, 11, 5_000, 200_000):
-        observed.metrics.note_run(rule_run("a", took_ms=took))
+        observed.metrics.record_run(rule_run("a", took_ms=took))
     buckets = [observed.value("run_duration_seconds_bucket", le=bound) for bound in ("0.01", "0.05", "5.0", "+Inf")]
     assert buckets == [1, 2, 3, 4]
     assert observed.value("run_duration_seconds_sum") == pytest.approx(205.021)
@@ -124,10 +123,10 @@ def test_of_rules_that_another_replica_runs_nothing_is_told_of_where_they_stand(
 
 def test_ticks_and_trouble(observed: Observed) -> None:
     assert observed.value("last_tick_timestamp_seconds") == 0
-    observed.metrics.note_tick(None)
-    observed.metrics.note_tick(OSError("away"))
+    observed.metrics.record_tick(None)
+    observed.metrics.record_tick(OSError("away"))
     assert [observed.value(name) for name in ("ticks_total", "tick_failures_total", "troubled")] == [2, 1, 1]
-    observed.metrics.note_tick(None)
+    observed.metrics.record_tick(None)
     assert (observed.value("troubled"), observed.value("last_tick_timestamp_seconds")) == (0, NOON.timestamp())
 
 
@@ -148,9 +147,9 @@ def test_rules_by_what_became_of_them(observed: Observed) -> None:
 
 
 def test_a_rule_that_is_gone_takes_its_series_along(observed: Observed) -> None:
-    observed.metrics.note_run(rule_run("a", created=1))
+    observed.metrics.record_run(rule_run("a", created=1))
     observed.view = replace(observed.view, active=active(rule("b")))
-    observed.metrics.note_rules(observed.view.active)
+    observed.metrics.record_rules(observed.view.active)
     assert not [labels for _, labels in observed.samples() if ("rule_id", "a") in labels]
     observed.view = replace(observed.view, active=active(rule("a")))
     assert observed.value("alerts_created_total", rule_id="a") == 0
@@ -162,7 +161,7 @@ def test_names_with_anything_in_them_are_escaped() -> None:
     assert observed.value("rule_info", rule_id="a", rule_name=name) == 1
 
 
-async def test_new_alerts_tell_how_late_their_events_are(observed: Observed) -> None:
+def test_new_alerts_tell_how_late_their_events_are(observed: Observed) -> None:
     def alert(id_: str, kind: Any, **document: Any) -> Alert:
         facts = {
             "@timestamp": "2026-03-02T12:00:00.000Z",
@@ -171,21 +170,17 @@ async def test_new_alerts_tell_how_late_their_events_are(observed: Observed) -> 
         }
         return Alert(id_, "a", kind, {**facts, **document})
 
-    store = ObservedAlerts(MemoryStore(), observed.metrics)
     alerts = [
         alert("1", "event"),
         alert("2", "building_block", **{"kibana.alert.original_event.ingested": None}),
         alert("3", "shell"),
         alert("4", "event", **{"kibana.alert.original_time": "yesterday"}),
     ]
-    for _ in range(2):  # the second time none of them is new
-        await store.create(alerts)
+    observed.metrics.record_alerts(alerts)
     assert observed.value("ingest_lag_seconds_count") == 1
     assert observed.value("ingest_lag_seconds_sum") == pytest.approx(7.123456)
     assert observed.value("detection_lag_seconds_count") == 2
     assert observed.value("detection_lag_seconds_sum") == 240
-    assert await store.known(["1", "9"]) == {"1"}
-    assert [one.id for one in await store.get("1")] == ["1"]
 
 
 def test_the_newest_event_is_told_of_files_only(observed: Observed) -> None:
@@ -198,7 +193,7 @@ def full() -> Observed:
     """Metrics with every family there is."""
     states = {"a": RuleState("a", (Window(NOON - MINUTE, NOON),), rule_run("a"))}
     made = Observed(ServiceView(active(rule("a")), states, held=frozenset({"a"}), newest_event=NOON))
-    made.metrics.note_run(rule_run("a"))
+    made.metrics.record_run(rule_run("a"))
     return made
 
 
@@ -247,7 +242,7 @@ def test_names_follow_the_conventions() -> None:
 def test_a_thousand_rules_have_a_bounded_number_of_series() -> None:
     observed = Observed(ServiceView(active(*(rule(str(number)) for number in range(1_000)))))
     for number in range(1_000):
-        observed.metrics.note_run(rule_run(str(number)))
+        observed.metrics.record_run(rule_run(str(number)))
     assert len(observed.samples()) < 16_100
 
 
@@ -263,5 +258,5 @@ def test_the_page_is_in_the_format_that_is_asked_for(accept: str) -> None:
 
 def test_two_services_in_one_process_count_apart() -> None:
     first, second = full(), full()
-    first.metrics.note_tick(None)
+    first.metrics.record_tick(None)
     assert (first.value("ticks_total"), second.value("ticks_total")) == (1, 0)

@@ -16,10 +16,10 @@ from runner.cli.exit_codes import ExitCode
 from runner.cli.options import read_moment
 from runner.cli.pages.alert_table import SHORT_ID, alert_table, summary
 from runner.cli.pages.triage_page import print_triage, triage_as_json
-from runner.cli.wiring import Store, opened_store
+from runner.cli.wiring import opened_stores
 from runner.errors import AccessError, RunnerError
 from runner.settings.settings import Settings
-from runner.store.protocol import AlertFilter, StoredAlert
+from runner.store.protocol import AlertFilter, AlertStore, StoredAlert
 from runner.triage.triage import triage
 
 
@@ -80,14 +80,14 @@ def export(settings: Settings, selected: AlertFilter, to: Path | None) -> ExitCo
 
 
 async def _find(settings: Settings, selected: AlertFilter) -> list[StoredAlert]:
-    async with opened_store(settings) as store:
-        return [alert async for alert in store.find(selected)]
+    async with opened_stores(settings) as stores:
+        return [alert async for alert in stores.alerts.find(selected)]
 
 
 async def _export(settings: Settings, selected: AlertFilter, file: BinaryIO) -> int:
     count = 0
-    async with opened_store(settings) as store:
-        async for alert in store.find(selected):
+    async with opened_stores(settings) as stores:
+        async for alert in stores.alerts.find(selected):
             file.write(orjson.dumps(alert.document) + b"\n")
             count += 1
     file.flush()
@@ -96,21 +96,21 @@ async def _export(settings: Settings, selected: AlertFilter, file: BinaryIO) -> 
 
 async def _one(settings: Settings, id_: str) -> tuple[StoredAlert, Sequence[StoredAlert]]:
     """The alert with its building blocks, if it is a sequence; a building block is replaced by its sequence."""
-    async with opened_store(settings) as store:
-        found = await _only(store, id_)
+    async with opened_stores(settings) as stores:
+        found = await _only(stores.alerts, id_)
         group = found.document.get("kibana.alert.group.id")
         if group is None:
             return found, ()
         if found.document.get("kibana.alert.group.index") is not None:
-            shells = await store.get(str(group))
+            shells = await stores.alerts.get(str(group))
             found = shells[0] if shells else found
-        return found, await store.group(str(group))
+        return found, await stores.alerts.group(str(group))
 
 
-async def _only(store: Store, id_: str) -> StoredAlert:
+async def _only(alerts: AlertStore, id_: str) -> StoredAlert:
     if not id_:
         raise RunnerError("an empty id names no alert; `rule-runner alerts list` shows what there is")
-    found = await store.get(id_)
+    found = await alerts.get(id_)
     if not found:
         raise RunnerError(f"no alert has an id that begins with {id_!r}; `rule-runner alerts list` shows what there is")
     if len(found) > 1:

@@ -11,7 +11,7 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from runner.cli.cluster_wiring import kibana_connection, opened_client, read_runtime_fields
+from runner.cli.cluster_wiring import kibana_connection, opened_client, read_runtime_fields, store_names
 from runner.cli.console import counted, out, print_json, printable, progress_bar
 from runner.cli.exit_codes import ExitCode
 from runner.cli.locations import NO_SOURCE, has_cluster, require_rule_paths
@@ -28,7 +28,6 @@ from runner.rules.rule import Rule
 from runner.search.compiled_rule import compile_rules
 from runner.search.files.file_search import FileSearch
 from runner.settings.settings import Settings
-from runner.setup.index_objects import StoreNames
 
 _STYLES: dict[CheckResult, str] = {"problem": "bold red", "warning": "yellow", "ok": "green"}
 _NAMED = 4
@@ -73,10 +72,9 @@ def _loaded(settings: Settings) -> LoadedRules:
 async def _examined(settings: Settings, rules: Sequence[Rule]) -> Examination:
     """The checks of the cluster, and of Kibana if one is configured."""
     clock = SystemClock()
-    names = StoreNames(settings.alerts_alias, settings.runs_index, settings.state_index, settings.alerts_as)
     mappings = read_runtime_fields(settings.runtime_fields)
     async with opened_client(settings) as client:
-        found = await examine_cluster(client, rules, names, now=clock.now, runtime_mappings=mappings)
+        found = await examine_cluster(client, rules, store_names(settings), now=clock.now, runtime_mappings=mappings)
     if settings.kibana_api is None:
         return found
     kibana = Kibana(kibana_connection(settings, settings.kibana_api), space=settings.space, retry=Retry(attempts=1))

@@ -124,12 +124,12 @@ async def _requests(tools: Opened, active: ActiveRules, now: datetime) -> list[S
         current = requests_at(active.compiled, now)
         if tools.settings.now is not None or not all(Path(path).is_dir() for path in tools.settings.events):
             return current
-        states = await known_states(tools.store, active, now, schedule=schedule)
+        states = await known_states(tools.stores.ledger, active, now, schedule=schedule)
         return [*current, *requests_before(current, states, schedule)]
     if tools.settings.now is not None:
-        states = await tools.store.read()
+        states = await tools.stores.ledger.read()
     else:
-        states = await known_states(tools.store, active, now, schedule=schedule)
+        states = await known_states(tools.stores.ledger, active, now, schedule=schedule)
     return requests_due(active.compiled, states, now, schedule=schedule)
 
 
@@ -159,7 +159,7 @@ async def _created(tools: Opened, runs: Sequence[RuleRun]) -> list[StoredAlert]:
     wanted = AlertFilter(since=min(run.started for run in runs) - timedelta(seconds=1))
     found = [
         alert
-        async for alert in tools.store.find(wanted)
+        async for alert in tools.stores.alerts.find(wanted)
         if alert.document.get("kibana.alert.rule.execution.uuid") in executions
     ]
     return sorted(found, key=lambda alert: str(alert.document.get("kibana.alert.original_time")))

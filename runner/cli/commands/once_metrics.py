@@ -1,4 +1,4 @@
-"""What a single run shows of itself at a port while it lasts, if it is asked to."""
+"""`rule-runner once --listen`: metrics and health of a single run while it lasts."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from runner.service.rules_in_use import ActiveRules
 from runner.settings.settings import Settings
 from runner.store.protocol import RuleState, state_after
 from runner.telemetry.health import HealthState
-from runner.telemetry.metrics import Metrics, ObservedAlerts, ServiceView
+from runner.telemetry.metrics import Metrics, ServiceView
 
 _PATIENCE = timedelta(minutes=5)
 """How long nothing may have been read and no window searched for the run to count as alive, beside a search's time."""
 
 
 class ShownRun(RunObserver):
-    """Collects what a single run does, for whoever asks at the port meanwhile."""
+    """Metrics and health of a single run."""
 
     def __init__(self) -> None:
         self.clock = SystemClock()
-        self.pulse = HealthState(self.clock.now())
+        self.health = HealthState(self.clock.now())
         self.metrics = Metrics(lambda: ServiceView(self._active, self._states, self._schedule), self.clock.now)
         self._active = ActiveRules()
         self._schedule = Schedule()
@@ -40,7 +40,7 @@ class ShownRun(RunObserver):
         """The same progress, each step of which is a sign of life."""
 
         def advanced(count: int) -> None:
-            self.pulse.beat(self.clock.now())
+            self.health.beat(self.clock.now())
             advance(count)
 
         return advanced
@@ -48,19 +48,19 @@ class ShownRun(RunObserver):
     def begin(self, active: ActiveRules, schedule: Schedule) -> None:
         """The rules are loaded, and the store has answered."""
         self._active, self._schedule = active, schedule
-        self.metrics.note_rules(active)
-        self.pulse.note_rules(active)
-        self.pulse.note_tick(self.clock.now(), None)
+        self.metrics.record_rules(active)
+        self.health.record_rules(active)
+        self.health.record_tick(self.clock.now(), None)
 
     def observed(self, execution: Execution) -> Execution:
         """The same execution, whose new alerts are counted."""
-        return replace(execution, alerts=ObservedAlerts(execution.alerts, self.metrics))
+        return replace(execution, on_created=self.metrics.record_alerts)
 
     def on_run(self, run: RuleRun) -> None:
         """A run is done."""
-        self.metrics.note_run(run)
-        self.pulse.note_run(run)
-        self.pulse.beat(self.clock.now())
+        self.metrics.record_run(run)
+        self.health.record_run(run)
+        self.health.beat(self.clock.now())
         fingerprints = {rule.rule_id: rule.fingerprint for rule in self._active.rules}
         state = state_after(self._states.get(run.rule_id), run, fingerprints.get(run.rule_id, ""))
         self._states = {**self._states, run.rule_id: state}
@@ -73,5 +73,5 @@ def once(settings: Settings) -> ExitCode:
     """
     shown = ShownRun()
     patience = settings.search_timeout + _PATIENCE
-    with listening(settings, shown.metrics, shown.pulse, patience=patience, now=shown.clock.now):
+    with listening(settings, shown.metrics, shown.health, patience=patience, now=shown.clock.now):
         return run_once(settings, shown)

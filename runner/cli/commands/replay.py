@@ -94,7 +94,7 @@ async def _execution(tools: Opened, wanted: ReplayOptions) -> Execution:
     if wanted.dry_run:
         rehearsal = DryRunStore()
         return replace(execution, alerts=rehearsal, ledger=rehearsal)
-    return replace(execution, ledger=ReplayLedger(execution.ledger, await tools.store.read()))
+    return replace(execution, ledger=ReplayLedger(execution.ledger, await tools.stores.ledger.read()))
 
 
 async def _run(

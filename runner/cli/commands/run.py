@@ -17,7 +17,7 @@ from runner.cli.signals import on_signals
 from runner.cli.wiring import PATIENCE_S, opened
 from runner.clock import SystemClock
 from runner.errors import RunnerError, SettingsError
-from runner.garbage_collection import Heap
+from runner.garbage_collection import HeapFreezer
 from runner.rule_run import RuleRun
 from runner.service.rules_in_use import ActiveRules
 from runner.service.service import Pace, Service, ServiceObserver
@@ -26,7 +26,7 @@ from runner.store.file_lock import FileLock
 from runner.telemetry.health import HealthState
 from runner.telemetry.heartbeat import HeartbeatFile
 from runner.telemetry.logs import configure_logging, log_run
-from runner.telemetry.metrics import Metrics, ObservedAlerts, ServiceView
+from runner.telemetry.metrics import Metrics, ServiceView
 from runner.windows import from_nanoseconds
 
 _PATIENCE_TICKS = 3
@@ -34,7 +34,7 @@ _LOG = structlog.get_logger("runner.service")
 
 
 def run(settings: Settings) -> ExitCode:
-    """Run every rule on its schedule until the process is told to stop."""
+    """Run every rule on its schedule until a signal stops the process."""
     configure_logging(settings, stream=sys.stderr, color=may_color())
     # It warns of every tick that is skipped because one before it takes longer; nothing is lost by that.
     logging.getLogger("apscheduler").setLevel(logging.ERROR)
@@ -49,14 +49,9 @@ def run(settings: Settings) -> ExitCode:
 async def _run(settings: Settings) -> ExitCode:
     clock = SystemClock()
     patience = _PATIENCE_TICKS * settings.tick + settings.search_timeout
-    heart = HeartbeatFile(heartbeat_path(settings), patience, on_failure=_LOG.warning)
-    pulse = HealthState(clock.now())
-
-    def beat() -> None:
-        heart.beat(clock.now())
-        pulse.beat(clock.now())
-
-    async with opened(settings, live=True, progress=lambda count: beat()) as tools:
+    file = HeartbeatFile(heartbeat_path(settings), patience, on_failure=_LOG.warning)
+    health = HealthState(clock.now(), on_change=lambda snapshot: file.update(snapshot.at, snapshot.trouble))
+    async with opened(settings, live=True, progress=lambda count: health.beat(clock.now())) as tools:
         if tools.files is not None:
             tools.files.bytes_to_read()  # a wrong path ends the service at its start, not every rule at every run
         leases = tools.leases(clock)
@@ -69,59 +64,54 @@ async def _run(settings: Settings) -> ExitCode:
             return ServiceView(service.active, service.states, tools.schedule, service.held, event)
 
         metrics = Metrics(view, clock.now)
-        execution = tools.execution(clock)
         service = Service(
             settings.rules,
-            replace(execution, alerts=ObservedAlerts(execution.alerts, metrics)),
+            replace(tools.execution(clock), on_created=metrics.record_alerts),
             clock=clock,
             schedule=tools.schedule,
-            observer=_ServiceReporter(clock, heart, pulse, metrics=metrics, heap=Heap(), is_shared=tools.is_shared),
+            observer=_ServiceReporter(clock, health, metrics, heap=HeapFreezer(), is_shared=tools.is_shared),
             leases=leases,
             pace=Pace(settings.tick, settings.lease / 3 if tools.is_shared else None, settings.concurrency),
         )
         on_signals(service.stop)
         source = ", ".join(settings.events) or ", ".join(settings.elasticsearch_hosts) or "Elastic Cloud"
         _LOG.info(f"rule-runner starts: events from {source}")
-        with listening(settings, metrics, pulse, patience=patience, now=clock.now):
-            heart.beat(clock.now(), "")
+        with listening(settings, metrics, health, patience=patience, now=clock.now):
+            health.beat(clock.now())
             try:
                 await service.run()
             finally:
-                heart.end()
+                file.remove()
         _LOG.info("rule-runner stopped: the window in hand is finished")
     return ExitCode.FINE
 
 
 @dataclass(frozen=True, slots=True)
 class _ServiceReporter(ServiceObserver):
-    """Reports what the service does to logs, metrics, health state and heartbeat file."""
+    """Reports what the service does to logs, metrics and health state."""
 
     clock: SystemClock
-    heart: HeartbeatFile
-    pulse: HealthState
-    metrics: Metrics = field(kw_only=True)
-    heap: Heap = field(kw_only=True)
+    health: HealthState
+    metrics: Metrics
+    heap: HeapFreezer = field(kw_only=True)
     is_shared: bool = field(kw_only=True)
 
     def on_run(self, done: RuleRun) -> None:
         log_run(done)
-        self.metrics.note_run(done)
-        self.pulse.note_run(done)
-        self.heart.beat(self.clock.now())
-        self.pulse.beat(self.clock.now())
+        self.metrics.record_run(done)
+        self.health.record_run(done)
+        self.health.beat(self.clock.now())
 
     def on_rules(self, active: ActiveRules) -> None:
         _log_rules(active)
-        self.metrics.note_rules(active)
-        self.pulse.note_rules(active)
-        self.heap.note_rules()
+        self.metrics.record_rules(active)
+        self.health.record_rules(active)
+        self.heap.rules_changed()
 
     def on_tick(self, trouble: Exception | None) -> None:
-        now = self.clock.now()
-        self.heart.beat(now, "" if trouble is None else str(trouble) or type(trouble).__name__)
-        self.metrics.note_tick(trouble)
-        self.pulse.note_tick(now, trouble)
-        self.heap.note_tick()
+        self.metrics.record_tick(trouble)
+        self.health.record_tick(self.clock.now(), trouble)
+        self.heap.tick_done()
 
     def on_trouble(self, error: Exception) -> None:
         unexpected = None if isinstance(error, RunnerError) else error  # only that one with its traceback

@@ -6,18 +6,19 @@ import asyncio
 import sys
 from pathlib import Path
 
-from runner.cli.cluster_wiring import client_of, connection_of, elasticsearch_store, kibana_connection, opened_client
+from runner.cli.cluster_wiring import kibana_connection, opened_client, store_names
 from runner.cli.console import print_json, say, warn
 from runner.cli.exit_codes import ExitCode
-from runner.cli.locations import has_cluster, kibana_names, require_rule_paths
-from runner.cluster.connection import Connection
+from runner.cli.locations import kibana_names, require_rule_paths
 from runner.cluster.kibana import Kibana
 from runner.errors import AccessError
 from runner.rules.load import load_rules
 from runner.settings.settings import Settings
+from runner.setup.index_objects import setup_objects
 from runner.setup.install_indices import SetupReport
 from runner.setup.install_saved_objects import install_objects
 from runner.setup.saved_objects import ndjson, saved_objects
+from runner.store.elasticsearch.installation import Installation
 
 _BY_HAND = (
     "no Kibana is set (KIBANA_HOST): `rule-runner setup --kibana-objects FILE` writes data views, search and dashboard "
@@ -26,8 +27,9 @@ _BY_HAND = (
 
 
 def print_objects(settings: Settings) -> ExitCode:
-    """Print the objects that `install` creates, as JSON, without a request to the cluster."""
-    asyncio.run(_print(settings))
+    """Print what `install` would create, as JSON; nothing is sent to the cluster."""
+    objects = setup_objects(store_names(settings), events=_patterns(settings))
+    print_json(objects | {"kibana_objects": list(saved_objects(kibana_names(settings)))}, indented=True)
     return ExitCode.FINE
 
 
@@ -64,19 +66,12 @@ def _patterns(settings: Settings) -> tuple[str, ...]:
     return tuple(sorted(patterns)) or ("logs-*",)
 
 
-async def _print(settings: Settings) -> None:
-    connection = connection_of(settings) if has_cluster(settings) else Connection(hosts=("http://localhost:9200",))
-    async with client_of(connection) as client:
-        objects = elasticsearch_store(settings, client).setup_objects(events=_patterns(settings))
-    print_json(objects | {"kibana_objects": list(saved_objects(kibana_names(settings)))}, indented=True)
-
-
 async def _install(settings: Settings, *, roles: bool) -> None:
     async with opened_client(settings) as client:
-        store = elasticsearch_store(settings, client)
-        _print_report(await store.install())
+        installation = Installation(client, store_names(settings))
+        _print_report(await installation.install())
         if roles:
-            _print_report(await store.install_roles(events=_patterns(settings)))
+            _print_report(await installation.install_roles(events=_patterns(settings)))
 
 
 async def _install_in_kibana(settings: Settings, *, replace: bool) -> None:

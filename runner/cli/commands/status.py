@@ -1,4 +1,4 @@
-"""`rule-runner status`: where every rule stands, and with `--gaps` every span that was not searched."""
+"""`rule-runner status`: the status of every rule, and with `--gaps` every span that was not searched."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from runner.cli.console import (
 )
 from runner.cli.exit_codes import ExitCode
 from runner.cli.locations import has_cluster, require_rule_paths
-from runner.cli.wiring import opened_store
+from runner.cli.wiring import opened_stores
 from runner.clock import SystemClock
 from runner.rules.load import LoadedRules, load_rules
 from runner.rules.model_errors import shortened
@@ -44,10 +44,10 @@ _NOTHING = timedelta(0)
 
 
 def status(settings: Settings) -> ExitCode:
-    """Print where every rule stands."""
+    """Print the status of every rule."""
     require_rule_paths(settings)
     now = SystemClock().now()
-    standings, _ = asyncio.run(_look(settings, now, with_gaps=False))
+    standings, _ = asyncio.run(_read(settings, now, with_gaps=False))
     if settings.output == "json":
         print_json({"rules": [_standing_json(standing, now) for standing in standings]})
     else:
@@ -56,10 +56,10 @@ def status(settings: Settings) -> ExitCode:
 
 
 def gaps(settings: Settings) -> ExitCode:
-    """Print every span of every rule that was not searched to the end; none at all is exit code 0, too."""
+    """Print every span of every rule that was not searched to the end; the exit code is 0 with or without gaps."""
     require_rule_paths(settings)
     now = SystemClock().now()
-    standings, found = asyncio.run(_look(settings, now, with_gaps=True))
+    standings, found = asyncio.run(_read(settings, now, with_gaps=True))
     owed = sum((gap.span.length for gap in found if gap.kind != "given up"), _NOTHING)
     given_up = sum((gap.span.length for gap in found if gap.kind == "given up"), _NOTHING)
     if settings.output == "json":
@@ -70,18 +70,18 @@ def gaps(settings: Settings) -> ExitCode:
     return ExitCode.FINE
 
 
-async def _look(
+async def _read(
     settings: Settings, now: datetime, *, with_gaps: bool
 ) -> tuple[tuple[RuleStatus, ...], tuple[Gap, ...]]:
     schedule = Schedule(together=bool(settings.events) or not has_cluster(settings), horizon=settings.catch_up)
     loaded: LoadedRules = await asyncio.to_thread(load_rules, settings.rules)
-    async with opened_store(settings) as store:
-        standings = standings_of(loaded, await store.read(), schedule, now=now)
+    async with opened_stores(settings) as stores:
+        standings = standings_of(loaded, await stores.ledger.read(), schedule, now=now)
         lacking = [standing for standing in standings if standing.owed or standing.given_up]
         if not with_gaps or not lacking:
             return standings, ()
         oldest = min(span.start for standing in lacking for span in (*standing.given_up, *standing.owed))
-        unfinished = await store.unfinished([standing.rule_id for standing in lacking], oldest)
+        unfinished = await stores.run_log.unfinished([standing.rule_id for standing in lacking], oldest)
     rules = {rule.rule_id: rule for rule in loaded.rules}
     return standings, gaps_of(lacking, rules, schedule, unfinished=unfinished)
 
@@ -142,13 +142,13 @@ def _print_standings(standings: Sequence[RuleStatus], now: datetime) -> None:
     if any(standing.owed or standing.given_up for standing in standings):
         owed = sum((standing.owed_length for standing in standings), _NOTHING)
         given_up = sum((standing.given_up_length for standing in standings), _NOTHING)
-        told = [f"{told_length(owed)} owed"] if owed else []
-        told += [f"{told_length(given_up)} given up"] if given_up else []
-        console.print(f"{' and '.join(told)} over all rules; `rule-runner status --gaps` lists it.", soft_wrap=True)
+        parts = [f"{length_text(owed)} owed"] if owed else []
+        parts += [f"{length_text(given_up)} given up"] if given_up else []
+        console.print(f"{' and '.join(parts)} over all rules; `rule-runner status --gaps` lists it.", soft_wrap=True)
 
 
 def _cells(standing: RuleStatus, now: datetime) -> list[Text | str]:
-    """The row of a rule, the most telling cells first."""
+    """The row of a rule, the most important cells first."""
     last, lag = standing.last, standing.lag(now)
     name = Text(standing.name + _NOTES[standing.presence])
     next_due = moment(standing.next_due)
@@ -159,8 +159,8 @@ def _cells(standing: RuleStatus, now: datetime) -> list[Text | str]:
         name,
         moment(last.started),
         Text(last.status, style=STATUS_STYLES[last.status]),
-        told_length(lag) if lag is not None else "-",
-        told_length(gap) if gap else "none",
+        length_text(lag) if lag is not None else "-",
+        length_text(gap) if gap else "none",
         *map(str, (last.created, last.duplicates, last.capped)),
         f"{last.took_ms / 1000:.1f}s" if last.took_ms >= 1000 else f"{last.took_ms}ms",
         window_text(last.window),
@@ -180,21 +180,21 @@ def _print_gaps(found: Sequence[Gap], owed: timedelta, given_up: timedelta, *, r
             Text(gap.name),
             moment(gap.span.start),
             moment(gap.span.end),
-            told_length(gap.span.length),
+            length_text(gap.span.length),
             Text(gap.kind, style=_GAP_STYLES[gap.kind]),
             moment(gap.due_since),
             Text(shortened(gap.reason, _LONGEST_REASON)),
         )
     print_table(shown)
-    of = len({gap.rule_id for gap in found})
-    told = f"{counted(len(found), 'gap')} in {of} of {counted(rules, 'rule')}: {told_length(owed)} owed"
-    console.print(told + (f", {told_length(given_up)} given up." if given_up else "."))
+    lacking = len({gap.rule_id for gap in found})
+    text = f"{counted(len(found), 'gap')} in {lacking} of {counted(rules, 'rule')}: {length_text(owed)} owed"
+    console.print(text + (f", {length_text(given_up)} given up." if given_up else "."))
 
 
-def told_length(length: timedelta) -> str:
+def length_text(length: timedelta) -> str:
     """A length of time in its largest fitting unit.
 
-    >>> told_length(timedelta(minutes=90))
+    >>> length_text(timedelta(minutes=90))
     '90m'
     """
     seconds = max(0, int(length.total_seconds()))

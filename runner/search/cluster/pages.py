@@ -15,7 +15,7 @@ import orjson
 
 from runner.errors import SearchError
 from runner.events.fields.schema import Field
-from runner.garbage_collection import resting_collector
+from runner.garbage_collection import without_collecting
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,7 @@ def read_page(answer: bytes, fields: Mapping[str, Field]) -> Page:
     # Most of them stand at the top of a document, see `field_caps`.
     places = {name: wanted.source_path for name, wanted in fields.items() if "." not in wanted.source_path}
     deeper = {name: wanted.source_path.rpartition(".") for name, wanted in fields.items() if name not in places}
-    with resting_collector():
+    with without_collecting():
         about = read_answer(answer)
         page = Page({name: value for name, value in about.items() if name != "hits"})
         hits = hits_of(about)

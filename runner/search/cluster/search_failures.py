@@ -113,7 +113,7 @@ async def no_index(client: Elastic, patterns: Sequence[str]) -> str:
     if not own:
         return warning
     try:
-        answer = await client.request_object(
+        answer = await client.transport.send_for_object(
             ApiCall("POST", "/_security/user/_has_privileges", "ask which indices may be read", body=body)
         )
     except ClusterError:

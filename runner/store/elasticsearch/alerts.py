@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import orjson
@@ -21,6 +21,7 @@ from runner.errors import AccessError, ClusterError, StoreError, UnreachableErro
 from runner.setup.index_objects import StoreNames
 from runner.setup.install_indices import find_security_alerts
 from runner.store.elasticsearch.bulk import Action, ActionOutcome, write_bulk
+from runner.store.elasticsearch.installation import Installation, store_errors
 from runner.store.protocol import AlertFilter, StoredAlert, WriteResult
 from runner.windows import iso
 
@@ -32,22 +33,22 @@ _WHOLE = {"allow_partial_search_results": False}
 
 
 class ElasticsearchAlerts:
-    """The alerts under one name. Implements `AlertStore`; what is written to must be there.
+    """The alerts under one name. Implements `AlertStore`.
 
     Alerts are visible to searches when `create` returns. Methods raise StoreError, and AccessError and UnreachableError
     as the client does.
     """
 
-    def __init__(self, client: Elastic, names: StoreNames, *, reinstall: Callable[[], Awaitable[object]]) -> None:
+    def __init__(self, client: Elastic, names: StoreNames, installation: Installation) -> None:
         self._client = client
         self._name = names.alerts
         self._as = names.alerts_as
-        self._reinstall = reinstall
+        self._installation = installation
         prefix = PREFIX if names.alerts_as == "external" else "kibana"
         self._fields = _Fields(f"{prefix}.alert")
         self._needs_alias: bool | None = None
 
-    async def known(self, ids: Collection[str]) -> frozenset[str]:
+    async def existing_ids(self, ids: Collection[str]) -> frozenset[str]:
         """Those of `ids` that are stored already, in any index behind the name."""
         return frozenset([id_ for id_, _ in await self._places(ids)])
 
@@ -58,10 +59,11 @@ class ElasticsearchAlerts:
         Raises StoreError if an alert could not be written for a reason that is not its own, as an overloaded or
         read-only cluster; what had been written until then stays and is a duplicate the next time.
         """
+        await self._installation.ensure()
         by_id: dict[str, Alert] = {}
         for alert in alerts:
             by_id.setdefault(alert.id, alert)  # of two with one id the first is the alert, as in every store
-        known = await self.known(by_id)
+        known = await self.existing_ids(by_id)
         work = _Sorted(set(known))
         new = [alert for alert in by_id.values() if alert.id not in known]
         shells = [alert for alert in new if alert.kind == "shell"]
@@ -73,7 +75,6 @@ class ElasticsearchAlerts:
         return WriteResult(created, frozenset(work.duplicates | lost), work.rejected or None)
 
     async def find(self, wanted: AlertFilter) -> AsyncIterator[StoredAlert]:
-        """Matching alerts, newest detection first."""
         left = wanted.limit
         after: list[Any] | None = None
         while left is None or left > 0:
@@ -101,7 +102,6 @@ class ElasticsearchAlerts:
         return [_stored(hit) for hit in hits]
 
     async def group(self, group_id: str) -> Sequence[StoredAlert]:
-        """The building blocks of a shell alert, by `kibana.alert.group.index`."""
         position = self._fields.group_index
         query = {"bool": {"filter": [{"term": {self._fields.group: group_id}}, {"exists": {"field": position}}]}}
         hits = await self._search({"size": 1_000, "query": query, "sort": [_ascending(position, "integer")]})
@@ -113,7 +113,7 @@ class ElasticsearchAlerts:
         outcomes = await self._write(actions)
         if any(outcome.type == "index_not_found_exception" for outcome in outcomes):
             # What is written to was taken away since it was looked for; nothing can have been written without it.
-            await self._reinstall()
+            await self._installation.install()
             outcomes = await self._write(actions)
         unsure: list[Alert] = []
         failed: list[ActionOutcome] = []
@@ -142,8 +142,9 @@ class ElasticsearchAlerts:
         if self._needs_alias is None:
             self._needs_alias = self._as == "own"
             if self._as == "security":
-                target = await self._find_security_alerts()
-                self._needs_alias = target == "alias"
+                with store_errors():
+                    target = await find_security_alerts(self._client, self._name)
+                self._needs_alias = target.kind == "alias"
         sent: list[Alert] = []
         actions: list[Action] = []
         # Nothing may come to be by being written to: what Kibana has not made would lack Kibana's mappings.
@@ -161,19 +162,11 @@ class ElasticsearchAlerts:
             actions.append(Action(orjson.dumps({"create": {"_id": alert.id, **must}}), body))
         return sent, actions
 
-    async def _find_security_alerts(self) -> str:
-        try:
-            return (await find_security_alerts(self._client, self._name)).kind
-        except ClusterError as error:
-            raise StoreError(str(error)) from None
-
     async def _write(self, actions: Sequence[Action]) -> list[ActionOutcome]:
-        try:
+        with store_errors():
             return await write_bulk(
                 self._client, actions, index=self._name, refresh=True, require_alias=bool(self._needs_alias)
             )
-        except ClusterError as error:
-            raise StoreError(str(error)) from None
 
     async def _written_by_us(self, alerts: Sequence[Alert]) -> dict[str, str]:
         """The ids, with their index, whose stored alert is of the same execution: the answer to it was lost."""

@@ -6,20 +6,20 @@ API: https://www.elastic.co/guide/en/elasticsearch/reference/8.19/docs-bulk.html
 
 from __future__ import annotations
 
-import asyncio
-import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from tenacity import retry_if_result
+
 from runner.cluster.elasticsearch import Elastic, reason_of
+from runner.cluster.transport import BUSY_STATUSES
 from runner.errors import ClusterError, UnreachableError
 
 MOST_ACTIONS = 500
 MOST_BYTES = 1_000_000
 """Of one request; the HTTP client copes badly with bodies of more than a megabyte."""
 
-_LATER = frozenset({429, 502, 503, 504})
 _TOO_LARGE = 413
 
 
@@ -76,16 +76,13 @@ async def write_bulk(
     client: Elastic, actions: Sequence[Action], *, index: str, refresh: bool = False, require_alias: bool = False
 ) -> list[ActionOutcome]:
     """One outcome per action, in order; raises the errors of `Elastic` if nothing was answered."""
-    work = _Work(client, actions, index=index, require_alias=require_alias)
-    retry = client.retry
-    for attempt in range(1, max(1, retry.attempts) + 1):
-        await work.send_pending(refresh=refresh)
-        if not work.pending:
-            break
-        if attempt < retry.attempts:
-            longest = min(retry.longest_wait, retry.first_wait * 2**attempt)
-            wait = max(random.uniform(longest / 2, longest), work.asked_wait)
-            await asyncio.sleep(min(retry.longest_wait, wait))
+    work = _BulkWrite(client, actions, index=index, require_alias=require_alias)
+    retry = client.transport.retry
+    retrying = retry.attempting(
+        again=retry_if_result(bool),
+        wait=lambda state: retry.wait_after(state.attempt_number, requested=work.requested_wait),
+    )
+    await retrying(work.send_pending, refresh=refresh)
     return work.outcomes()
 
 
@@ -106,7 +103,7 @@ def _help_for(outcome: ActionOutcome) -> str:
     return ""
 
 
-class _Work:
+class _BulkWrite:
     """The actions of one call that have no final outcome yet."""
 
     def __init__(self, client: Elastic, actions: Sequence[Action], *, index: str, require_alias: bool) -> None:
@@ -114,20 +111,19 @@ class _Work:
         self._actions = actions
         self._index = index
         self._require_alias = require_alias
-        self._most_bytes = MOST_BYTES
         self._done: dict[int, ActionOutcome] = {}
         self._unanswered: set[int] = set()
         self._put_off: dict[int, ActionOutcome] = {}
         self._failure: UnreachableError | ClusterError | None = None
-        self.pending = list(range(len(actions)))
-        self.asked_wait = 0.0
-        """Seconds that the last round was asked to wait (`Retry-After`)."""
+        self._pending = list(range(len(actions)))
+        self.requested_wait = 0.0
+        """Seconds of the longest `Retry-After` in the last round."""
 
-    async def send_pending(self, *, refresh: bool) -> None:
-        """Send every pending action once; those that were put off stay pending."""
-        chunks = list(self._chunks(self.pending))
-        self.pending = []
-        self.asked_wait = 0.0
+    async def send_pending(self, *, refresh: bool) -> bool:
+        """Send every pending action once; returns whether some were put off, and are pending still."""
+        chunks = list(self._chunks(self._pending))
+        self._pending = []
+        self.requested_wait = 0.0
         while chunks:
             chunk = chunks.pop(0)
             lines = [line for number in chunk for line in self._actions[number].lines]
@@ -141,27 +137,24 @@ class _Work:
                 )
             except UnreachableError as error:
                 self._unanswered.update(chunk)
-                self.pending += chunk
-                self._failure = error
-                self.asked_wait = max(self.asked_wait, error.retry_after)
+                self._put_off_all(chunk, error)
             except ClusterError as error:
                 chunks[:0] = self._after_error(error, chunk)
             else:
                 self._read(answer, chunk)
+        return bool(self._pending)
 
     def outcomes(self) -> list[ActionOutcome]:
         """The outcome of every action; those that were put off to the end have the status that put them off."""
-        lost = [number for number in self.pending if number not in self._put_off]
+        lost = [number for number in self._pending if number not in self._put_off]
         if lost and self._failure is not None:
             raise self._failure
         return [(self._done.get(number) or self._put_off[number]) for number in range(len(self._actions))]
 
     def _after_error(self, error: ClusterError, chunk: list[int]) -> list[list[int]]:
         """The chunks to send in place of one that was refused as a whole."""
-        if error.status in _LATER:
-            self.pending += chunk
-            self._failure = error
-            self.asked_wait = max(self.asked_wait, error.retry_after)
+        if error.status in BUSY_STATUSES:
+            self._put_off_all(chunk, error)
             return []
         if error.status != _TOO_LARGE:
             raise error
@@ -171,14 +164,19 @@ class _Work:
         self._done[chunk[0]] = ActionOutcome(_TOO_LARGE, error.type, _too_large(self._actions[chunk[0]]))
         return []
 
+    def _put_off_all(self, chunk: list[int], error: UnreachableError | ClusterError) -> None:
+        self._pending += chunk
+        self._failure = error
+        self.requested_wait = max(self.requested_wait, error.retry_after)
+
     def _read(self, answer: Mapping[str, Any], chunk: list[int]) -> None:
         for number, item in zip(chunk, answer["items"], strict=True):
             result = next(iter(item.values()))
             kind, reason = reason_of({"error": result["error"]}) if "error" in result else ("", "")
             outcome = ActionOutcome(int(result["status"]), kind, reason, number in self._unanswered, result)
-            if outcome.status in _LATER:
+            if outcome.status in BUSY_STATUSES:
                 self._put_off[number] = outcome
-                self.pending.append(number)
+                self._pending.append(number)
             else:
                 self._done[number] = outcome
 
@@ -187,7 +185,7 @@ class _Work:
         size = 0
         for number in numbers:
             more = self._actions[number].size
-            if chunk and (len(chunk) >= MOST_ACTIONS or size + more > self._most_bytes):
+            if chunk and (len(chunk) >= MOST_ACTIONS or size + more > MOST_BYTES):
                 yield chunk
                 chunk, size = [], 0
             chunk.append(number)

@@ -1,58 +1,54 @@
 """`ElasticsearchBoard`: the notes of leases in the index of the ledger, one document each.
 
-A note is replaced only if it is the one that was read (`if_seq_no`). The documents have no `rule.id`, which is what
-tells them from the ledger's. They stay in `_source` alone: the mapping of the index knows nothing of them.
+A note is replaced only if it is the one that was read (`if_seq_no`). Unlike the documents of the ledger they have no
+`rule.id`. Their fields are not mapped, and stand in `_source` alone.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import orjson
 
 from runner.cluster.elasticsearch import Elastic, reason_of
-from runner.errors import ClusterError, StoreError
+from runner.errors import StoreError
 from runner.store.elasticsearch.bulk import Action, write_bulk
+from runner.store.elasticsearch.installation import Installation, store_errors
 from runner.store.leases import Change, Note, Posted
 
 _LOG = logging.getLogger("runner.store.elasticsearch")
 _MOST = 10_000
-"""How many notes are read: the groups, and far more runners than anybody has. The limit of the server."""
+"""Most notes read: the limit of the server, far above the number of groups and runners."""
 _PREFIX = "lease:"
 _FORBIDDEN = 403
 
 
 class ElasticsearchBoard:
-    """A board in one index. Implements `LeaseBoard`; raises StoreError and the client's errors.
+    """A board in one index. Implements `LeaseBoard`; raises StoreError and the client's errors."""
 
-    `ready` makes the index if it is not there.
-    """
-
-    def __init__(self, client: Elastic, index: str, *, ready: Callable[[], Awaitable[None]]) -> None:
+    def __init__(self, client: Elastic, index: str, installation: Installation) -> None:
         self._client = client
         self._index = index
-        self._ready = ready
+        self._installation = installation
         self._warned = False
 
     async def read(self) -> Mapping[str, Posted]:
         """Every note by key. What was posted before is visible, since `post` waits for that."""
-        await self._ready()
+        await self._installation.ensure()
         body = {
             "size": _MOST,
             "query": {"bool": {"must_not": {"exists": {"field": "rule.id"}}}},
             "seq_no_primary_term": True,
         }
-        try:
+        with store_errors():
             answer = await self._client.search((self._index,), body, params={"allow_partial_search_results": False})
-        except ClusterError as error:
-            raise StoreError(str(error)) from None
         return dict(found for hit in answer["hits"]["hits"] if (found := _read_posted(hit)) is not None)
 
     async def post(self, changes: Sequence[Change]) -> frozenset[str]:
-        """Write what can be written; returns the keys that were. One request, and one to take notes away."""
-        await self._ready()
+        """Write what can be written; returns the keys that were. One request, and one for deletions."""
+        await self._installation.ensure()
         written = [change for change in changes if change.note is not None]
         keys = await self._write(written) if written else set[str]()
         gone = [change for change in changes if change.note is None]
@@ -60,26 +56,21 @@ class ElasticsearchBoard:
 
     async def _write(self, changes: Sequence[Change]) -> set[str]:
         actions = [Action(orjson.dumps(_header(change)), orjson.dumps(_document(change))) for change in changes]
-        try:
+        with store_errors():
             outcomes = await write_bulk(self._client, actions, index=self._index, refresh=True)
-        except ClusterError as error:
-            raise StoreError(str(error)) from None
         for outcome in outcomes:
             if not outcome.stored and not outcome.conflict:
                 raise StoreError(f"{self._index} can not be written: {outcome.reason} (HTTP {outcome.status})")
         return {change.key for change, outcome in zip(changes, outcomes, strict=True) if outcome.stored}
 
     async def _delete(self, changes: Sequence[Change]) -> set[str]:
-        """Sent once: a note that is left behind does no harm, and the next who sees it takes it away.
+        """Sent once: a note that is left behind does no harm, and the next runner that reads it deletes it.
 
-        One that may not be deleted stays, which is said once.
+        One that may not be deleted stays; the first is logged.
         """
-        try:
-            answer = await self._client.bulk(
-                [orjson.dumps(_header(change)) for change in changes], index=self._index, refresh="true"
-            )
-        except ClusterError as error:
-            raise StoreError(str(error)) from None
+        headers = [orjson.dumps(_header(change)) for change in changes]
+        with store_errors():
+            answer = await self._client.bulk(headers, index=self._index, refresh="true")
         results = [item["delete"] for item in answer["items"]]
         refused = [result for result in results if result["status"] == _FORBIDDEN]
         if refused and not self._warned:

@@ -19,11 +19,13 @@ from typing import Any
 import orjson
 
 from runner.cluster.elasticsearch import Elastic
-from runner.errors import AccessError, ClusterError, StoreError
+from runner.errors import AccessError, StoreError
 from runner.rule_run import RuleRun
 from runner.setup.index_objects import StoreNames
 from runner.store.elasticsearch.bulk import Action, ActionOutcome, write_bulk
-from runner.store.protocol import Mark, RuleState, marked, state_after
+from runner.store.elasticsearch.installation import Installation, store_errors
+from runner.store.elasticsearch.run_log import search_hits
+from runner.store.protocol import Mark, RuleState, state_after, state_with_mark
 from runner.windows import Window, iso, nanoseconds
 
 _LOG = logging.getLogger("runner.store.elasticsearch")
@@ -39,20 +41,20 @@ class _Stored:
 
     state: RuleState
     version: Mapping[str, Any] | None
-    """None if the document is gone since: somebody deleted it."""
+    """None if the document has been deleted since."""
 
 
 class ElasticsearchLedger:
-    """The ledger and the run log in two indices. Implements `Ledger`; both must be there."""
+    """The ledger and the run log in two indices. Implements `Ledger`."""
 
-    def __init__(self, client: Elastic, names: StoreNames) -> None:
+    def __init__(self, client: Elastic, names: StoreNames, installation: Installation) -> None:
         self._client = client
         self._names = names
-        # What was last seen of each rule. Being out of date costs a conflict, nothing else.
+        self._installation = installation
+        # The last known state of each rule. One that is out of date costs a conflict, nothing else.
         self._seen: dict[str, _Stored] = {}
 
     async def read(self) -> Mapping[str, RuleState]:
-        """The state of every rule that ever ran, by rule id."""
         await self._refresh()
         states: dict[str, RuleState] = {}
         after: list[Any] | None = None
@@ -63,7 +65,7 @@ class ElasticsearchLedger:
                 "sort": [{"rule.id": "asc"}],
                 "seq_no_primary_term": True,
             }
-            hits = await self._page(body | ({"search_after": after} if after else {}))
+            hits = await search_hits(self._client, self._names.state, body | ({"search_after": after} if after else {}))
             for hit in hits:
                 stored = _read_stored(hit)
                 states[stored.state.rule_id] = stored.state
@@ -74,6 +76,7 @@ class ElasticsearchLedger:
 
     async def record(self, run: RuleRun, fingerprint: str) -> None:
         """Add one run to its rule's state and to the run log; raises StoreError if that cannot be written."""
+        await self._installation.ensure()
         stored = self._seen.get(run.rule_id) or await self._look_up(run.rule_id)
         for _ in range(_MOST_CONFLICTS):
             state = _with_run(_state_of(stored), run, fingerprint)
@@ -89,8 +92,9 @@ class ElasticsearchLedger:
             stored = await self._look_up_again(run.rule_id, stored)
         raise StoreError(f"{self._names.state}: the state of rule {run.rule_id} kept changing while it was written")
 
-    async def mark(self, marks: Sequence[Mark]) -> None:
+    async def add_marks(self, marks: Sequence[Mark]) -> None:
         """Add marks to the states of their rules, in one request if nobody else writes; raises StoreError."""
+        await self._installation.ensure()
         for part in _one_a_rule(marks):
             waiting = part
             for _ in range(_MOST_CONFLICTS):
@@ -104,7 +108,7 @@ class ElasticsearchLedger:
     async def _mark_once(self, marks: Sequence[Mark]) -> list[Mark]:
         """Those of the marks, one a rule, whose document was not the one that was read; it is read anew for them."""
         before = {mark.rule_id: self._seen.get(mark.rule_id) for mark in marks}
-        after = {mark.rule_id: marked(_state_of(before[mark.rule_id]), mark) for mark in marks}
+        after = {mark.rule_id: state_with_mark(_state_of(before[mark.rule_id]), mark) for mark in marks}
         actions = [self._replacement(state, before[rule_id]) for rule_id, state in after.items()]
         conflicts: list[Mark] = []
         for mark, outcome in zip(marks, await self._send(actions), strict=True):
@@ -137,43 +141,26 @@ class ElasticsearchLedger:
         return Action(orjson.dumps({"index": header}), orjson.dumps(_state_document(state)))
 
     async def _send(self, actions: Sequence[Action]) -> list[ActionOutcome]:
-        try:
+        with store_errors():
             return await write_bulk(self._client, actions, index=self._names.state)
-        except ClusterError as error:
-            raise StoreError(str(error)) from None
 
     async def _look_up(self, rule_id: str) -> _Stored | None:
-        try:
+        with store_errors():
             document = await self._client.read_document(self._names.state, rule_id)
-        except ClusterError as error:
-            raise StoreError(str(error)) from None
         return None if document is None else _read_stored(document)
 
     async def _look_up_again(self, rule_id: str, before: _Stored | None) -> _Stored | None:
-        """The document as it is now; one that is gone, as somebody deleted it, is as it was known."""
+        """The document as it is now; of a deleted one the state as it was known."""
         stored = await self._look_up(rule_id)
         return stored if stored is not None or before is None else _Stored(before.state, None)
-
-    async def _page(self, body: Mapping[str, Any]) -> list[dict[str, Any]]:
-        try:
-            answer = await self._client.search(
-                (self._names.state,), body, params={"allow_partial_search_results": False}
-            )
-        except ClusterError as error:
-            if error.type == "index_not_found_exception":
-                return []
-            raise StoreError(str(error)) from None
-        hits: list[dict[str, Any]] = answer["hits"]["hits"]
-        return hits
 
     async def _refresh(self) -> None:
         """Make the last writes visible, those of others too; without the right to do so, go by what is visible."""
         try:
-            await self._client.refresh(self._names.state)
+            with store_errors():
+                await self._client.refresh(self._names.state)
         except AccessError as error:
             _LOG.warning("the newest state may not be visible yet: %s", error)
-        except ClusterError as error:
-            raise StoreError(str(error)) from None
 
     def _failure(self, outcome: ActionOutcome, index: str) -> StoreError:
         return StoreError(f"{index} can not be written: {outcome.explained}")
@@ -252,11 +239,7 @@ def _run_document(run: RuleRun) -> dict[str, Any]:
         "runner": {
             "status": run.status,
             "window": {"from": iso(run.window.start), "to": iso(run.window.end)},
-            "matches": run.matches,
-            "created": run.created,
-            "duplicates": run.duplicates,
-            "suppressed": run.suppressed,
-            "capped": run.capped,
+            **run.counts,
             "complete": run.complete,
             "took_ms": run.took_ms,
             "lag_ms": max(0, (run.started - run.window.end) // timedelta(milliseconds=1)),
@@ -279,11 +262,7 @@ def _run_json(run: RuleRun) -> dict[str, Any]:
         "status": run.status,
         "window": _window_json(run.window),
         "started": _moment(run.started),
-        "matches": run.matches,
-        "created": run.created,
-        "duplicates": run.duplicates,
-        "suppressed": run.suppressed,
-        "capped": run.capped,
+        **run.counts,
         "took_ms": run.took_ms,
         "complete": run.complete,
         "messages": list(run.messages),

@@ -1,4 +1,4 @@
-"""The run log in Elasticsearch, read: which runs left their window unsearched."""
+"""`ElasticsearchRunLog`: the runs that left their window unsearched, from the run log in Elasticsearch."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from runner.cluster.elasticsearch import Elastic
 from runner.errors import ClusterError, StoreError
-from runner.rule_run import RuleRun
+from runner.rule_run import COUNTS, RuleRun
 from runner.store.protocol import MOST_UNFINISHED
 from runner.windows import Window, iso
 
@@ -16,30 +16,41 @@ _RULES_AT_ONCE = 10_000
 """Rule ids in one query; the limit of the server is 65,536."""
 
 
-async def read_unfinished(
-    client: Elastic, index: str, rule_ids: Collection[str], *, since: datetime
-) -> tuple[RuleRun, ...]:
-    """The newest runs of the rules that left a window unsearched which ends after `since`, newest first.
+class ElasticsearchRunLog:
+    """The run log in one index. Implements `RunLog`; raises StoreError, and what the client raises."""
 
-    Windows are those of the log, cut to milliseconds. Raises StoreError, and what the client raises.
-    """
-    clauses = [
-        {"terms": {"rule.id": sorted(rule_ids)[:_RULES_AT_ONCE]}},
-        {"term": {"runner.complete": False}},
-        {"range": {"runner.window.to": {"gt": iso(since), "format": "strict_date_optional_time"}}},
-    ]
-    body: dict[str, Any] = {
-        "size": MOST_UNFINISHED,
-        "query": {"bool": {"filter": clauses}},
-        "sort": [{"@timestamp": "desc"}],
-    }
+    def __init__(self, client: Elastic, index: str) -> None:
+        self._client = client
+        self._index = index
+
+    async def unfinished(self, rule_ids: Collection[str], since: datetime) -> tuple[RuleRun, ...]:
+        """The newest runs of these rules that left a window unsearched which ends after `since`, newest first.
+
+        Windows are those of the log, cut to milliseconds.
+        """
+        clauses = [
+            {"terms": {"rule.id": sorted(rule_ids)[:_RULES_AT_ONCE]}},
+            {"term": {"runner.complete": False}},
+            {"range": {"runner.window.to": {"gt": iso(since), "format": "strict_date_optional_time"}}},
+        ]
+        body: dict[str, Any] = {
+            "size": MOST_UNFINISHED,
+            "query": {"bool": {"filter": clauses}},
+            "sort": [{"@timestamp": "desc"}],
+        }
+        return tuple(map(_read_run, await search_hits(self._client, self._index, body)))
+
+
+async def search_hits(client: Elastic, index: str, body: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The hits of a search; none if there is no such index yet. Raises StoreError, and what the client raises."""
     try:
         answer = await client.search((index,), body, params={"allow_partial_search_results": False})
     except ClusterError as error:
         if error.type == "index_not_found_exception":
-            return ()
+            return []
         raise StoreError(str(error)) from None
-    return tuple(_read_run(hit) for hit in answer["hits"]["hits"])
+    hits: list[dict[str, Any]] = answer["hits"]["hits"]
+    return hits
 
 
 def _read_run(hit: Mapping[str, Any]) -> RuleRun:
@@ -47,18 +58,15 @@ def _read_run(hit: Mapping[str, Any]) -> RuleRun:
     source = hit["_source"]
     try:
         part = source["runner"]
+        counts: dict[str, Any] = {name: int(part[name]) for name in COUNTS}
         return RuleRun(
             rule_id=source["rule"]["id"],
             name=source["rule"]["name"],
             execution_id=source["kibana"]["alert"]["rule"]["execution"]["uuid"],
             status=part["status"],
-            window=Window(_moment(part["window"]["from"]), _moment(part["window"]["to"])),
-            started=_moment(source["@timestamp"]),
-            matches=int(part["matches"]),
-            created=int(part["created"]),
-            duplicates=int(part["duplicates"]),
-            suppressed=int(part["suppressed"]),
-            capped=int(part["capped"]),
+            window=Window(*(datetime.fromisoformat(part["window"][end]) for end in ("from", "to"))),
+            started=datetime.fromisoformat(source["@timestamp"]),
+            **counts,
             took_ms=int(part["took_ms"]),
             complete=bool(part["complete"]),
             messages=tuple(part["messages"]),
@@ -66,7 +74,3 @@ def _read_run(hit: Mapping[str, Any]) -> RuleRun:
     except (KeyError, TypeError, ValueError) as error:
         place = f"{hit.get('_index')}/{hit.get('_id')}"
         raise StoreError(f"{place} is not a run that can be read: {error!r}") from None
-
-
-def _moment(text: str) -> datetime:
-    return datetime.fromisoformat(text)

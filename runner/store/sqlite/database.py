@@ -1,4 +1,4 @@
-"""The SQLite file itself: opened, checked, made, and what is said of one that cannot be used."""
+"""The SQLite file itself: opened, checked, made, and messages for one that cannot be used."""
 
 from __future__ import annotations
 

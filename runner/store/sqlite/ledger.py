@@ -9,9 +9,9 @@ from typing import Any, Final, cast
 
 import orjson
 
-from runner.rule_run import RuleRun, Status
+from runner.rule_run import COUNTS, RuleRun, Status
 from runner.store.memory import KEPT_RUNS
-from runner.store.protocol import MOST_UNFINISHED, Mark, RuleState, marked, state_after
+from runner.store.protocol import MOST_UNFINISHED, Mark, RuleState, state_after, state_with_mark
 from runner.store.sqlite.database import has_table, transaction
 from runner.windows import Window, from_nanoseconds, nanoseconds
 
@@ -25,8 +25,8 @@ def record(connection: sqlite3.Connection, run: RuleRun, fingerprint: str) -> No
     """Add one run to the log, of which the newest `KEPT_RUNS` of a rule are kept, and to its rule's state."""
     columns = (
         run.rule_id, run.name, run.execution_id, run.status, nanoseconds(run.window.start), nanoseconds(run.window.end),
-        nanoseconds(run.started), run.matches, run.created, run.duplicates, run.suppressed, run.capped, run.took_ms,
-        run.complete, orjson.dumps(run.messages).decode(), fingerprint,
+        nanoseconds(run.started), *run.counts.values(), run.took_ms, run.complete,
+        orjson.dumps(run.messages).decode(), fingerprint,
     )  # fmt: skip
     marks = ",".join("?" * len(columns))
     with transaction(connection):
@@ -45,7 +45,7 @@ def mark_all(connection: sqlite3.Connection, marks: Sequence[Mark]) -> None:
     with transaction(connection):
         for mark in marks:
             before = _state(connection, mark.rule_id)
-            _write_state(connection, before, after=marked(before, mark))
+            _write_state(connection, before, after=state_with_mark(before, mark))
 
 
 def read_states(connection: sqlite3.Connection) -> dict[str, RuleState]:
@@ -70,12 +70,6 @@ def read_states(connection: sqlite3.Connection) -> dict[str, RuleState]:
     return states
 
 
-def read_runs(connection: sqlite3.Connection, rule_id: str, limit: int) -> tuple[RuleRun, ...]:
-    """The last runs of a rule, newest first."""
-    query = f"SELECT {_RUN_COLUMNS} FROM runs WHERE rule_id = ? ORDER BY seq DESC LIMIT ?"
-    return tuple(map(read_run, connection.execute(query, (rule_id, limit))))
-
-
 def read_unfinished(connection: sqlite3.Connection, rule_ids: Collection[str], since: int) -> tuple[RuleRun, ...]:
     """The newest runs of these rules that left a window unsearched which ends after `since`, newest first."""
     query = (
@@ -89,8 +83,7 @@ def read_unfinished(connection: sqlite3.Connection, rule_ids: Collection[str], s
 
 def read_run(columns: Sequence[Any]) -> RuleRun:
     """The run of a row of `_RUN_COLUMNS`."""
-    rule_id, name, execution_id, status, start, end, started, *counts, complete, messages = columns
-    matches, created, duplicates, suppressed, capped, took_ms = counts
+    rule_id, name, execution_id, status, start, end, started, *counts, took_ms, complete, messages = columns
     return RuleRun(
         rule_id=rule_id,
         name=name,
@@ -98,11 +91,7 @@ def read_run(columns: Sequence[Any]) -> RuleRun:
         status=cast(Status, status),
         window=_window(start, end),
         started=from_nanoseconds(started),
-        matches=matches,
-        created=created,
-        duplicates=duplicates,
-        suppressed=suppressed,
-        capped=capped,
+        **dict(zip(COUNTS, counts, strict=True)),
         took_ms=took_ms,
         complete=bool(complete),
         messages=tuple(orjson.loads(messages)),
@@ -110,7 +99,7 @@ def read_run(columns: Sequence[Any]) -> RuleRun:
 
 
 def _state(connection: sqlite3.Connection, rule_id: str) -> RuleState | None:
-    """The spans and pauses of a rule; None if nothing was ever said of it."""
+    """The spans and pauses of a rule; None if nothing was ever recorded of it."""
     query = "SELECT window_start, window_end FROM spans WHERE rule_id = ? ORDER BY window_start"
     searched = tuple(_window(*row) for row in connection.execute(query, (rule_id,)))
     query = "SELECT pause_start, pause_end FROM pauses WHERE rule_id = ? ORDER BY pause_start"

@@ -1,6 +1,6 @@
 """`SqliteStore`: alerts and ledger in one SQLite file, for use without a stack.
 
-Several processes may use the file at once. What `create` and `record` were told is on the disk, whole or not at all,
+Several processes may use the file at once. What `create` and `record` were given is on the disk, whole or not at all,
 when they return. The blocking calls run in a thread, one after the other, so that waiting for another process does not
 hold up the loop.
 """
@@ -23,7 +23,7 @@ from runner.alerts.alert import Alert
 from runner.errors import StoreError
 from runner.rule_run import RuleRun
 from runner.store.alert_row import AlertRow, alert_row
-from runner.store.memory import KEPT_RUNS, LONGEST_ANSWER, write_result
+from runner.store.memory import LONGEST_ANSWER, write_result
 from runner.store.protocol import AlertFilter, Mark, RuleState, StoredAlert, WriteResult
 from runner.store.sqlite.database import (
     UnsuitableFileError,
@@ -33,7 +33,7 @@ from runner.store.sqlite.database import (
     reason_of,
     transaction,
 )
-from runner.store.sqlite.ledger import mark_all, read_runs, read_states, read_unfinished, record
+from runner.store.sqlite.ledger import mark_all, read_states, read_unfinished, record
 from runner.windows import nanoseconds
 
 T = TypeVar("T")
@@ -44,7 +44,7 @@ _ALERT_COLUMNS: Final = "id, rule_id, kind, group_id, group_index, detected, hos
 
 
 class SqliteStore:
-    """An `AlertStore` and a `Ledger` on one SQLite file; made if it is not there, readable by its owner alone.
+    """An `AlertStore`, a `Ledger` and a `RunLog` on one SQLite file, made if absent, readable by its owner alone.
 
     `busy_timeout` is how long, in seconds, to wait for another process that holds the file. Every method raises
     StoreError, with the file's name, for what the file or its folder does not allow.
@@ -65,9 +65,8 @@ class SqliteStore:
         """The store of a file that is there, for reading alone; StoreError if it is missing."""
         return cls(path, busy_timeout=busy_timeout, must_exist=True)
 
-    async def known(self, ids: Collection[str]) -> frozenset[str]:
-        """Those of `ids` that are stored."""
-        return await self._run(lambda connection: _known(connection, tuple(ids)))
+    async def existing_ids(self, ids: Collection[str]) -> frozenset[str]:
+        return await self._run(lambda connection: _existing_ids(connection, tuple(ids)))
 
     async def create(self, alerts: Sequence[Alert]) -> WriteResult:
         """Store each alert whose id is not there yet, all of them in one transaction."""
@@ -92,28 +91,20 @@ class SqliteStore:
         return await self._run(lambda connection: _get(connection, prefix))
 
     async def group(self, group_id: str) -> Sequence[StoredAlert]:
-        """The building blocks of a shell alert, by `kibana.alert.group.index`."""
         query = "SELECT id, document FROM alerts WHERE group_id = ? AND kind = 'building_block' ORDER BY group_index"
         return await self._run(lambda connection: _stored_all(connection.execute(query, (group_id,))))
 
     async def read(self) -> Mapping[str, RuleState]:
-        """The state of every rule that ever ran, by rule id."""
         return await self._run(read_states)
 
     async def record(self, run: RuleRun, fingerprint: str) -> None:
-        """Add one run; its window counts as searched if the run is complete."""
         await self._run(lambda connection: record(connection, run, fingerprint))
 
-    async def mark(self, marks: Sequence[Mark]) -> None:
+    async def add_marks(self, marks: Sequence[Mark]) -> None:
         """Add marks to the states of their rules, all of them or none."""
         await self._run(lambda connection: mark_all(connection, marks))
 
-    async def runs(self, rule_id: str, limit: int = KEPT_RUNS) -> Sequence[RuleRun]:
-        """The last runs of a rule, newest first."""
-        return await self._run(lambda connection: read_runs(connection, rule_id, limit))
-
     async def unfinished(self, rule_ids: Collection[str], since: datetime) -> Sequence[RuleRun]:
-        """The newest runs of these rules that left a window unsearched which ends after `since`, newest first."""
         return await self._run(lambda connection: read_unfinished(connection, rule_ids, nanoseconds(since)))
 
     async def close(self) -> None:
@@ -133,7 +124,7 @@ class SqliteStore:
 
     @contextmanager
     def _errors(self) -> Iterator[None]:
-        """Turn what SQLite and the file system say into a StoreError that names the file."""
+        """Turns errors of SQLite and of the file system into a StoreError that names the file."""
         try:
             yield
         except sqlite3.Error as error:
@@ -144,7 +135,7 @@ class SqliteStore:
             raise StoreError(f"{self._path} {error}") from None
 
 
-def _known(connection: sqlite3.Connection, ids: Sequence[str]) -> frozenset[str]:
+def _existing_ids(connection: sqlite3.Connection, ids: Sequence[str]) -> frozenset[str]:
     found: set[str] = set()
     for start in range(0, len(ids), _PAGE):
         chunk = ids[start : start + _PAGE]

@@ -68,8 +68,8 @@ class Known(MemoryStore):
         super().__init__()
         self._ids = {id_ for match in known for id_ in alert_ids(match, of, "default")}
 
-    async def known(self, ids: Any) -> frozenset[str]:
-        return frozenset(ids) & self._ids | await super().known(ids)
+    async def existing_ids(self, ids: Any) -> frozenset[str]:
+        return frozenset(ids) & self._ids | await super().existing_ids(ids)
 
 
 async def runs_of(search: Shelf, store: MemoryStore, of: Rule, **more: Any) -> list[RuleRun]:

@@ -7,30 +7,26 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import pytest
 
 from runner.cluster.connection import Connection
 from runner.cluster.elasticsearch import open_client
 from runner.rule_run import RuleRun
-from runner.store.elasticsearch.elasticsearch_store import ElasticsearchStore
 from runner.store.memory import MemoryStore
-from runner.store.protocol import Ledger, RunLog
+from runner.store.protocol import Stores
 from runner.store.sqlite.sqlite_store import SqliteStore
 from runner.windows import Window
 from tests.store.alerts import at
-
-
-class Store(Ledger, RunLog, Protocol):
-    """A backend under test."""
+from tests.store.conftest import store_in
 
 
 @dataclass(frozen=True, slots=True)
 class Backend:
     """A store, and what makes all that was written visible to its readers."""
 
-    store: Store
+    store: Stores
     settle: Callable[[], Awaitable[None]]
 
 
@@ -41,16 +37,16 @@ async def _nothing() -> None:
 @pytest.fixture(params=["memory", "sqlite", "elasticsearch"])
 async def backend(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Backend]:
     if request.param == "memory":
-        yield Backend(MemoryStore(), _nothing)
+        memory = MemoryStore()
+        yield Backend(Stores(memory, memory, memory), _nothing)
     elif request.param == "sqlite":
         sqlite = SqliteStore(tmp_path / "alerts.db")
-        yield Backend(sqlite, _nothing)
+        yield Backend(Stores(sqlite, sqlite, sqlite), _nothing)
         await sqlite.close()
     else:
         name = request.getfixturevalue("namespace")
         client = open_client(Connection(hosts=(request.getfixturevalue("elasticsearch_url"),)))
-        names = {"alias": f"{name}-alerts", "runs": f"{name}-runs", "state": f"{name}-state"}
-        yield Backend(ElasticsearchStore(client, **names), partial(client.refresh, names["runs"]))
+        yield Backend(store_in(client, name), partial(client.refresh, f"{name}-runs"))
         await client.close()
 
 
@@ -70,13 +66,13 @@ async def test_unfinished_runs_come_newest_first_and_as_they_were(backend: Backe
     ]
     store = backend.store
     for run in runs:
-        await store.record(run, "f")
+        await store.ledger.record(run, "f")
     await backend.settle()
-    assert list(await store.unfinished(["a", "b"], at(0))) == [runs[3], runs[1], runs[0]]
-    assert list(await store.unfinished(["a"], at(10))) == [runs[3]]
-    assert list(await store.unfinished([], at(0))) == []
-    assert list(await store.unfinished(["z"], at(0))) == []
+    assert list(await store.run_log.unfinished(["a", "b"], at(0))) == [runs[3], runs[1], runs[0]]
+    assert list(await store.run_log.unfinished(["a"], at(10))) == [runs[3]]
+    assert list(await store.run_log.unfinished([], at(0))) == []
+    assert list(await store.run_log.unfinished(["z"], at(0))) == []
 
 
 async def test_a_store_without_runs_has_none_unfinished(backend: Backend) -> None:
-    assert list(await backend.store.unfinished(["a"], at(0) - timedelta(days=9))) == []
+    assert list(await backend.store.run_log.unfinished(["a"], at(0) - timedelta(days=9))) == []

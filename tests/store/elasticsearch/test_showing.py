@@ -16,11 +16,12 @@ from runner.cluster.elasticsearch import Elastic, open_client
 from runner.cluster.transport import Retry
 from runner.errors import StoreError
 from runner.settings.settings import alerts_name
-from runner.setup.index_objects import AlertsAs
+from runner.setup.index_objects import AlertsAs, StoreNames
 from runner.setup.mappings import REPLACEMENTS, alert_mappings
 from runner.store.elasticsearch.bulk import Action, write_bulk
-from runner.store.elasticsearch.elasticsearch_store import ElasticsearchStore
+from runner.store.elasticsearch.elasticsearch_store import ElasticsearchStores, elasticsearch_stores
 from runner.store.protocol import AlertFilter
+from tests.cluster.opened import login_of
 from tests.elasticsearch.proxy import Proxy
 from tests.store.elasticsearch.test_elasticsearch_store import NOW, alert, ask, find, ids_of, run
 
@@ -35,14 +36,9 @@ async def patient(elasticsearch_url: str) -> AsyncIterator[Elastic]:
     await client.close()
 
 
-def store_of(client: Elastic, namespace: str, way: AlertsAs) -> ElasticsearchStore:
-    return ElasticsearchStore(
-        client,
-        alias=alerts_name(way, namespace),
-        runs=f"{namespace}-runs",
-        state=f"{namespace}-state",
-        alerts_as=way,
-    )
+def store_of(client: Elastic, namespace: str, way: AlertsAs) -> ElasticsearchStores:
+    names = StoreNames(alerts_name(way, namespace), f"{namespace}-runs", f"{namespace}-state", way)
+    return elasticsearch_stores(client, names)
 
 
 async def make_security_alerts(url: str, namespace: str) -> None:
@@ -60,11 +56,11 @@ async def make_security_alerts(url: str, namespace: str) -> None:
     await ask(url, "PUT", f"/{index}-000001", {"aliases": aliases})
 
 
-async def prepared(client: Elastic, url: str, namespace: str, *, way: AlertsAs) -> ElasticsearchStore:
+async def prepared(client: Elastic, url: str, namespace: str, *, way: AlertsAs) -> ElasticsearchStores:
     if way == "security":
         await make_security_alerts(url, namespace)
     store = store_of(client, namespace, way)
-    await store.install()
+    await store.installation.install()
     return store
 
 
@@ -82,19 +78,19 @@ async def test_alerts_are_created_once_and_found(
 ) -> None:
     store = await prepared(client, elasticsearch_url, namespace, way=way)
     alerts = [alert("a"), alert("b", minute=1, more={"kibana.alert.rule.rule_id": "r-2", "host": {"name": "db-01"}})]
-    assert (await store.create([*alerts, *group()])).created == {"a", "b", "block-0", "block-1", "shell"}
-    assert ids_of(await store.create([*alerts, *group(), alert("c")])) == (
+    assert (await store.alerts.create([*alerts, *group()])).created == {"a", "b", "block-0", "block-1", "shell"}
+    assert ids_of(await store.alerts.create([*alerts, *group(), alert("c")])) == (
         {"c"},
         {"a", "b", "block-0", "block-1", "shell"},
     )
-    assert await store.known(["a", "c", "x"]) == {"a", "c"}
+    assert await store.alerts.existing_ids(["a", "c", "x"]) == {"a", "c"}
     assert await find(store) == ["b", "a", "c", "shell"]
     assert await find(store, AlertFilter(rule_id="r-2")) == ["b"]
     assert await find(store, AlertFilter(host="db-01")) == ["b"]
     assert await find(store, AlertFilter(since=NOW + timedelta(minutes=1))) == ["b"]
     assert len(await find(store, AlertFilter(building_blocks=True))) == 6
-    assert [block.id for block in await store.group("shell")] == ["block-0", "block-1"]
-    (found,) = await store.get("b")
+    assert [block.id for block in await store.alerts.group("shell")] == ["block-0", "block-1"]
+    (found,) = await store.alerts.get("b")
     # Whatever the form in the index, this is the alert as it was handed over.
     assert found.document == alerts[1].document
 
@@ -105,13 +101,13 @@ async def test_an_id_stays_unique_over_rollovers(
 ) -> None:
     store = await prepared(client, elasticsearch_url, namespace, way=way)
     name = alerts_name(way, namespace)
-    await store.create([alert("a")])
+    await store.alerts.create([alert("a")])
     await ask(elasticsearch_url, "POST", f"/{name}/_rollover")
-    assert ids_of(await store.create([alert("a"), alert("b")])) == ({"b"}, {"a"})
+    assert ids_of(await store.alerts.create([alert("a"), alert("b")])) == ({"b"}, {"a"})
     await ask(elasticsearch_url, "POST", f"/{name}/_rollover")
-    assert ids_of(await store.create([alert("a"), alert("b"), alert("c")])) == ({"c"}, {"a", "b"})
+    assert ids_of(await store.alerts.create([alert("a"), alert("b"), alert("c")])) == ({"c"}, {"a", "b"})
     assert sorted(await find(store)) == ["a", "b", "c"]
-    indices = {found.id: found.index for key in "abc" for found in await store.get(key)}
+    indices = {found.id: found.index for key in "abc" for found in await store.alerts.get(key)}
     assert [index[-6:] for index in indices.values()] == ["000001", "000002", "000003"]
 
 
@@ -123,7 +119,7 @@ async def test_of_two_that_write_around_a_rollover_the_earlier_stays(
     name = alerts_name("own", namespace)
     await ask(elasticsearch_url, "POST", f"/{name}/_rollover")
     gate = eql_proxy.hold(on="_bulk")
-    writing = asyncio.create_task(store.create([alert("a"), alert("b")]))
+    writing = asyncio.create_task(store.alerts.create([alert("a"), alert("b")]))
     await asyncio.to_thread(gate.wait_reached)
     await ask(elasticsearch_url, "PUT", f"/{name}-000001/_create/a?refresh=true", dict(alert("a").document))
     gate.open()
@@ -139,7 +135,7 @@ async def test_whoever_is_done_later_removes_the_newer_one(
     name = alerts_name("own", namespace)
     await ask(elasticsearch_url, "PUT", f"/{name}-000002", {"aliases": {name: {"is_write_index": False}}})
     gate = eql_proxy.hold(on="_bulk")
-    writing = asyncio.create_task(store.create([alert("a")]))
+    writing = asyncio.create_task(store.alerts.create([alert("a")]))
     await asyncio.to_thread(gate.wait_reached)
     await ask(elasticsearch_url, "PUT", f"/{name}-000002/_create/a?refresh=true", dict(alert("a").document))
     gate.open()
@@ -159,7 +155,7 @@ async def test_writers_that_race_over_rollovers_leave_each_alert_once(
     async def write() -> None:
         store = store_of(client, namespace, way)
         for start in range(0, 60, 10):
-            await store.create(alerts[start : start + 10])
+            await store.alerts.create(alerts[start : start + 10])
 
     async def roll_over() -> None:
         for _ in range(4):
@@ -185,7 +181,9 @@ async def test_external_alerts_are_in_a_data_stream_that_security_looks_in(
 ) -> None:
     store = await prepared(client, elasticsearch_url, namespace, way="external")
     name = f"logs-rule_runner.alerts-{namespace}"
-    await store.create([alert("a", more={"kibana.alert.severity": "high", "kibana.alert.rule.name": "Lab"}), *group()])
+    await store.alerts.create(
+        [alert("a", more={"kibana.alert.severity": "high", "kibana.alert.rule.name": "Lab"}), *group()]
+    )
     body = {"query": {"term": {"event.kind": "alert"}}, "sort": ["_doc"]}
     answer = await ask(elasticsearch_url, "POST", "/logs-*/_search", body)
     ours = [hit for hit in answer["hits"]["hits"] if name in hit["_index"]]
@@ -222,7 +220,7 @@ async def test_an_alias_in_the_place_of_the_data_stream_is_named(
     name = f"logs-rule_runner.alerts-{namespace}"
     await ask(elasticsearch_url, "PUT", f"/{namespace}-other", {"aliases": {name: {}}})
     with pytest.raises(StoreError, match=f"`{name}` is an existing alias, expected a data stream"):
-        await store_of(client, namespace, "external").install()
+        await store_of(client, namespace, "external").installation.install()
 
 
 # Kibana's own alerts
@@ -232,9 +230,9 @@ async def test_without_kibanas_alias_nothing_is_made(
     client: Elastic, elasticsearch_url: str, namespace: str, eql_proxy: Proxy
 ) -> None:
     store = store_of(client, namespace, "security")
-    assert await store.known(["a"]) == frozenset()
+    assert await store.alerts.existing_ids(["a"]) == frozenset()
     assert await find(store) == []
-    for attempt in (store.install(), store.create([alert("a")])):
+    for attempt in (store.installation.install(), store.alerts.create([alert("a")])):
         with pytest.raises(
             StoreError, match=rf"no alias `\.alerts-security\.alerts-{namespace}`.* space `{namespace}`"
         ):
@@ -249,8 +247,8 @@ async def test_beside_kibanas_index_only_runs_and_state_are_ours(
     client: Elastic, elasticsearch_url: str, namespace: str
 ) -> None:
     store = await prepared(client, elasticsearch_url, namespace, way="security")
-    await store.create([alert("a")])
-    await store.record(run(), "f")
+    await store.alerts.create([alert("a")])
+    await store.ledger.record(run(), "f")
     answer = await ask(elasticsearch_url, "GET", f"/_resolve/index/*{namespace}*?expand_wildcards=all")
     assert sorted(found["name"] for found in answer["indices"]) == [
         f".internal.alerts-security.alerts-{namespace}-000001",
@@ -267,10 +265,10 @@ async def test_kibanas_alias_that_goes_away_is_not_made_by_a_write(
     client: Elastic, elasticsearch_url: str, namespace: str
 ) -> None:
     store = await prepared(client, elasticsearch_url, namespace, way="security")
-    await store.create([alert("a")])
+    await store.alerts.create([alert("a")])
     await ask(elasticsearch_url, "DELETE", f"/.internal.alerts-security.alerts-{namespace}-000001")
     with pytest.raises(StoreError, match="it is Kibana's to make"):
-        await store.create([alert("b")])
+        await store.alerts.create([alert("b")])
     answer = await ask(elasticsearch_url, "GET", f"/_resolve/index/*alerts-{namespace}*?expand_wildcards=all")
     assert (answer["indices"], answer["aliases"]) == ([], [])
 
@@ -290,9 +288,9 @@ async def test_where_kibana_keeps_a_data_stream_that_is_written_to(
     await ask(elasticsearch_url, "PUT", f"/_index_template/{name}", body)
     await ask(elasticsearch_url, "PUT", f"/_data_stream/{name}")
     store = store_of(client, namespace, "security")
-    assert ids_of(await store.create([alert("a")])) == ({"a"}, set())
+    assert ids_of(await store.alerts.create([alert("a")])) == ({"a"}, set())
     await ask(elasticsearch_url, "POST", f"/{name}/_rollover")
-    assert ids_of(await store.create([alert("a"), alert("b")])) == ({"b"}, {"a"})
+    assert ids_of(await store.alerts.create([alert("a"), alert("b")])) == ({"b"}, {"a"})
     assert all(b'"require_data_stream":true' in sent.body for sent in eql_proxy.requests_on(f"{name}/_bulk"))
 
 
@@ -308,7 +306,7 @@ async def test_the_alert_can_be_closed_as_the_alerts_page_does_it(
         "kibana.alert.workflow_status": "open",
         "kibana.alert.status": "active",
     }
-    await store.create([alert("a", more=more), *group()])
+    await store.alerts.create([alert("a", more=more), *group()])
     filters = [{"term": {name: value if isinstance(value, str) else value[0]}} for name, value in more.items()]
     query = {"bool": {"filter": filters, "must_not": {"exists": {"field": "kibana.alert.building_block_type"}}}}
     path = f"/.alerts-security.alerts-{namespace}"
@@ -317,8 +315,8 @@ async def test_the_alert_can_be_closed_as_the_alerts_page_does_it(
     index = answer["hits"]["hits"][0]["_index"]
     change = {"doc": {"kibana.alert.workflow_status": "closed"}}
     await ask(elasticsearch_url, "POST", f"/{index}/_update/a?refresh=true", change)
-    assert ids_of(await store.create([alert("a", more=more)])) == (set(), {"a"})
-    (found,) = await store.get("a")
+    assert ids_of(await store.alerts.create([alert("a", more=more)])) == (set(), {"a"})
+    (found,) = await store.alerts.get("a")
     assert found.document["kibana.alert.workflow_status"] == "closed"
 
 
@@ -328,12 +326,12 @@ async def test_the_alert_can_be_closed_as_the_alerts_page_does_it(
 @pytest.mark.parametrize("way", ["external", "security"])
 async def test_the_smallest_roles_suffice_for_alerts_of_elastic_s(secured_url: str, way: AlertsAs) -> None:
     namespace = f"rights{way}"
-    admin = open_client(Connection(hosts=(secured_url,)))
+    admin = open_client(login_of(secured_url))
     password = "long-enough-1"
     try:
         if way == "security":
             await make_security_alerts(secured_url, namespace)
-        roles = (await store_of(admin, namespace, way).install_roles()).created
+        roles = (await store_of(admin, namespace, way).installation.install_roles()).created
         names = {name.rpartition("-")[2]: name.removeprefix("role ") for name in roles}
         for user in ("setup", "write"):
             body = {"password": password, "roles": [names[user]]}
@@ -346,15 +344,18 @@ async def test_the_smallest_roles_suffice_for_alerts_of_elastic_s(secured_url: s
         for user in ("setup", "write")
     }
     try:
-        await store_of(clients["setup"], namespace, way).install()
+        await store_of(clients["setup"], namespace, way).installation.install()
         writer = store_of(clients["write"], namespace, way)
-        assert ids_of(await writer.create([alert("a"), *group()])) == ({"a", "shell", "block-0", "block-1"}, set())
+        assert ids_of(await writer.alerts.create([alert("a"), *group()])) == (
+            {"a", "shell", "block-0", "block-1"},
+            set(),
+        )
         await ask(secured_url, "POST", f"/{alerts_name(way, namespace)}/_rollover")
-        assert ids_of(await writer.create([alert("a"), alert("b")])) == ({"b"}, {"a"})
+        assert ids_of(await writer.alerts.create([alert("a"), alert("b")])) == ({"b"}, {"a"})
         assert sorted(await find(writer)) == ["a", "b", "shell"]
-        await writer.record(run(), "f")
+        await writer.ledger.record(run(), "f")
         # It may take away a second copy, as after a rollover.
-        (found,) = await writer.get("b")
+        (found,) = await writer.alerts.get("b")
         outcomes = await write_bulk(
             clients["write"],
             [Action(orjson.dumps({"delete": {"_index": found.index, "_id": "b"}}), None)],
@@ -373,7 +374,7 @@ async def test_a_second_copy_that_can_not_be_removed_is_said(
     name = alerts_name("own", namespace)
     await ask(elasticsearch_url, "POST", f"/{name}/_rollover")
     writes, removal = eql_proxy.hold(on="_bulk"), eql_proxy.hold(on="_bulk")
-    writing = asyncio.create_task(store.create([alert("a")]))
+    writing = asyncio.create_task(store.alerts.create([alert("a")]))
     await asyncio.to_thread(writes.wait_reached)
     await ask(elasticsearch_url, "PUT", f"/{name}-000001/_create/a?refresh=true", dict(alert("a").document))
     writes.open()

@@ -341,14 +341,14 @@ async def test_a_file_without_the_table_of_pauses_is_read_and_gets_it_when_writt
     assert (await reader.read())["rule-1"].searched == (Window(at(0), at(9)),)
     await reader.close()
     writer = SqliteStore(path)
-    await writer.mark([Mark("rule-1", "pause", at(10))])
+    await writer.add_marks([Mark("rule-1", "pause", at(10))])
     assert (await writer.read())["rule-1"].paused == at(10)
     await writer.close()
 
 
 async def test_the_last_runs_of_each_rule_are_kept(path: Path) -> None:
     store = SqliteStore(path)
-    await store.record(run("rule-2", first=1, last=2), "f")
+    await store.record(run("rule-2", first=1, last=2, complete=False), "f")
     connection = sqlite3.connect(path)
     with connection:
         row = connection.execute("SELECT * FROM runs").fetchone()
@@ -357,11 +357,11 @@ async def test_the_last_runs_of_each_rule_are_kept(path: Path) -> None:
             f"INSERT INTO runs VALUES ({marks})", [(number, "rule-1", *row[2:]) for number in range(10, KEPT_RUNS + 30)]
         )
     connection.close()
-    await store.record(run(first=5, last=9), "f")
-    runs = await store.runs("rule-1")
+    await store.record(run(first=5, last=9, complete=False), "f")
+    runs = await store.unfinished(["rule-1"], at(0))
     assert len(runs) == KEPT_RUNS
-    assert runs[0] == run(first=5, last=9)
-    assert await store.runs("rule-2", limit=5) == (run("rule-2", first=1, last=2),)
+    assert runs[0] == run(first=5, last=9, complete=False)
+    assert list(await store.unfinished(["rule-2"], at(0))) == [run("rule-2", first=1, last=2, complete=False)]
     await store.close()
 
 
