@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runner.messages.suggestions import near_names, suggestion
+from runner.messages.suggestions import did_you_mean, near_name, near_names, suggestion
 
 NAMES = st.text(st.sampled_from("abcd.é"), min_size=1, max_size=12)
 
@@ -37,3 +38,17 @@ def test_suggestions_read_like_elasticsearch() -> None:
     assert suggestion([]) == ""
     assert suggestion(["pid"]) == ", did you mean [pid]?"
     assert suggestion(["pid", "ppid"]) == ", did you mean any of [pid, ppid]?"
+
+
+@pytest.mark.parametrize(
+    ("name", "near"),
+    [("risk_scor", "risk_score"), ("RISK_SCORE", "risk_score"), ("rsik_score", "risk_score"), ("query", None),
+     ("", None), ("r" * 10_000, None)],
+)  # fmt: skip
+def test_near_names(name: str, near: str | None) -> None:
+    assert near_name(name, ["risk_score", "severity"]) == near
+
+
+def test_the_end_of_a_message() -> None:
+    assert did_you_mean("severty", ["risk_score", "severity"]) == "; did you mean `severity`?"
+    assert did_you_mean("x", ["risk_score", "severity"]) == ""
