@@ -8,20 +8,23 @@ import resource
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tests.cli.conftest import ROOT
 from tests.cli.test_once import NOW, ONE, write_events, write_rule
+from tests.paths import ROOT
 from tests.scenarios.timeline import ndjson
 
 ENVIRONMENT = {"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin", "TERM": "xterm-256color"}
 NOBODY = 65_534
 
 
-def start(*arguments: object, folder: Path, **more: object) -> subprocess.Popen[bytes]:
+def start(*arguments: object, folder: Path, **more: Any) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "runner", *map(str, arguments)]
-    return subprocess.Popen(command, cwd=folder, env=ENVIRONMENT | dict(more.pop("env", {})), **more)  # type: ignore[call-overload,no-any-return]
+    environment = ENVIRONMENT | more.pop("env", {})
+    started: subprocess.Popen[bytes] = subprocess.Popen(command, cwd=folder, env=environment, **more)
+    return started
 
 
 def finish(started: subprocess.Popen[bytes]) -> tuple[int, str, str]:

@@ -56,7 +56,7 @@ def env(request: pytest.FixtureRequest, tmp_path: Path) -> Mapping[str, str]:
 
     async def fill_cluster() -> None:
         client = open_client(Connection(hosts=(url,)))
-        await record(ElasticsearchStore(client, **names))
+        await record(ElasticsearchStore(client, alias=names["alias"], runs=names["runs"], state=names["state"]))
         await client.refresh(names["runs"])
         await client.close()
 

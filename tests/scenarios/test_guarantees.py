@@ -107,7 +107,7 @@ def rule(world: World, name: str, query: str, **fields: Any) -> None:
 
 def completed(planted: Mapping[str, Any]) -> float:
     """When the second event of a planted attack happened, in milliseconds since 1970: sequences are in that order."""
-    return datetime.fromisoformat(planted["timestamp"]).timestamp() * 1_000 + planted["gap_ms"]
+    return datetime.fromisoformat(planted["timestamp"]).timestamp() * 1_000 + float(planted["gap_ms"])
 
 
 @pytest.mark.parametrize("planted", list(RuleId))

@@ -51,8 +51,9 @@ def minutes(start: float, end: float) -> Window:
 
 def run_of(item: DueWindow, *, complete: bool = True) -> RuleRun:
     rule, window = item.rule, item.window
-    status = "succeeded" if complete else "failed"
-    return RuleRun(rule.rule_id, rule.name, "x", status, window, window.end, complete=complete)
+    return RuleRun(
+        rule.rule_id, rule.name, "x", "succeeded" if complete else "failed", window, window.end, complete=complete
+    )
 
 
 def test_spread_is_stable_and_even() -> None:

@@ -43,11 +43,10 @@ async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
 
 async def test_what_is_stored_is_read_back_equal(store: Store) -> None:
     text = 'Zürich 東京 🦊 \u202e \x7f "quoted" \\ \n'
-    alert = MADE.alert(
-        "a", **{"message": text, "n": [1, 1.5, -(2**63), 2**64 - 1, None, True, {"x": []}], "ключ": {"é": 1}}
-    )
+    n: list[Any] = [1, 1.5, -(2**63), 2**64 - 1, None, True, {"x": []}]
+    alert = MADE.alert("a", message=text, n=n, ключ={"é": 1})
     result = await store.create([alert])
-    assert (result.created, result.duplicates, result.rejected) == ({alert.id}, frozenset(), None)
+    assert (set(result.created), set(result.duplicates), result.rejected) == ({alert.id}, set(), None)
     stored = await found(store)
     assert [one.id for one in stored] == [alert.id]
     assert stored[0].document == alert.document
@@ -56,7 +55,7 @@ async def test_what_is_stored_is_read_back_equal(store: Store) -> None:
 async def test_an_alert_that_is_there_is_never_changed(store: Store) -> None:
     await store.create([MADE.alert("a", message="first")])
     result = await store.create([MADE.alert("a", message="second"), MADE.alert("b")])
-    assert (result.created, result.duplicates) == ({alert_id("b")}, {alert_id("a")})
+    assert (set(result.created), set(result.duplicates)) == ({alert_id("b")}, {alert_id("a")})
     assert (await store.get(alert_id("a")))[0].document["message"] == "first"
 
 
@@ -70,14 +69,15 @@ async def test_an_alert_is_kept_as_it_was_when_it_was_given(store: Store) -> Non
 
 async def test_a_repeat_inside_a_batch_is_one_alert(store: Store) -> None:
     result = await store.create([MADE.alert("a", message="first"), MADE.alert("a", message="second")])
-    assert (result.created, result.duplicates, result.rejected) == ({alert_id("a")}, frozenset(), None)
+    assert (set(result.created), set(result.duplicates), result.rejected) == ({alert_id("a")}, set(), None)
     assert [one.document["message"] for one in await found(store)] == ["first"]
 
 
 async def test_a_bad_document_stops_no_other(store: Store) -> None:
     if isinstance(store, ElasticsearchStore):
         pytest.skip("its index ignores a malformed value and keeps the document")
-    result = await store.create([MADE.alert("a"), MADE.alert("bad", **{"@timestamp": "yesterday"}), MADE.alert("c")])
+    bad = MADE.alert("bad", "event", **{"@timestamp": "yesterday"})
+    result = await store.create([MADE.alert("a"), bad, MADE.alert("c")])
     assert result.created == {alert_id("a"), alert_id("c")}
     assert result.rejected is not None
     assert list(result.rejected) == [alert_id("bad")]
@@ -111,7 +111,7 @@ async def test_newest_first_and_the_limit(store: Store) -> None:
 async def test_filters(store: Store) -> None:
     await store.create(MADE.group("g"))
     await store.create([Made("rule-2", 5).alert("x", host={"name": ["db-01", "db-1"], "id": "h2"})])
-    await store.create([Made("rule-2", 7).alert("y", **{"host": {}, "host.id": "h3"})])
+    await store.create([Made("rule-2", 7).alert("y", "event", **{"host": {}, "host.id": "h3"})])
     assert await found_ids(store) == [alert_id("y"), alert_id("x"), alert_id("g")]
     assert await found_ids(store, rule_id="rule-1") == [alert_id("g")]
     assert await found_ids(store, rule_id="rule") == []
@@ -290,7 +290,8 @@ async def test_many_marks_at_once(store: Store) -> None:
 async def test_runs_and_marks_of_two_writers_are_merged(store: Store) -> None:
     await asyncio.gather(
         *(store.record(run(first=number * 5, last=number * 5 + 9), "f") for number in range(6)),
-        *(store.mark([Mark("rule-1", kind, at(100 + step))]) for step, kind in enumerate(("pause", "resume"))),
+        store.mark([Mark("rule-1", "pause", at(100))]),
+        store.mark([Mark("rule-1", "resume", at(101))]),
     )
     state = (await store.read())["rule-1"]
     assert state.searched == (Window(at(0), at(34)),)

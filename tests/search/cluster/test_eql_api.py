@@ -405,7 +405,7 @@ async def test_closing_the_results_stops_the_searches_that_run(
     first = await anext(running)
     assert first.request.rule.index == ("quick",)
     await asyncio.to_thread(gate.wait_reached)
-    await running.aclose()  # type: ignore[attr-defined]
+    await running.aclose()
     gate.open()
     assert len(eql_proxy.cancelled) == 1
     assert eql_proxy.kept == ()

@@ -49,8 +49,8 @@ async def backend(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterat
     else:
         name = request.getfixturevalue("namespace")
         client = open_client(Connection(hosts=(request.getfixturevalue("elasticsearch_url"),)))
-        names = {"alias": f"{name}-alerts", "runs": f"{name}-runs", "state": f"{name}-state"}
-        yield Backend(ElasticsearchStore(client, **names), partial(client.refresh, names["runs"]))
+        store = ElasticsearchStore(client, alias=f"{name}-alerts", runs=f"{name}-runs", state=f"{name}-state")
+        yield Backend(store, partial(client.refresh, f"{name}-runs"))
         await client.close()
 
 
