@@ -82,7 +82,7 @@ def run(command: str, folder: Path) -> str:
         stderr=subprocess.STDOUT,
         stdin=subprocess.DEVNULL,
         text=True,
-        timeout=60,
+        timeout=300,
     )
     return ran.stdout
 

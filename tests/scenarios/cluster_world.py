@@ -69,9 +69,9 @@ class ClusterWorld:
     def connect(self, url: str, **connection: Any) -> None:
         """Be a new runner, which knows only what the store knows."""
         self.url = url
-        plain = replace(Connection(hosts=(url,), request_timeout=10.0), **connection)
+        plain = replace(Connection(hosts=(url,), request_timeout=60.0), **connection)
         self._client = open_client(plain, retry=QUICK)
-        self._search = ClusterSearch(self._client, timeout=10.0)
+        self._search = ClusterSearch(self._client, timeout=60.0)
         names = {part: f"{self.name}-{part}" for part in ("alerts", "runs", "state")}
         self.store = ElasticsearchStore(self._client, alias=names["alerts"], runs=names["runs"], state=names["state"])
         context = AlertContext(now=self.clock.now(), execution_id="")
