@@ -35,6 +35,8 @@ from runner.windows import Window, iso
 from tests.scenarios.timeline import rule_text
 from tests.scenarios.world import World
 
+pytestmark = pytest.mark.slow
+
 START = datetime(2026, 3, 1, tzinfo=UTC)
 QUERIES = (
     'sequence by host.id with maxspan=3m [process where process.name : "a"] [process where process.name : "b"]',

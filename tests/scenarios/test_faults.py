@@ -222,6 +222,7 @@ async def test_a_node_that_is_killed_in_the_middle_of_a_run(tmp_path: Path, node
         await world.close()
 
 
+@pytest.mark.slow
 async def test_a_node_that_stands_still_and_a_full_queue(tmp_path: Path) -> None:
     """The queue for writes of the node holds so few bytes that it refuses an alert with 429, until it is restarted."""
     with Node() as node:

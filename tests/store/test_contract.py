@@ -28,7 +28,7 @@ BACKENDS: dict[str, Callable[[Path], Store]] = {
 MADE = Made()
 
 
-@pytest.fixture(params=[*sorted(BACKENDS), "elasticsearch"])
+@pytest.fixture(params=[*sorted(BACKENDS), pytest.param("elasticsearch", marks=pytest.mark.slow)])
 async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Store]:
     if request.param != "elasticsearch":
         backend = BACKENDS[request.param](tmp_path)

@@ -84,7 +84,7 @@ def store_in(client: Elastic, name: str) -> ElasticsearchStore:
     return ElasticsearchStore(client, alias=f"{name}-alerts", runs=f"{name}-runs", state=f"{name}-state")
 
 
-@pytest.fixture(params=["memory", "elasticsearch"])
+@pytest.fixture(params=["memory", pytest.param("elasticsearch", marks=pytest.mark.slow)])
 def board(request: pytest.FixtureRequest) -> LeaseBoard:
     if request.param == "memory":
         return MemoryBoard()
@@ -92,7 +92,7 @@ def board(request: pytest.FixtureRequest) -> LeaseBoard:
     return store_in(request.getfixturevalue("client"), name).board()
 
 
-@pytest.fixture(params=["memory", "elasticsearch", "file"])
+@pytest.fixture(params=["memory", pytest.param("elasticsearch", marks=pytest.mark.slow), "file"])
 def site(request: pytest.FixtureRequest, tmp_path: Path) -> Site:
     if request.param == "memory":
         return Site(MemoryBoard(), tmp_path / "state.db")

@@ -20,6 +20,8 @@ from runner.events.files.event_files import EventFiles, TimeWanted
 from runner.search.files.file_pass import matched
 from tests.engine.test_settling import SCHEMA, random_query
 
+pytestmark = pytest.mark.slow
+
 TIME = Field("@timestamp", DataType.DATE)
 ROUNDS = max(15, int(os.environ.get("RUNNER_FUZZ", "0")) // 200)
 MINUTE_MS = 60_000

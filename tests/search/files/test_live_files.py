@@ -109,6 +109,7 @@ async def timeline(rng: Random, folder: Path) -> None:
     await known.close()
 
 
+@pytest.mark.slow
 def test_what_is_remembered_of_files_changes_no_answer(tmp_path: Path) -> None:
     for seed in range(TIMELINES):
         folder = tmp_path / str(seed)
@@ -139,6 +140,7 @@ def test_a_pass_reads_what_was_added_and_what_is_of_its_time(tmp_path: Path) -> 
     assert read[2] < 3_000
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("order", [(0, 1, 2), (2, 0, 1)])
 async def test_files_of_one_time_are_read_side_by_side(tmp_path: Path, order: Sequence[int]) -> None:
     rng = Random(3)

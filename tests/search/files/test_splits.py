@@ -23,6 +23,8 @@ from runner.store.protocol import AlertFilter
 from runner.windows import Window, iso
 from tests.search.lab import NOON, WINDOW, rule
 
+pytestmark = pytest.mark.slow
+
 EVENT = "process where true"
 PAIR = "sequence by host.id with maxspan=1m [process where true] [network where true]"
 PAIR_WITHOUT = "sequence by host.id with maxspan=1m [process where true] ![network where true]"
