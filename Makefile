@@ -1,6 +1,6 @@
-# make check    format, lint, types and tests, as they must be before a change lands
+# make check    format, lint, types and all tests, as they must be before a change lands
 # make format   rewrite the code as the formatter wants it
-# make test     the tests alone; make test ARGS='-k windows'
+# make test     the quick tests alone; make test ARGS='-k windows', ARGS='-m slow', ARGS=tests/engine
 # make bench    the benchmarks
 # make ci       what continuous integration runs, from a fresh environment
 # make env      write .env for docker compose, with random passwords; an .env that is there stays
@@ -23,7 +23,7 @@ format:
 	$(BIN)ruff check --fix .
 
 test:
-	$(PYTHON) -m pytest $(ARGS)
+	$(PYTHON) -m pytest -n 3 -m 'not slow' $(ARGS)
 
 bench:
 	$(PYTHON) benchmarks/run.py $(ARGS)

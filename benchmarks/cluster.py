@@ -276,7 +276,7 @@ async def measured(url: str, rules: Sequence[CompiledRule], *, rounds: int) -> l
     good = [one for one in rules if found[one.rule.rule_id].error is None]
     with tempfile.TemporaryDirectory(prefix="rule-runner-bench-") as folder:
         answers = Path(folder) / "answers.json"
-        answers.write_bytes(orjson.dumps({rule.rule_id: eql_answer(found[rule.rule_id]) for rule in good}))
+        answers.write_bytes(orjson.dumps({one.rule.rule_id: eql_answer(found[one.rule.rule_id]) for one in good}))
         with served(answers) as address:
             _, eql = await _measure("EQL API (stand-in)", address, EqlApiSearch, rules=good, rounds=rounds)
             plain, packed = await _transferred(address, EqlApiSearch, rules=good)

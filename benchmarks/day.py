@@ -168,6 +168,9 @@ class TimedSearch:
             yield result
             started = time.process_time()
 
+    async def close(self) -> None:
+        await self._search.close()
+
 
 def main() -> None:
     options = _arguments()

@@ -1,7 +1,8 @@
-"""The fixtures that tests of several folders use, and how hypothesis looks for examples."""
+"""The fixtures that tests of several folders use, what is slow, and how hypothesis looks for examples."""
 
 import os
 
+import pytest
 from hypothesis import HealthCheck, settings
 
 from tests.elasticsearch.fixture import (
@@ -15,9 +16,26 @@ from tests.elasticsearch.fixture import (
 
 # How long an example takes says more of the machine than of the code. A change is judged by the same examples as the
 # one before it; at a desk every run tries new ones.
-_PATIENT = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
-settings.register_profile("desk", **_PATIENT)
-settings.register_profile("ci", **_PATIENT, derandomize=True, database=None)
+_PATIENT = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("desk", _PATIENT)
+settings.register_profile("ci", _PATIENT, derandomize=True, database=None)
 settings.load_profile("ci" if os.environ.get("CI") else "desk")
 
 __all__ = ["elasticsearch_url", "eql_proxy", "namespace", "node", "plain_proxy", "secured_url"]
+
+_NODES = frozenset({"elasticsearch_url", "node", "secured_url"})
+"""Fixtures that start a real Elasticsearch."""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A test that needs a real Elasticsearch is a slow one: a start takes seconds, and the first one a build."""
+    for item in items:
+        if isinstance(item, pytest.Function) and not _NODES.isdisjoint(item.fixturenames):
+            item.add_marker("slow")
+
+
+def pytest_fixture_setup(fixturedef: pytest.FixtureDef[object], request: pytest.FixtureRequest) -> None:
+    """A test that gets a node by `getfixturevalue` alone has to be marked by hand."""
+    if fixturedef.argname in _NODES and request.config.getoption("markexpr") == "not slow":
+        pytest.fail(f"a test that needs `{fixturedef.argname}` is to be marked `slow`", pytrace=False)

@@ -12,12 +12,12 @@ from runner.alerts.identity import (
     alert_ids,
     block_id,
     content_hash,
-    data_stream_of,
     event_alert_id,
     event_identity,
     group_id,
     rule_uuid,
 )
+from runner.events.fields.index_patterns import data_stream_of
 from runner.search.protocol import Hit, Match
 from tests.alerts.cases import event, hit, indexed, rule, sequence
 

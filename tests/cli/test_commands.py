@@ -13,8 +13,9 @@ import pytest
 
 from runner import __version__
 from runner.telemetry.heartbeat import Heartbeat, write_heartbeat
-from tests.cli.conftest import ROOT, Command
+from tests.cli.conftest import Command
 from tests.cli.test_once import NOW, ONE, write_events, write_rule
+from tests.paths import ROOT
 from tests.scenarios.timeline import ndjson
 
 AWAY = {"ELASTICSEARCH_HOSTS": "http://127.0.0.1:9", "ELASTICSEARCH_REQUEST_TIMEOUT": "1s"}
@@ -40,8 +41,8 @@ def test_version_and_help(command: Command) -> None:
         answer = command(*arguments)
         assert (answer.code, answer.err) == (0, "")
         assert answer.out.startswith("Usage: rule-runner")
-    for arguments in ((), ("alerts",)):
-        answer = command(*arguments)
+    for group in ([], ["alerts"]):
+        answer = command(*group)
         assert (answer.code, answer.out) == (3, "")
         assert answer.err.startswith("Usage: rule-runner")
     names = ("run", "once", "check", "search", "alerts", "status", "setup", "sample")

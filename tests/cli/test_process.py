@@ -7,21 +7,28 @@ import pty
 import resource
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tests.cli.conftest import ROOT
 from tests.cli.test_once import NOW, ONE, write_events, write_rule
+from tests.paths import ROOT
 from tests.scenarios.timeline import ndjson
+
+pytestmark = pytest.mark.slow
 
 ENVIRONMENT = {"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin", "TERM": "xterm-256color"}
 NOBODY = 65_534
 
 
-def start(*arguments: object, folder: Path, **more: object) -> subprocess.Popen[bytes]:
+def start(*arguments: object, folder: Path, **more: Any) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "runner", *map(str, arguments)]
-    return subprocess.Popen(command, cwd=folder, env=ENVIRONMENT | dict(more.pop("env", {})), **more)  # type: ignore[call-overload,no-any-return]
+    environment = ENVIRONMENT | more.pop("env", {})
+    started: subprocess.Popen[bytes] = subprocess.Popen(command, cwd=folder, env=environment, **more)
+    return started
 
 
 def finish(started: subprocess.Popen[bytes]) -> tuple[int, str, str]:
@@ -112,21 +119,27 @@ raise SystemExit(call(*call_again))
 """
 
 
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """A folder that every user may enter; those of pytest are closed again by every other run that begins."""
+    with tempfile.TemporaryDirectory(prefix="rule-runner-test-") as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        yield folder
+
+
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can become another user")
-def test_without_permission(tmp_path: Path) -> None:
-    for folder in (tmp_path, *tmp_path.parents[:3]):
-        if folder.stat().st_uid == 0 and str(folder).startswith("/tmp/"):
-            folder.chmod(0o755)
-    write_rule(tmp_path)
-    secret = write_events(tmp_path / "secret.ndjson", ONE)
+def test_without_permission(open_folder: Path) -> None:
+    write_rule(open_folder)
+    secret = write_events(open_folder / "secret.ndjson", ONE)
 
     def as_nobody(*arguments: object) -> tuple[int, str]:
         command = [sys.executable, "-c", WITHOUT_RIGHTS, *map(str, arguments)]
-        ran = subprocess.run(command, cwd=tmp_path, env=ENVIRONMENT, check=False, capture_output=True, text=True)
+        ran = subprocess.run(command, cwd=open_folder, env=ENVIRONMENT, check=False, capture_output=True, text=True)
         assert "Traceback" not in ran.stderr
         return ran.returncode, ran.stderr.split("----\n")[1]
 
-    own = tmp_path / "own"
+    own = open_folder / "own"
     own.mkdir()
     os.chown(own, NOBODY, NOBODY)
     secret.chmod(0o600)
@@ -137,7 +150,7 @@ def test_without_permission(tmp_path: Path) -> None:
     code, err = as_nobody("once", "--events", secret, *NOW)
     assert code == 3
     assert "rule-runner.db" in err
-    (tmp_path / "rules" / "nc.toml").chmod(0o600)
+    (open_folder / "rules" / "nc.toml").chmod(0o600)
     code, err = as_nobody("once", "--events", secret, *NOW, "--state", own / "state.db")
     assert code == 2
     assert "rules/nc.toml: error: cannot be read: Permission denied" in err

@@ -145,6 +145,7 @@ def replaying(events: Path, rules: Path) -> list[str]:
     return ["-m", "runner", "replay", "--events", str(events), "--rules", str(rules)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 def test_an_interrupted_replay_goes_on_where_it_was(
     command: Command, events: Path, tmp_path: Path, number: signal.Signals

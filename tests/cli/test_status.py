@@ -40,7 +40,7 @@ async def record(ledger: Ledger) -> None:
     await ledger.record(rule_run("old", NOW - 5 * HOUR, NOW - 4 * HOUR), "f")
 
 
-@pytest.fixture(params=["sqlite", "elasticsearch"])
+@pytest.fixture(params=["sqlite", pytest.param("elasticsearch", marks=pytest.mark.slow)])
 def env(request: pytest.FixtureRequest, tmp_path: Path) -> Mapping[str, str]:
     """The settings of a store that holds the three rules."""
     if request.param == "sqlite":

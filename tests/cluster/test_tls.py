@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -129,10 +130,10 @@ async def test_a_client_certificate_is_shown(
     known = authority.issue("client", names="DNS:client")
     ca = authority.certificate
     async with tls_before(elasticsearch_url, certificate, clients=authority) as url:
-        shown = {"client_cert": known.file, "client_key": known.key}
-        await works(Connection(hosts=(url,), ca_certs=ca.file, **shown))  # type: ignore[arg-type]
+        shown: dict[str, Any] = {"client_cert": known.file, "client_key": known.key}
+        await works(Connection(hosts=(url,), ca_certs=ca.file, **shown))
         for fingerprint in (certificate.fingerprint, ca.fingerprint):
-            await works(Connection(hosts=(url,), fingerprint=fingerprint, **shown))  # type: ignore[arg-type]
+            await works(Connection(hosts=(url,), fingerprint=fingerprint, **shown))
         together = known.file.with_name("together.pem")
         together.write_text(known.key.read_text() + known.file.read_text())
         await works(Connection(hosts=(url,), ca_certs=ca.file, client_cert=together))

@@ -20,6 +20,8 @@ import pytest
 
 from tests.paths import ROOT
 
+pytestmark = pytest.mark.slow
+
 PAGES = ("eql.md", "rules.md")
 _BLOCK = re.compile(r"^```(?P<language>\w+)(?: (?P<file>\S+))?\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
 _TOOK = re.compile(r'"took":\d+')
@@ -82,7 +84,7 @@ def run(command: str, folder: Path) -> str:
         stderr=subprocess.STDOUT,
         stdin=subprocess.DEVNULL,
         text=True,
-        timeout=60,
+        timeout=300,
     )
     return ran.stdout
 

@@ -47,8 +47,7 @@ async def test_older_and_foreign_templates(elasticsearch_url: str, namespace: st
     await set_up(elasticsearch_url, names)
     with Elasticsearch(elasticsearch_url) as client:
         for name, meta in ((names.alerts, {"managed_by": PRODUCT, "version": VERSION - 1}), (names.runs, {})):
-            body = {"template": {}, "_meta": meta}
-            client.cluster.put_component_template(name=f"{name}-mappings", **body)  # type: ignore[arg-type]
+            client.cluster.put_component_template(name=f"{name}-mappings", template={}, meta=meta)
     checks = await examined(Connection(hosts=(elasticsearch_url,)), names=names)
     old = the(checks, "setup", f"templates of {names.alerts}")
     assert (old.outcome, old.found) == ("warning", f"of version {VERSION - 1}, expected {VERSION}")

@@ -25,6 +25,8 @@ from tests.elasticsearch.fixture import remove_all
 from tests.elasticsearch.node import SECURE_PASSWORD, Node, NodeFailedError
 from tests.paths import ROOT
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def client(elasticsearch_url: str) -> Iterator[Elasticsearch]:

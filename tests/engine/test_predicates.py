@@ -18,7 +18,7 @@ from tests.paths import SPECS
 from tests.reference import answer_of
 from tests.reference.engine import Options
 
-SPEC = tomllib.loads((SPECS / "eql" / "predicates.toml").read_text())
+SPEC = tomllib.loads((SPECS / "engine" / "predicates.toml").read_text())
 NOW = 1_790_000_000 * 10**9
 
 

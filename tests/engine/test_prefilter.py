@@ -13,6 +13,7 @@ from runner.engine.filter.prefilter import Prefilter, RequiredLiterals, TextLite
 from runner.engine.stage_sets import bits_of
 from runner.events.columns.batch import Columns
 from runner.events.fields.schema import DataType, Field, Schema
+from runner.events.fields.values import Canonical
 from runner.events.files.event_files import EventFiles
 
 SCHEMA = Schema({"f": Field("f", DataType.KEYWORD), "@timestamp": Field("@timestamp", DataType.DATE)})
@@ -83,7 +84,7 @@ def test_most_conditions_are_left_out_for_a_value() -> None:
     hints = [part.hint for part in parts if isinstance(part, Lookup) and part.hint is not None]
     assert len(hints) == 50
     index = Prefilter(enumerate(hints))
-    values = ["/opt/7/tool", "/usr/bin/python3.11", ("-c", "/OPT/9/a"), "/usr/bin/bash"]
+    values: list[Canonical] = ["/opt/7/tool", "/usr/bin/python3.11", ("-c", "/OPT/9/a"), "/usr/bin/bash"]
     assert list(map(bits_of, index.candidates(values))) == [[7], [11], [9], []]
     texts = [value for value in values if isinstance(value, str)]
     assert list(map(bits_of, index.candidates(texts))) == [[7], [11], []]

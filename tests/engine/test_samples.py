@@ -11,7 +11,7 @@ from tests.reference import answer_of
 from tests.reference.engine import Options
 from tests.reference.timelines import MAPPING, Timeline, drawn, read_timelines
 
-CASES = read_timelines(SPECS / "eql" / "samples.txt")
+CASES = read_timelines(SPECS / "engine" / "samples.txt")
 
 
 @pytest.mark.parametrize("position", ["head", "tail"])

@@ -11,8 +11,7 @@ from tests.reference import answer_of
 from tests.reference.engine import Options
 from tests.reference.timelines import MAPPING, Timeline, drawn, read_timelines
 
-FOLDER = SPECS / "eql"
-CASES = read_timelines(FOLDER / "sequences.txt")
+CASES = read_timelines(SPECS / "engine" / "sequences.txt")
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.title)

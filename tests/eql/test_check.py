@@ -185,6 +185,7 @@ def test_weak_suggestions_only_where_the_name_must_not_fail() -> None:
     )
 
 
+@pytest.mark.slow
 def test_many_findings_and_long_texts_stay_handy() -> None:
     names = " or ".join(f"unknown_{number} == 1" for number in range(5_000))
     with pytest.raises(VerificationError) as caught:

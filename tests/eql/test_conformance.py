@@ -9,6 +9,8 @@ import pytest
 
 from tests.paths import ROOT, SHARED
 
+pytestmark = pytest.mark.slow
+
 SUITE = SHARED / "conformance" / "run.py"
 
 

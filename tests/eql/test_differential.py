@@ -26,6 +26,8 @@ from tests.reference.engine import Answer, Options
 from tests.reference.queries import QueryMaker
 from tests.reference.worlds import World, random_world
 
+pytestmark = pytest.mark.slow
+
 QUERIES = 6
 """Per world."""
 WORLDS = max(20, int(os.environ.get("RUNNER_FUZZ", "3000")) // 20)

@@ -170,6 +170,7 @@ class TestReading:
 
 
 class TestVerdicts:
+    @pytest.mark.slow
     @settings(max_examples=120, deadline=None)
     @given(conditions(), documents())
     def test_an_event_meets_a_query_if_the_search_finds_it(self, condition: str, events: list[dict[str, Any]]) -> None:
@@ -300,6 +301,7 @@ def traced(query: str, events: Sequence[dict[str, Any]], watch: Sequence[tuple[i
 
 
 class TestFates:
+    @pytest.mark.slow
     @settings(max_examples=120, deadline=None)
     @given(
         st.sampled_from(SEQUENCES),

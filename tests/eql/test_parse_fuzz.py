@@ -70,7 +70,7 @@ def run(text: str) -> str:
 def expression(chance: random.Random, depth: int) -> str:
     """A condition that is mostly well formed and sometimes well typed."""
     if depth <= 0:
-        return chance.choice([chance.choice(NAMES), chance.choice(CONSTANTS)])
+        return chance.choice([str(chance.choice(NAMES)), chance.choice(CONSTANTS)])
     left = expression(chance, depth - chance.randint(1, 2))
     match chance.randrange(9):
         case 0:

@@ -126,6 +126,7 @@ def test_deepest_tree_can_be_compared_and_hashed() -> None:
     assert show(parse(nested)).count("(or a (and b") == MAX_NESTING // 2
 
 
+@pytest.mark.slow
 def test_long_is_not_deep() -> None:
     body = parse("any where " + " or ".join(f"a == {number}" for number in range(5_000))).body
     assert isinstance(body, ast.EventQuery)
@@ -137,6 +138,7 @@ def test_long_is_not_deep() -> None:
     assert len(body.condition.items) == 100_000
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "text",
     ['any where a == "' + "x" * 1_000_000, "any where " + "/*" * 500_000, "any where a == " + "9" * 1_000_000,

@@ -1,4 +1,4 @@
-"""The functions of EQL, one call a line of `specs/eql/functions.txt`, and the laws of arithmetic and order."""
+"""The functions of EQL, one call a line of `specs/expressions/functions.txt`, and the laws of arithmetic and order."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from runner.expressions.functions import FUNCTIONS, arithmetic, compare, equals_
 from runner.expressions.nodes import Value
 from tests.paths import SPECS
 
-SPEC = SPECS / "eql" / "functions.txt"
+SPEC = SPECS / "expressions" / "functions.txt"
 LINES = [line for line in SPEC.read_text("utf-8").splitlines() if line and not line.startswith("#")]
 CALL = re.compile(r"(\w+)(~?)\((.*)\) -> (.*)")
 NAMES = [

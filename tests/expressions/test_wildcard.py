@@ -1,4 +1,4 @@
-"""Wildcard patterns: the cases of `specs/eql/wildcard.txt`, and agreement with a plain matcher on random patterns."""
+"""Wildcard patterns: the cases of `specs/expressions/wildcard.txt`, agreement with a plain matcher at random."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def cases(file: Path) -> list[tuple[str, str, str, bool]]:
     return found
 
 
-@pytest.mark.parametrize(("section", "pattern", "text", "fits"), cases(SPECS / "eql" / "wildcard.txt"))
+@pytest.mark.parametrize(("section", "pattern", "text", "fits"), cases(SPECS / "expressions" / "wildcard.txt"))
 def test_a_text_fits_or_not(section: str, pattern: str, text: str, fits: bool) -> None:
     assert MATCHERS[section.rstrip("~")](pattern, section.endswith("~"))(text) is fits
 

@@ -64,3 +64,12 @@ def test_suggestions_read_like_elasticsearch() -> None:
     assert suggestion([]) == ""
     assert suggestion(["pid"]) == ", did you mean [pid]?"
     assert suggestion(["pid", "ppid"]) == ", did you mean any of [pid, ppid]?"
+
+
+@pytest.mark.parametrize(
+    ("name", "near"),
+    [("risk_scor", "risk_score"), ("RISK_SCORE", "risk_score"), ("rsik_score", "risk_score"), ("query", None),
+     ("", None), ("r" * 10_000, None)],
+)  # fmt: skip
+def test_near_names(name: str, near: str | None) -> None:
+    assert near_name(name, ["risk_score", "severity"]) == near

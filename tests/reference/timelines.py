@@ -1,4 +1,4 @@
-"""Spec files of sequences and samples drawn as timelines; `tests/specs/eql/sequences.txt` says how they are drawn."""
+"""Spec files of sequences and samples drawn as timelines; `specs/engine/sequences.txt` says how they are drawn."""
 
 from __future__ import annotations
 

@@ -10,7 +10,8 @@ import pytest
 
 from runner.rule_tests.case import ExpectedAlert, RuleTest
 from runner.rule_tests.outcome import MadeAlert, differences
-from tests.cli.conftest import ROOT, Command, command
+from tests.cli.conftest import Command, command
+from tests.paths import ROOT
 
 __all__ = ["command"]
 

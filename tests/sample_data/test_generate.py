@@ -35,6 +35,7 @@ def planted_matches(made: Sample) -> set[seed_rules.Match]:
     return {(item.rule.value, *item.event_ids) for item in made.truth if item.kind == "attack"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("events", "attacks", "seed", "rule"),
     [
@@ -53,6 +54,7 @@ def test_matches_are_exactly_the_planted_attacks(events: int, attacks: int, seed
     assert (kinds["attack"], kinds["near_miss"]) == (attacks, attacks)
 
 
+@pytest.mark.slow
 @settings(max_examples=15, deadline=None)
 @given(
     seed=st.integers(0, 2**64),
@@ -147,6 +149,7 @@ def test_attacks_are_spread_over_hosts_and_time() -> None:
     assert minutes == set(range(8))
 
 
+@pytest.mark.slow
 def test_background_has_the_ingredients_of_both_rules() -> None:
     found = documents(sample(20_000, 0))
     linux = [document for document in found if document["host"]["os"]["type"] == "linux"]
@@ -157,6 +160,7 @@ def test_background_has_the_ingredients_of_both_rules() -> None:
     assert any("-z" in document["process"].get("args", ()) for document in linux)
 
 
+@pytest.mark.slow
 def test_mix_and_size_are_those_of_a_real_fleet() -> None:
     lines = [orjson.dumps(event.document) for event in sample(20_000, 20).events]
     assert 2_100 <= sum(map(len, lines)) / len(lines) <= 2_500
@@ -170,6 +174,7 @@ def test_mix_and_size_are_those_of_a_real_fleet() -> None:
     assert {document["host"]["os"]["platform"] for document in found} == {"ubuntu", "debian", "rhel", "windows"}
 
 
+@pytest.mark.slow
 def test_values_differ_as_real_ones_do() -> None:
     found = documents(sample(20_000, 20))
     assert len({document["event"]["id"] for document in found}) == len(found)

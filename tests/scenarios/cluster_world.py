@@ -71,9 +71,9 @@ class ClusterWorld(ServiceObserver):
     def connect(self, url: str, **connection: Any) -> None:
         """Be a new runner, which knows only what the store knows."""
         self.url = url
-        plain = replace(Connection(hosts=(url,), request_timeout=10.0), **connection)
+        plain = replace(Connection(hosts=(url,), request_timeout=60.0), **connection)
         self._client = open_client(plain, retry=QUICK)
-        self._search = ClusterSearch(self._client, timeout=10.0)
+        self._search = ClusterSearch(self._client, timeout=60.0)
         names = StoreNames(f"{self.name}-alerts", f"{self.name}-runs", f"{self.name}-state")
         self.stores = elasticsearch_stores(self._client, names)
         context = AlertContext(now=self.clock.now(), execution_id="")

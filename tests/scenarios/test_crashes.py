@@ -31,7 +31,10 @@ from tests.scenarios.starter import Starter
 from tests.scenarios.timeline import at, ndjson, rule_text
 from tests.scenarios.world import World
 
-pytestmark = pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="watches foreign processes the Linux way")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="watches foreign processes the Linux way"),
+]
 
 SEED = 20_260_302
 NOW = ("--now", "2026-03-02T10:05:00Z")

@@ -36,6 +36,8 @@ from tests.compiled import compiled
 from tests.scenarios.timeline import rule_text
 from tests.scenarios.world import World
 
+pytestmark = pytest.mark.slow
+
 START = datetime(2026, 3, 1, tzinfo=UTC)
 QUERIES = (
     'sequence by host.id with maxspan=3m [process where process.name : "a"] [process where process.name : "b"]',

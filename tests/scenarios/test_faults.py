@@ -127,11 +127,11 @@ async def test_requests_that_fail_on_the_way(world: ClusterWorld, eql_proxy: Pro
 
 async def test_answers_that_come_too_late(world: ClusterWorld, eql_proxy: Proxy) -> None:
     await world.close()
-    world.connect(eql_proxy.url, request_timeout=0.4)
+    world.connect(eql_proxy.url, request_timeout=3.0)
     for number, (part, failing) in enumerate([("alerts", failed_runs), ("state", failed_tick)]):
         world.later(f"slow-{number}")
         eql_proxy.slow_next(60, on=f"{world.name}-{part}/_bulk", times=EVERY)
-        await failing(world, "did not answer within 0.4 s", f"could not write to {world.name}-{part}")
+        await failing(world, "did not answer within 3 s", f"could not write to {world.name}-{part}")
         eql_proxy.clear()
         await world.recovered()
 
@@ -222,14 +222,15 @@ async def test_a_node_that_is_killed_in_the_middle_of_a_run(tmp_path: Path, node
         await world.close()
 
 
+@pytest.mark.slow
 async def test_a_node_that_stands_still_and_a_full_queue(tmp_path: Path) -> None:
     """The queue for writes of the node holds so few bytes that it refuses an alert with 429, until it is restarted."""
     with Node() as node:
-        world = ClusterWorld(tmp_path, node.url, node_url=node.url, name="queue", request_timeout=2.0)
+        world = ClusterWorld(tmp_path, node.url, node_url=node.url, name="queue", request_timeout=3.0)
         await begun(world)
         world.later("frozen")
         await asyncio.to_thread(node.freeze)
-        await failed_tick(world, "did not answer within 2 s")
+        await failed_tick(world, "did not answer within 3 s")
         node.thaw()
         await world.recovered()
         world.later("refused")

@@ -107,9 +107,10 @@ def rule(world: World, name: str, query: str, **fields: Any) -> None:
 
 def completed(planted: Mapping[str, Any]) -> float:
     """When the second event of a planted attack happened, in milliseconds since 1970: sequences are in that order."""
-    return datetime.fromisoformat(planted["timestamp"]).timestamp() * 1_000 + planted["gap_ms"]
+    return datetime.fromisoformat(planted["timestamp"]).timestamp() * 1_000 + float(planted["gap_ms"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("planted", list(RuleId))
 async def test_250_attacks_take_three_runs_the_earliest_first_and_a_fourth_creates_none(
     tmp_path: Path, planted: RuleId
@@ -137,6 +138,7 @@ async def test_250_attacks_take_three_runs_the_earliest_first_and_a_fourth_creat
     await store.close()
 
 
+@pytest.mark.slow
 async def test_a_flood_is_delivered_over_the_runs_earliest_first_and_said_once_a_run(tmp_path: Path) -> None:
     store = SqliteStore(tmp_path / "state.db")
     world = World(tmp_path, store, FakeClock(at("10:05:00")))

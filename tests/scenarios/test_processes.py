@@ -23,6 +23,8 @@ from tests.paths import ROOT
 from tests.scenarios.timeline import at, rule_text
 from tests.scenarios.world import SHIPPED_RULES, World
 
+pytestmark = pytest.mark.slow
+
 
 @contextmanager
 def process(*arguments: str, folder: Path, env: Mapping[str, str] | None = None) -> Iterator[subprocess.Popen[str]]:

@@ -21,8 +21,9 @@ from runner.clock import FakeClock
 from runner.search.files.file_search import FileSearch
 from runner.store.leases import EveryRule, Leases, MemoryBoard, SharedLeases
 from runner.store.memory import MemoryStore
+from tests.paths import ROOT
 from tests.scenarios.test_guarantees import Gate
-from tests.scenarios.test_processes import ROOT, lines_until, process
+from tests.scenarios.test_processes import lines_until, process
 from tests.scenarios.timeline import at, document_of, ndjson, rule_text
 from tests.scenarios.world import World
 
@@ -249,6 +250,7 @@ def read_until_it_leads(started: subprocess.Popen[str], fits: Callable[[int], bo
     raise AssertionError("the process ended before it led what it should")
 
 
+@pytest.mark.slow
 def test_of_two_processes_one_is_killed_and_the_other_takes_over(
     tmp_path: Path, elasticsearch_url: str, namespace: str, cluster: Elasticsearch
 ) -> None:
@@ -295,6 +297,7 @@ def test_of_two_processes_one_is_killed_and_the_other_takes_over(
     assert not [hit["_id"] for hit in left if hit["_id"].startswith("lease:runner:runner-1")]
 
 
+@pytest.mark.slow
 def test_a_second_service_on_a_state_file_is_told_of_the_first(tmp_path: Path) -> None:
     rules, events = tmp_path / "rules", tmp_path / "events"
     rules.mkdir()

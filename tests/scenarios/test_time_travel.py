@@ -85,6 +85,7 @@ async def test_doubled_and_overlapping_ticks_search_nothing_twice(world: World) 
     assert [told(run) for run in world.runs] == ["nc 09:56:00-10:05:00 succeeded created=1"]
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None)
 @given(st.lists(st.integers(1, 4_000), min_size=1, max_size=12), st.data())
 def test_whatever_the_distance_of_ticks_every_event_is_found_once(

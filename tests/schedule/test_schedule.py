@@ -9,7 +9,7 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from runner.rule_run import RuleRun
+from runner.rule_run import RuleRun, Status
 from runner.rules.load import load_rules
 from runner.schedule.schedule import (
     CATCH_UP_CHUNK,
@@ -49,7 +49,7 @@ def minutes(start: float, end: float) -> Window:
 
 def run_of(item: DueWindow, *, complete: bool = True) -> RuleRun:
     rule, window = item.rule, item.window
-    status = "succeeded" if complete else "failed"
+    status: Status = "succeeded" if complete else "failed"
     shown = item.compiled.reach.shown(window)
     return RuleRun(rule.rule_id, rule.name, "x", status, window, window.end, complete=complete, shown=shown)
 

@@ -43,7 +43,7 @@ PROPERTIES: Mapping[str, Any] = {
     "user": {"properties": {"name": {"type": "keyword"}}},
     "host": {"properties": {"id": {"type": "keyword"}, "ip": {"type": "ip"}}},
 }
-MAPPINGS = {"dynamic_templates": list(KEYWORDS), "properties": PROPERTIES}
+MAPPINGS: dict[str, Any] = {"dynamic_templates": list(KEYWORDS), "properties": PROPERTIES}
 
 
 def rule(query: str = "any where true", *, index: Sequence[str] = ("logs-*",), **fields: Any) -> Rule:

@@ -81,6 +81,7 @@ async def test_known_matches_are_searched_past_until_the_cap_is_full(rule: Calla
     assert search.sizes == [101, 101, 404, 101, 404, 101, 404]
 
 
+@pytest.mark.slow
 async def test_a_flood_of_known_matches_is_a_failure_that_says_so(rule: Callable[..., Rule]) -> None:
     search, store = Shelf([match(number) for number in range(LARGEST_SIZE + 1)]), MemoryStore()
     one = rule(max_signals=LARGEST_SIZE)

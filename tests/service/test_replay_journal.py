@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -18,10 +19,10 @@ from runner.windows import Window
 START = datetime(2026, 3, 2, 10, 0, tzinfo=UTC)
 
 
-def rule_run(minute: int, rule_id: str = "a", **changes: object) -> RuleRun:
+def rule_run(minute: int, rule_id: str = "a", **changes: Any) -> RuleRun:
     window = Window(START + timedelta(minutes=minute - 9), START + timedelta(minutes=minute, microseconds=7))
     run = RuleRun(rule_id, "Ä", "", "succeeded", window, START, 5, 4, 3, 2, 1, 99, True, ("said",))
-    return replace(run, **changes)  # type: ignore[arg-type]
+    return replace(run, **changes)
 
 
 RUNS = (rule_run(5), rule_run(5, "b"), rule_run(10, status="warning", complete=False), rule_run(10))

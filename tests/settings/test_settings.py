@@ -68,7 +68,7 @@ def test_spec(case: dict[str, Any], tmp_path: Path) -> None:
 def test_settings_cannot_be_changed() -> None:
     settings = load_settings({}, environ={})
     with pytest.raises(ValueError, match="frozen"):
-        settings.on_cap = "drop"  # type: ignore[misc]
+        settings.on_cap = "drop"
 
 
 def test_building_settings_reads_nothing_from_outside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -29,7 +29,7 @@ BACKENDS: dict[str, Callable[[Path], Store]] = {
 MADE = Made()
 
 
-@pytest.fixture(params=[*sorted(BACKENDS), "elasticsearch"])
+@pytest.fixture(params=[*sorted(BACKENDS), pytest.param("elasticsearch", marks=pytest.mark.slow)])
 async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Stores]:
     if request.param != "elasticsearch":
         backend = BACKENDS[request.param](tmp_path)
@@ -44,11 +44,10 @@ async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
 
 async def test_what_is_stored_is_read_back_equal(store: Stores) -> None:
     text = 'Zürich 東京 🦊 \u202e \x7f "quoted" \\ \n'
-    alert = MADE.alert(
-        "a", **{"message": text, "n": [1, 1.5, -(2**63), 2**64 - 1, None, True, {"x": []}], "ключ": {"é": 1}}
-    )
+    n: list[Any] = [1, 1.5, -(2**63), 2**64 - 1, None, True, {"x": []}]
+    alert = MADE.alert("a", message=text, n=n, ключ={"é": 1})
     result = await store.alerts.create([alert])
-    assert (result.created, result.duplicates, result.rejected) == ({alert.id}, frozenset(), None)
+    assert (set(result.created), set(result.duplicates), result.rejected) == ({alert.id}, set(), None)
     stored = await found(store.alerts)
     assert [one.id for one in stored] == [alert.id]
     assert stored[0].document == alert.document
@@ -57,7 +56,7 @@ async def test_what_is_stored_is_read_back_equal(store: Stores) -> None:
 async def test_an_alert_that_is_there_is_never_changed(store: Stores) -> None:
     await store.alerts.create([MADE.alert("a", message="first")])
     result = await store.alerts.create([MADE.alert("a", message="second"), MADE.alert("b")])
-    assert (result.created, result.duplicates) == ({alert_id("b")}, {alert_id("a")})
+    assert (set(result.created), set(result.duplicates)) == ({alert_id("b")}, {alert_id("a")})
     assert (await store.alerts.get(alert_id("a")))[0].document["message"] == "first"
 
 
@@ -71,7 +70,7 @@ async def test_an_alert_is_kept_as_it_was_when_it_was_given(store: Stores) -> No
 
 async def test_a_repeat_inside_a_batch_is_one_alert(store: Stores) -> None:
     result = await store.alerts.create([MADE.alert("a", message="first"), MADE.alert("a", message="second")])
-    assert (result.created, result.duplicates, result.rejected) == ({alert_id("a")}, frozenset(), None)
+    assert (set(result.created), set(result.duplicates), result.rejected) == ({alert_id("a")}, set(), None)
     assert [one.document["message"] for one in await found(store.alerts)] == ["first"]
 
 
@@ -79,7 +78,7 @@ async def test_a_bad_document_stops_no_other(store: Stores) -> None:
     if isinstance(store, ElasticsearchStores):
         pytest.skip("its index ignores a malformed value and keeps the document")
     result = await store.alerts.create(
-        [MADE.alert("a"), MADE.alert("bad", **{"@timestamp": "yesterday"}), MADE.alert("c")]
+        [MADE.alert("a"), MADE.alert("bad", "event", **{"@timestamp": "yesterday"}), MADE.alert("c")]
     )
     assert result.created == {alert_id("a"), alert_id("c")}
     assert result.rejected is not None
@@ -114,7 +113,7 @@ async def test_newest_first_and_the_limit(store: Stores) -> None:
 async def test_filters(store: Stores) -> None:
     await store.alerts.create(MADE.group("g"))
     await store.alerts.create([Made("rule-2", 5).alert("x", host={"name": ["db-01", "db-1"], "id": "h2"})])
-    await store.alerts.create([Made("rule-2", 7).alert("y", **{"host": {}, "host.id": "h3"})])
+    await store.alerts.create([Made("rule-2", 7).alert("y", "event", **{"host": {}, "host.id": "h3"})])
     assert await found_ids(store.alerts) == [alert_id("y"), alert_id("x"), alert_id("g")]
     assert await found_ids(store.alerts, rule_id="rule-1") == [alert_id("g")]
     assert await found_ids(store.alerts, rule_id="rule") == []
@@ -294,8 +293,8 @@ async def test_runs_and_marks_of_two_writers_are_merged(store: Stores) -> None:
     await asyncio.gather(
         *(store.ledger.record(run(first=number * 5, last=number * 5 + 9), "f") for number in range(6)),
         *(
-            store.ledger.add_marks([Mark("rule-1", kind, at(100 + step))])
-            for step, kind in enumerate(("pause", "resume"))
+            store.ledger.add_marks([mark])
+            for mark in (Mark("rule-1", "pause", at(100)), Mark("rule-1", "resume", at(101)))
         ),
     )
     state = (await store.ledger.read())["rule-1"]

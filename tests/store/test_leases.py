@@ -90,7 +90,7 @@ def board(request: pytest.FixtureRequest) -> LeaseBoard:
     return store_in(request.getfixturevalue("client"), name).board
 
 
-@pytest.fixture(params=["memory", "elasticsearch", "file"])
+@pytest.fixture(params=["memory", pytest.param("elasticsearch", marks=pytest.mark.slow), "file"])
 def site(request: pytest.FixtureRequest, tmp_path: Path) -> Site:
     if request.param == "memory":
         return Site(MemoryBoard(), tmp_path / "state.db")

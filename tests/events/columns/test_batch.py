@@ -161,7 +161,7 @@ def test_what_a_look_has_found_is_remembered() -> None:
     lines = [json.dumps({"a": f"x{number}", "p": {"n": number}}).encode() for number in range(6)]
     batch = EventBatch.of_lines(columns, lines, base=0, broken=unbroken)
     rows = np.array([1, 4])
-    look, seen = batch.project(frozenset(["a"]), rows)
+    look, seen = batch.project(frozenset(["a"]), rows.tolist())
     assert look.take("a", seen) == ["x1", "x4"]
     batch.note("a", rows.tolist(), look.take("a", seen))
     assert batch.values("a", rows) == ["x1", "x4"]

@@ -91,6 +91,7 @@ def values_of(decoder: RowDecoder, row: Any) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.slow
 @settings(max_examples=250, deadline=None)
 @given(st.lists(documents(), max_size=6), st.booleans(), st.booleans())
 def test_lines_and_documents_give_the_same_rows(sources: list[dict[str, Any]], hits: bool, escaped: bool) -> None:

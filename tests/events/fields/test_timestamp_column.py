@@ -101,6 +101,7 @@ texts = usual | nearly | damaged() | st.text(st.sampled_from("0123456789-:.TZ\n\
 values_of_events = texts | st.none() | st.integers(-(2**70), 2**70) | st.lists(texts, max_size=2).map(tuple)
 
 
+@pytest.mark.slow
 @settings(max_examples=500)
 @given(st.lists(texts, min_size=1, max_size=5) | st.lists(values_of_events, max_size=5), st.sampled_from([DATE, NANOS]))
 def test_random_values(values: list[Any], field: Field) -> None:

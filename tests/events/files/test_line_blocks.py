@@ -30,7 +30,8 @@ def test_every_line_is_found_once_at_its_place(
     path = tmp_path_factory.mktemp("blocks") / "events.ndjson"
     path.write_bytes(b"#" * start + text)  # text alone may begin like a compressed file
     sizes = iter(chunks)
-    found, breaks = [], 0
+    found: list[bytes] = []
+    breaks = 0
     with OpenText(str(path)) as file:
         file.go_to(start, None)
         for block in blocks_of(file, unexpected, first_line=7, offset=start, chunk=lambda: next(sizes, 16)):

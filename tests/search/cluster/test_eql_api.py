@@ -11,11 +11,13 @@ from typing import Any
 import pytest
 
 from runner.cluster.elasticsearch import Connection, Elastic, Retry, open_client
+from runner.cluster.transport import ApiCall
 from runner.rules.rule import Rule
 from runner.search.cluster.eql_api import MOST_STARTS, EqlApiSearch, build_body, read_matches
 from runner.search.protocol import SearchRequest, SearchResult
 from runner.windows import Window, iso
 from tests.compiled import compiled
+from tests.elasticsearch.loop_time import skip
 from tests.elasticsearch.proxy import EVERY, Proxy
 
 START = datetime(2026, 3, 2, 10, 0, tzinfo=UTC)
@@ -77,7 +79,8 @@ async def fill(client: Elastic, index: str, documents: Sequence[Mapping[str, Any
     }
     await client.create_index(index, {"mappings": {"properties": properties}})
     for number, document in enumerate(documents):
-        await client.write_document(index, str(number), document)
+        write = ApiCall("PUT", f"/{index}/_doc/{number}", "write an event", body=document)
+        await client.transport.send(write)
     await client.refresh(index)
 
 
@@ -386,9 +389,14 @@ async def test_a_search_over_its_time_is_stopped_on_the_server(
 ) -> None:
     await fill(client, f"{namespace}-logs", [process_event(1, "a")])
     gate = eql_proxy.hold(on=SEARCH, method="POST")
-    found = await result(EqlApiSearch(client, timeout=0.2, wait=0.05), request(rule(index=(f"{namespace}-logs",))))
+    search = EqlApiSearch(client, timeout=20, wait=0.05)
+    async with asyncio.TaskGroup() as group:
+        running = group.create_task(result(search, request(rule(index=(f"{namespace}-logs",)))))
+        await asyncio.to_thread(gate.wait_reached)
+        skip(20)
     gate.open()
-    assert found.error == 'rule "Lab" (r-1): the search took longer than 0.2 s and was stopped'
+    found = running.result()
+    assert found.error == 'rule "Lab" (r-1): the search took longer than 20 s and was stopped'
     assert found.retryable
     assert len(eql_proxy.cancelled) == 1
     assert eql_proxy.kept == ()
@@ -406,7 +414,7 @@ async def test_closing_the_results_stops_the_searches_that_run(
     first = await anext(running)
     assert first.request.rule.index == ("quick",)
     await asyncio.to_thread(gate.wait_reached)
-    await running.aclose()  # type: ignore[attr-defined]
+    await running.aclose()
     gate.open()
     assert len(eql_proxy.cancelled) == 1
     assert eql_proxy.kept == ()

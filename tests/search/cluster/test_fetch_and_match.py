@@ -16,6 +16,7 @@ from runner.search.protocol import SearchRequest, SearchResult
 from runner.windows import Window, iso
 from tests.compiled import compiled
 from tests.elasticsearch.faults import Recorded
+from tests.elasticsearch.loop_time import skip
 from tests.elasticsearch.proxy import EVERY, Proxy
 from tests.search.lab import NOON, PROPERTIES, fill, found_ids, process, request, results, rule
 
@@ -455,9 +456,13 @@ async def test_documents_that_do_not_come_leave_the_window_owed(
 async def test_a_pass_over_its_time_is_stopped(plain_proxy: Proxy, client: Elastic, index: str) -> None:
     fill(plain_proxy.url, index, [process(1, "a")])
     gate = plain_proxy.hold(on="/_search", times=EVERY)
-    found = await failing(FetchSearch(client, timeout=0.4), index)
+    async with asyncio.TaskGroup() as group:
+        running = group.create_task(failing(FetchSearch(client, timeout=20), index))
+        await asyncio.to_thread(gate.wait_reached)
+        skip(20)
     gate.open()
-    assert "the search took longer than 0.4 s and was stopped" in str(found.error)
+    found = running.result()
+    assert "the search took longer than 20 s and was stopped" in str(found.error)
     assert found.retryable
     assert len(closed(plain_proxy)) == 1
 

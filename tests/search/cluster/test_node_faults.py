@@ -83,15 +83,19 @@ async def test_a_node_that_stands_still_for_a_while_delays_the_answer(
 async def test_a_node_that_stands_still_for_too_long_leaves_the_window_owed(
     node: Node, proxy: Proxy, client: Elastic
 ) -> None:
-    for search in (FetchSearch(client, page_size=4, timeout=0.5), EqlApiSearch(client, timeout=0.5, wait=0.2)):
+    searches: list[tuple[Search, Search]] = [
+        (FetchSearch(client, page_size=4, timeout=0.5), FetchSearch(client, page_size=4)),
+        (EqlApiSearch(client, timeout=0.5, wait=0.2), EqlApiSearch(client)),
+    ]
+    for impatient, patient in searches:
         node.freeze()
-        stuck = await searched(search)
+        stuck = await searched(impatient)
         node.thaw()
-        assert stuck.error is not None, search
+        assert stuck.error is not None, impatient
         assert stuck.retryable
         assert stuck.matches == ()
-        found = await searched(search)
-        assert (found.error, found_ids(found)) == (None, EXPECTED), search
+        found = await searched(patient)
+        assert (found.error, found_ids(found)) == (None, EXPECTED), patient
 
 
 async def test_full_queues_and_cut_connections_of_a_pass_are_waited_out(proxy: Proxy, client: Elastic) -> None:

@@ -208,7 +208,7 @@ def matched_by_engine(
     matcher = eql.Matcher([eql.Ask(program.plan, now_ns=NOW) for program in programs])
     columns = Columns(matcher.fields())
     fields = {field.name: columns.fields[field.name] for field in matcher.fields()}
-    body = {
+    body: dict[str, Any] = {
         "size": 100,
         "_source": False,
         "query": {"term": {"run": run}},

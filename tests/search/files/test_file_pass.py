@@ -20,6 +20,8 @@ from runner.events.files.event_files import EventFiles, TimeWanted
 from runner.search.files.file_pass import matched
 from tests.engine.test_settling import SCHEMA, random_query
 
+pytestmark = pytest.mark.slow
+
 TIME = Field("@timestamp", DataType.DATE)
 ROUNDS = max(15, int(os.environ.get("RUNNER_FUZZ", "0")) // 200)
 MINUTE_MS = 60_000
@@ -110,8 +112,9 @@ def test_what_earlier_passes_have_learnt_changes_no_answer(tmp_path: Path) -> No
             asks = [eql.SearchOptions(size=10_000).ask(program, now_ns=turn) for program in given]
             fields = [TIME] if turn < 3 else [TIME, Field("n", DataType.LONG)]
             found = []
-            for kept in ({"conjuncts": conjuncts, "filters": filters}, {}):
+            for kept in ((conjuncts, filters), (None, None)):
                 with EventFiles([folder]) as files:
-                    pairs, _ = matched(files, asks, fields, wanted=TimeWanted(("@timestamp",)), **kept)
+                    wanted = TimeWanted(("@timestamp",))
+                    pairs, _ = matched(files, asks, fields, wanted=wanted, conjuncts=kept[0], filters=kept[1])
                 found.append([(answer.error, list(answer.matches)) for answer in pairs])
             assert found[0] == found[1], queries

@@ -110,6 +110,7 @@ async def timeline(rng: Random, folder: Path) -> None:
     await known.close()
 
 
+@pytest.mark.slow
 def test_what_is_remembered_of_files_changes_no_answer(tmp_path: Path) -> None:
     for seed in range(TIMELINES):
         folder = tmp_path / str(seed)
@@ -163,6 +164,7 @@ def test_the_index_of_many_files_is_bounded(tmp_path: Path) -> None:
         assert len(index) == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("order", [(0, 1, 2), (2, 0, 1)])
 async def test_files_of_one_time_are_read_side_by_side(tmp_path: Path, order: Sequence[int]) -> None:
     rng = Random(3)

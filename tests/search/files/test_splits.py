@@ -17,7 +17,7 @@ from runner.errors import Problem
 from runner.rule_run import RuleRun
 from runner.rules.rule import Rule
 from runner.schedule.window_edges import decided_matches, halves_of
-from runner.search.compiled_rule import Reach
+from runner.search.compiled_rule import CompiledRule, Reach
 from runner.search.protocol import Hit, Match, SearchRequest, SearchResult
 from runner.service.execution import LARGEST_SIZE, MOST_PARTS, Execution, size_for
 from runner.store.memory import MemoryStore
@@ -25,6 +25,8 @@ from runner.store.protocol import AlertFilter
 from runner.windows import Window, iso
 from tests.compiled import compiled
 from tests.search.lab import NOON, WINDOW, rule
+
+pytestmark = pytest.mark.slow
 
 EVENT = "process where true"
 PAIR = "sequence by host.id with maxspan=1m [process where true] [network where true]"
@@ -43,7 +45,7 @@ class Shelf:
         self.matches = matches
         self.asked: list[SearchRequest] = []
 
-    async def prepare(self, rules: Sequence[Rule]) -> Sequence[Problem]:
+    async def prepare(self, rules: Sequence[CompiledRule]) -> Sequence[Problem]:
         return ()
 
     async def run(self, requests: Sequence[SearchRequest]) -> AsyncIterator[SearchResult]:

@@ -22,6 +22,8 @@ from runner.search.files.worker import SplitSearch
 from runner.search.files.worker_pool import WorkerPool
 from tests.search.files.test_live_files import line_of
 
+pytestmark = pytest.mark.slow
+
 TIME = Field("@timestamp", DataType.DATE)
 WANTED = TimeWanted(("@timestamp",))
 QUERIES = (

@@ -34,7 +34,7 @@ async def _nothing() -> None:
     """What is written is visible at once."""
 
 
-@pytest.fixture(params=["memory", "sqlite", "elasticsearch"])
+@pytest.fixture(params=["memory", "sqlite", pytest.param("elasticsearch", marks=pytest.mark.slow)])
 async def backend(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Backend]:
     if request.param == "memory":
         memory = MemoryStore()

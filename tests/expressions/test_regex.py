@@ -1,4 +1,4 @@
-"""Regular expressions: the cases of `specs/eql/regexp.txt`, agreement with Python's `re`, and hostile patterns."""
+"""Regular expressions: the cases of `specs/expressions/regex.txt`, agreement with Python's `re`, hostile patterns."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ MATCHERS = {"lucene": matcher, "java": java_matcher}
 def sections() -> list[tuple[str, list[Any]]]:
     found: list[tuple[str, list[Any]]] = []
     section = ""
-    file = SPECS / "eql" / "regexp.txt"
+    file = SPECS / "expressions" / "regex.txt"
     for line in file.read_text("utf-8").splitlines():
         if line.startswith("[") and not line.startswith('["'):
             section = line.strip("[]")
