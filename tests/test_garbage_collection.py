@@ -18,6 +18,15 @@ def test_collections_are_rarer_inside_and_as_before_afterwards() -> None:
     assert gc.get_threshold() == before
 
 
+def test_of_two_passes_at_once_the_first_to_begin_restores_what_was_before() -> None:
+    before = gc.get_threshold()
+    first, second = rarely_collecting(), rarely_collecting()
+    with first:
+        second.__enter__()
+    second.__exit__(None, None, None)
+    assert gc.get_threshold() == before
+
+
 def test_what_is_passed_over_is_looked_at_again_afterwards() -> None:
     assert gc.get_freeze_count() == 0
     with rarely_collecting() as pass_over:
