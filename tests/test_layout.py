@@ -63,9 +63,7 @@ CLIENT = ("cluster/",)
 
 NAMED_TWICE = {
     "Mask": "until renamed: one alias in two modules of the engine",
-    "Node": "until renamed: of the open stages, and of the fields to decode",
     "Rows": "until renamed: the rows of a batch, and those of a sequence",
-    "Search": "until renamed: the protocol, and the stages to look for in some rows",
 }
 """Public names of more than one class or type in `runner`, each with the reason."""
 
