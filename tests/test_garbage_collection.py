@@ -3,10 +3,20 @@
 from __future__ import annotations
 
 import gc
+from collections.abc import Iterator
 
 import pytest
 
 from runner.garbage_collection import rarely_collecting
+
+
+@pytest.fixture(autouse=True)
+def thresholds() -> Iterator[None]:
+    """Those of a fresh interpreter, whatever tests before have left behind."""
+    before = gc.get_threshold()
+    gc.set_threshold(700, 10, 10)
+    yield
+    gc.set_threshold(*before)
 
 
 def test_collections_are_rarer_inside_and_as_before_afterwards() -> None:
@@ -48,10 +58,6 @@ def test_objects_that_somebody_else_has_passed_over_stay_so() -> None:
 
 
 def test_a_collector_that_was_turned_off_stays_off() -> None:
-    before = gc.get_threshold()
     gc.set_threshold(0)
-    try:
-        with rarely_collecting():
-            assert gc.get_threshold()[0] == 0
-    finally:
-        gc.set_threshold(*before)
+    with rarely_collecting():
+        assert gc.get_threshold()[0] == 0
