@@ -9,7 +9,7 @@ from typing import TypeAlias
 _MOST = 5
 _LONGEST = 200
 """Characters of a name; a longer one has no near names."""
-_ROUNDING = 1e-9
+_ROUNDING = 1e-6
 """Lets in names that are exactly as similar as they must be: 1 - 2 / 5 against 0.6."""
 
 

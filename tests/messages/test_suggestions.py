@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from runner.messages.suggestions import Suggestion, did_you_mean, near_name, near_names, suggestion
@@ -22,6 +22,7 @@ def edits(left: str, right: str) -> int:
 
 
 @given(NAMES, st.lists(NAMES, unique=True, max_size=12), st.sampled_from([0.5, 0.6, 0.65, 0.67, 0.75]))
+@example("aaaaa", ["aaa"], 0.6)
 def test_exactly_the_similar_names_are_found(name: str, candidates: list[str], least: float) -> None:
     def similarity(candidate: str) -> float:
         return 1 - edits(name, candidate) / max(len(name), len(candidate))
