@@ -185,7 +185,7 @@ class EventFiles:
                 rows,
                 lines=block.lines,
                 positions=batch.positions,
-                path=stream.path if stream.rereadable else "",
+                source=stream.source(),
                 offset=block.offset,
             )
 

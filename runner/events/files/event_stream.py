@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Generator, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import IO
 
 import numpy as np
@@ -15,6 +14,7 @@ from runner.events.fields.schema import Field
 from runner.events.fields.timestamp_column import NO_TIME
 from runner.events.files.compression import DAMAGE, OpenText
 from runner.events.files.json_documents import is_csv, is_wrapped, unwrapped
+from runner.events.files.kept_lines import LineSource, key_of
 from runner.events.files.line_blocks import Block, ReadProgress, blocks_of
 from runner.events.files.read_report import Counts, SkippedLine
 from runner.events.files.time_index import FileReading, LineSpan, TimeIndex
@@ -100,8 +100,7 @@ class EventStream:
         self.lines = 0
         """The lines read so far."""
         self.counts = Counts()
-        self.rereadable = True
-        """Whether the lines of the last block, or their copy, can be read again by offset."""
+        self._source = LineSource()
         self._spools = spools
         self._identity = identity
         self._span = span
@@ -125,6 +124,12 @@ class EventStream:
             times = batch.timestamps(time.name)
             times = times[times != NO_TIME]
             self.progress.newest = int(times[0]) if len(times) else NO_TIME
+
+    def source(self, *, is_shared: bool = False) -> LineSource:
+        """Where the lines of the last block can be read again; `is_shared`: by another process."""
+        if not is_shared:
+            return self._source
+        return replace(self._source, descriptor=None) if self._source.file is not None else LineSource()
 
     def last(self) -> int:
         """The number of the last event read."""
@@ -180,7 +185,7 @@ class EventStream:
         progress: ReadProgress | None,
     ) -> Iterator[Block]:
         spool = self._spools.of(self.path)
-        if spool is None and self._identity is not None and not self._is_same(text):
+        if spool is None and self._identity is not None and key_of(text.file) != self._identity:
             self._unread("was replaced while the files were looked up")
             return
         start = b"" if self.is_unwrapped else text.start(_START)
@@ -196,10 +201,13 @@ class EventStream:
             copy, problem = self._spools.unwrapped[self.path]
             if problem:
                 self.counts.failures.append(f"{self.path}: could not be read to its end: {problem}")
+            self._source = LineSource(self.path)
             with OpenText(self.path, copy) as lines:
                 yield from blocks_of(lines, self._skip, chunk=chunk)
             return
-        self.rereadable = text.packing == ""
+        if not text.packing:
+            key = None if spool is not None else key_of(text.file)
+            self._source = LineSource(self.path, key, None if spool is not None else text.file.fileno())
         if self._span is not None:
             text.go_to(self._span.start, self._span.end)
             yield from blocks_of(text, self._skip, offset=self._span.start, chunk=chunk, progress=progress)
@@ -242,10 +250,6 @@ class EventStream:
         self.counts.skip(skipped)
         if self._reading is not None:
             self._reading.add_oversized(skipped)
-
-    def _is_same(self, text: OpenText) -> bool:
-        found = os.fstat(text.file.fileno())
-        return (found.st_dev, found.st_ino) == self._identity
 
     def _unread(self, reason: str) -> None:
         self.counts.unread.append(f"{self.path}: cannot be read: {reason}")
