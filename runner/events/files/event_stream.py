@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator
+import os
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import IO
 
@@ -118,11 +119,8 @@ class EventStream:
                 start = text.start(_START)
         except DAMAGE:
             return
-        lines = start.split(b"\n")[:-1] or [start]
         if not is_wrapped(start):
-            batch = EventBatch.of_lines(Columns([time]), lines, base=0, broken=lambda position, reason: None)
-            times = batch.timestamps(time.name)
-            times = times[times != NO_TIME]
+            times = _times_in(start.split(b"\n")[:-1] or [start], time)
             self.progress.newest = int(times[0]) if len(times) else NO_TIME
 
     def source(self, *, is_shared: bool = False) -> LineSource:
@@ -143,6 +141,7 @@ class EventStream:
             with OpenText(self.path, self._spools.of(self.path)) as text:
                 yield from self._blocks_of(text, wanted, index, chunk=chunk, progress=progress)
         except DAMAGE as error:
+            self.counts.moved += isinstance(error, FileNotFoundError)
             if isinstance(error, OSError) and error.errno is not None:
                 self._unread((error.strerror or str(error)).lower())
             else:
@@ -186,6 +185,7 @@ class EventStream:
     ) -> Iterator[Block]:
         spool = self._spools.of(self.path)
         if spool is None and self._identity is not None and key_of(text.file) != self._identity:
+            self.counts.moved += 1
             self._unread("was replaced while the files were looked up")
             return
         start = b"" if self.is_unwrapped else text.start(_START)
@@ -253,3 +253,31 @@ class EventStream:
 
     def _unread(self, reason: str) -> None:
         self.counts.unread.append(f"{self.path}: cannot be read: {reason}")
+
+
+def latest_at_the_ends(path: str, time: Field) -> int:
+    """The latest time (nanoseconds since 1970) in the first and the last lines of a file, `NO_TIME` if there is none.
+
+    Of a compressed file only the first lines are read. What cannot be read counts as late: the reading will report it.
+    """
+    try:
+        with OpenText(path) as text:
+            start = text.start(_START)
+            end = b""
+            if not text.packing:
+                size = text.file.seek(0, os.SEEK_END)
+                text.file.seek(max(0, size - _START))
+                end = text.file.read(_START)
+    except DAMAGE:
+        return int(np.iinfo(np.int64).max)
+    if is_wrapped(start):
+        return int(np.iinfo(np.int64).max)
+    times = _times_in([*start.split(b"\n")[:-1], *end.split(b"\n")[1:], *(() if b"\n" in start else (start,))], time)
+    return int(times.max(initial=NO_TIME))
+
+
+def _times_in(lines: Sequence[bytes], time: Field) -> NDArray[np.int64]:
+    batch = EventBatch.of_lines(Columns([time]), lines, base=0, broken=lambda place, reason: None)
+    times = batch.timestamps(time.name)
+    timed: NDArray[np.int64] = times[times != NO_TIME]
+    return timed
