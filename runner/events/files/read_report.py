@@ -38,6 +38,11 @@ class ReadReport:
     left_out: tuple[str, ...] = ()
     """Files of folders whose names look like events, but are none that are read."""
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether every file was read to its end; if not, there may be events that nobody has seen."""
+        return not self.unread and not self.failures
+
     def warnings(self) -> tuple[str, ...]:
         """The warnings for a user about the input, one sentence each."""
         texts = [*self.unread, *self.failures]

@@ -13,6 +13,7 @@ from typing import Any, overload
 from runner import eql
 from runner.engine.filter.predicates import Conjuncts
 from runner.engine.filter.stage_filter import StageFilterPool
+from runner.engine.plan import Plan
 from runner.engine.sequence.sequence_matcher import FoundSequence
 from runner.errors import EventsError, Problem, RunnerError
 from runner.events.columns.batch import Columns
@@ -123,9 +124,10 @@ class FileSearch:
         warnings = (*self.report.warnings(), *self._left_out_warning())
         files = self._opened()
         for request, answer in zip(requests, found, strict=True):
-            is_sequence = self._program(request.compiled).plan.kind != "event"
-            matches = FoundMatches(answer.matches, files.fetch, is_sequence=is_sequence)
-            whole = not self.report.unread
+            plan = self._program(request.compiled).plan
+            whole = self.report.is_whole
+            found_here = answer.matches if whole else _without_absences(answer.matches, plan)
+            matches = FoundMatches(found_here, files.fetch, is_sequence=plan.kind != "event")
             yield SearchResult(request, matches, True, warnings, answer.error, took_ms=took_ms, complete=whole)
 
     def _pass(self, requests: Sequence[SearchRequest]) -> list[eql.Found]:
@@ -210,6 +212,13 @@ class FileSearch:
         if self._files is not None:
             self._files.close()
             self._files = None
+
+
+def _without_absences(found: Sequence[FoundSequence], plan: Plan) -> Sequence[FoundSequence]:
+    """The matches that hold whatever else there is; those of a missing event or an `until` may not."""
+    if plan.until is not None:
+        return ()
+    return found if not any(stage.missing for stage in plan.stages) else ()
 
 
 class FoundMatches(Sequence[Match]):
