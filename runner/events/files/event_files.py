@@ -64,8 +64,6 @@ class EventFiles:
                     self._files[name] = found
                     seen.update(() if found is None else (key_of(found),))
         self.paths = list(self._files)
-        if index is not None:
-            index.keep_only(seen)
         self._kept = KeptLines(self._spools.of)
         self._counts = Counts()
         self._open: list[tuple[EventStream, Generator[Block]]] = []
@@ -284,6 +282,10 @@ class EventFiles:
         if not listing.files:
             self.empty_folders.append(folder)
         return dict(listing.files)
+
+    def keys(self) -> frozenset[FileKey]:
+        """Device and inode of each file."""
+        return frozenset(key_of(found) for found in self._files.values() if found is not None)
 
     @property
     def only_folders(self) -> bool:

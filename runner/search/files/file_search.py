@@ -136,6 +136,7 @@ class FileSearch:
                 self._close_files()
                 after = min(request.window.start for request in requests).timestamp() - _MODIFIED_MARGIN_S
                 self._files = EventFiles(self._paths, modified_after=after if self._live else None, index=self._index)
+                self._index.keep_only(self._files.keys())
             files = self._opened()
             found = self._matches_in(files, requests)
             # A file of a folder that was renamed after the listing is found under its new name.
