@@ -117,7 +117,7 @@ def test_more_files_than_are_held_open_are_opened_by_name_and_checked(tmp_path: 
     for number in range(300):
         (tmp_path / f"{number:03}.log").write_bytes(lines("good", count=2))
     with EventFiles([tmp_path]) as files:
-        numbers = []
+        numbers: list[int] = []
         for batch in files.batches(Columns([TIME])):
             files.keep(batch, batch.all_rows())
             numbers += range(batch.base, batch.base + len(batch))
