@@ -139,7 +139,7 @@ def test_compressed_files_whole_and_cut_short(command: Command, tmp_path: Path, 
     events.write_bytes(packed[: len(packed) - cut])
     answer = command("once", "--events", events, *NOW, "-o", "json")
     (run,) = answer.json["runs"]
-    assert (answer.code, run["created"]) == (0, 1)
+    assert (answer.code, run["created"], run["status"]) == ((2, 1, "failed") if cut else (0, 1, "succeeded"))
     if cut:
         assert f"{events}: could not be read to its end" in run["messages"][0]
     else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import replace
@@ -15,8 +16,8 @@ from runner.events.documents import read_document
 from runner.events.fields.schema import Field
 from runner.events.fields.timestamp_column import NO_TIME
 from runner.events.files.compression import spooled
-from runner.events.files.discovery import EVENT_FILES, files_in, near_file
-from runner.events.files.event_stream import EventStream, Spools, TimeWanted
+from runner.events.files.discovery import EVENT_FILES, FileKey, files_in, key_of, near_file
+from runner.events.files.event_stream import EventStream, Spools, TimeWanted, latest_at_the_ends
 from runner.events.files.kept_lines import KeptLines
 from runner.events.files.line_blocks import CHUNK, Block, ReadProgress
 from runner.events.files.read_report import MAX_LINE, Counts, ReadReport
@@ -40,17 +41,29 @@ class EventFiles:
     ) -> None:
         """Find the files: each path is a file, a folder (searched for event files, sorted by name) or `-`.
 
-        Files of folders last written before `modified_after` (seconds since 1970) are left out. With an `index`, a pass
-        reads only what it may need, and extends the index. Raises EventsError for a path that does not exist or may not
-        be read.
+        A file (device and inode) is read once, however many names it has. `modified_after` (seconds since 1970) leaves
+        out files of folders that were last written to before, unless their events are later than that. With an `index`
+        a pass reads only what may matter to it, and the index learns what it has not read before.
+        Raises EventsError for a path that does not exist or may not be read.
         """
         self._spools = Spools()
         self._unread: list[str] = []
+        self._left_out: list[str] = []
         self._index = index
-        self.paths: list[str] = []
+        self._modified_after = modified_after
+        self._files: dict[str, os.stat_result | None] = {}
+        self._in_folders: set[str] = set()
+        self.folders: set[str] = set()
+        """Folders that were given."""
+        self.empty_folders: list[str] = []
+        """Those of them that have no event file."""
+        seen: set[FileKey] = set()
         for path in paths:
-            self.paths.extend(self._files_of(str(path), modified_after))
-        self._identities = [self._identity_of(path) for path in self.paths]
+            for name, found in self._files_of(str(path)).items():
+                if found is None or key_of(found) not in seen:
+                    self._files[name] = found
+                    seen.update(() if found is None else (key_of(found),))
+        self.paths = list(self._files)
         self._kept = KeptLines(self._spools.of)
         self._counts = Counts()
         self._open: list[tuple[EventStream, Generator[Block]]] = []
@@ -74,8 +87,7 @@ class EventFiles:
     def size(self) -> int:
         """The stored bytes of all files."""
         return sum(
-            _size(self._spools.streams[path]) if path in self._spools.streams else Path(path).stat().st_size
-            for path in self.paths
+            _size(self._spools.streams[path]) if found is None else found.st_size for path, found in self._files.items()
         )
 
     def report(self) -> ReadReport:
@@ -99,6 +111,8 @@ class EventFiles:
             oversized_examples=counts.examples(names, oversized=True),
             failures=tuple(counts.failures),
             unread=(*self._unread, *counts.unread),
+            moved=counts.moved,
+            left_out=tuple(self._left_out),
         )
 
     def batches(
@@ -136,7 +150,7 @@ class EventFiles:
         return [
             part
             for stream in reversed(self._waiting)
-            for part in splits_of(stream.file_index, stream.path, self._identities[stream.file_index], size=size)
+            for part in splits_of(stream.file_index, stream.path, self._key_of(stream.path), size=size)
         ]
 
     @property
@@ -185,7 +199,7 @@ class EventFiles:
                 rows,
                 lines=block.lines,
                 positions=batch.positions,
-                path=stream.path if stream.rereadable else "",
+                source=stream.source(),
                 offset=block.offset,
             )
 
@@ -203,8 +217,9 @@ class EventFiles:
         self._kept = KeptLines(self._spools.of)
         self._counts = Counts()
         streams = [
-            EventStream(file_index, path, self._spools, identity=identity)
-            for file_index, (path, identity) in enumerate(zip(self.paths, self._identities, strict=True))
+            EventStream(file_index, path, self._spools, identity=self._key_of(path))
+            for file_index, path in enumerate(self.paths)
+            if not self._is_too_old(path, time)
         ]
         if len(streams) > 1:
             for stream in streams:
@@ -237,35 +252,65 @@ class EventFiles:
         """Most bytes of a file's buffer, given the open files."""
         return min(CHUNK, _ROOM // max(1, len(self._open)))
 
-    def _files_of(self, path: str, modified_after: float | None) -> list[str]:
+    def _files_of(self, path: str) -> dict[str, os.stat_result | None]:
+        """The files of a path that was given, with what the system says of each; None for a copy of a stream."""
         if path == "-":
             if "-" not in self._spools.streams:
                 self._spools.streams["-"] = spooled(sys.stdin.buffer)
-            return ["-"]
+            return {"-": None}
         try:
             if Path(path).is_dir():
-                return files_in(Path(path), modified_after, self._unread)
+                return self._files_in(path)
             if not Path(path).is_file() and Path(path).exists():
                 # A pipe, like standard input, can be read once only: it is copied.
                 with Path(path).open("rb") as stream:
                     self._spools.streams[path] = spooled(stream)
-            else:
-                Path(path).open("rb").close()
-            return [path]
+                return {path: None}
+            with Path(path).open("rb") as file:
+                return {path: os.fstat(file.fileno())}
         except FileNotFoundError:
             raise EventsError(f"{path}: no such file or folder{near_file(path)}", path=path) from None
         except OSError as error:
             raise EventsError(f"{path}: cannot be read: {(error.strerror or str(error)).lower()}", path=path) from None
 
-    def _identity_of(self, path: str) -> tuple[int, int] | None:
-        """The device and inode of a file, compared when it is opened; None for a copy or a file that is gone."""
-        if path in self._spools.streams:
-            return None
-        try:
-            status = Path(path).stat()
-        except OSError:
-            return None
-        return status.st_dev, status.st_ino
+    def _files_in(self, folder: str) -> dict[str, os.stat_result | None]:
+        self.folders.add(folder)
+        listing = files_in(Path(folder))
+        self._unread += listing.unread
+        self._left_out += listing.left_out
+        self._in_folders.update(listing.files)
+        if not listing.files:
+            self.empty_folders.append(folder)
+        return dict(listing.files)
+
+    def keys(self) -> frozenset[FileKey]:
+        """Device and inode of each file."""
+        return frozenset(key_of(found) for found in self._files.values() if found is not None)
+
+    @property
+    def only_folders(self) -> bool:
+        """Whether all files were found in folders; none was given by its name."""
+        return self._in_folders.issuperset(self.paths)
+
+    def _is_too_old(self, path: str, time: Field) -> bool:
+        """Whether a file of a folder was last written to before the pass cares, and shows no later event.
+
+        The clock of who writes the events may be ahead of the file system's, so the first and the last events are
+        looked at, once for each state of the file.
+        """
+        found, after = self._files[path], self._modified_after
+        if found is None or after is None or path not in self._in_folders or found.st_mtime >= after:
+            return False
+        state = (*key_of(found), found.st_size, found.st_mtime_ns)
+        peeked = self._index.peeked if self._index is not None else {}
+        if state not in peeked:
+            peeked[state] = latest_at_the_ends(path, time)
+        return peeked[state] < after * 1e9
+
+    def _key_of(self, path: str) -> FileKey | None:
+        """Device and inode that a file must still have when it is read; None for a copy of a stream."""
+        found = self._files[path]
+        return None if found is None else key_of(found)
 
 
 def newest_timestamp(

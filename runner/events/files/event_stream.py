@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Generator, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Generator, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from typing import IO
 
 import numpy as np
@@ -15,6 +15,7 @@ from runner.events.fields.schema import Field
 from runner.events.fields.timestamp_column import NO_TIME
 from runner.events.files.compression import DAMAGE, OpenText
 from runner.events.files.json_documents import is_csv, is_wrapped, unwrapped
+from runner.events.files.kept_lines import LineSource, key_of
 from runner.events.files.line_blocks import Block, ReadProgress, blocks_of
 from runner.events.files.read_report import Counts, SkippedLine
 from runner.events.files.time_index import FileReading, LineSpan, TimeIndex
@@ -100,8 +101,7 @@ class EventStream:
         self.lines = 0
         """The lines read so far."""
         self.counts = Counts()
-        self.rereadable = True
-        """Whether the lines of the last block, or their copy, can be read again by offset."""
+        self._source = LineSource()
         self._spools = spools
         self._identity = identity
         self._span = span
@@ -119,12 +119,15 @@ class EventStream:
                 start = text.start(_START)
         except DAMAGE:
             return
-        lines = start.split(b"\n")[:-1] or [start]
         if not is_wrapped(start):
-            batch = EventBatch.of_lines(Columns([time]), lines, base=0, broken=lambda position, reason: None)
-            times = batch.timestamps(time.name)
-            times = times[times != NO_TIME]
+            times = _times_in(start.split(b"\n")[:-1] or [start], time)
             self.progress.newest = int(times[0]) if len(times) else NO_TIME
+
+    def source(self, *, is_shared: bool = False) -> LineSource:
+        """Where the lines of the last block can be read again; `is_shared`: by another process."""
+        if not is_shared:
+            return self._source
+        return replace(self._source, descriptor=None) if self._source.file is not None else LineSource()
 
     def last(self) -> int:
         """The number of the last event read."""
@@ -138,6 +141,7 @@ class EventStream:
             with OpenText(self.path, self._spools.of(self.path)) as text:
                 yield from self._blocks_of(text, wanted, index, chunk=chunk, progress=progress)
         except DAMAGE as error:
+            self.counts.moved += isinstance(error, FileNotFoundError)
             if isinstance(error, OSError) and error.errno is not None:
                 self._unread((error.strerror or str(error)).lower())
             else:
@@ -180,7 +184,8 @@ class EventStream:
         progress: ReadProgress | None,
     ) -> Iterator[Block]:
         spool = self._spools.of(self.path)
-        if spool is None and self._identity is not None and not self._is_same(text):
+        if spool is None and self._identity is not None and key_of(text.file) != self._identity:
+            self.counts.moved += 1
             self._unread("was replaced while the files were looked up")
             return
         start = b"" if self.is_unwrapped else text.start(_START)
@@ -196,10 +201,13 @@ class EventStream:
             copy, problem = self._spools.unwrapped[self.path]
             if problem:
                 self.counts.failures.append(f"{self.path}: could not be read to its end: {problem}")
+            self._source = LineSource(self.path)
             with OpenText(self.path, copy) as lines:
                 yield from blocks_of(lines, self._skip, chunk=chunk)
             return
-        self.rereadable = text.packing == ""
+        if not text.packing:
+            key = None if spool is not None else key_of(text.file)
+            self._source = LineSource(self.path, key, None if spool is not None else text.file.fileno())
         if self._span is not None:
             text.go_to(self._span.start, self._span.end)
             yield from blocks_of(text, self._skip, offset=self._span.start, chunk=chunk, progress=progress)
@@ -243,9 +251,33 @@ class EventStream:
         if self._reading is not None:
             self._reading.add_oversized(skipped)
 
-    def _is_same(self, text: OpenText) -> bool:
-        found = os.fstat(text.file.fileno())
-        return (found.st_dev, found.st_ino) == self._identity
-
     def _unread(self, reason: str) -> None:
         self.counts.unread.append(f"{self.path}: cannot be read: {reason}")
+
+
+def latest_at_the_ends(path: str, time: Field) -> int:
+    """The latest time (nanoseconds since 1970) in the first and the last lines of a file, `NO_TIME` if there is none.
+
+    Of a compressed file only the first lines are read. What cannot be read counts as late: the reading will report it.
+    """
+    try:
+        with OpenText(path) as text:
+            start = text.start(_START)
+            end = b""
+            if not text.packing:
+                size = text.file.seek(0, os.SEEK_END)
+                text.file.seek(max(0, size - _START))
+                end = text.file.read(_START)
+    except DAMAGE:
+        return int(np.iinfo(np.int64).max)
+    if is_wrapped(start):
+        return int(np.iinfo(np.int64).max)
+    times = _times_in([*start.split(b"\n")[:-1], *end.split(b"\n")[1:], *(() if b"\n" in start else (start,))], time)
+    return int(times.max(initial=NO_TIME))
+
+
+def _times_in(lines: Sequence[bytes], time: Field) -> NDArray[np.int64]:
+    batch = EventBatch.of_lines(Columns([time]), lines, base=0, broken=lambda place, reason: None)
+    times = batch.timestamps(time.name)
+    timed: NDArray[np.int64] = times[times != NO_TIME]
+    return timed

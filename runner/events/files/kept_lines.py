@@ -1,7 +1,14 @@
-"""`KeptLines`: the places of lines that a match may need, for late materialisation of their documents."""
+"""`KeptLines`: late materialisation. Lines of events that may be part of a match are read again when they are needed.
+
+A line of a plain file is kept as its place in the file, and is checked when it is read again: the file is held open, so
+that it is the same one however it was renamed, compressed or deleted since; and a digest shows whether its bytes are
+those that were matched, which a truncation changes. Lines of other files are copied to a spool on disk. A flood of
+matches costs about a byte of memory an event, not its document.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import os
 import tempfile
 from bisect import bisect_right
@@ -16,144 +23,249 @@ from numpy.typing import NDArray
 from runner.errors import EventsError
 from runner.events.columns.batch import Rows
 from runner.events.columns.row_decoder import Line
-from runner.events.files.read_report import MAX_LINE
 
-_STEP = 32
-"""Lines per stored offset; the others are found by reading from there. Chosen, not measured."""
+FileKey = tuple[int, int]
+"""Device and inode of a file."""
+
+_STRETCH_LINES = 32
+"""Lines between two places that are noted; those between are found by their line breaks."""
+_STRETCH_BYTES = 4 << 20
+"""A batch with a longer stretch notes the place of every line, so that little is read for one of them."""
+_MOST_HELD = 256
+"""Files held open at most, of the usual 1,024. Others are opened again by name, and checked by device and inode."""
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+
+
+@dataclass(frozen=True, slots=True)
+class LineSource:
+    """Where the lines of a batch can be read again: a plain file, the copy that stands for a path, or nowhere ("")."""
+
+    path: str = ""
+    file: FileKey | None = None
+    """None where a copy is read in the file's place."""
+    descriptor: int | None = None
+    """The open file, to be held; None: the file is opened by name."""
 
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """The lines of one batch, consecutive in a file or in the spool."""
+    """The lines of one batch, one after the other in a file or a spool."""
 
     first: int
-    """The event number of the batch's first row."""
+    """The id of the batch's first event."""
     source: str
-    """The file's path; empty for the spool of this process."""
-    is_spool: bool
+    """The path of the file or spool; "" is the spool of this process."""
+    file: FileKey | None
     offsets: NDArray[np.int64]
-    """The offset of every 32nd line."""
+    """Where each stretch of lines begins, and where the last one ends."""
+    step: int
+    """Lines of a stretch."""
     rows: int
-    mask: NDArray[np.uint8] | None
-    """Bits of the lines of the file that are events, or of the batch's rows in the spool; None: all."""
+    """Events of the batch."""
+    kept: NDArray[np.uint8]
+    """Bits: which events of the batch may be read again."""
+    events: NDArray[np.uint8] | None
+    """Bits: which lines are events; None: the lines are the kept events, as in a spool, or all lines are events."""
+    is_spool: bool
+    digests: NDArray[np.uint64]
+    """A digest for each stretch, over its kept lines."""
 
-    def place(self, number: int) -> int | None:
-        """The index of the event's line; None if it was not kept."""
+    def lines(self) -> NDArray[np.intp]:
+        """The index of the line of each kept event, ascending."""
+        kept = np.flatnonzero(np.unpackbits(self.kept, count=self.rows))
+        if self.is_spool:
+            return np.arange(len(kept))
+        return kept if self.events is None else np.flatnonzero(np.unpackbits(self.events))[kept]
+
+    def line_of(self, number: int) -> int | None:
+        """The index of the line of an event; None if it was not kept."""
         row = number - self.first
-        if self.mask is None:
-            return row if row < self.rows else None
-        bits = np.unpackbits(self.mask)
-        if not self.is_spool:
-            lines = np.flatnonzero(bits)
-            return int(lines[row]) if row < len(lines) else None
-        return int(np.count_nonzero(bits[:row])) if row < len(bits) and bits[row] else None
+        bits = np.unpackbits(self.kept, count=self.rows)
+        if not 0 <= row < self.rows or not bits[row]:
+            return None
+        return int(self.lines()[np.count_nonzero(bits[:row])])
 
 
 class KeptLines:
-    """The places of kept lines: offsets in their file, or in a spool on disk if that cannot be read by offset.
+    """The kept lines of one pass. Close it: it holds files open."""
 
-    A flood of matches costs half a byte of memory per event, not its document.
-    """
-
-    def __init__(self, spool_of: Callable[[str], IO[bytes] | None], *, spool: Path | None = None) -> None:
-        """`spool_of` returns the copy on disk that replaces a path, if any. `spool` is the path of a spool that another
-        process reads; it is not deleted."""
-        self._spool_of = spool_of
+    def __init__(self, copy_of: Callable[[str], IO[bytes] | None], *, spool: Path | None = None) -> None:
+        """`copy_of` gives the copy on disk that stands for a path, if there is one. `spool` names the file for copied
+        lines if another process is to read them; it is left there."""
+        self._copy_of = copy_of
         self._spool_path = spool
         self._spool: IO[bytes] | None = None
-        self._open: tuple[str, IO[bytes]] | None = None
+        self._held: dict[str, tuple[int, FileKey | None]] = {}
+        self._opened: tuple[str, int] | None = None
         self._kept: dict[int, Kept] = {}
         self._firsts: list[int] | None = None
-        self._run: list[bytes] = []
-        """Cached lines from a stored offset on, since events are often fetched in sequence."""
-        self._run_key, self._run_end = (-1, -1), 0
+        self._near: list[bytes] = []
+        self._near_stretch = (-1, -1)
 
     def keep(
-        self, numbers: range, rows: Rows, *, lines: Sequence[Line], positions: Rows, path: str, offset: int
+        self, numbers: range, rows: Rows, *, lines: Sequence[Line], positions: Rows, source: LineSource, offset: int
     ) -> None:
         """Keep some rows of a batch whose events have these numbers.
 
-        `positions` are the indices of the rows' lines; `path` is empty if lines cannot be read by offset; `offset` is
-        that of the first line.
+        `positions` has the index of the line of each row; `offset` is that of the first line in the source.
         """
-        is_spool = False
-        if path:
-            lengths = np.fromiter(map(len, lines), dtype=np.int64, count=len(lines)) + 1
-            mask = None
+        chosen = np.zeros(len(numbers), dtype=np.bool_)
+        chosen[rows] = True
+        here = positions[chosen]
+        events = None
+        is_spool = not source.path
+        path, file = source.path, source.file
+        if is_spool:
+            spool = self._own_spool()
+            offset = spool.seek(0, os.SEEK_END)
+            path = "" if self._spool_path is None else str(self._spool_path)
+            lines = [lines[position] for position in here.tolist()]
+            here = np.arange(len(lines))
+            spool.writelines(text for line in lines for text in (line, b"\n"))
+        else:
             if len(positions) < len(lines):
                 bits = np.zeros(len(lines), dtype=np.bool_)
                 bits[positions] = True
-                mask = np.packbits(bits)
-        else:
-            if self._spool is None:
-                named = self._spool_path
-                self._spool = tempfile.TemporaryFile(prefix="rule-runner-") if named is None else named.open("w+b")  # noqa: SIM115
-            offset = self._spool.seek(0, os.SEEK_END)
-            path = "" if self._spool_path is None else str(self._spool_path)
-            is_spool = True
-            bits = np.zeros(len(numbers), dtype=np.bool_)
-            bits[rows] = True
-            mask = np.packbits(bits)
-            copied = [lines[position] for position in positions[bits].tolist()]
-            lengths = np.fromiter(map(len, copied), dtype=np.int64, count=len(copied)) + 1
-            self._spool.writelines(text for line in copied for text in (line, b"\n"))
-        starts = offset + np.concatenate(([0], np.cumsum(lengths[:-1])))
-        self._kept[numbers.start] = Kept(numbers.start, path, is_spool, starts[::_STEP].copy(), len(numbers), mask)
+                events = np.packbits(bits)
+            if path not in self._held and source.descriptor is not None and len(self._held) < _MOST_HELD:
+                self._held[path] = os.dup(source.descriptor), file
+        ends = np.fromiter(map(len, lines), dtype=np.int64, count=len(lines)).cumsum() + np.arange(1, len(lines) + 1)
+        starts = offset + np.concatenate((np.zeros(1, dtype=np.int64), ends))
+        step = _STRETCH_LINES
+        if len(lines) > step and int((starts[step:] - starts[:-step]).max()) > _STRETCH_BYTES:
+            step = 1
+        digests = np.zeros(-(-len(lines) // step), dtype=np.uint64)
+        for stretch, wanted in _by_stretch(here, step):
+            digests[stretch] = _digest([lines[line] for line in wanted])
+        offsets = np.append(starts[:-1:step], starts[-1])
+        self._kept[numbers.start] = Kept(
+            numbers.start, path, file, offsets, step, len(numbers), np.packbits(chosen), events, is_spool, digests
+        )
         self._firsts = None
 
     def hand_over(self) -> list[Kept]:
-        """The lines kept since the last call, for `take_over` in another process."""
+        """What was kept since the last call, for another process to `take_over`."""
         kept, self._kept = list(self._kept.values()), {}
         if self._spool is not None:
             self._spool.flush()
         return kept
 
     def take_over(self, kept: Iterable[Kept]) -> None:
-        """Add the lines that another process kept."""
-        self._kept.update((one.first, one) for one in kept)
+        """Keep what another process has kept. Its files are opened by name now, while they are likely to be there."""
+        for one in kept:
+            self._kept[one.first] = one
+            if one.file is not None and one.source not in self._held and len(self._held) < _MOST_HELD:
+                try:
+                    self._held[one.source] = _opened(one.source, one.file), one.file
+                except OSError:
+                    continue  # whoever reads the line is told
         self._firsts = None
 
     def fetch(self, number: int) -> tuple[str, bytes]:
-        """The path and the line of a kept event. Raises EventsError if the file cannot be read any more."""
+        """The file and the line of a kept event.
+
+        Raises EventsError if the line cannot be read any more, or is not the one that was kept.
+        """
         if self._firsts is None:
             self._firsts = sorted(self._kept)
         at = bisect_right(self._firsts, number) - 1
         kept = self._kept[self._firsts[at]] if at >= 0 else None
-        place = kept.place(number) if kept is not None else None
-        if kept is None or place is None:
+        line = kept.line_of(number) if kept is not None else None
+        if kept is None or line is None:
             raise KeyError(f"event {number} was not kept")
-        path = kept.source or "spooled events"
-        step, within = divmod(place, _STEP)
-        try:
-            if self._run_key != (kept.first, step):
-                self._run_key, self._run, self._run_end = (kept.first, step), [], int(kept.offsets[step])
-            if within >= len(self._run):
-                file = self._file(kept.source)
-                file.seek(self._run_end)
-                while within >= len(self._run):
-                    self._run.append(file.readline(MAX_LINE + 1))
-                    self._run_end += len(self._run[-1])
-            return path, self._run[within].removesuffix(b"\n")
-        except OSError as error:
-            raise EventsError(f"{path}: cannot be read again: {error.strerror or error}", path=path) from None
-
-    def _file(self, path: str) -> IO[bytes]:
-        if not path:
-            assert self._spool is not None
-            return self._spool
-        spool = self._spool_of(path)
-        if spool is not None:
-            return spool
-        if self._open is None or self._open[0] != path:
-            if self._open is not None:
-                self._open[1].close()  # one open file: a folder may have more than a process may open
-            self._open = path, Path(path).open("rb")  # noqa: SIM115
-        return self._open[1]
+        stretch, within = divmod(line, kept.step)
+        if self._near_stretch != (kept.first, stretch):  # events are often read one after the other
+            self._near, self._near_stretch = self._stretch(kept, stretch), (kept.first, stretch)
+        return kept.source or "spooled events", self._near[within]
 
     def close(self) -> None:
-        if self._open is not None:
-            self._open[1].close()
-            self._open = None
+        """Close all files and drop the spool."""
+        for descriptor, _ in self._held.values():
+            os.close(descriptor)
+        self._held = {}
+        if self._opened is not None:
+            os.close(self._opened[1])
+            self._opened = None
         if self._spool is not None:
             self._spool.close()
             self._spool = None
+
+    def _own_spool(self) -> IO[bytes]:
+        if self._spool is None:
+            named = self._spool_path
+            self._spool = tempfile.TemporaryFile(prefix="rule-runner-") if named is None else named.open("w+b")  # noqa: SIM115
+        return self._spool
+
+    def _stretch(self, kept: Kept, stretch: int) -> list[bytes]:
+        """The lines of a stretch. Raises EventsError if its kept ones have changed."""
+        start, end = kept.offsets[stretch : stretch + 2].tolist()
+        path = kept.source or "spooled events"
+        try:
+            text = self._read(kept, start, end - start)
+        except OSError as error:
+            raise EventsError(f"{path}: cannot be read again: {error.strerror or error}", path=path) from None
+        if not start:
+            text = text.replace(_BYTE_ORDER_MARK, b"   ", 1) if text.startswith(_BYTE_ORDER_MARK) else text
+        lines = text.split(b"\n")
+        here = kept.lines()
+        first = stretch * kept.step
+        wanted = (here[slice(*np.searchsorted(here, (first, first + kept.step)))] - first).tolist()
+        if wanted[-1] >= len(lines) or _digest([lines[line] for line in wanted]) != kept.digests[stretch]:
+            raise EventsError(f"{path}: changed while it was being read", path=path)
+        return lines
+
+    def _read(self, kept: Kept, start: int, size: int) -> bytes:
+        copy = self._spool if not kept.source else self._copy_of(kept.source)
+        if copy is not None:
+            copy.seek(start)
+            return copy.read(size)
+        held = self._held.get(kept.source)
+        if held is not None and held[1] == kept.file:
+            return _read_at(held[0], start, size)
+        if self._opened is None or self._opened[0] != kept.source:
+            if self._opened is not None:
+                os.close(self._opened[1])  # one at a time: a folder may have more files than a process may open
+                self._opened = None
+            self._opened = kept.source, _opened(kept.source, kept.file)
+        return _read_at(self._opened[1], start, size)
+
+
+def _by_stretch(lines: NDArray[np.intp], step: int) -> list[tuple[int, list[int]]]:
+    """Indices of lines by the stretch that they are in."""
+    stretches, firsts = np.unique(lines // step, return_index=True)
+    parts = np.split(lines, firsts[1:])
+    return [(stretch, part.tolist()) for stretch, part in zip(stretches.tolist(), parts, strict=True)]
+
+
+def _digest(lines: Sequence[Line]) -> int:
+    """BLAKE2b over lines, 64 bits: changes of a log are accidents, not attacks on a digest."""
+    state = hashlib.blake2b(digest_size=8)
+    for line in lines:
+        state.update(line)
+        state.update(b"\n")
+    return int.from_bytes(state.digest(), "little")
+
+
+def key_of(file: IO[bytes]) -> FileKey:
+    """Device and inode of an open file."""
+    found = os.fstat(file.fileno())
+    return found.st_dev, found.st_ino
+
+
+def _opened(path: str, file: FileKey | None) -> int:
+    """A descriptor of the file. Raises OSError if it is not there or has been replaced."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    found = os.fstat(descriptor)
+    if file is not None and (found.st_dev, found.st_ino) != file:
+        os.close(descriptor)
+        raise OSError("it was replaced by another file while it was being read")
+    return descriptor
+
+
+def _read_at(descriptor: int, start: int, size: int) -> bytes:
+    """Up to `size` bytes from an offset; fewer only at the end of the file."""
+    parts = []
+    while size and (part := os.pread(descriptor, size, start)):
+        parts.append(part)
+        start, size = start + len(part), size - len(part)
+    return b"".join(parts)

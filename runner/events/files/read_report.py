@@ -33,6 +33,15 @@ class ReadReport:
     """Damaged files, read up to the damage, each with the reason."""
     unread: tuple[str, ...] = ()
     """Existing files and folders that could not be read, each with the reason; their events are still owed."""
+    moved: int = 0
+    """The count of files that were renamed or deleted between listing and opening."""
+    left_out: tuple[str, ...] = ()
+    """Files of folders whose names look like events, but are none that are read."""
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether every file was read to its end; if not, there may be events that nobody has seen."""
+        return not self.unread and not self.failures
 
     def warnings(self) -> tuple[str, ...]:
         """The warnings for a user about the input, one sentence each."""
@@ -73,6 +82,7 @@ class Counts:
     """The first lines of each kind without an event."""
     failures: list[str] = field(default_factory=list)
     unread: list[str] = field(default_factory=list)
+    moved: int = 0
     skips: list[int] = field(default_factory=lambda: [0, 0])
     """The calls of `skip` for broken and for oversized lines."""
 
@@ -97,6 +107,7 @@ class Counts:
         self.skipped.extend(other.skipped)
         self.failures.extend(other.failures)
         self.unread.extend(other.unread)
+        self.moved += other.moved
 
     def examples(self, names: list[str], *, oversized: bool) -> tuple[str, ...]:
         """The first broken or oversized lines in file order, as text; `names` are the prefixes of line numbers."""

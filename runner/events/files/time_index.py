@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import IO
 
@@ -114,6 +114,8 @@ class TimeIndex:
         """Beyond `most_stretches` rows in all, the indices of the files extended longest ago are dropped."""
         self._files: dict[tuple[int, int], _IndexedFile] = {}
         self._stretches, self._most_stretches = 0, most_stretches
+        self.peeked: dict[tuple[int, int, int, int], int] = {}
+        """The latest time at the ends of a file, by its device, inode, size and time of modification."""
 
     def __len__(self) -> int:
         """The count of files with an index."""
@@ -173,6 +175,12 @@ class TimeIndex:
         self._stretches += len(rows)
         while self._stretches > self._most_stretches and len(self._files) > 1:
             self._stretches -= len(self._files.pop(next(iter(self._files))).table)
+
+    def keep_only(self, files: Collection[tuple[int, int]]) -> None:
+        """Drop what is known of all files but those of these devices and inodes."""
+        for key in self._files.keys() - files:
+            self._stretches -= len(self._files.pop(key).table)
+        self.peeked = {state: latest for state, latest in self.peeked.items() if state[:2] in files}
 
 
 def identity_of(file: IO[bytes]) -> FileIdentity:

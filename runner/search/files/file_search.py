@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any, overload
@@ -12,11 +13,19 @@ from typing import Any, overload
 from runner import eql
 from runner.engine.filter.predicates import Conjuncts
 from runner.engine.filter.stage_filter import StageFilterPool
+from runner.engine.plan import Plan
 from runner.engine.sequence.sequence_matcher import FoundSequence
 from runner.errors import EventsError, Problem, RunnerError
 from runner.events.columns.batch import Columns
 from runner.events.fields.schema import DATES, DataType, Field, Schema, shipped_schema
-from runner.events.files.event_files import EventFiles, ReadProgress, ReadReport, TimeWanted, newest_timestamp
+from runner.events.files.event_files import (
+    EVENT_FILES,
+    EventFiles,
+    ReadProgress,
+    ReadReport,
+    TimeWanted,
+    newest_timestamp,
+)
 from runner.events.files.time_index import TimeIndex
 from runner.garbage_collection import rarely_collecting
 from runner.rules.rule import Rule
@@ -28,6 +37,8 @@ from runner.windows import from_nanoseconds
 
 _WORTH_WORKERS = 1 << 30
 """Least bytes for which workers save more than they cost: with hundreds of rules each takes a second to start."""
+_ATTEMPTS = 3
+"""Passes over a folder whose files are renamed between listing and opening; after that its windows stay owed."""
 _MODIFIED_MARGIN_S = 3600.0
 """Seconds by which a file of a live folder may be older than the window: clocks differ, writers buffer."""
 
@@ -53,6 +64,8 @@ class FileSearch:
         self._index = TimeIndex()
         # Rules whose sequences wait for all events, since some event was older than the watermark.
         self._unordered: set[str] = set()
+        self._folders_with_files: set[str] = set()
+        self._named_left_out: set[str] = set()
         self.report = ReadReport()
         """What the last pass read."""
 
@@ -108,20 +121,30 @@ class FileSearch:
                 yield SearchResult(request, error=str(error))
             return
         took_ms = (time.perf_counter() - started) * 1000
-        warnings = self.report.warnings()
+        warnings = (*self.report.warnings(), *self._left_out_warning())
         files = self._opened()
         for request, answer in zip(requests, found, strict=True):
-            is_sequence = self._program(request.compiled).plan.kind != "event"
-            matches = FoundMatches(answer.matches, files.fetch, is_sequence=is_sequence)
-            whole = not self.report.unread
+            plan = self._program(request.compiled).plan
+            whole = self.report.is_whole
+            found_here = answer.matches if whole else _without_absences(answer.matches, plan)
+            matches = FoundMatches(found_here, files.fetch, is_sequence=plan.kind != "event")
             yield SearchResult(request, matches, True, warnings, answer.error, took_ms=took_ms, complete=whole)
 
     def _pass(self, requests: Sequence[SearchRequest]) -> list[eql.Found]:
-        if self._live:
-            self._close_files()
-            after = min(request.window.start for request in requests).timestamp() - _MODIFIED_MARGIN_S
-            self._files = EventFiles(self._paths, modified_after=after, index=self._index)
-        files = self._opened()
+        for attempt in range(_ATTEMPTS):
+            if self._live or attempt:
+                self._close_files()
+                after = min(request.window.start for request in requests).timestamp() - _MODIFIED_MARGIN_S
+                self._files = EventFiles(self._paths, modified_after=after if self._live else None, index=self._index)
+                self._index.keep_only(self._files.keys())
+            files = self._opened()
+            found = self._matches_in(files, requests)
+            # A file of a folder that was renamed after the listing is found under its new name.
+            if not self.report.moved or not files.only_folders:
+                break
+        return found
+
+    def _matches_in(self, files: EventFiles, requests: Sequence[SearchRequest]) -> list[eql.Found]:
         times = self._times
         found, unordered = matched(
             files,
@@ -136,7 +159,23 @@ class FileSearch:
         )
         self._unordered.update(requests[place].rule.rule_id for place in unordered)
         self.report = files.report()
+        lost = self._folders_with_files.intersection(files.empty_folders)
+        self._folders_with_files.update(files.folders.difference(files.empty_folders))
+        if lost:
+            told = [
+                f"{folder}: had event files and has none now; is a file system not mounted?" for folder in sorted(lost)
+            ]
+            self.report = replace(self.report, unread=(*self.report.unread, *told))
         return found
+
+    def _left_out_warning(self) -> tuple[str, ...]:
+        """Which files of the folders are not read because of their names, said once for each of them."""
+        new = sorted(set(self.report.left_out) - self._named_left_out)
+        self._named_left_out.update(new)
+        if not new:
+            return ()
+        files = "1 file is" if len(new) == 1 else f"{len(new):,} files are"
+        return (f"{files} left out, such as {new[0]}: files are read if {EVENT_FILES}",)
 
     def _part_of(self, requests: Sequence[SearchRequest]) -> float:
         """About which part of the files a pass has to read, by the times that the last pass found."""
@@ -174,6 +213,13 @@ class FileSearch:
         if self._files is not None:
             self._files.close()
             self._files = None
+
+
+def _without_absences(found: Sequence[FoundSequence], plan: Plan) -> Sequence[FoundSequence]:
+    """The matches that hold whatever else there is; those of a missing event or an `until` may not."""
+    if plan.until is not None:
+        return ()
+    return found if not any(stage.missing for stage in plan.stages) else ()
 
 
 class FoundMatches(Sequence[Match]):

@@ -72,7 +72,7 @@ class Worker:
                     rows,
                     lines=block.lines,
                     positions=batch.positions,
-                    path=stream.path if stream.rereadable and not stream.is_unwrapped else "",
+                    source=stream.source(is_shared=True),
                     offset=block.offset,
                 )
             if self._matcher.held() > _MUCH:

@@ -153,14 +153,22 @@ def test_a_folder_gives_its_event_files_by_name(tmp_path: Path) -> None:
 
 
 def test_files_untouched_for_long_can_be_left_out(tmp_path: Path) -> None:
-    for place, age in enumerate((1_000, 2_000)):
-        path = tmp_path / f"{place}.ndjson"
-        path.write_bytes(line(place))
-        os.utime(path, (age, age))
+    written = {  # when the file was last written to, and the times of its events, in seconds since 1970
+        "old": (1_000, (900, 1_000)),
+        "new": (2_000, (1_000, 2_000)),
+        "clock ahead": (1_000, (900, 1_600)),
+        "clock far ahead": (1_000, (9_000, 9_100)),
+        "no times": (1_000, ()),
+    }
+    for number, (name, (modified, times)) in enumerate(written.items()):
+        events = [{"@timestamp": time * 1000, "number": number} for time in times] or [{"number": number}]
+        path = tmp_path / f"{name}.ndjson"
+        path.write_bytes(b"\n".join(map(orjson.dumps, events)))
+        os.utime(path, (modified, modified))
     with EventFiles([tmp_path], modified_after=1_500.0) as files:
-        assert numbers_in(files) == [1]
-    with EventFiles([tmp_path / "0.ndjson"], modified_after=1_500.0) as files:
-        assert numbers_in(files) == [0]
+        assert sorted(set(numbers_in(files))) == [1, 2, 3]
+    with EventFiles([tmp_path / "old.ndjson"], modified_after=1_500.0) as files:
+        assert numbers_in(files) == [0, 0]
 
 
 def test_paths_that_cannot_be_read(tmp_path: Path) -> None:
