@@ -63,7 +63,6 @@ CLIENT = ("cluster/",)
 
 NAMED_TWICE = {
     "Mask": "until renamed: one alias in two modules of the engine",
-    "Rows": "until renamed: the rows of a batch, and those of a sequence",
 }
 """Public names of more than one class or type in `runner`, each with the reason."""
 

@@ -15,12 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 Key: TypeAlias = tuple[object, ...]
-Rows: TypeAlias = tuple[int, ...]
+SequenceRows: TypeAlias = tuple[int, ...]
 """The events of a complete or a partial sequence, as rows of `StageColumns`."""
 Ended: TypeAlias = Literal["continued", "maxspan", "until", "replaced", "missing event"]
 """What ended a partial sequence: the event of the next stage, in time or too late for maxspan; an until event; a newer
 partial sequence at the same stage. Or, of a complete one, an event that had to be missing."""
-OnEnd: TypeAlias = Callable[[Rows, Ended, int], None]
+OnEnd: TypeAlias = Callable[[SequenceRows, Ended, int], None]
 """Called with a sequence that ended, and the row of the event that ended it (its own last row for `missing event`)."""
 
 
@@ -86,7 +86,7 @@ class SequenceMatcher:
         complete, _ = self.run(columns)
         return [FoundSequence(given[rows[-1]].key, self.with_gaps(columns.events[list(rows)])) for rows in complete]
 
-    def run(self, columns: StageColumns, on_end: OnEnd | None = None) -> tuple[list[Rows], list[Rows]]:
+    def run(self, columns: StageColumns, on_end: OnEnd | None = None) -> tuple[list[SequenceRows], list[SequenceRows]]:
         """The complete sequences, ascending by their last event, and the partial ones that may still be continued.
 
         To continue later, it is enough to put the rows of the partial sequences before the new ones: of one key, the
@@ -112,7 +112,7 @@ class SequenceMatcher:
             places[stage] = event
         return tuple(places)
 
-    def _advanced(self, columns: StageColumns, on_end: OnEnd | None) -> tuple[list[Rows], list[Rows]]:
+    def _advanced(self, columns: StageColumns, on_end: OnEnd | None) -> tuple[list[SequenceRows], list[SequenceRows]]:
         """The complete and the partial sequences, regardless of missing events."""
         places = self._places(columns.stages)
         # Of one event the last stage first, since a sequence uses an event once; until after all of them.
@@ -122,9 +122,9 @@ class SequenceMatcher:
         order = order[places[order] != _NO_PLACE]
         events, times = columns.events.tolist(), columns.times.tolist()
         last, maxspan = len(self.positive) - 1, self.maxspan
-        complete: list[Rows] = []
-        partial: list[Rows] = []
-        slots: list[Rows | None] = [None] * (last + 1)
+        complete: list[SequenceRows] = []
+        partial: list[SequenceRows] = []
+        slots: list[SequenceRows | None] = [None] * (last + 1)
         current = -1
         walk = zip(order.tolist(), places[order].tolist(), columns.groups[order].tolist(), strict=True)
         for row, place, group in walk:
@@ -141,7 +141,7 @@ class SequenceMatcher:
                     on_end(before, "maxspan" if is_late else "continued", row)
                 if is_late:
                     continue
-                grown: Rows = (*before, row)
+                grown: SequenceRows = (*before, row)
             elif place == 0:
                 grown = (row,)
             else:
@@ -170,7 +170,7 @@ class SequenceMatcher:
 _UNTIL, _NO_PLACE = -1, -2
 
 
-def _end_all(slots: Iterable[Rows | None], on_end: OnEnd, row: int) -> None:
+def _end_all(slots: Iterable[SequenceRows | None], on_end: OnEnd, row: int) -> None:
     for rows in slots:
         if rows is not None:
             on_end(rows, "until", row)
@@ -189,7 +189,7 @@ class _Absent:
             rows = rows[np.argsort(columns.groups[rows], kind="stable")]
             self._stages[stage] = columns.groups[rows], columns.times[rows]
 
-    def accepts(self, rows: Rows) -> bool:
+    def accepts(self, rows: SequenceRows) -> bool:
         """Whether no event stands where the sequence needs one to be missing."""
         positive = self._positive
         moments = self._columns.times[list(rows)].tolist()
@@ -216,7 +216,7 @@ class _Absent:
             return not before or end - max(before) > self._maxspan
         return not trailing or not after or min(after) - start > self._maxspan
 
-    def _times(self, stage: int, rows: Rows) -> NDArray[np.int64]:
+    def _times(self, stage: int, rows: SequenceRows) -> NDArray[np.int64]:
         """The times of a missing stage's events with the key of the sequence, ascending."""
         groups, times = self._stages[stage]
         group = self._columns.groups[rows[-1]]

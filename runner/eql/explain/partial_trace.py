@@ -14,8 +14,8 @@ from runner.engine.sequence.sequence_matcher import (
     Ended,
     FoundSequence,
     Key,
-    Rows,
     SequenceMatcher,
+    SequenceRows,
     StageEvent,
     stage_columns,
 )
@@ -127,7 +127,7 @@ def trace(plan: Plan, groups: Sequence[Sequence[StageEvent]], *, watch: Collecti
     matcher = SequenceMatcher(positive=positive, missing=missing, maxspan=plan.maxspan, until=until)
     tracer = _Tracer(plan, positive, [event for group in groups for event in group])
     columns = stage_columns(tracer.given)
-    ended: list[tuple[Rows, Ended, int]] = []
+    ended: list[tuple[SequenceRows, Ended, int]] = []
     complete, partial = matcher.run(columns, lambda rows, outcome, by: ended.append((rows, outcome, by)))
     order = _machine_order(groups, until)
     endings = tracer.endings([one for one in ended if one[1] != "missing event"], partial, order)
@@ -167,11 +167,11 @@ class _Tracer:
         for stage in positive:
             arrivals = [row for row, event in enumerate(given) if event.stage == stage]
             self._stages.append(_StageTrace(arrivals, {given[row].key for row in arrivals}))
-        self._open: list[Rows] = []
+        self._open: list[SequenceRows] = []
         """The partial sequences that nothing ended."""
 
     def endings(
-        self, ended: Sequence[tuple[Rows, Ended, int]], partial: Iterable[Rows], order: Sequence[int]
+        self, ended: Sequence[tuple[SequenceRows, Ended, int]], partial: Iterable[SequenceRows], order: Sequence[int]
     ) -> list[Ending]:
         """The endings of all partial sequences in the order of time, those that nothing ended last."""
         rank = {row: position for position, row in enumerate(order)}
@@ -191,14 +191,14 @@ class _Tracer:
             self._stages[len(rows) - 1].add(ending)
         return [ending for _, ending in pairs]
 
-    def _ending(self, rows: Rows, outcome: PartialOutcome, by: int | None = None) -> Ending:
+    def _ending(self, rows: SequenceRows, outcome: PartialOutcome, by: int | None = None) -> Ending:
         events = tuple(self.given[row].event for row in rows)
         if by is None:
             return Ending(outcome, events)
         span = self.given[by].time - self.given[rows[0]].time if outcome == "maxspan" else 0
         return Ending(outcome, events, self.given[by].event, span)
 
-    def _unfollowed(self, rows: Rows) -> PartialOutcome:
+    def _unfollowed(self, rows: SequenceRows) -> PartialOutcome:
         following = self._stages[len(rows)]
         if not following.keys:
             return "no event"
@@ -250,7 +250,7 @@ class _Tracer:
                 names = ["null" if ref is None else unparse(ref) for ref in (one, other)]
                 yield KeyDifference(names[0], shown[0], names[1], shown[1])
 
-    def refused(self, sequences: Iterable[Rows], missing: Sequence[int]) -> list[Ending]:
+    def refused(self, sequences: Iterable[SequenceRows], missing: Sequence[int]) -> list[Ending]:
         """The endings of complete sequences that an event of a missing stage refused; `by` is one such event."""
         absent: dict[tuple[int, Key], list[int]] = {}
         for row, event in enumerate(self.given):
@@ -264,7 +264,7 @@ class _Tracer:
             endings.append(self._ending(rows, "missing event", by))
         return endings
 
-    def _is_near(self, rows: Rows, event: StageEvent) -> bool:
+    def _is_near(self, rows: SequenceRows, event: StageEvent) -> bool:
         """Whether an event of a missing stage is in the span that must have none."""
         assert self._plan.maxspan is not None
         times, positive, maxspan = [self.given[row].time for row in rows], self._positive, self._plan.maxspan
