@@ -67,6 +67,8 @@ def test_the_wheel_carries_rules_types_and_licences() -> None:
     assert wheel["force-include"] == {"rules": "runner/shipped_rules"}
     assert list((ROOT / "rules" / "linux").glob("*.toml"))
     assert (ROOT / "runner" / "py.typed").is_file()
+    for name in ("setup/alert_fields.json", "setup/ecs_fields.json", "sample_data/catalogues/tools.txt"):
+        assert (ROOT / "runner" / name).is_file(), name
     for name in PYPROJECT["project"]["license-files"]:
         assert (ROOT / name).is_file(), name
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from random import Random
 from typing import NamedTuple
 
+from runner.sample_data.catalogue import table
+
 
 class Endpoint(NamedTuple):
     """The other end of a connection."""
@@ -16,43 +18,6 @@ class Endpoint(NamedTuple):
     """The port on which this host accepted the connection; 0: this host opened it."""
 
 
-SERVICES: tuple[tuple[str, str, int], ...] = (
-    ("archive.ubuntu.com", "91.189.91", 80),
-    ("security.debian.org", "151.101.2", 80),
-    ("cdn.redhat.com", "23.45.181", 443),
-    ("github.com", "140.82.121", 443),
-    ("objects.githubusercontent.com", "185.199.109", 443),
-    ("pypi.org", "151.101.64", 443),
-    ("files.pythonhosted.org", "199.232.16", 443),
-    ("registry.npmjs.org", "104.16.27", 443),
-    ("registry-1.docker.io", "54.198.86", 443),
-    ("proxy.golang.org", "142.250.74", 443),
-    ("ntp.ubuntu.com", "185.125.190", 123),
-    ("api.stripe.com", "54.187.216", 443),
-    ("hooks.slack.com", "3.68.170", 443),
-    ("login.microsoftonline.com", "20.190.160", 443),
-    ("outlook.office365.com", "52.98.243", 443),
-    ("teams.microsoft.com", "52.123.129", 443),
-    ("settings-win.data.microsoft.com", "51.104.136", 443),
-    ("www.google.com", "142.250.185", 443),
-    ("update.googleapis.com", "142.250.181", 443),
-    ("s3.eu-central-1.amazonaws.com", "52.219.47", 443),
-)
-INTERNAL: tuple[tuple[str, int], ...] = (
-    ("es-{:02d}.example.internal", 9200),
-    ("fleet-{:02d}.example.internal", 8220),
-    ("db-{:02d}.example.internal", 5432),
-    ("mariadb-{:02d}.example.internal", 3306),
-    ("redis-{:02d}.example.internal", 6379),
-    ("kafka-{:02d}.example.internal", 9092),
-    ("registry-{:02d}.example.internal", 5000),
-    ("git-{:02d}.example.internal", 22),
-    ("files-{:02d}.example.internal", 445),
-    ("dc-{:02d}.example.internal", 389),
-    ("backup-{:02d}.example.internal", 873),
-    ("api-{:02d}.example.internal", 8443),
-    ("metrics-{:02d}.example.internal", 9090),
-)
 ATTACKERS = ("203.0.113", "198.51.100", "192.0.2", "10.66.6", "172.31.250", "192.168.77")
 """The first three are reserved for documentation (RFC 5737); the others are private."""
 ATTACK_PORTS = (4444, 443, 9001, 1337, 8080, 53, 4242, 31337, 8443, 5555)
@@ -60,17 +25,17 @@ ATTACK_PORTS = (4444, 443, 9001, 1337, 8080, 53, 4242, 31337, 8443, 5555)
 
 def service_of_the_internet(rng: Random) -> Endpoint:
     """A public service that hosts ordinarily use."""
-    name, block, port = rng.choice(SERVICES)
-    return Endpoint(name, f"{block}.{rng.randrange(1, 255)}", port)
+    name, block, port = rng.choice(table("internet_services", 3))
+    return Endpoint(name, f"{block}.{rng.randrange(1, 255)}", int(port))
 
 
 def internal_service(rng: Random) -> Endpoint:
     """A service of the company's own network; one in eight by IPv6."""
-    name, port = rng.choice(INTERNAL)
+    name, port = rng.choice(table("internal_services", 2))
     index = rng.randrange(1, 25)
     if rng.random() < 0.125:
-        return Endpoint(name.format(index), f"fd12:3456:789a:20::{index:x}", port)
-    return Endpoint(name.format(index), f"10.40.{rng.randrange(1, 9)}.{index}", port)
+        return Endpoint(name.format(index), f"fd12:3456:789a:20::{index:x}", int(port))
+    return Endpoint(name.format(index), f"10.40.{rng.randrange(1, 9)}.{index}", int(port))
 
 
 def client(rng: Random, local_port: int) -> Endpoint:

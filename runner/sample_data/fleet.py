@@ -5,8 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib.resources import files
 from random import Random
 from typing import Any
+
+import orjson
+
+from runner.sample_data.catalogue import table
 
 Section = dict[str, Any]
 
@@ -49,57 +54,20 @@ class SampleHost:
         return self.image.type == "linux"
 
 
-UBUNTU = Image(
-    "linux", "ubuntu", "debian", "Ubuntu", "24.04.2", "6.8.0-57-generic #59-Ubuntu SMP PREEMPT_DYNAMIC",
-    "/usr/bin/dash", "cron", "www-data", "/usr/bin/python3.12",
-)  # fmt: skip
-JAMMY = Image(
-    "linux", "ubuntu", "debian", "Ubuntu", "22.04.5", "5.15.0-136-generic #147-Ubuntu SMP",
-    "/usr/bin/dash", "cron", "www-data", "/usr/bin/python3.10",
-)  # fmt: skip
-DEBIAN = Image(
-    "linux", "debian", "debian", "Debian", "12.10", "6.1.0-33-amd64 #1 SMP PREEMPT_DYNAMIC Debian 6.1.133-1",
-    "/usr/bin/dash", "cron", "www-data", "/usr/bin/python3.11",
-)  # fmt: skip
-RHEL = Image(
-    "linux", "rhel", "redhat", "Red Hat Enterprise Linux", "9.5", "5.14.0-503.40.1.el9_5.x86_64 #1 SMP",
-    "/usr/bin/bash", "crond", "apache", "/usr/bin/python3.9",
-)  # fmt: skip
-SERVER = Image(
-    "windows", "windows", "windows", "Windows Server 2022 Datacenter", "21H2 (10.0.20348.3453)",
-    "21H2 (10.0.20348.3453)", "", "", "", "",
-)  # fmt: skip
-CLIENT = Image(
-    "windows", "windows", "windows", "Windows 11 Pro", "24H2 (10.0.26100.3775)",
-    "24H2 (10.0.26100.3775)", "", "", "", "",
-)  # fmt: skip
-
-HOST_KINDS: tuple[tuple[str, str, tuple[Image, ...]], ...] = (
-    ("web", "web", (UBUNTU, DEBIAN)),
-    ("db", "db", (RHEL, DEBIAN)),
-    ("WKS-FIN", "workstation", (CLIENT,)),
-    ("build", "build", (UBUNTU, JAMMY)),
-    ("k8s-node", "container", (UBUNTU,)),
-    ("DC", "domain", (SERVER,)),
-    ("app", "app", (RHEL, UBUNTU)),
-    ("bastion", "bastion", (DEBIAN,)),
-    ("web", "web", (JAMMY, RHEL)),
-    ("WKS-ENG", "workstation", (CLIENT,)),
-    ("monitor", "app", (DEBIAN,)),
-    ("SQL", "server", (SERVER,)),
-    ("app", "app", (DEBIAN, RHEL)),
-)
 AGENTS = ("8.17.4", "8.18.1", "8.19.3", "9.0.2", "9.1.0")
 
 
 def build_fleet(rng: Random, size: int) -> tuple[SampleHost, ...]:
     """`size` hosts (8 or more for one of each role); the first one has timestamps in nanoseconds."""
+    images = orjson.loads(files(__package__).joinpath("catalogues", "images.json").read_bytes())
+    kinds = table("host_kinds", 3)
     counts: Counter[str] = Counter()
     hosts: list[SampleHost] = []
     for index in range(size):
-        stem, role, images = HOST_KINDS[index % len(HOST_KINDS)]
+        stem, role, names = kinds[index % len(kinds)]
         counts[stem] += 1
-        hosts.append(_host(rng, index, name=f"{stem}-{counts[stem]:02d}", role=role, image=rng.choice(images)))
+        image = Image(**images[rng.choice(names.split(","))])
+        hosts.append(_host(rng, index, name=f"{stem}-{counts[stem]:02d}", role=role, image=image))
     return tuple(hosts)
 
 

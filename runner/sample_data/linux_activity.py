@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from runner.sample_data.addresses import Endpoint, client, internal_service, loopback, service_of_the_internet
+from runner.sample_data.catalogue import table
 from runner.sample_data.command_lines import BUILD_FILES, shell
 from runner.sample_data.processes import Process, SampleProgram, linux_user
 from runner.sample_data.timeline import Timeline
@@ -268,20 +269,7 @@ def name_lookups(line: Timeline) -> None:
 def service_files(line: Timeline) -> None:
     """Services write their files: segments of a log, pages of a cache, temporary files."""
     services = line.machine.services
-    places = (
-        ("postgres", "/var/lib/postgresql/16/main/pg_wal/<hex><hex>"),
-        ("mariadb", "/var/lib/mysql/<word>/<word>_<n>.ibd"),
-        ("nginx", "/var/cache/nginx/<d>/<d><d>/<hex><hex>"),
-        ("php", "/var/lib/php/sessions/sess_<hex>"),
-        ("jenkins", "/var/lib/jenkins/jobs/<word>/builds/<n>/build.xml"),
-        ("dockerd", "/var/lib/docker/containers/<hex>/<hex>-json.log"),
-        ("celery", "/srv/app/media/<word>/<word>-<n>.pdf"),
-        ("kubelet", "/var/lib/kubelet/pods/<hex>/etc-hosts"),
-        ("prometheus", "/var/lib/prometheus/wal/<n>"),
-        ("journald", "/var/log/journal/<hex>/user-<n>.journal"),
-        ("rsyslogd", "/var/log/<word>/<word>.log"),
-        ("beat", "/opt/Elastic/Agent/data/state/registry/<n>.json"),
-    )
+    places = table("linux_service_files", 2)
     here = [(services[key], pattern) for key, pattern in places if key in services]
     for _ in range(line.rng.randrange(2, 7)):
         process, pattern = line.rng.choice(here)

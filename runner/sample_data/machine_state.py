@@ -8,7 +8,7 @@ from random import Random
 
 from runner.sample_data.fleet import SampleHost, Section
 from runner.sample_data.processes import Process, SampleProgram, User, entity_id_for, linux_user, windows_user
-from runner.sample_data.services import LINUX_SERVICES, WINDOWS_SERVICES, HostService
+from runner.sample_data.services import HostService, services
 
 ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
 SCRAMBLE = 1_540_483_477  # odd, so that multiplying by it modulo a power of two maps no two numbers to one
@@ -84,7 +84,7 @@ class Machine:
         pid = 1 if linux else rng.randrange(150, 220) * 4
         first = self.services["init"] = self.begin(program, self.system, at=at, parent=None, pid=pid)
         pid = 300 if linux else 900
-        for service in LINUX_SERVICES if linux else WINDOWS_SERVICES:
+        for service in services(self.host.image.type):
             if service.roles and self.host.role not in service.roles:
                 continue
             at += rng.randrange(50, 900) * 1_000_000

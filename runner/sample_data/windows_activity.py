@@ -5,55 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from runner.sample_data.addresses import client, internal_service, service_of_the_internet
+from runner.sample_data.catalogue import catalogue, table
 from runner.sample_data.document_sections import signature_for
 from runner.sample_data.fleet import Section
 from runner.sample_data.processes import Process, SampleProgram
-from runner.sample_data.services import SYSTEM32
 from runner.sample_data.timeline import Timeline
 
 WindowsActivity = Callable[[Timeline], None]
 
-APPS = (
-    "C:\\Program Files\\Google\\Chrome\\Application\\chrome.exe",
-    "C:\\Program Files\\Mozilla Firefox\\firefox.exe",
-    "C:\\Program Files (x86)\\Microsoft\\Edge\\Application\\msedge.exe",
-    "C:\\Program Files\\Microsoft Office\\root\\Office16\\OUTLOOK.EXE",
-    "C:\\Program Files\\Microsoft Office\\root\\Office16\\WINWORD.EXE",
-    "C:\\Program Files\\Microsoft Office\\root\\Office16\\EXCEL.EXE",
-    "C:\\Program Files\\WindowsApps\\MSTeams_25060.205\\ms-teams.exe",
-    "C:\\Program Files\\Microsoft OneDrive\\OneDrive.exe",
-    "C:\\Program Files\\Microsoft VS Code\\Code.exe",
-    "C:\\Program Files\\PuTTY\\putty.exe",
-    "C:\\Program Files\\Git\\cmd\\git.exe",
-    "C:\\Program Files\\nodejs\\node.exe",
-    "C:\\Program Files\\Python312\\python.exe",
-    "C:\\Program Files\\7-Zip\\7z.exe",
-)
-TOOLS = (
-    ("cmd.exe", "/c dir C:\\<word>"), ("cmd.exe", "/c type C:\\<word>\\<word>.log"), ("ipconfig.exe", "/all"),
-    ("whoami.exe", "/groups"), ("tasklist.exe", "/svc"), ("net.exe", "view \\\\files-0<d>"), ("sc.exe", "query <word>"),
-    ("schtasks.exe", "/query /tn <word>"), ("reg.exe", "query HKLM\\SOFTWARE\\<word>"), ("gpupdate.exe", "/force"),
-    ("WindowsPowerShell\\v1.0\\powershell.exe", "-NoProfile -File C:\\Scripts\\<word>.ps1 -Limit <n>"),
-    ("WindowsPowerShell\\v1.0\\powershell.exe", "-Command Get-Service <word>"), ("nslookup.exe", "<host>"),
-    ("wevtutil.exe", "qe System /c:<n>"), ("robocopy.exe", "C:\\<word> D:\\<word> /MIR"),
-    ("findstr.exe", "/i <word> *.log"),
-    ("systeminfo.exe", ""), ("taskhostw.exe", "<word>"), ("backgroundTaskHost.exe", "-ServerName:<word>.AppX<hex>"),
-    ("RuntimeBroker.exe", "-Embedding"), ("conhost.exe", "0xffffffff -ForceV1"), ("dllhost.exe", "/Processid:{<hex>}"),
-    ("msiexec.exe", "/i C:\\Windows\\Temp\\<word>-<n>.msi /qn"), ("cscript.exe", "//B C:\\Scripts\\<word>.vbs"),
-    ("wbem\\WMIC.exe", "os get lastbootuptime"), ("sppsvc.exe", ""), ("audiodg.exe", "0x<n>"), ("where.exe", "<word>"),
-    ("hostname.exe", ""), ("netstat.exe", "-ano"), ("ping.exe", "-n <d> <host>"), ("certutil.exe", "-store my"),
-)  # fmt: skip
-LIBRARIES = (
-    "ntdll.dll", "kernel32.dll", "advapi32.dll", "ws2_32.dll", "crypt32.dll", "amsi.dll", "clr.dll", "msxml3.dll",
-    "winhttp.dll", "dbghelp.dll", "taskschd.dll", "samlib.dll", "vaultcli.dll", "wbemcomn.dll", "bcrypt.dll",
-)  # fmt: skip
-KEYS = (
-    ("HKLM", "SOFTWARE\\Microsoft\\Windows\\CurrentVersion\\Run", "<word>"),
-    ("HKLM", "SYSTEM\\ControlSet001\\Services\\<word>\\Parameters", "Start"),
-    ("HKLM", "SOFTWARE\\Microsoft\\Windows NT\\CurrentVersion\\Schedule\\TaskCache\\Tree\\<word>", "Index"),
-    ("HKU", "S-1-5-21-3457937927-2839227994-823803824-1105\\Software\\<word>\\<word>", "LastUsed"),
-    ("HKLM", "SOFTWARE\\Policies\\Microsoft\\<word>", "Enabled"),
-)
+SYSTEM32 = "C:\\Windows\\System32\\"
 
 
 def tool(line: Timeline) -> None:
@@ -61,7 +21,7 @@ def tool(line: Timeline) -> None:
     services = line.machine.services
     parent = line.rng.choice((*line.machine.sessions, services["svchost"], services["schedule"]))
     for _ in range(line.rng.randrange(1, 4)):
-        name, text = line.rng.choice(TOOLS)
+        name, text = line.rng.choice(table("windows_tools", 2))
         process = line.start(parent, _program(line, SYSTEM32 + name, text=text))
         line.wait(5_000, 400_000)
         if line.rng.random() < 0.3:
@@ -73,7 +33,7 @@ def tool(line: Timeline) -> None:
 def application(line: Timeline) -> None:
     """A user opens an application, which starts helper processes and connects."""
     session = line.rng.choice(line.machine.sessions)
-    path = line.rng.choice(APPS)
+    path = line.rng.choice(catalogue("windows_applications"))
     app = line.start(session, _program(line, path, text=""))
     for kind in ("gpu-process", "utility", "renderer")[: line.rng.randrange(0, 4)]:
         line.wait(10_000, 200_000)
@@ -111,16 +71,9 @@ def incoming_connections(line: Timeline) -> None:
 def file_changes(line: Timeline) -> None:
     """Services and applications write files."""
     services = line.machine.services
-    patterns = (
-        "C:\\ProgramData\\<word>\\<word>.log",
-        "C:\\Windows\\Prefetch\\<word>.EXE-<hex>.pf",
-        "C:\\Users\\Public\\Documents\\<word>-<n>.docx",
-        "C:\\Windows\\SoftwareDistribution\\DataStore\\<hex>.cab",
-        "C:\\Program Files\\Elastic\\Agent\\data\\<word>-<n>.json",
-    )
     for _ in range(line.rng.randrange(2, 6)):
         process = services[line.rng.choice(("svchost", "search", "agent", "defender", "spooler"))]
-        path = line.words.text(line.rng.choice(patterns))
+        path = line.words.text(line.rng.choice(catalogue("windows_files")))
         if line.rng.random() < 0.25:
             line.file(process, "rename", path=path, original=f"{path}.new")
         else:
@@ -133,7 +86,7 @@ def registry_changes(line: Timeline) -> None:
     services = line.machine.services
     process = services[line.rng.choice(("svchost", "installer", "schedule", "wmi"))]
     for _ in range(line.rng.randrange(1, 4)):
-        hive, pattern, value = line.rng.choice(KEYS)
+        hive, value, pattern = line.rng.choice(table("windows_registry_keys", 3))
         key, name = line.words.text(pattern), line.words.text(value)
         data_type = "REG_DWORD" if line.rng.random() < 0.5 else "REG_SZ"
         if data_type == "REG_DWORD":
@@ -155,7 +108,7 @@ def library_loads(line: Timeline) -> None:
     """A program loads libraries."""
     process = line.rng.choice((*line.machine.sessions, line.machine.services["wmi"], line.machine.services["svchost"]))
     for _ in range(line.rng.randrange(1, 4)):
-        name = line.rng.choice(LIBRARIES)
+        name = line.rng.choice(catalogue("windows_libraries"))
         path = SYSTEM32 + name
         library: Section = {
             "Ext": {"code_signature": [signature_for(name)], "load_index": line.rng.randrange(1, 9)},
@@ -197,10 +150,4 @@ def _other(line: Timeline, process: Process, *, stream: str, action: str, types:
 PROCESS_ACTIVITIES: tuple[WindowsActivity, ...] = (tool, tool, application)
 NETWORK_ACTIVITIES: tuple[WindowsActivity, ...] = (outgoing_connections, outgoing_connections, incoming_connections)
 FILE_ACTIVITIES: tuple[WindowsActivity, ...] = (file_changes,)
-OTHER_ACTIVITIES: tuple[WindowsActivity, ...] = (
-    registry_changes,
-    registry_changes,
-    library_loads,
-    library_loads,
-    logon,
-)
+OTHER_ACTIVITIES: tuple[WindowsActivity, ...] = (registry_changes,) * 2 + (library_loads,) * 2 + (logon,)

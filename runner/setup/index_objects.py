@@ -15,6 +15,8 @@ VERSION = 2
 """Of the templates; raised with every change of a mapping. A cluster with an older one is brought up to date."""
 
 PRODUCT = "rule-runner"
+_OURS = {"managed_by": PRODUCT, "version": VERSION}
+"""By which an object is known as ours, and of which version it is."""
 _EVENTS = ("logs-*",)
 
 
@@ -115,7 +117,7 @@ class AliasObjects:
         phases: dict[str, Any] = {"hot": {"actions": {"rollover": dict(self.rollover)}}}
         if self.delete_after:
             phases["delete"] = {"min_age": self.delete_after, "actions": {"delete": {}}}
-        return {"policy": {"_meta": {"managed_by": PRODUCT, "version": VERSION}, "phases": phases}}
+        return {"policy": {"_meta": _OURS, "phases": phases}}
 
     @property
     def index_body(self) -> dict[str, Any]:
@@ -123,7 +125,7 @@ class AliasObjects:
 
     @property
     def _meta(self) -> dict[str, Any]:
-        return {"managed_by": PRODUCT, "version": VERSION, "replaced_types": dict(self.abilities.field_types)}
+        return {**_OURS, "replaced_types": dict(self.abilities.field_types)}
 
 
 def alert_objects(names: StoreNames, abilities: Abilities | None = None) -> AliasObjects | None:
@@ -149,7 +151,7 @@ def run_objects(names: StoreNames, abilities: Abilities | None = None) -> AliasO
 
 def state_index_body(*, is_serverless: bool = False) -> dict[str, Any]:
     """The index of the ledger: small, never rolled over."""
-    mappings = state_mappings() | {"_meta": {"managed_by": PRODUCT, "version": VERSION}}
+    mappings = state_mappings() | {"_meta": _OURS}
     settings = {} if is_serverless else {"auto_expand_replicas": "0-1"}
     return {"settings": {"index": settings}, "mappings": mappings}
 
@@ -160,7 +162,7 @@ def state_template_body(name: str, *, is_serverless: bool = False) -> dict[str, 
         "index_patterns": [name],
         "priority": 400,
         "template": state_index_body(is_serverless=is_serverless),
-        "_meta": {"managed_by": PRODUCT, "version": VERSION},
+        "_meta": _OURS,
         "version": VERSION,
     }
 
@@ -179,35 +181,30 @@ def role_bodies(names: StoreNames, *, events: Sequence[str] = _EVENTS) -> dict[s
             alerts = [names.alerts]
         case "security":
             alerts = [names.alerts, f".internal{names.alerts}-*"]
-    managed = [{"names": [*alerts, *ours], "privileges": ["create_index", "manage", "view_index_metadata"]}]
-    if names.alerts_as == "security":
-        managed = [
-            {"names": ours, "privileges": ["create_index", "manage", "view_index_metadata"]},
-            {"names": alerts, "privileges": ["view_index_metadata"]},
-        ]
-    meta = {"managed_by": PRODUCT, "version": VERSION}
     written = ["read", "index", "maintenance", "view_index_metadata"]
+    managed = ["create_index", "manage", "view_index_metadata"]
+    if names.alerts_as == "security":
+        setup = [_privileges(ours, managed), _privileges(alerts, ["view_index_metadata"])]
+    else:
+        setup = [_privileges([*alerts, *ours], managed)]
+    written_to = [
+        _privileges(alerts, [*written, "delete"]),
+        _privileges([names.runs, f"{names.runs}-*"], written),
+        _privileges([names.state], [*written, "delete"]),
+    ]
     return {
-        f"{names.roles}-read-events": {
-            "cluster": ["monitor"],
-            "indices": [{"names": list(events), "privileges": ["read", "view_index_metadata"]}],
-            "metadata": meta,
-        },
-        f"{names.roles}-write": {
-            "cluster": ["monitor"],
-            "indices": [
-                {"names": alerts, "privileges": [*written, "delete"]},
-                {"names": [names.runs, f"{names.runs}-*"], "privileges": written},
-                {"names": [names.state], "privileges": [*written, "delete"]},
-            ],
-            "metadata": meta,
-        },
-        f"{names.roles}-setup": {
-            "cluster": ["monitor", "manage_index_templates", "manage_ilm"],
-            "indices": managed,
-            "metadata": meta,
-        },
+        f"{names.roles}-read-events": _role([_privileges(list(events), ["read", "view_index_metadata"])]),
+        f"{names.roles}-write": _role(written_to),
+        f"{names.roles}-setup": _role(setup, "manage_index_templates", "manage_ilm"),
     }
+
+
+def _privileges(names: list[str], privileges: list[str]) -> dict[str, list[str]]:
+    return {"names": names, "privileges": privileges}
+
+
+def _role(indices: list[dict[str, list[str]]], *cluster: str) -> dict[str, Any]:
+    return {"cluster": ["monitor", *cluster], "indices": indices, "metadata": _OURS}
 
 
 def setup_objects(names: StoreNames, *, events: Sequence[str] = _EVENTS) -> dict[str, Any]:
