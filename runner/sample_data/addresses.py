@@ -5,7 +5,7 @@ from __future__ import annotations
 from random import Random
 from typing import NamedTuple
 
-from runner.sample_data.catalogue import table
+from runner.sample_data.catalogues import table
 
 
 class Endpoint(NamedTuple):

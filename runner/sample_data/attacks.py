@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from runner.sample_data.addresses import Endpoint, attacker
-from runner.sample_data.catalogue import entries
+from runner.sample_data.catalogues import entries
 from runner.sample_data.command_lines import programs, shell
 from runner.sample_data.processes import Process, SampleProgram
 from runner.sample_data.timeline import MILLISECOND, Timeline, TimelineStep

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from functools import cache
 from random import Random
 
-from runner.sample_data.catalogue import catalogue
+from runner.sample_data.catalogues import catalogue
 from runner.sample_data.processes import SampleProgram
 
 BUILD_FILES = ("main", "lexer", "parser", "alloc", "string", "hash", "net", "queue", "config", "log", "thread", "codec")

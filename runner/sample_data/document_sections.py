@@ -5,7 +5,7 @@ from __future__ import annotations
 from random import Random
 
 from runner.sample_data.addresses import Endpoint
-from runner.sample_data.catalogue import entries
+from runner.sample_data.catalogues import entries
 from runner.sample_data.fleet import SampleHost, Section
 from runner.sample_data.machine_state import Machine
 from runner.sample_data.processes import Process, leader_section

@@ -11,7 +11,7 @@ from typing import Any
 
 import orjson
 
-from runner.sample_data.catalogue import table
+from runner.sample_data.catalogues import table
 
 Section = dict[str, Any]
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from runner.sample_data.addresses import Endpoint, client, internal_service, loopback, service_of_the_internet
-from runner.sample_data.catalogue import table
+from runner.sample_data.catalogues import table
 from runner.sample_data.command_lines import BUILD_FILES, shell
 from runner.sample_data.processes import Process, SampleProgram, linux_user
 from runner.sample_data.timeline import Timeline

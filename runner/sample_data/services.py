@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cache
 from typing import NamedTuple
 
-from runner.sample_data.catalogue import catalogue
+from runner.sample_data.catalogues import catalogue
 from runner.sample_data.processes import SampleProgram
 
 

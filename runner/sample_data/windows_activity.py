@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from runner.sample_data.addresses import client, internal_service, service_of_the_internet
-from runner.sample_data.catalogue import catalogue, table
+from runner.sample_data.catalogues import catalogue, table
 from runner.sample_data.document_sections import signature_for
 from runner.sample_data.fleet import Section
 from runner.sample_data.processes import Process, SampleProgram

@@ -1,4 +1,4 @@
-"""The catalogues of names, programs and places that samples are made of: text files in `catalogues/`, a line each."""
+"""The catalogues of names, programs and places that samples are made of: text files beside this one, a line each."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from importlib.resources import files
 
 @cache
 def catalogue(name: str) -> tuple[str, ...]:
-    """The lines of `catalogues/<name>.txt`, read once."""
-    return tuple(files(__package__).joinpath("catalogues", f"{name}.txt").read_text("utf-8").splitlines())
+    """The lines of `<name>.txt`, read once."""
+    return tuple(files(__package__).joinpath(f"{name}.txt").read_text("utf-8").splitlines())
 
 
 @cache
