@@ -92,7 +92,7 @@ def build_alerts(candidate: Candidate, rule: Rule, context: AlertContext) -> Ale
         return None
     made = _Maker(rule, context, owner)
     events = [event_fields(hit, context.types) for hit in hits]
-    times = [_time_of(hit, rule) for hit in hits]
+    times = [original_time_of(hit, rule) for hit in hits]
     if not match.is_sequence:
         values = overridden(rule, _lookup_fields(hits[0], events[0]))
         document = made.document(ids[0], events[0], [parents[0]], original_time=times[0], values=values)
@@ -253,7 +253,7 @@ def _earliest(times: Sequence[Any]) -> Any:
     return times[min(dated)[1]] if dated else times[0]
 
 
-def _time_of(hit: Hit, rule: Rule) -> Any:
+def original_time_of(hit: Hit, rule: Rule) -> Any:
     """`@timestamp` of an event as the `fields` block formats it, else as its source has it; never the override field.
 
     An event without one, of a rule that searches by another `timestamp_field`, has the time of that field.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
-from runner.alerts.identity import alert_ids
+from runner.alerts.identity import alert_ids, former_alert_ids
 from runner.rules.rule import Rule
 from runner.search.protocol import Match
 
@@ -16,6 +16,8 @@ class Candidate:
 
     match: Match
     ids: tuple[str, ...]
+    former_head: str = ""
+    """The head's id by the recipe of earlier versions, where that was another."""
 
     @property
     def head(self) -> str:
@@ -43,7 +45,8 @@ class Selection:
 
 def candidate_for(match: Match, rule: Rule, space: str) -> Candidate:
     """The match with the ids of the alerts that the rule makes of it in a space."""
-    return Candidate(match, alert_ids(match, rule, space))
+    ids, former = alert_ids(match, rule, space), former_alert_ids(match, rule, space)
+    return Candidate(match, ids, former[-1] if former != ids else "")
 
 
 def take_new(

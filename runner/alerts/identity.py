@@ -5,8 +5,10 @@ and the rule's saved-object id, joined without separators. So its ids change whe
 searchable snapshot, and a document without an index has none. Here an id rests on the data stream and `_id`, or on what
 the document itself says it is; parts are length-prefixed, so no two different lists of parts can read the same.
 
-Events with the same identity are one event, also inside one batch: two plain documents with equal `agent.id` and
-`event.id`, or two with equal content.
+Events with the same identity are one event, also inside one batch: two plain documents are if their content is equal.
+`agent.id` and `event.id` do not suffice: Zeek's logs share the id of a connection, Windows counts its events anew, and
+several data streams repeat the id of what they were made of. Versions up to 0.1.0 took them for the identity of a plain
+document; `former_alert_ids` gives the ids that they gave, so that an upgrade repeats no alert.
 """
 
 from __future__ import annotations
@@ -29,15 +31,19 @@ _NAMESPACE = uuid.UUID("5b0f1c52-7d0e-5a63-9d4c-5f0e9b6f2a17")
 def event_identity(hit: Hit) -> str:
     """A text that is equal for two hits if, as far as can be known, they are the same event.
 
-    Data stream and `_id` of an indexed document; else `agent.id` and `event.id` of a plain one; else a hash of its
-    content, which depends neither on the order of its keys nor on their spelling (`{"a": {"b": 1}}` or `{"a.b": 1}`).
+    Data stream and `_id` of an indexed document; of a plain one a hash of its content, which depends neither on the
+    order of its keys nor on their spelling (`{"a": {"b": 1}}` or `{"a.b": 1}`).
     """
     if hit.index and hit.id:
         return _joined("document", data_stream_of(hit.index), hit.id)
-    agent, event = _text_at(hit.source, "agent.id"), _text_at(hit.source, "event.id")
-    if agent and event:
-        return _joined("event", agent, event)
     return _joined("content", content_hash(hit.source), hit.id)
+
+
+def _former_identity(hit: Hit) -> str:
+    """The identity of versions up to 0.1.0."""
+    agent, event = _text_at(hit.source, "agent.id"), _text_at(hit.source, "event.id")
+    is_plain = not (hit.index and hit.id)
+    return _joined("event", agent, event) if is_plain and agent and event else event_identity(hit)
 
 
 def content_hash(source: Mapping[str, Any]) -> str:
@@ -70,8 +76,16 @@ def alert_ids(match: Match, rule: Rule, space: str) -> tuple[str, ...]:
 
     The last one is the head's: of the event alert, or of the shell after its building blocks.
     """
+    return _ids_of([event_identity(hit) for hit in match.hits if not hit.missing], match, rule, space)
+
+
+def former_alert_ids(match: Match, rule: Rule, space: str) -> tuple[str, ...]:
+    """The ids that versions up to 0.1.0 gave the same alerts."""
+    return _ids_of([_former_identity(hit) for hit in match.hits if not hit.missing], match, rule, space)
+
+
+def _ids_of(events: Sequence[str], match: Match, rule: Rule, space: str) -> tuple[str, ...]:
     owner = rule_uuid(rule.rule_id, space)
-    events = [event_identity(hit) for hit in match.hits if not hit.missing]
     if not match.is_sequence:
         return (event_alert_id(owner, events[0]),)
     group = group_id(owner, events)

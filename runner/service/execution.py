@@ -13,7 +13,7 @@ from typing import Literal
 import structlog
 
 from runner.alerts.alert import Alert, AlertGroup
-from runner.alerts.build import AlertContext, build_alerts
+from runner.alerts.build import AlertContext, build_alerts, original_time_of
 from runner.alerts.cap import Candidate, Selection, candidate_for, take_new
 from runner.errors import RunnerError
 from runner.rule_run import RuleRun
@@ -173,7 +173,7 @@ class Execution:
             candidates: Iterable[Candidate] = (candidate_for(match, request.rule, space) for match in settled)
             if not result.exhausted:
                 candidates = list(candidates)
-                if await self._is_short(candidates, limit):
+                if await self._is_short(candidates, request.rule, limit):
                     return _Finished(run, is_short=True)
             run = await self._write(result, candidates, run, limit=limit)
         except RunnerError as error:
@@ -187,10 +187,24 @@ class Execution:
         took = result.took_ms + (time.perf_counter() - started) * 1000
         return _Finished(replace(run, took_ms=round(took)), is_broken=is_broken)
 
-    async def _is_short(self, candidates: Sequence[Candidate], limit: int) -> bool:
+    async def _is_short(self, candidates: Sequence[Candidate], rule: Rule, limit: int) -> bool:
         """Whether fewer than `limit` of the matches are new, so that matches beyond the search's size count."""
-        known = await self.alerts.existing_ids({id_ for candidate in candidates for id_ in candidate.ids})
+        known = await self._stored_ids(candidates, rule)
         return take_new(candidates, known, limit=limit).created < limit
+
+    async def _stored_ids(self, candidates: Sequence[Candidate], rule: Rule) -> frozenset[str]:
+        """The ids of the candidates' alerts that are stored, those under the id of an earlier version included."""
+        ids = {id_ for candidate in candidates for id_ in (*candidate.ids, candidate.former_head) if id_}
+        known = await self.alerts.existing_ids(ids)
+        found = set(known)
+        for candidate in candidates:
+            if candidate.former_head in known and candidate.head not in known:
+                # That id did not tell events apart that share an `event.id`: the time has to be the same, too.
+                stored = await self.alerts.get(candidate.former_head)
+                times = {str(original_time_of(hit, rule)) for hit in candidate.match.hits if not hit.missing}
+                if any(str(one.document.get("kibana.alert.original_time")) in times for one in stored):
+                    found.update(candidate.ids)
+        return frozenset(found)
 
     async def _write(
         self, result: SearchResult, candidates: Iterable[Candidate], run: RuleRun, *, limit: int
@@ -203,7 +217,7 @@ class Execution:
         read = over = repeats = 0
         while part := list(islice(remaining, _PART)):
             read += len(part)
-            known = await self.alerts.existing_ids({id_ for candidate in part for id_ in candidate.ids})
+            known = await self._stored_ids(part, result.request.rule)
             selection = take_new(part, known, limit=limit, seen=seen)
             seen |= selection.heads
             limit -= selection.created

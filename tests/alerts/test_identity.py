@@ -14,6 +14,7 @@ from runner.alerts.identity import (
     content_hash,
     event_alert_id,
     event_identity,
+    former_alert_ids,
     group_id,
     rule_uuid,
 )
@@ -58,23 +59,24 @@ def test_an_indexed_event_is_known_by_stream_and_id() -> None:
     assert one != event_identity(hit({"a": 1}, index=f"berlin:{BACKING}", id_="x"))
 
 
-def test_a_plain_event_is_known_by_agent_and_event_id() -> None:
-    nested = {"agent": {"id": "a"}, "event": {"id": "e"}, "x": 1}
-    assert event_identity(hit(nested)) == event_identity(hit({"agent.id": "a", "event.id": ["e"], "x": 2}))
-    for other in (
-        {"agent.id": "b", "event.id": "e"},
-        {"agent.id": "a", "event.id": "f"},
-        {"agent.id": "ae", "event.id": ""},
-    ):
-        assert event_identity(hit(nested)) != event_identity(hit(other))
-
-
-def test_other_plain_events_are_known_by_their_content() -> None:
+def test_plain_events_are_known_by_their_content() -> None:
     one = {"a": {"b": [1, {"c": {"d": 2}}], "e": "f"}, "empty": {}}
     other = {"a.e": "f", "a": {"b": [1, {"c.d": 2}]}}
     assert event_identity(hit(one)) == event_identity(hit(other))
     for changed in ({"a.e": "f", "a.b": [{"c.d": 2}, 1]}, {"a.e": "f", "a.b": [True, {"c.d": 2}]}, {"a.e": "f"}):
         assert content_hash(one) != content_hash(changed)
+
+
+@pytest.mark.parametrize(
+    "other", [{"data_stream.dataset": "zeek.http"}, {"@timestamp": "2026-03-01T10:00:01Z"}, {"event.action": "x"}]
+)
+def test_events_may_share_agent_and_event_id(other: dict[str, str]) -> None:
+    one = {
+        "@timestamp": "2026-03-01T10:00:00Z", "agent.id": "a", "event.id": "CYu", "data_stream.dataset": "zeek.dns",
+    }  # fmt: skip
+    events = [event(one), event(one | other)]
+    assert len({alert_ids(match, rule(), "default") for match in events}) == 2
+    assert len({former_alert_ids(match, rule(), "default") for match in events}) == 1
 
 
 JSON = st.recursive(
@@ -132,9 +134,11 @@ def test_ids_of_a_match_rest_on_rule_space_and_events_alone() -> None:
 def test_the_recipe_stays_as_it_is() -> None:
     """Ids that were given out must be found again by every later version."""
     assert rule_uuid("2f1d9c80-7b3a-4f6e-8d25-91c4e0a6b7d3", "default") == "dda8999c-bf2f-5dd7-8e52-732db88f8be1"
-    assert alert_ids(event({"agent.id": "a", "event.id": "e"}), rule(), "default") == (
+    assert former_alert_ids(event({"agent.id": "a", "event.id": "e"}), rule(), "default") == (
         "f533b5866e95ccd9f80ee89093f8569ff672393ac4c4b69f88ea0ef7f2fcd9eb",
     )
+    for match in (event({"a": 1}), sequence(indexed(1), indexed(2))):
+        assert former_alert_ids(match, rule(), "default") == alert_ids(match, rule(), "default")
     assert alert_ids(event({"a": 1}), rule(), "default") == (
         "3c36db489736770f75697e97555013ecb1d430ed958bfb913e5e99eca3b5ff02",
     )

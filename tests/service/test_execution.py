@@ -10,7 +10,9 @@ from typing import Any
 
 import pytest
 
-from runner.alerts.build import AlertContext
+from runner.alerts.build import AlertContext, build_alerts
+from runner.alerts.cap import Candidate
+from runner.alerts.identity import former_alert_ids
 from runner.errors import Problem, StoreError
 from runner.rule_run import RuleRun
 from runner.rules.load import load_rules
@@ -160,3 +162,24 @@ async def test_new_alerts_are_handed_on_once(rule: Callable[..., Rule]) -> None:
 
 async def ids_in(store: MemoryStore) -> Collection[str]:
     return [alert.id async for alert in store.find(AlertFilter())]
+
+
+async def test_alerts_under_the_ids_of_earlier_versions_are_not_repeated(rule: Callable[..., Rule]) -> None:
+    one, store = rule(), MemoryStore()
+    plain = {"agent.id": "a", "event.id": "CYu", "event.category": "network"}
+    first, second, third = (
+        Match((Hit("", "", plain | {"@timestamp": f"2026-03-02T10:00:0{second}Z"}),), is_sequence=False)
+        for second in range(3)
+    )
+    pair = Match((*first.hits, *second.hits), is_sequence=True)
+    context = AlertContext(now=NOW, execution_id="")
+    for match_ in (first, pair):
+        before = Candidate(match_, former_alert_ids(match_, one, "default"))
+        group = build_alerts(before, one, context)
+        assert group is not None
+        await store.create(group.alerts)
+    # Earlier versions took the third for the first, since their `event.id` is the same: it is new.
+    (run,) = await runs_of(Shelf([first, third, pair]), [one], store)
+    assert (run.matches, run.created, run.duplicates) == (3, 1, 2)
+    (run,) = await runs_of(Shelf([first, third, pair]), [one], store)
+    assert (run.created, run.duplicates) == (0, 3)
