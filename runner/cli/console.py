@@ -17,6 +17,7 @@ from rich.text import Text
 
 from runner.eql.syntax.errors import EqlError
 from runner.errors import Problem
+from runner.messages.quantities import counted as counted  # for every page and command
 from runner.windows import Window
 
 SEVERITY_STYLES = {"low": "cyan", "medium": "yellow", "high": "red", "critical": "bold white on red"}
@@ -102,11 +103,6 @@ def table(*headings: str, right: Sequence[str] = (), wrapped: Sequence[str] = ("
         side: Literal["left", "right"] = "right" if heading in right else "left"
         empty.add_column(heading, justify=side, overflow="fold", no_wrap=heading not in wrapped)
     return empty
-
-
-def counted(count: int, noun: str) -> str:
-    """`1 rule`, `2 rules`."""
-    return f"{count:,} {noun}{'s' * (count != 1)}"
 
 
 def printable(text: str) -> str:

@@ -9,9 +9,10 @@ from typing import Any
 
 from runner.cluster.elasticsearch import Elastic
 from runner.cluster.transport import ApiCall
-from runner.doctor.checks import SETUP_SHOWN, Check, counted, names_of, ok, spoken
+from runner.doctor.checks import SETUP_SHOWN, Check, names_of, ok, spoken
 from runner.doctor.hosts import CurrentTime
 from runner.errors import AccessError, ClusterError
+from runner.messages.quantities import counted
 from runner.rules.rule import Rule
 from runner.search.cluster.search_failures import local_patterns
 from runner.setup.index_objects import StoreNames, role_bodies

@@ -75,11 +75,6 @@ async def gather(pending: Iterable[Awaitable[T]], limit: asyncio.Semaphore) -> l
     return list(await asyncio.gather(*map(one, pending)))
 
 
-def counted(count: int, noun: str, plural: str = "") -> str:
-    """`1 rule`, `2 rules`, `2 indices`."""
-    return f"{count:,} {noun if count == 1 else plural or f'{noun}s'}"
-
-
 def spoken(span: timedelta) -> str:
     """A length of time as text, in its two largest units.
 

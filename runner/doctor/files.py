@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
 
-from runner.doctor.checks import Check, CheckResult, counted, names_of, ok, spoken
+from runner.doctor.checks import Check, CheckResult, names_of, ok, spoken
 from runner.doctor.hosts import CurrentTime
 from runner.errors import EventsError
 from runner.events.columns.batch import STREAM_FIELDS, Columns
@@ -14,6 +14,7 @@ from runner.events.columns.event_groups import EventGroups
 from runner.events.fields.index_patterns import index_selector
 from runner.events.fields.schema import Field, Schema, shipped_schema
 from runner.events.files.event_files import EventFiles, ReadProgress, ReadReport
+from runner.messages.quantities import counted
 from runner.rules.rule import Rule
 from runner.search.compiled_rule import compile_rules, time_fields
 from runner.search.files.file_search import date_field

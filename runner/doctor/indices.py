@@ -12,10 +12,11 @@ from typing import Any
 
 from runner.cluster.elasticsearch import Elastic
 from runner.cluster.transport import ApiCall, targets_part
-from runner.doctor.checks import Check, CheckResult, counted, gather, guarded, names_of, ok, spoken
+from runner.doctor.checks import Check, CheckResult, gather, guarded, names_of, ok, spoken
 from runner.doctor.hosts import CurrentTime
 from runner.errors import AccessError, ClusterError, RunnerError
 from runner.events.fields.schema import Schema
+from runner.messages.quantities import counted
 from runner.rules.rule import Rule
 from runner.search.cluster.field_caps import FieldCapsCache
 from runner.search.cluster.search_failures import is_remote, left_out, local_patterns

@@ -7,8 +7,9 @@ from typing import Any
 
 from runner.cluster.elasticsearch import Elastic, ObjectKind
 from runner.doctor.access import Access
-from runner.doctor.checks import Check, counted, guarded, ok
+from runner.doctor.checks import Check, guarded, ok
 from runner.errors import AccessError, ClusterError
+from runner.messages.quantities import counted
 from runner.setup.index_objects import PRODUCT, VERSION, AliasObjects, StoreNames, alert_objects, run_objects
 from runner.setup.write_target import mapping_version, read_target
 

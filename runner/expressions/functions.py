@@ -8,6 +8,7 @@ Elasticsearch's words.
 from __future__ import annotations
 
 import math
+import operator as op
 import re
 import struct
 from array import array
@@ -26,6 +27,9 @@ Evaluate = Callable[[Sequence[Value], bool], Value]
 ArithmeticOperator = Literal["+", "-", "*", "/", "%"]
 ComparisonOperator = Literal["==", "!=", "<", "<=", ">", ">="]
 
+_COMPARISONS: Mapping[ComparisonOperator, Callable[[int, int], bool]] = {
+    "==": op.eq, "!=": op.ne, "<": op.lt, "<=": op.le, ">": op.gt, ">=": op.ge,
+}  # fmt: skip
 _LONG_MIN, _LONG_MAX, _UNSIGNED_MAX = -(2**63), 2**63 - 1, 2**64 - 1
 
 
@@ -170,21 +174,7 @@ def compare(operator: ComparisonOperator, left: Value, right: Value) -> bool | N
     Numbers compare as doubles as soon as one is a double; strings in the order of their UTF-16 units.
     """
     order = _order(left, right)
-    if order is None:
-        return None
-    match operator:
-        case "==":
-            return order == 0
-        case "!=":
-            return order != 0
-        case "<":
-            return order < 0
-        case "<=":
-            return order <= 0
-        case ">":
-            return order > 0
-        case ">=":
-            return order >= 0
+    return None if order is None else _COMPARISONS[operator](order, 0)
 
 
 def equals_ignoring_case(left: Value, right: Value) -> bool:

@@ -10,9 +10,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
 from pathlib import Path
-from typing import Any, Self
+from typing import Annotated, Any, Self, TypeVar
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, NonNegativeInt, field_validator, model_validator
+from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, NonNegativeInt, model_validator
+
+from runner.rules.rule_tables import OneOrMore
 
 SUFFIX = ".test.toml"
 """The end of a test file's name."""
@@ -22,46 +24,32 @@ class _CaseTable(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
 
-def _listed(value: object) -> object:
-    return tuple(value) if isinstance(value, list) else value
+T = TypeVar("T")
+Listed = Annotated[T, BeforeValidator(lambda value: tuple(value) if isinstance(value, list) else value)]
+"""A tuple, written as a list."""
 
 
 class ExpectedAlert(_CaseTable):
     """An expected alert: its events and the values of its fields."""
 
-    events: tuple[str, ...] = ()
+    events: Listed[tuple[str, ...]] = ()
     """The ids of its events in order (`_id` of a hit, else `event.id`); empty: any."""
     fields: Mapping[str, Any] = Field(default_factory=dict)
     """Fields of the alert document, by their dotted names."""
-
-    @field_validator("events", mode="before")
-    @classmethod
-    def _take_list(cls, value: object) -> object:
-        return _listed(value)
 
 
 class RuleTest(_CaseTable):
     """One test of a rule."""
 
     name: str = Field(min_length=1)
-    files: tuple[str, ...] = ()
+    files: Listed[OneOrMore] = ()
     """Event files (NDJSON, plain or packed), relative to the test file."""
-    events: tuple[Mapping[str, Any], ...] = Field(default=(), alias="event")
+    events: Listed[tuple[Mapping[str, Any], ...]] = Field(default=(), alias="event")
     """Inline events, each with the file's `defaults` for missing fields."""
     now: AwareDatetime | None = None
     """The time of a run with the rule's own window; None: a window over the time of all events."""
     alert_count: NonNegativeInt | None = Field(default=None, alias="alerts")
-    alerts: tuple[ExpectedAlert, ...] | None = Field(default=None, alias="alert")
-
-    @field_validator("files", "events", "alerts", mode="before")
-    @classmethod
-    def _take_list(cls, value: object) -> object:
-        return _listed(value)
-
-    @field_validator("files", mode="before")
-    @classmethod
-    def _take_one(cls, value: object) -> object:
-        return (value,) if isinstance(value, str) else value
+    alerts: Listed[tuple[ExpectedAlert, ...] | None] = Field(default=None, alias="alert")
 
     @model_validator(mode="after")
     def _is_whole(self) -> Self:
@@ -82,12 +70,7 @@ class CaseFile(_CaseTable):
     """The rule's file, relative to the test file."""
     defaults: Mapping[str, Any] = Field(default_factory=dict)
     """Default values for every [[test.event]] of the file; tables are merged."""
-    tests: tuple[RuleTest, ...] = Field(alias="test", min_length=1)
-
-    @field_validator("tests", mode="before")
-    @classmethod
-    def _take_list(cls, value: object) -> object:
-        return _listed(value)
+    tests: Listed[tuple[RuleTest, ...]] = Field(alias="test", min_length=1)
 
 
 @dataclass(frozen=True, slots=True)

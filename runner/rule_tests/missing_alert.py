@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from runner.alerts.event_fields import value_at
@@ -30,14 +30,11 @@ def reasons(
             continue
         verdict = judge.judge(by_id[event_id]).stages[place]
         if not verdict.met:
-            found.append(f"event {event_id} does not meet {_stage_name(plan, place)}: {_reason(verdict)}")
+            name = "the query" if plan.kind == "event" else f"stage {place + 1}"
+            found.append(f"event {event_id} does not meet {name}: {_reason(verdict)}")
     if not found and plan.kind == "sequence" and all(event in by_id for event in expected.events):
         found.append("each event meets its stage: look at their join keys, their order, maxspan and until")
     return tuple(found)
-
-
-def _stage_name(plan: Plan, place: int) -> str:
-    return "the query" if plan.kind == "event" else f"stage {place + 1}"
 
 
 def _reason(verdict: StageVerdict) -> str:
@@ -48,13 +45,7 @@ def _reason(verdict: StageVerdict) -> str:
     for key in verdict.keys:
         if not key.joined:
             return f"it has no value of the join key {key.name}"
-    return "; ".join(_leaf(part) for part in _unmet(verdict.conditions))
-
-
-def _unmet(conditions: Sequence[Verdict]) -> Iterator[Verdict]:
-    for condition in conditions:
-        if not condition.met:
-            yield condition
+    return "; ".join(_leaf(part) for part in verdict.conditions if not part.met)
 
 
 def _leaf(verdict: Verdict) -> str:

@@ -15,7 +15,6 @@ from runner.alerts.build import AlertContext
 from runner.alerts.event_fields import FieldTypes, value_at
 from runner.errors import RunnerError
 from runner.events.fields.schema import Schema, shipped_schema
-from runner.rule_run import RuleRun
 from runner.rule_tests.case import ExpectedAlert, RuleCase
 from runner.rule_tests.missing_alert import reasons
 from runner.rule_tests.outcome import MadeAlert, TestOutcome, differences
@@ -142,14 +141,9 @@ async def _made(compiled: CompiledRule, search: FileSearch, now: datetime | None
         [run] = [run async for run in execution.run([request])]
         if run.status == "failed":
             raise CannotRunError("; ".join(run.messages))
-        if not _has_more(run):
+        if run.complete or not run.created:  # else the cap left alerts for the next run: a test needs all of them
             break
     return window, [await _alert(store, stored) async for stored in store.find(AlertFilter())]
-
-
-def _has_more(run: RuleRun) -> bool:
-    """Whether the cap left alerts for the next run: a test needs all of them."""
-    return not run.complete and run.created > 0
 
 
 async def _alert(store: MemoryStore, stored: StoredAlert) -> MadeAlert:

@@ -47,16 +47,9 @@ RuleType = Literal["eql", "esql", "machine_learning", "new_terms", "query", "sav
 Language = Literal["eql", "esql", "kuery", "lucene"]
 
 DEFAULT_INDEX: tuple[str, ...] = (
-    "apm-*-transaction*",
-    "auditbeat-*",
-    "endgame-*",
-    "filebeat-*",
-    "logs-*",
-    "packetbeat-*",
-    "traces-apm*",
-    "winlogbeat-*",
-    "-*elastic-cloud-logs-*",
-)
+    "apm-*-transaction*", "auditbeat-*", "endgame-*", "filebeat-*", "logs-*", "packetbeat-*", "traces-apm*",
+    "winlogbeat-*", "-*elastic-cloud-logs-*",
+)  # fmt: skip
 """What a rule without `index` searches: the default of Kibana's setting `securitySolution:defaultIndex`."""
 
 
@@ -215,18 +208,6 @@ _PLACEHOLDER = re.compile(
 )
 
 _SEARCH_FIELDS = (
-    "type",
-    "language",
-    "query",
-    "index",
-    "data_view_id",
-    "filters",
-    "event_category_override",
-    "tiebreaker_field",
-    "timestamp_field",
-    "timestamp_override",
-    "timestamp_override_fallback_disabled",
-    "interval",
-    "from_",
-    "to",
-)
+    "type", "language", "query", "index", "data_view_id", "filters", "event_category_override", "tiebreaker_field",
+    "timestamp_field", "timestamp_override", "timestamp_override_fallback_disabled", "interval", "from_", "to",
+)  # fmt: skip

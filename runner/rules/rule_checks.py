@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from runner.errors import Severity
+from runner.messages.quantities import in_whole_units
 from runner.messages.suggestions import near_name
 from runner.rules.date_math import at_reference, is_relative, read_duration
 from runner.rules.model_errors import METADATA_KEYS, RULE_KEYS, FieldFinding, unknown_key
@@ -203,11 +204,4 @@ def _moment(rule: RuleTable, key: str) -> datetime | None:
 
 
 def _words(length: timedelta) -> str:
-    """A length of time in its largest whole units: `1h 30m`."""
-    milliseconds = length // timedelta(milliseconds=1)
-    parts = []
-    for unit, size in (("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)):
-        count, milliseconds = divmod(milliseconds, size)
-        if count:
-            parts.append(f"{count}{unit}")
-    return " ".join(parts)
+    return in_whole_units(length // timedelta(milliseconds=1))

@@ -143,8 +143,8 @@ def _unfinished(text: str, message: str) -> tuple[int, str]:
     return len(text.rstrip()), message
 
 
-def _at(path: Path, source: Source, message: str, span: Span) -> Problem:
-    line, column, drawn = _drawn(source, span)
+def _at(path: Path, source: Source, message: str, span: Span | None) -> Problem:
+    line, column, drawn = _drawn(source, span) if span else (0, 0, "")
     return Problem(path, line, column, "error", message, picture=drawn)
 
 
@@ -159,11 +159,8 @@ def _no_rule(path: Path, document: Mapping[str, Any], source: Source, *, named: 
         place = _places(source.text).get(("rule",))
         found = "[[rule]], a list" if isinstance(document["rule"], list) else kind_of(document["rule"])
         message = f"`rule` is {found}, expected one table [rule]"
-        return (
-            _at(path, source, message, Span(place.key, place.key + 1))
-            if place
-            else Problem(path, 0, 0, "error", message)
-        )
+        span = Span(place.key, place.key + 1) if place else None
+        return _at(path, source, message, span)
     places = _places(source.text)
     for name in document:
         if name in RULE_KEYS:
@@ -172,9 +169,8 @@ def _no_rule(path: Path, document: Mapping[str, Any], source: Source, *, named: 
             message = f"no [rule] table; found `{shortened(name)}`; did you mean `rule`?"
         else:
             continue
-        if place := places.get((name,)):
-            return _at(path, source, message, Span(place.key, place.key_end))
-        return Problem(path, 0, 0, "error", message)
+        place = places.get((name,))
+        return _at(path, source, message, Span(place.key, place.key_end) if place else None)
     if "exceptions" in document or "containers" in document:
         return Problem(
             path, 0, 0, "error" if named else "warning", "is an exception list, not a rule: it is not applied"
@@ -236,12 +232,7 @@ def _query_place(table: Mapping[str, Any], source: Source, places: Mapping[KeyPa
 
 
 def _problem(
-    finding: FieldFinding,
-    path: Path,
-    *,
-    source: Source,
-    places: Mapping[KeyPath, TomlPlace],
-    rule_id: str | None,
+    finding: FieldFinding, path: Path, *, source: Source, places: Mapping[KeyPath, TomlPlace], rule_id: str | None
 ) -> Problem:
     """The finding with its line, column and picture."""
     steps, at = finding.path, finding.at

@@ -27,32 +27,24 @@ class Record(BaseModel):
 
 
 class ThreatEntry(Record):
-    """A tactic, technique or sub-technique: its id, name and page."""
+    """A tactic (TA0002), technique (T1059) or sub-technique (T1059.004): its id, name and page."""
 
     id: Text
     name: Text
     reference: Text
 
 
-class Tactic(ThreatEntry):
-    """A tactic, such as TA0002."""
-
-
-class SubTechnique(ThreatEntry):
-    """A sub-technique, such as T1059.004."""
-
-
 class Technique(ThreatEntry):
-    """A technique, such as T1059, with its sub-techniques."""
+    """A technique with its sub-techniques."""
 
-    subtechnique: tuple[SubTechnique, ...] = ()
+    subtechnique: tuple[ThreatEntry, ...] = ()
 
 
 class Threat(Record):
     """One `[[rule.threat]]`: a tactic with the techniques of it that the rule detects."""
 
     framework: Text
-    tactic: Tactic
+    tactic: ThreatEntry
     technique: tuple[Technique, ...] = ()
 
 

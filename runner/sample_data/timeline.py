@@ -128,9 +128,9 @@ class Timeline:
             sections.update(process.container)
         return self.add(process, "process", action=action, types=types, sections=sections)
 
-    def connect(self, process: Process, to: Endpoint, *, types: tuple[str, ...] = ("start",)) -> str:
+    def connect(self, process: Process, to: Endpoint) -> str:
         """The process opens a connection."""
-        return self.add_connection(process, "connection_attempted", types=list(types), remote=to)
+        return self.add_connection(process, "connection_attempted", types=["start"], remote=to)
 
     def accept(self, process: Process, origin: Endpoint) -> str:
         """The process takes a connection on its port `origin.local_port`."""

@@ -212,9 +212,12 @@ def test_the_files_are_all_used() -> None:
     folder = files("runner.setup")
     found = sorted(item.name for item in folder.iterdir() if item.name.endswith(".json"))
     assert found == [
+        "alert_fields.json",
         "alerts_data_view.json",
         "alerts_search.json",
         "dashboard.json",
         "ecs_fields.json",
+        "run_fields.json",
         "runs_data_view.json",
+        "state_fields.json",
     ]

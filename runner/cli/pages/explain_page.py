@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 from rich.text import Text
 
-from runner.cli.console import counted
 from runner.eql.explain.event_chain import Chain, Link
 from runner.eql.explain.event_verdict import EventVerdict, StageVerdict, Verdict
 from runner.eql.explain.funnel import KeyStep, StageFunnel
@@ -16,6 +15,7 @@ from runner.eql.explain.query_reading import ConditionReading, QueryReading, Sta
 from runner.eql.explain.unparse import string
 from runner.events.fields.dates import date_text
 from runner.expressions.functions import text_of
+from runner.messages.quantities import counted, in_whole_units
 
 _WIDEST_CONDITION = 76
 _LONGEST_VALUE = 120
@@ -254,9 +254,7 @@ def _length(nanoseconds: int) -> str:
         return f"{sign}{length / 1_000_000:g}ms"
     if length < 60_000_000_000:
         return f"{sign}{length / 1_000_000_000:g}s"
-    seconds = length // 1_000_000_000
-    parts = [(seconds // 86_400, "d"), (seconds // 3_600 % 24, "h"), (seconds // 60 % 60, "m"), (seconds % 60, "s")]
-    return sign + " ".join(f"{count}{unit}" for count, unit in parts if count)
+    return sign + in_whole_units(length // 1_000_000_000 * 1_000)
 
 
 # Samples and results.

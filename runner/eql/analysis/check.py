@@ -71,12 +71,7 @@ def type_of(expression: nodes.Expression) -> DataType:
         return types.type_of_value(expression.value)
     if isinstance(expression, nodes.FieldRef):
         return expression.field.type
-    if isinstance(expression, nodes.Call):
-        returns = FUNCTIONS[expression.name].returns
-        return returns or _widest(tuple(type_of(argument) for argument in expression.arguments))
-    if isinstance(expression, (nodes.Arithmetic, nodes.Negative)):
-        return _widest(tuple(type_of(part) for part in nodes.children(expression)))
-    return DataType.BOOLEAN
+    return _result_type(expression, [type_of(part) for part in nodes.children(expression)])
 
 
 def _widest(parts: Sequence[DataType]) -> DataType:

@@ -146,11 +146,6 @@ def flatten(node: nodes.Expression) -> nodes.Expression:
     return replace(node, operands=tuple(operands))
 
 
-PASSES: tuple[Callable[[nodes.Expression], nodes.Expression], ...] = (
-    fold_constants,
-    constants_right,
-    boolean_equality,
-    not_equal,
-    flatten,
-)
+Pass: TypeAlias = Callable[[nodes.Expression], nodes.Expression]
+PASSES: tuple[Pass, ...] = (fold_constants, constants_right, boolean_equality, not_equal, flatten)
 """Each works on one node whose parts are through all of them; later passes rely on the earlier ones."""

@@ -12,12 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-from runner.expressions.nodes import (
-    Constant,
-    Expression,
-    FieldRef,
-    Name,
-)
+from runner.expressions.nodes import Constant, Expression, FieldRef, Name
 from runner.messages.text_positions import Span
 
 KeyExpression: TypeAlias = Name | FieldRef | Constant

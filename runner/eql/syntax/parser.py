@@ -270,12 +270,7 @@ class _Parser:
     def _maxspan(self) -> int:
         """Milliseconds, after `with`."""
         self._expect(frozenset({"maxspan"}))
-        self._expect(frozenset({"="}))
-        start = self._token
-        negative = start.kind == "-"
-        if negative:
-            self._advance()
-        number = self._expect(frozenset({tokens.INTEGER, tokens.DECIMAL}))
+        start, negative, number = self._option_value()
         if number.kind == tokens.DECIMAL:
             message = f"Decimal time interval [{number.text}] not supported; please use an positive integer"
             self._fail(number.span, message)
@@ -302,12 +297,7 @@ class _Parser:
         option = self._expect(frozenset({tokens.IDENTIFIER}))
         if option.text != "runs":
             self._fail(option.span, f"Unrecognized option [{option.text}], expecting [runs]")
-        self._expect(frozenset({"="}))
-        start = self._token
-        negative = start.kind == "-"
-        if negative:
-            self._advance()
-        number = self._expect(frozenset({tokens.INTEGER, tokens.DECIMAL}))
+        start, negative, number = self._option_value()
         span = self._since(start.start)
         shown = self._source.excerpt(span, 40)
         if number.kind == tokens.DECIMAL:
@@ -318,6 +308,15 @@ class _Parser:
         if count > MAX_RUNS:
             self._fail(span, f"A query cannot be repeated more than {MAX_RUNS} times, found [{shown}]")
         return int(count)
+
+    def _option_value(self) -> tuple[Token, bool, Token]:
+        """The first token of an option's value, whether it is a minus, and its number, after the option's name."""
+        self._expect(frozenset({"="}))
+        start = self._token
+        negative = start.kind == "-"
+        if negative:
+            self._advance()
+        return start, negative, self._expect(frozenset({tokens.INTEGER, tokens.DECIMAL}))
 
     def _pipe(self, *, on_sample: bool) -> ast.Pipe:
         """One pipe, after its bar."""

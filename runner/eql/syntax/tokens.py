@@ -176,9 +176,6 @@ def _line_end(text: str, start: int) -> int:
     return end.start() if end else len(text)
 
 
-_OLD_RAW = 'Use triple double quotes ["""] to define unescaped string literals, not [?{}]'
-
-
 def _shown(piece: str) -> str:
     """A piece of the text with line ends and tabs made visible, cut to a length for a message."""
     cut = piece if len(piece) <= 80 else piece[:80] + "..."
@@ -187,7 +184,7 @@ def _shown(piece: str) -> str:
 
 def old_raw_string(quote: str) -> str:
     """The message for `?"..."`, the raw strings of an earlier EQL."""
-    return _OLD_RAW.format(quote)
+    return f'Use triple double quotes ["""] to define unescaped string literals, not [?{quote}]'
 
 
 def expected(kinds: set[str] | frozenset[str]) -> str:

@@ -91,7 +91,7 @@ class JavaParser(PatternReader):
             if self._match("\\Q"):
                 nodes.extend(self._quoted())
             else:
-                nodes.append(self._quantified())
+                nodes.append(self._quantifiers(self._atom()))
         return self._make.chain(nodes)
 
     def _quoted(self) -> list[RegexNode]:
@@ -106,9 +106,6 @@ class JavaParser(PatternReader):
         if text is None:
             text, self._place = self._text[self._place :], len(self._text)
         return text
-
-    def _quantified(self) -> RegexNode:
-        return self._quantifiers(self._atom())
 
     def _quantifiers(self, node: RegexNode) -> RegexNode:
         first = self._place

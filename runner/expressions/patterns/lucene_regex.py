@@ -29,14 +29,8 @@ from runner.expressions.patterns.regex_automaton import (
 from runner.expressions.patterns.wildcard import TextMatcher, Wild, WildcardTokens, fold, token_matcher
 
 _SPACES = ranges_of(" \t\n\r")
-_CLASSES: dict[str, Ranges] = {
-    "d": DIGITS,
-    "D": complement_of(DIGITS),
-    "s": _SPACES,
-    "S": complement_of(_SPACES),
-    "w": WORDS,
-    "W": complement_of(WORDS),
-}
+_CLASSES: dict[str, Ranges] = {"d": DIGITS, "s": _SPACES, "w": WORDS}
+_CLASSES |= {name.upper(): complement_of(ranges) for name, ranges in _CLASSES.items()}
 
 
 def matcher(patterns: Sequence[str], insensitive: bool) -> TextMatcher:
@@ -239,9 +233,6 @@ class _LuceneParser(PatternReader):
         self._match("\\")
         return self._next()
 
-    def _string(self, text: str) -> RegexNode:
-        return self._make.chain(self._make.chars(self._letter(char)) for char in text)
-
     def _simple(self) -> RegexNode:
         if self._match("."):
             return self._make.any_char
@@ -250,7 +241,7 @@ class _LuceneParser(PatternReader):
         if self._match("@"):
             return self._make.anything
         if self._match('"'):
-            return self._string(self._until('"'))
+            return self._make.chain(self._make.chars(self._letter(char)) for char in self._until('"'))
         if self._match("("):
             return self._group()
         if self._match("<"):
