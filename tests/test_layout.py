@@ -61,9 +61,7 @@ ARRAYS = ("engine/", "events/columns/", "events/files/", "events/fields/timestam
 CLIENT = ("cluster/",)
 """Where Elasticsearch's client is imported: what it raises and returns does not get out of there."""
 
-NAMED_TWICE = {
-    "Mask": "until renamed: one alias in two modules of the engine",
-}
+NAMED_TWICE: dict[str, str] = {}
 """Public names of more than one class or type in `runner`, each with the reason."""
 
 TESTS_OF_NO_PACKAGE = {

@@ -9,8 +9,8 @@ from pathlib import Path
 from runner.doctor.checks import Check, CheckResult, names_of, ok, spoken
 from runner.doctor.hosts import CurrentTime
 from runner.errors import EventsError
-from runner.events.columns.batch import STREAM_FIELDS, Columns
-from runner.events.columns.event_groups import EventGroups
+from runner.events.columns.batch import Columns
+from runner.events.columns.event_groups import STREAM_FIELDS, EventGroups
 from runner.events.fields.index_patterns import index_selector
 from runner.events.fields.schema import Field, Schema, shipped_schema
 from runner.events.files.event_files import EventFiles, ReadProgress, ReadReport

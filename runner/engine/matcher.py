@@ -12,12 +12,12 @@ import numpy as np
 
 from runner.engine.filter.predicates import Conjuncts
 from runner.engine.filter.stage_filter import StageFilter, StageFilterPool, StageSearch
-from runner.engine.plan import Limit, Plan, Stage
+from runner.engine.plan import Limit, Plan
 from runner.engine.scope import Scope
 from runner.engine.sequence.join_keys import KeyCodes
 from runner.engine.sequence.open_matches import OpenEvents, OpenSamples, OpenSequences
 from runner.engine.sequence.sequence_matcher import FoundSequence
-from runner.engine.sequence.stage_gate import NO_WATERMARK, BatchSearch, GatedStage, StageGate
+from runner.engine.sequence.stage_gate import NO_WATERMARK, BatchGate, BatchSearch, GatedStage, StageGate
 from runner.engine.sequence.stage_rows import StageRows, joined
 from runner.engine.sequence.stage_sink import StageSink
 from runner.engine.stage_sets import bits_of
@@ -101,15 +101,14 @@ class Matcher:
             open_events = _open(ask)
             self._open.append(open_events)
             for place, stage in enumerate(ask.plan.all_stages()):
-                if not stage.empty and not (ask.plan.kind == "sequence" and _never_complete(ask.plan)):
-                    sink = _sink_for(number, place, stage, ask, open_events)
-                    self._sinks.append(sink)
-                    carried = [key.exact for key in stage.keys if key is not None]
-                    carried += [] if ask.plan.tiebreaker is None else [ask.plan.tiebreaker]
-                    names = frozenset(field.name for field in carried)
-                    predicates = conjuncts.of(stage.conjuncts, ask.now_ns)
-                    wanted.append(StageSearch(predicates, ask.scope, names))
-                    gated.append(GatedStage(number, place, ask.plan, any(part.scripted for part in predicates)))
+                if stage.empty or (ask.plan.kind == "sequence" and _never_complete(ask.plan)):
+                    continue
+                self._sinks.append(StageSink(number, place, ask.plan, open_events))
+                carried = [key.exact for key in stage.keys if key is not None]
+                carried += [] if ask.plan.tiebreaker is None else [ask.plan.tiebreaker]
+                predicates = conjuncts.of(stage.conjuncts, ask.now_ns)
+                wanted.append(StageSearch(predicates, ask.scope, frozenset(field.name for field in carried)))
+                gated.append(GatedStage(number, place, ask.plan, any(part.scripted for part in predicates)))
         self._equals = _equals(wanted)
         self._gate = StageGate(gated, field=field, unordered=self._unordered)
         self._filters = filters
@@ -145,13 +144,12 @@ class Matcher:
         With this batch all events up to the watermark have come; None: nothing is known of that.
         """
         kept = np.zeros(len(batch), dtype=np.bool_)
-        if not self._gate.gated():
+        if not self._gate.gated:
             for number, met in self._filter.filter(batch):
                 kept[self._take_in(batch, number, met)] = True
             return np.flatnonzero(kept)
-        batch_gate = self._gate.batch_gate(
-            batch.timestamps(self._field), batch.base, NO_WATERMARK if watermark is None else watermark
-        )
+        times = batch.timestamps(self._field)
+        batch_gate = BatchGate(self._gate, times, batch.base, NO_WATERMARK if watermark is None else watermark)
         everywhere: dict[int, Rows | ValueError] = {}  # of all rows those that meet a stage, by any of its equals
         for search in batch_gate.searches():
             for number, met in self._met(batch, search, everywhere):
@@ -206,17 +204,16 @@ class Matcher:
             if number not in self._unordered
             and (open_events.plan.kind == "sample" or open_events.plan.timestamp.name == self._field)
         ]
-        if sum(open_events.advanced + open_events.added for open_events in able) < self._room:
+        if sum(map(len, able)) < self._room:
             return
         least = sum(open_events.added for open_events in able) // (2 * len(able))
         grown = [open_events for open_events in able if open_events.added and open_events.added >= least]
         for watermark in watermarks:
             for open_events in grown:
                 open_events.advance(watermark, self._key_codes)
-            if sum(open_events.advanced + open_events.added for open_events in able) < self._room // 2:
+            if sum(map(len, able)) < self._room // 2:
                 break
-        held = sum(open_events.advanced + open_events.added for open_events in able)
-        self._room = max(self._least_room, 2 * held)
+        self._room = max(self._least_room, 2 * sum(map(len, able)))
         if len(self._key_codes) > self._most_codes:
             self._forget_codes()
 
@@ -241,7 +238,7 @@ class Matcher:
 
     def held(self) -> int:
         """Count of rows held: events of stages that may yet become part of a match."""
-        return sum(open_events.advanced + open_events.added for open_events in self._open)
+        return sum(map(len, self._open))
 
     def needed(self) -> list[int]:
         """Ids of the events that a match has or may yet have, ascending; no other document is needed."""
@@ -273,13 +270,6 @@ def _equals(wanted: Sequence[StageSearch]) -> list[int]:
         firsts.setdefault((tuple(part.identity for part in one.predicates), one.scope, one.carried), number)
         for number, one in enumerate(wanted)
     ]
-
-
-def _sink_for(number: int, place: int, stage: Stage, ask: Ask, open_events: OpenEvents) -> StageSink:
-    plan = ask.plan
-    timestamp = None if plan.kind == "sample" else plan.timestamp
-    timed = plan.kind == "sequence"
-    return StageSink(number, place, stage.keys, ask.scope, timestamp, plan.tiebreaker, timed, open_events)
 
 
 def _open(ask: Ask) -> OpenEvents:

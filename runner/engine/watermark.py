@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 _NO_EVENT = -1
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, order=True)
 class Watermark:
     """All events before `time` (nanoseconds since 1970) have come, and at that time those with ids up to `event`."""
 
@@ -19,6 +19,5 @@ class Watermark:
 
     def passed(self, times: NDArray[np.int64], events: NDArray[np.int64]) -> NDArray[np.bool_]:
         """A mask of the events at or before the watermark."""
-        last = (times == self.time) & (events <= self.event)
-        passed: NDArray[np.bool_] = (times < self.time) | last
+        passed: NDArray[np.bool_] = (times < self.time) | (times == self.time) & (events <= self.event)
         return passed

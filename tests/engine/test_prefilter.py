@@ -1,4 +1,4 @@
-"""Needles: a condition may be left out for a value only if it then has its default."""
+"""Required literals: a condition may be left out for a value only if it then has its default."""
 
 from __future__ import annotations
 
@@ -69,21 +69,21 @@ def test_a_condition_that_is_left_out_has_its_default(queries: list[str], given_
     for query in queries:
         (stage,) = eql.compile(f"any where {query}", SCHEMA).plan.stages
         lookups += [part for part in join_conjuncts(stage.conjuncts, 0) if isinstance(part, Lookup)]
-    index = Prefilter((number, lookup.hint) for number, lookup in enumerate(lookups) if lookup.hint is not None)
+    index = Prefilter((number, lookup.required) for number, lookup in enumerate(lookups) if lookup.required is not None)
     values = [tuple(value) if isinstance(value, list) else value for value in given_values]
     for value, candidates in zip(values, index.candidates(values), strict=True):
         for number, lookup in enumerate(lookups):
-            if lookup.hint is not None and not candidates >> number & 1:
-                assert lookup.test(value) is lookup.hint.default
+            if lookup.required is not None and not candidates >> number & 1:
+                assert lookup.test(value) is lookup.required.default
 
 
 def test_most_conditions_are_left_out_for_a_value() -> None:
     queries = [f'f : ("/opt/{number}/*", "*.{number}") and not f : "*x*"' for number in range(50)]
     plans = [eql.compile(f"any where {query}", SCHEMA).plan for query in queries]
     parts = [part for plan in plans for part in join_conjuncts(plan.stages[0].conjuncts, 0)]
-    hints = [part.hint for part in parts if isinstance(part, Lookup) and part.hint is not None]
-    assert len(hints) == 50
-    index = Prefilter(enumerate(hints))
+    required = [part.required for part in parts if isinstance(part, Lookup) and part.required is not None]
+    assert len(required) == 50
+    index = Prefilter(enumerate(required))
     values: list[Canonical] = ["/opt/7/tool", "/usr/bin/python3.11", ("-c", "/OPT/9/a"), "/usr/bin/bash"]
     assert list(map(bits_of, index.candidates(values))) == [[7], [11], [9], []]
     texts = [value for value in values if isinstance(value, str)]
@@ -91,13 +91,13 @@ def test_most_conditions_are_left_out_for_a_value() -> None:
 
 
 def test_needles_are_found_wherever_they_stand_in_a_long_text() -> None:
-    hints = [
+    required = [
         RequiredLiterals((frozenset([TextLiteral("within", "needle")]),), False),
         RequiredLiterals((frozenset([TextLiteral("start", "xx")]),), False),
         RequiredLiterals((frozenset([TextLiteral("end", "lex")]),), False),
         RequiredLiterals((frozenset([TextLiteral("within", "+")]),), False),
     ]
-    index = Prefilter(enumerate(hints))
+    index = Prefilter(enumerate(required))
     for boundary in (1 << 18, 1 << 19):
         for place in range(boundary - 9, boundary + 3):
             text = f"{'x' * place}Needle{'x' * 9}"
@@ -108,11 +108,11 @@ def test_needles_are_found_wherever_they_stand_in_a_long_text() -> None:
 
 
 def test_characters_alone_are_needles() -> None:
-    hints = [RequiredLiterals((frozenset([TextLiteral("within", character)]),), False) for character in "ab/é"]
-    index = Prefilter(enumerate(hints))
+    required = [RequiredLiterals((frozenset([TextLiteral("within", character)]),), False) for character in "ab/é"]
+    index = Prefilter(enumerate(required))
     values = ["a", "B/", "xé", "", ("a", "x/"), None, 5, True]
     assert list(map(bits_of, index.candidates(values))) == [[0], [1, 2], [3], [], [0, 2], [], [], []]
-    assert list(map(bits_of, Prefilter(enumerate(hints[:3])).candidates(["Ab", "/"]))) == [[0, 1], [2]]
+    assert list(map(bits_of, Prefilter(enumerate(required[:3])).candidates(["Ab", "/"]))) == [[0, 1], [2]]
 
 
 def test_fields_of_the_first_and_of_the_second_look_agree(tmp_path: Path) -> None:

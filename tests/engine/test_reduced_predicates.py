@@ -47,12 +47,12 @@ def test_what_is_left_holds_where_the_whole_does(condition: str, names: set[str]
     columns = Columns(FIELDS.values())
     batch, rows = EventBatch(columns, [columns.decoder.row(SOURCES[row])], base=0), np.array([0])
     for predicate in predicates_of(condition):
-        table = TruthTable([predicate], lambda name: False)
+        table = TruthTable([predicate])
         known = table.safe(names)
         bits = sum(
-            1 << one.number
-            for one in {one.number: one for one in lookups_in(predicate)}.values()
-            if known >> one.number & 1 and table.holding(one, batch.values(one.field, rows))[0]
+            1 << one.index
+            for one in {one.index: one for one in lookups_in(predicate)}.values()
+            if known >> one.index & 1 and table.holding(one, batch.values(one.field, rows))[0]
         )
         whole = bool(meeting(batch, predicate, rows, table)[0])
         left = reduced(predicate, known, bits)
@@ -68,6 +68,6 @@ def test_what_is_left_holds_where_the_whole_does(condition: str, names: set[str]
 def test_equal_conditions_are_one_object_and_the_numbers_of_a_field_follow_each_other() -> None:
     stages = [predicates_of(one) for one in ('a == "x" and b == "y"', 'b == "y" and c == "z"', 'b : "z*" or c == "z"')]
     again = interned(stages)
-    found = {one.number: one for stage in again for part in stage for one in lookups_in(part)}
+    found = {one.index: one for stage in again for part in stage for one in lookups_in(part)}
     assert [found[number].field for number in range(len(found))] == ["a", "b", "b", "c"]
     assert next(part for part in again[0] if part.cost == 2 and "b" in fields_of(part)) in again[1]

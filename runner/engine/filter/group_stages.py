@@ -7,10 +7,10 @@ values of the fields that are read next, the stages of a class are reduced furth
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
-from typing import Any, Literal, TypeAlias
+from functools import cache, lru_cache, partial
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +29,7 @@ from runner.engine.filter.truth_table import FieldTruths, TruthTable
 from runner.engine.scope import ScopeMasks
 from runner.engine.stage_sets import bits_of
 from runner.events.columns.event_groups import EventGroups
+from runner.events.fields.schema import DataType, Field
 from runner.events.fields.values import Canonical
 
 GROUP_FIELDS = (
@@ -49,14 +50,16 @@ _ENOUGH_GROUP_FIELDS = 3
 _COMMON = frozenset(GROUP_FIELDS)
 _LOOKED_UP = 100_000
 """Most combinations of bitmaps remembered for one choice of fields."""
+_NODE_SIZE = 5
+"""Values that take as much memory as a node."""
 _UNKNOWN = -1
 
 
 @dataclass(frozen=True, slots=True)
 class StageConditions:
-    """One stage of one query, as conditions on an event. `number` is its place among all stages."""
+    """One stage of one query, as conditions on an event; `index` is that among all stages."""
 
-    number: int
+    index: int
     indices: tuple[str, ...]
     conditions: tuple[Predicate, ...]
     scripts: tuple[Predicate, ...]
@@ -87,13 +90,11 @@ class Node:
 
     met: tuple[int, ...]
     """Stages of which no condition is open but for scripts."""
-    carried: frozenset[str]
-    """The fields that those stages carry."""
     open: tuple[OpenStage, ...]
     step: Step | None
     """The fields that are looked up next; None if no stage is open."""
     read: frozenset[str]
-    """All fields that may be looked up or carried from here on: the class's projection."""
+    """All fields that may be looked up from here on: the class's projection."""
     matters: int
     """The lookups on which the open stages depend, as bits."""
     following: dict[int, Node | Literal[False]] = field(default_factory=dict)
@@ -116,12 +117,12 @@ class Step:
         known = self._known
         if len(known) > _LOOKED_UP:
             known.clear()
-        numbers = [truths.of(values) for truths, values in zip(self._truths, columns, strict=True)]
-        keys = list(zip(nodes, *numbers, strict=True))
+        codes = [truths.of(values) for truths, values in zip(self._truths, columns, strict=True)]
+        keys = list(zip(nodes, *codes, strict=True))
         found = list(map(known.get, keys))
         if None in found:
-            for place, answer in enumerate(found):
-                if answer is None:
+            for place, node in enumerate(found):
+                if node is None:
                     found[place] = self._worked_out(keys[place], [values[place] for values in columns], made)
         return found
 
@@ -129,52 +130,39 @@ class Step:
         """The same for one event; remembered unless a bit that matters had to be worked out for its values."""
         node: Node = key[0]
         matters, bits, is_known = node.matters & self.safe, 0, True
-        for truths, number, value in zip(self._truths, key[1:], values, strict=True):
-            if truths.unknown[number] & matters:
-                is_known = False
-                bits |= truths.known(value, number, matters)
-            else:
-                bits |= truths.bits[number]
+        for truths, code, value in zip(self._truths, key[1:], values, strict=True):
+            is_known = is_known and not truths.unknown[code] & matters
+            bits |= truths.known(value, code, matters)
         bits &= matters
-        answer = node.following.get(bits)
-        if answer is None:
-            answer = node.following[bits] = made.after(node, self, bits)
+        found = node.following.get(bits)
+        if found is None:
+            found = node.following[bits] = made.after(node, self, bits)
         if is_known:
-            self._known[key] = answer
-        return answer
-
-
-_Shape: TypeAlias = tuple[object, ...]
+            self._known[key] = found
+        return found
 
 
 class Nodes:
-    """The nodes of one grouping of the events. What is made is remembered until `forget`."""
+    """The nodes of one grouping of the events, each worked out once."""
 
-    def __init__(self, truths: TruthTable, group_fields: Iterable[str]) -> None:
-        self.made = 0
-        """How many nodes were reached by values."""
-        self._truths, self._group_fields = truths, frozenset(group_fields)
-        self._stages: dict[_Shape, OpenStage] = {}
+    def __init__(self, truths: TruthTable) -> None:
+        self._truths = truths
+        self._stages: dict[tuple[object, ...], OpenStage] = {}
         self._nodes: dict[tuple[bool, tuple[OpenStage, ...]], Node] = {}
         self._steps: dict[tuple[str, ...], Step] = {}
         self._cover = lru_cache(_LOOKED_UP)(_cover)
 
-    def forget(self) -> None:
-        """Forget all nodes; those that are in use stay as they are."""
-        for one in self._stages.values():
-            one.given.clear()
-        self._stages.clear()
-        self._nodes.clear()
-        self._steps.clear()
-        self.made = 0
+    def __len__(self) -> int:
+        """Count of the nodes, once more for each way to one."""
+        return sum(1 + len(node.following) for node in self._nodes.values())
 
     def stage(self, stage: StageConditions, conditions: Sequence[Predicate]) -> OpenStage:
         """The stage with these conditions open."""
-        key = (stage.number, *map(shape, conditions))
+        key = (stage.index, *map(shape, conditions))
         known = self._stages.get(key)
         if known is None:
             safe = [part for part in conditions if not part.scripted]
-            matters = sum({1 << one.number for part in conditions for one in lookups_in(part) if not one.scripted})
+            matters = sum({1 << one.index for part in conditions for one in lookups_in(part) if not one.scripted})
             reads = [frozenset(fields_of(part)) for part in safe if is_selective(part)]
             reads = reads or [frozenset(fields_of(part)) for part in safe]
             selective = frozenset(names for names in reads if not names <= _COMMON) or frozenset(reads)
@@ -195,7 +183,6 @@ class Nodes:
     def after(self, node: Node, step: Step, bits: int) -> Node | Literal[False]:
         """The node of events that have these truths at a step."""
         left = [found for one in node.open if (found := self.reduced(one, step.safe, bits)) is not None]
-        self.made += 1
         return self.node(left, is_last=True) if left else False
 
     def node(self, stages: Sequence[OpenStage], *, is_last: bool = False) -> Node:
@@ -204,11 +191,9 @@ class Nodes:
         key = is_last, tuple(stages)
         known = self._nodes.get(key)
         if known is None:
-            met = [one.stage for one in stages if not one.fields]
+            met = tuple(one.stage.index for one in stages if not one.fields)
             left = tuple(one for one in stages if one.fields)
-            carried = frozenset(name for stage in met for name in stage.carried).difference(self._group_fields)
             fields: frozenset[str] = frozenset().union(*(one.fields for one in left))
-            later = frozenset(name for one in left for name in one.stage.carried)
             matters = 0
             for one in left:
                 matters |= one.matters
@@ -216,9 +201,7 @@ class Nodes:
             if left:
                 names = tuple(sorted(fields)) if is_last else self._cover(frozenset(one.selective for one in left))
                 step = self._step(names)
-            read = carried.union(fields, later).difference(self._group_fields)
-            numbers = tuple(stage.number for stage in met)
-            known = self._nodes[key] = Node(numbers, carried, left, step, read, matters)
+            known = self._nodes[key] = Node(met, left, step, fields, matters)
         return known
 
     def _step(self, names: tuple[str, ...]) -> Step:
@@ -228,117 +211,102 @@ class Nodes:
 
 
 class GroupStages:
-    """The stages that the groups of one choice of group fields leave."""
+    """The groups of events by some fields, and the stages that each leaves."""
 
     def __init__(
-        self,
-        stages: Sequence[StageConditions],
-        groups: EventGroups,
-        truths: TruthTable,
-        scopes: ScopeMasks,
-        nodes: Nodes,
+        self, stages: Sequence[StageConditions], names: Iterable[str], fields: Mapping[str, Field], scopes: ScopeMasks
     ) -> None:
-        self.groups = groups
-        self.classes: list[tuple[OpenStage, ...]] = []
-        self._scopes, self._nodes, self._stages = scopes, nodes, stages
+        """Groups by the fields of these `names`; `fields` are all that are read."""
+        self.groups = EventGroups(fields[name] for name in names)
+        untyped = {name for name, field in fields.items() if field.type is DataType.NULL}
+        self.truths = truths = TruthTable([part for one in stages for part in (*one.conditions, *one.scripts)], untyped)
+        self.nodes = nodes = Nodes(truths)
+        self._classes: list[tuple[OpenStage, ...]] = []
         self._whole = [nodes.stage(one, (*one.conditions, *one.scripts)) for one in stages]
-        self._fields = [
-            _GroupField(truths.by_field[name], groups.values(name)) for name in groups.fields if name in truths.by_field
-        ]
-        self._known = truths.safe(groups.fields)
-        self._take_needed()
-        self._numbers = np.full(1024, _UNKNOWN, dtype=np.int32)
+        self._fields = [name for name in self.groups.fields if name in truths.by_field]
+        self._ruled_out = [cache(partial(_ruled_out, _needing(stages, truths.by_field[name]))) for name in self._fields]
+        self._selected = cache(partial(_selected, stages, scopes))
+        self._known = truths.safe(self._fields)
+        self._class_of = np.full(1024, _UNKNOWN, dtype=np.int32)
         self._by_truths: dict[tuple[object, ...], int] = {}
         self._by_stages: dict[tuple[OpenStage, ...], int] = {}
-        self._selected: dict[str | None, int] = {}
+        self._first: dict[tuple[int, int], Node | None] = {}
+
+    def remembered(self) -> int:
+        """What is remembered of values, in values."""
+        return len(self.truths) + _NODE_SIZE * len(self.nodes)
 
     def of(self, groups: NDArray[np.int32]) -> NDArray[np.int32]:
-        """The number, in `classes`, of the class of each group."""
-        if len(self._numbers) < len(self.groups):
+        """The class of each group."""
+        if len(self._class_of) < len(self.groups):
             grown = np.full(2 * len(self.groups), _UNKNOWN, dtype=np.int32)
-            grown[: len(self._numbers)] = self._numbers
-            self._numbers = grown
-        found = self._numbers[groups]
+            grown[: len(self._class_of)] = self._class_of
+            self._class_of = grown
+        found = self._class_of[groups]
         new = np.unique(groups[found == _UNKNOWN])
         if len(new):
-            self._numbers[new] = self._classified(new.tolist())
-            found = self._numbers[groups]
+            self._class_of[new] = self._classified(new.tolist())
+            found = self._class_of[groups]
         return found
 
-    def _take_needed(self) -> None:
-        """Note which stages need which condition on a group field."""
-        for one in self._fields:
-            for stage in self._stages:
-                for part in stage.conditions:
-                    if isinstance(part, Lookup) and one.truths.safe >> part.number & 1:
-                        bit = 1 << part.number
-                        one.needed[bit] = one.needed.get(bit, 0) | 1 << stage.number
+    def node(self, index: int, searched: int) -> Node | None:
+        """The first node of a class if these stages, as bits, are searched for; None if none of them is left."""
+        key = index, searched
+        if key not in self._first:
+            left = [one for one in self._classes[index] if searched >> one.stage.index & 1]
+            self._first[key] = self.nodes.node(left) if left else None
+        return self._first[key]
 
     def _classified(self, new: Sequence[int]) -> list[int]:
-        columns = [one.bitmaps(new) for one in self._fields]
-        streams = [self.groups.stream(group) for group in new]
-        numbers = []
-        for stream, *bitmaps in zip(streams, *columns, strict=True):
+        """The class of each of some new groups."""
+        columns = []
+        for name in self._fields:
+            truths, values = self.truths.by_field[name], self.groups.values(name)
+            columns.append(truths.bitmaps([values[group] for group in new], truths.safe))
+        classes = []
+        for stream, *bitmaps in zip(map(self.groups.stream, new), *columns, strict=True):
             key = stream, *bitmaps
-            number = self._by_truths.get(key)
-            if number is None:
+            index = self._by_truths.get(key)
+            if index is None:
                 left = self._left(stream, bitmaps)
-                number = self._by_stages.setdefault(left, len(self.classes))
-                if number == len(self.classes):
-                    self.classes.append(left)
-                self._by_truths[key] = number
-            numbers.append(number)
-        return numbers
+                index = self._by_truths[key] = self._by_stages.setdefault(left, len(self._classes))
+                if index == len(self._classes):
+                    self._classes.append(left)
+            classes.append(index)
+        return classes
 
     def _left(self, stream: str | None, bitmaps: Sequence[int]) -> tuple[OpenStage, ...]:
         """The stages that a group with these truths leaves."""
-        left, bits = self._selected_by(stream), 0
-        for one, bitmap in zip(self._fields, bitmaps, strict=True):
-            left &= ~one.ruled_out(bitmap)
+        left, bits = self._selected(stream), 0
+        for ruled_out, bitmap in zip(self._ruled_out, bitmaps, strict=True):
+            left &= ~ruled_out(bitmap)
             bits |= bitmap
-        found = (self._nodes.reduced(self._whole[number], self._known, bits) for number in bits_of(left))
+        found = (self.nodes.reduced(self._whole[index], self._known, bits) for index in bits_of(left))
         return tuple(one for one in found if one is not None)
 
-    def _selected_by(self, stream: str | None) -> int:
-        """The stages, as bits, whose index patterns name the stream."""
-        known = self._selected.get(stream)
-        if known is None:
-            selects = {indices: self._scopes.selects(indices, stream) for indices in {s.indices for s in self._stages}}
-            known = sum(1 << stage.number for stage in self._stages if selects[stage.indices])
-            self._selected[stream] = known
-        return known
+
+def _needing(stages: Sequence[StageConditions], truths: FieldTruths) -> dict[int, int]:
+    """By bit of a condition on a group field, the stages (bits) that need it."""
+    needing: dict[int, int] = {}
+    for stage in stages:
+        for part in stage.conditions:
+            if isinstance(part, Lookup) and truths.safe >> part.index & 1:
+                needing[1 << part.index] = needing.get(1 << part.index, 0) | 1 << stage.index
+    return needing
 
 
-class _GroupField:
-    """The truths of one group field, and the stages that its values rule out."""
+def _ruled_out(needing: Mapping[int, int], bitmap: int) -> int:
+    """The stages, as bits, that a value with this bitmap cannot meet."""
+    found = 0
+    for bit, stages in needing.items():
+        if not bitmap & bit:
+            found |= stages
+    return found
 
-    def __init__(self, truths: FieldTruths, values: Sequence[Canonical]) -> None:
-        """`values` are those of the groups by their numbers; there will be more of them."""
-        self.truths = truths
-        self.needed: dict[int, int] = {}
-        """By bit of a condition, the stages that need it."""
-        self._values = values
-        self._out: dict[int, int] = {}
 
-    def bitmaps(self, groups: Sequence[int]) -> list[int]:
-        """The bitmap of each group's value."""
-        values = [self._values[group] for group in groups]
-        truths = self.truths
-        return [
-            truths.known(value, number, truths.safe) & truths.safe
-            for value, number in zip(values, truths.of(values), strict=True)
-        ]
-
-    def ruled_out(self, bitmap: int) -> int:
-        """The stages, as bits, that a value with this bitmap cannot meet."""
-        known = self._out.get(bitmap)
-        if known is None:
-            known = 0
-            for bit, stages in self.needed.items():
-                if not bitmap & bit:
-                    known |= stages
-            self._out[bitmap] = known
-        return known
+def _selected(stages: Sequence[StageConditions], scopes: ScopeMasks, stream: str | None) -> int:
+    """The stages, as bits, whose index patterns name the stream."""
+    return sum(1 << stage.index for stage in stages if scopes.selects(stage.indices, stream))
 
 
 def group_fields(stages: Sequence[StageConditions], streams: Sequence[str]) -> tuple[str, ...]:

@@ -1,8 +1,7 @@
-"""Conditions on batches: which rows of a batch meet an expression.
+"""Predicates: conditions on one event as trees of tests of field values.
 
-A leaf over one field is worked out once per distinct value of the field and then looked up by code. Conditions that
-read the same single field are joined into one such lookup, whatever `and`, `or` and `not` stand between them. Equal
-conditions of different rules are one predicate: they are told apart by `plan.identity` alone.
+Conditions that read the same single field are joined into one `Lookup`, whatever `and`, `or` and `not` stand between
+them; it is worked out once per distinct value. Equal conditions of different rules, by `plan.identity`, are one.
 """
 
 from __future__ import annotations
@@ -11,9 +10,6 @@ from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeAlias, TypeVar
 
-import numpy as np
-from numpy.typing import NDArray
-
 from runner.engine.filter.prefilter import RequiredLiterals, joined, negated, required_literals_for
 from runner.engine.filter.value_tests import TestFunction, value_test_for
 from runner.engine.plan import Identity, Plan, identity
@@ -21,7 +17,6 @@ from runner.events.fields.schema import DataType, Field
 from runner.events.fields.values import Canonical
 from runner.expressions import nodes
 
-Mask: TypeAlias = NDArray[np.bool_]
 Predicate: TypeAlias = "Lookup | Combination | Junction | Negation"
 Part = TypeVar("Part", bound="Lookup | Combination | Junction | Negation")
 
@@ -36,9 +31,9 @@ class Lookup:
     cost: int
     scripted: bool = False
     """True for everything that holds a script: it may fail on a value."""
-    hint: RequiredLiterals | None = None
-    number: int = -1
-    """The place of the condition in the truth table of a filter (`interned`)."""
+    required: RequiredLiterals | None = None
+    index: int = -1
+    """The bit of the condition in the truth table of a filter (`interned`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +42,7 @@ class Combination:
 
     identity: Identity
     fields: tuple[str, ...]
-    kernel: TestFunction
+    test: TestFunction
     cost: int
     scripted: bool = True
 
@@ -85,16 +80,15 @@ class ConstantPredicateError(ValueError):
     """Raised for a constant among the conditions: `simplify` has left none."""
 
 
-class _Maker:
-    """Makes the predicates of one stage; notes what they read."""
+class _PredicateBuilder:
+    """Builds the predicates of one stage, and collects the fields that they read."""
 
     def __init__(self, leaves: dict[Identity, _Leaf], now_ns: int) -> None:
-        """`leaves` are the indivisible conditions that are known, by identity and types; it takes in those that are
-        new."""
+        """`leaves` are the known indivisible conditions by identity and types; new ones are added."""
         self._leaves, self._now_ns = leaves, now_ns
         self.fields: set[Field] = set()
         self.reads_clock = False
-        """Whether some condition means something else at another moment."""
+        """Whether some condition depends on `now_ns`."""
 
     def joined(self, expressions: Iterable[nodes.Expression], *, decisive: bool = False) -> tuple[Predicate, ...]:
         """The predicates of the expressions, joined where they read the same field, cheapest first."""
@@ -107,7 +101,9 @@ class _Maker:
                 part = self.predicate(operand)
                 name: Identity = ("Not", part.identity)
                 if isinstance(part, Lookup):
-                    return Lookup(name, part.field, _negated(part.test), part.cost, part.scripted, negated(part.hint))
+                    return Lookup(
+                        name, part.field, _negated(part.test), part.cost, part.scripted, negated(part.required)
+                    )
                 return Negation(name, part, part.cost, part.scripted)
             case nodes.And(_, operands) | nodes.Or(_, operands):
                 decisive = isinstance(expression, nodes.Or)
@@ -118,8 +114,7 @@ class _Maker:
                 name = ("Or" if decisive else "And", *(part.identity for part in parts))
                 return Junction(name, parts, decisive, sum(part.cost for part in parts), scripted)
             case nodes.Constant(value=value):
-                verdict = value is True
-                raise ConstantPredicateError(f"constant condition {verdict} was not simplified away")
+                raise ConstantPredicateError(f"constant condition {value is True} was not simplified away")
         return self._leaf(expression)
 
     def _leaf(self, expression: nodes.Expression) -> Lookup | Combination:
@@ -144,9 +139,9 @@ def _made(expression: nodes.Expression, name: Identity, now_ns: int) -> Lookup |
     leaf = value_test_for(expression, now_ns)
     names = tuple(field.name for field in leaf.fields)
     if len(names) == 1:
-        hint = None if leaf.scripted else required_literals_for(expression)
-        return Lookup(name, names[0], leaf.kernel, leaf.cost, leaf.scripted, hint)
-    return Combination(name, names, leaf.kernel, leaf.cost)
+        required = None if leaf.scripted else required_literals_for(expression)
+        return Lookup(name, names[0], leaf.test, leaf.cost, leaf.scripted, required)
+    return Combination(name, names, leaf.test, leaf.cost)
 
 
 def _types(expression: nodes.Expression) -> tuple[DataType, ...]:
@@ -163,38 +158,36 @@ def _types(expression: nodes.Expression) -> tuple[DataType, ...]:
 
 
 def _is_of_clock(part: nodes.Expression) -> bool:
-    """Whether it is a text that means something else at another moment."""
+    """Whether it is date math that depends on `now`."""
     return isinstance(part, nodes.Constant) and isinstance(part.value, str) and part.value.startswith("now")
 
 
 def join_conjuncts(expressions: Sequence[nodes.Expression], now_ns: int) -> tuple[Predicate, ...]:
     """Predicates that an event must all meet, cheapest first, equal for equal conditions in whatever order they
     stand."""
-    return _Maker({}, now_ns).joined(expressions)
+    return _PredicateBuilder({}, now_ns).joined(expressions)
 
 
 class Conjuncts:
-    """The predicates of stages, kept for as long as the stages are searched for again and again.
+    """The predicates of stages for many passes, by the very tuple of their expressions.
 
-    What reads the clock is worked out anew each time. Stages are told apart by their tuple of expressions itself; an
-    indivisible condition that several stages have is one predicate.
+    What reads the clock is worked out anew each time. Equal indivisible conditions of several stages are one predicate.
     """
 
     def __init__(self) -> None:
-        self._kept: dict[int, tuple[Sequence[nodes.Expression], tuple[Predicate, ...]]] = {}
-        self._read: dict[int, tuple[Sequence[nodes.Expression], frozenset[Field]]] = {}
+        self._known: dict[int, tuple[Sequence[nodes.Expression], tuple[Predicate, ...] | None, frozenset[Field]]] = {}
+        """By id of the expressions: these, their predicates unless they read the clock, and the fields."""
         self._leaves: dict[Identity, _Leaf] = {}
 
     def of(self, expressions: Sequence[nodes.Expression], now_ns: int) -> tuple[Predicate, ...]:
         """What `join_conjuncts` gives."""
-        known = self._kept.get(id(expressions))
-        if known is not None and known[0] is expressions:
+        known = self._known.get(id(expressions))
+        if known is not None and known[0] is expressions and known[1] is not None:
             return known[1]
-        maker = _Maker(self._leaves, now_ns)
-        joined = maker.joined(expressions)
-        self._read[id(expressions)] = expressions, frozenset(maker.fields)
-        if not maker.reads_clock:
-            self._kept[id(expressions)] = expressions, joined
+        builder = _PredicateBuilder(self._leaves, now_ns)
+        joined = builder.joined(expressions)
+        kept = None if builder.reads_clock else joined
+        self._known[id(expressions)] = expressions, kept, frozenset(builder.fields)
         return joined
 
     def fields(self, plan: Plan) -> frozenset[Field]:
@@ -203,10 +196,10 @@ class Conjuncts:
         if plan.tiebreaker is not None:
             found.add(plan.tiebreaker)
         for stage in plan.all_stages():
-            known = self._read.get(id(stage.conjuncts))
+            known = self._known.get(id(stage.conjuncts))
             if known is None or known[0] is not stage.conjuncts:
                 return plan.fields()
-            found |= known[1]
+            found |= known[2]
             found.update(key.exact for key in stage.keys if key is not None)
         return frozenset(found)
 
@@ -247,15 +240,15 @@ def _one_lookup(lookups: Sequence[Lookup], *, decisive: bool) -> Lookup:
     either = any if decisive else all
     name = ("any of" if decisive else "all of", *(lookup.identity for lookup in ordered))
     cost, scripted = max(lookup.cost for lookup in ordered), ordered[0].scripted
-    hint = joined([lookup.hint for lookup in ordered], decisive=decisive)
-    return Lookup(name, ordered[0].field, lambda value: either(test(value) for test in tests), cost, scripted, hint)
+    required = joined([lookup.required for lookup in ordered], decisive=decisive)
+    return Lookup(name, ordered[0].field, lambda value: either(test(value) for test in tests), cost, scripted, required)
 
 
 def interned(stages: Sequence[Sequence[Predicate]]) -> list[tuple[Predicate, ...]]:
-    """The predicates of some stages with equal ones made one object. Their lookups are numbered, field by field."""
+    """The predicates of some stages with equal ones made one object. Their lookups get indices, field by field."""
     lookups = {one.identity: one for stage in stages for part in stage for one in lookups_in(part)}
     ordered = sorted(lookups.values(), key=lambda one: one.field)
-    known: dict[Identity, Predicate] = {one.identity: replace(one, number=n) for n, one in enumerate(ordered)}
+    known: dict[Identity, Predicate] = {one.identity: replace(one, index=n) for n, one in enumerate(ordered)}
     return [tuple(_interned(part, known) for part in stage) for stage in stages]
 
 
@@ -276,8 +269,8 @@ def _interned(predicate: Predicate, known: dict[Identity, Predicate]) -> Predica
 def reduced(predicate: Predicate, known: int, bits: int) -> Predicate | bool:
     """What is left of an interned predicate, given the truths (`bits`) of its `known` lookups: partial evaluation."""
     match predicate:
-        case Lookup(number=number):
-            return bool(bits >> number & 1) if known >> number & 1 else predicate
+        case Lookup(index=index):
+            return bool(bits >> index & 1) if known >> index & 1 else predicate
         case Negation(part=part):
             found = reduced(part, known, bits)
             if isinstance(found, bool):
@@ -298,8 +291,8 @@ def reduced(predicate: Predicate, known: int, bits: int) -> Predicate | bool:
 def shape(predicate: Predicate) -> Hashable:
     """A key of an interned or reduced predicate: equal for those of the same parts."""
     match predicate:
-        case Lookup(number=number):
-            return number
+        case Lookup(index=index):
+            return index
         case Negation(part=part):
             return "not", shape(part)
         case Junction(parts=parts, decisive=decisive):
@@ -311,8 +304,8 @@ def shape(predicate: Predicate) -> Hashable:
 def is_selective(predicate: Predicate) -> bool:
     """Whether few events can be expected to meet the predicate, by what it is made of: most meet `not name == "x"`."""
     match predicate:
-        case Lookup(hint=hint):
-            return hint is None or not hint.default
+        case Lookup(required=required):
+            return required is None or not required.default
         case Negation():
             return False
         case Junction(parts=parts, decisive=decisive):
@@ -323,8 +316,10 @@ def is_selective(predicate: Predicate) -> bool:
 
 def is_equality(lookup: Lookup) -> bool:
     """Whether only values that equal one of some constants meet the condition."""
-    hint = lookup.hint
-    return hint is not None and not hint.default and all(one.place == "whole" for group in hint.groups for one in group)
+    required = lookup.required
+    if required is None or required.default:
+        return False
+    return all(literal.place == "whole" for group in required.groups for literal in group)
 
 
 def lookups_in(predicate: Predicate) -> Iterator[Lookup]:

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from runner.engine.filter.predicates import Combination, Junction, Lookup, Mask, Negation, Predicate
+from runner.engine.filter.predicates import Combination, Junction, Lookup, Negation, Predicate
 from runner.engine.filter.truth_table import TruthTable
+from runner.engine.scope import Mask
 from runner.events.columns.batch import EventBatch, Rows
 
 
@@ -21,10 +22,10 @@ def meeting(batch: EventBatch, predicate: Predicate, rows: Rows, truths: TruthTa
         case Lookup(field=name):
             return np.fromiter(truths.holding(predicate, batch.values(name, rows)), dtype=np.bool_, count=len(rows))
         case Combination(fields=()):
-            return np.full(len(rows), predicate.kernel(), dtype=np.bool_)
-        case Combination(fields=names, kernel=kernel):
+            return np.full(len(rows), predicate.test(), dtype=np.bool_)
+        case Combination(fields=names, test=test):
             columns = [batch.values(name, rows) for name in names]
-            return np.fromiter(map(kernel, *columns), dtype=np.bool_, count=len(rows))
+            return np.fromiter(map(test, *columns), dtype=np.bool_, count=len(rows))
         case Negation(part=part):
             return ~meeting(batch, part, rows, truths)
         case Junction(parts=parts, decisive=decisive):

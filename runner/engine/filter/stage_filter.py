@@ -3,11 +3,11 @@
 1. The scan reads a few group fields of every line; events with the same values of them are one group (`EventGroups`).
 2. What a group leaves is worked out once: some stages with their open conditions. Groups that leave the same are one
    class (`GroupStages`).
-3. One projection per class reads the fields of its open conditions, and the join keys, of its events only.
+3. One projection per class reads the fields of its open conditions, of its events only.
 4. The truth table has a bitmap for each distinct value: the conditions that it meets (`TruthTable`).
 5. The stages that are met are looked up by class and bitmaps, in two steps: first the fewest fields of which each stage
    has a selective condition, then all others for the events that are left (`Nodes`).
-6. Scripts come last.
+6. Scripts come last. Their fields and the join keys are read of events that meet all else (late materialisation).
 
 So the cost of an event depends little on the number of stages.
 """
@@ -15,24 +15,21 @@ So the cost of an event depends little on the number of stages.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from runner.engine.filter.group_stages import GroupStages, Node, Nodes, StageConditions, Step, group_fields
+from runner.engine.filter.group_stages import GroupStages, Node, StageConditions, Step, group_fields
 from runner.engine.filter.predicates import Predicate, fields_of, interned
 from runner.engine.filter.scripts import meeting
 from runner.engine.filter.truth_table import TruthTable
 from runner.engine.scope import Scope, ScopeMasks
 from runner.events.columns.batch import Columns, EventBatch, Rows
-from runner.events.columns.event_groups import EventGroups
 from runner.events.columns.projections import SLICE, Projection
 from runner.events.columns.row_decoder import Row
-from runner.events.fields.schema import DataType
 from runner.events.fields.values import Canonical
 
 _GROUPS = 50_000
@@ -42,9 +39,7 @@ _FIELD_VALUES = 5_000
 _VALUES = 200_000
 """Most values remembered with their bitmaps."""
 _BITMAPS = 50_000
-"""Most bitmaps with a number; beyond it everything starts anew."""
-_NODE_SIZE = 5
-"""Values that take as much memory as a node."""
+"""Most bitmaps remembered."""
 _KEPT, _LARGE = 4, 100_000
 """Filters kept for later passes, and the most groups and values that such a one may remember."""
 
@@ -64,65 +59,25 @@ class StageSearch:
     carried: frozenset[str] = frozenset()
 
 
-class _Grouping:
-    """One choice of group fields for some columns, and all that is known by it."""
-
-    def __init__(
-        self, columns: Columns, names: Sequence[str], stages: Sequence[StageConditions], scopes: ScopeMasks
-    ) -> None:
-        parts = [part for stage in stages for part in (*stage.conditions, *stage.scripts)]
-        self.columns = columns
-        self.groups = EventGroups(columns.fields[name] for name in names)
-        self.truths = TruthTable(parts, lambda name: columns.fields[name].type is DataType.NULL)
-        self.nodes = Nodes(self.truths, names)
-        self.stages = GroupStages(stages, self.groups, self.truths, scopes, self.nodes)
-        self._first: dict[tuple[int, int], Node | None] = {}
-        columns.group_by(self.groups)
-
-    def node(self, number: int, searched: int) -> Node | None:
-        """The first node of a class if these stages, as bits, are searched for; None if none of them is left."""
-        key = number, searched
-        if key not in self._first:
-            left = [one for one in self.stages.classes[number] if searched >> one.stage.number & 1]
-            self._first[key] = self.nodes.node(left) if left else None
-            self.nodes.made += bool(left)
-        return self._first[key]
-
-    def remembered(self) -> int:
-        """How much is remembered of values, in values."""
-        return len(self.truths) + _NODE_SIZE * self.nodes.made
-
-    def forget(self) -> None:
-        """Forget all values, and what followed of them."""
-        self.truths.forget()
-        self.nodes.forget()
-        self._first.clear()
-
-
 @dataclass(frozen=True, slots=True)
-class _Seen:
-    """Some rows, and what a projection has read of them: these fields. No projection: nothing."""
+class _Read:
+    """Some rows, and these fields of them as a projection has decoded them; no fields: nothing was decoded."""
 
-    rows: list[int]
+    rows: NDArray[np.intp]
     names: frozenset[str] = frozenset()
-    look: Projection | None = None
+    projection: Projection | None = None
     decoded: Sequence[Row] = ()
 
-    def at(self, places: Sequence[int]) -> _Seen:
+    def at(self, places: Sequence[int]) -> _Read:
         """Some of the rows."""
         decoded = [self.decoded[place] for place in places] if self.names else ()
-        return _Seen([self.rows[place] for place in places], self.names, self.look, decoded)
+        return _Read(self.rows[places], self.names, self.projection, decoded)
 
-    def take(self, batch: EventBatch, name: str) -> list[Canonical]:
+    def values(self, batch: EventBatch, name: str) -> list[Canonical]:
         """The field's value in each of the rows."""
-        if self.look is not None and name in self.names:
-            return self.look.take(name, self.decoded)
-        return batch.held(name, self.rows)
-
-    def note(self, batch: EventBatch, carried: frozenset[str]) -> None:
-        """Keep the values of these fields in the batch, as far as they have been read."""
-        for name in carried & self.names:
-            batch.note(name, self.rows, self.take(batch, name))
+        if self.projection is not None and name in self.names:
+            return self.projection.take(name, self.decoded)
+        return batch.held(name, self.rows.tolist())
 
 
 class StageFilter:
@@ -143,16 +98,12 @@ class StageFilter:
         self._searches = searches
         self._scopes = ScopeMasks(one.scope for one in searches)
         parts = interned([one.predicates for one in searches])
-        self._stages = [_stage(number, one, own) for number, (one, own) in enumerate(zip(searches, parts, strict=True))]
+        self._stages = [_stage(index, one, own) for index, (one, own) in enumerate(zip(searches, parts, strict=True))]
         self._group_fields = group_fields(self._stages, self._scopes.stream_fields())
-        self._dropped: set[str] = set()
-        """The group fields that had too many values."""
-        self._grouping: _Grouping | None = None
-
-    @property
-    def columns(self) -> Columns | None:
-        """The columns of the batches so far: what is remembered serves for no others. None before the first batch."""
-        return None if self._grouping is None else self._grouping.columns
+        self._grouped: GroupStages | None = None
+        self.columns: Columns | None = None
+        """The columns of the batches so far: what is remembered is of no use for others. None before the first batch.
+        """
 
     def searches_for(self, searches: Sequence[StageSearch]) -> bool:
         """Whether these are the same stages in the same indices: the very same predicates, not equal ones."""
@@ -173,126 +124,110 @@ class StageFilter:
         self._scopes.turn_to(())
 
     def remembered(self) -> int:
-        """How many groups and values are remembered."""
-        return 0 if self._grouping is None else len(self._grouping.groups) + self._grouping.remembered()
+        """Count of the groups and values remembered."""
+        return 0 if self._grouped is None else len(self._grouped.groups) + self._grouped.remembered()
 
-    def prepare(self, columns: Columns) -> None:
+    def prepare(self, columns: Columns) -> GroupStages:
         """Group the events of batches of these columns, from the next batch on."""
-        names = [name for name in self._group_fields if name not in self._dropped]
-        self._grouping = _Grouping(columns, names, self._stages, self._scopes)
+        self.columns = columns
+        self._grouped = GroupStages(self._stages, self._group_fields, columns.fields, self._scopes)
+        columns.group_by(self._grouped.groups)
+        return self._grouped
 
     def filter(
         self, batch: EventBatch, searched: int = EVERY_STAGE, rows: Rows | None = None
     ) -> Iterator[tuple[int, Rows | ValueError]]:
-        """The stages that events of the batch meet, by number, with those events.
+        """The indices of the stages that events of the batch meet, with those events.
 
-        Only these stages (as bits) are searched for, and only these rows. A ValueError in the place of the rows says
-        that a script failed on a value.
+        Only these stages (as bits) are searched for, and only in these rows. A ValueError instead of rows: a script
+        failed on a value.
         """
         within, is_whole = self._scopes.begin(batch), rows is None
         rows = np.flatnonzero(within) if rows is None else rows[within[rows]]
         if not len(rows) or not self._stages:
             return
-        grouping = self._grouping_of(batch.columns, is_whole=is_whole)
+        grouped = self._grouped_by(batch.columns, is_whole=is_whole)
         met: _Met = {}
-        self._search(batch, grouping, searched, rows, met)
-        for number in sorted(met):
-            yield from self._checked(batch, number, _united(met[number]), grouping.truths)
-        if grouping.remembered() > self._most_values:
-            grouping.forget()
+        self._search(batch, grouped, searched, rows, met)
+        found = {index: self._scopes.inside(self._searches[index].scope, _united(met[index])) for index in sorted(met)}
+        carried = frozenset().union(*(self._stages[index].carried for index in found))
+        carrying = [rows for index, rows in found.items() if self._stages[index].carried]
+        if carrying:
+            batch.load(carried, np.unique(np.concatenate(carrying)))
+        for index, met_rows in found.items():
+            passing = self._passing(batch, index, met_rows, grouped.truths)
+            if isinstance(passing, ValueError) or len(passing):
+                yield index, passing
 
-    def _grouping_of(self, columns: Columns, *, is_whole: bool) -> _Grouping:
-        """The grouping of the columns. Between two batches a group field with too many values is dropped, and all
-        starts anew if there are too many groups or bitmaps."""
-        known = self._grouping
-        if known is not None and known.columns is columns and not is_whole:
+    def _grouped_by(self, columns: Columns, *, is_whole: bool) -> GroupStages:
+        """The groups for batches of the columns. Between two batches a group field with too many values is dropped, and
+        everything starts anew if too much is remembered."""
+        known = self._grouped
+        if known is None or self.columns is not columns:
+            return self.prepare(columns)
+        if not is_whole:
             return known
-        if known is not None and known.columns is columns:
-            crowded = known.groups.crowded(self._most_field_values, self._most_groups)
-            self._dropped |= crowded
-            is_full = len(known.groups) > self._most_groups or known.truths.bitmaps() > self._most_bitmaps
-            if not crowded and not is_full:
-                return known
-        self.prepare(columns)
-        assert self._grouping is not None
-        return self._grouping
+        crowded = known.groups.crowded(self._most_field_values, self._most_groups)
+        is_full = (
+            len(known.groups) > self._most_groups
+            or known.truths.bitmaps() > self._most_bitmaps
+            or known.remembered() > self._most_values
+        )
+        if not crowded and not is_full:
+            return known
+        self._group_fields = tuple(name for name in self._group_fields if name not in crowded)
+        return self.prepare(columns)
 
-    def _search(self, batch: EventBatch, grouping: _Grouping, searched: int, rows: Rows, met: _Met) -> None:
+    def _search(self, batch: EventBatch, grouped: GroupStages, searched: int, rows: Rows, met: _Met) -> None:
         """Add the stages that these rows meet. Events whose next step is the same are looked up together."""
-        classes = grouping.stages.of(batch.groups(grouping.groups)[rows])
+        classes = grouped.of(batch.groups(grouped.groups)[rows])
         nodes: dict[int, Node] = {}
         steps: dict[Step, list[NDArray[np.intp]]] = {}
-        for number, places in _grouped(classes):
-            node = grouping.node(number, searched)
-            if node is None:
-                continue
-            nodes[number] = node
-            for stage in node.met:
-                met.setdefault(stage, []).append(rows[places])
-            if node.step is not None:
-                steps.setdefault(node.step, []).append(places)
-            elif node.carried:
-                for seen in self._read(batch, node.carried, rows[places].tolist()):
-                    seen.note(batch, node.carried)
+        for index, places in _by_class(classes):
+            node = grouped.node(index, searched)
+            if node is not None:
+                nodes[index] = node
+                _add_met(node, rows[places], met)
+                if node.step is not None:
+                    steps.setdefault(node.step, []).append(places)
         for step, parts in steps.items():
             places = _united(parts)
             owners = list(map(nodes.__getitem__, classes[places].tolist()))
-            rest = iter(owners)
-            for seen in self._read(batch, _fields_of(owners).union(step.names), rows[places].tolist()):
-                self._look_up(batch, grouping, step, list(islice(rest, len(seen.rows))), seen, met)
-
-    def _read(self, batch: EventBatch, names: frozenset[str], rows: list[int]) -> Iterator[_Seen]:
-        """The rows, a slice at a time, with those of the fields that the scan has not read."""
-        names = batch.unread(names)
-        if not names:
-            yield _Seen(rows)
-            return
-        for start in range(0, len(rows), SLICE):
-            part = rows[start : start + SLICE]
-            yield _Seen(part, names, *batch.project(names, part))
+            names = batch.unread(frozenset(step.names).union(*(node.read for node in set(owners))))
+            part = _Read(rows[places])
+            for start in range(0, len(places), SLICE if names else len(places)):
+                if names:
+                    chosen = rows[places[start : start + SLICE]]
+                    part = _Read(chosen, names, *batch.project(names, chosen.tolist()))
+                self._look_up(batch, grouped, step, owners[start : start + len(part.rows)], part, met)
 
     def _look_up(
-        self, batch: EventBatch, grouping: _Grouping, step: Step, nodes: Sequence[Node], seen: _Seen, met: _Met
+        self, batch: EventBatch, grouped: GroupStages, step: Step, nodes: Sequence[Node], read: _Read, met: _Met
     ) -> None:
-        """Projection up what follows of the values of a step; the second step follows for the events that are left."""
-        _note_carried(batch, nodes, seen)
-        found = step.following(nodes, [seen.take(batch, name) for name in step.names], grouping.nodes)
-        places = [place for place, node in enumerate(found) if node]
-        left = [node for node in found if node]
-        if not places:
-            return
-        following = seen.at(places)
-        steps: dict[Step, list[int]] = {}
+        """Add the stages that follow from the values of a step; events that it does not decide go on to the next."""
+        found = step.following(nodes, [read.values(batch, name) for name in step.names], grouped.nodes)
         by_node: dict[Node, list[int]] = {}
-        for place, node in enumerate(left):
-            by_node.setdefault(node, []).append(place)
-        for node, members in by_node.items():
-            if node.met:
-                rows = np.array([following.rows[place] for place in members], dtype=np.intp)
-                for stage in node.met:
-                    met.setdefault(stage, []).append(rows)
+        for place, node in enumerate(found):
+            if node:
+                by_node.setdefault(node, []).append(place)
+        steps: dict[Step, list[int]] = {}
+        for node, places in by_node.items():
+            _add_met(node, read.rows[places], met)
             if node.step is not None:
-                steps.setdefault(node.step, []).extend(members)
-            elif node.carried:
-                following.at(members).note(batch, node.carried)
-        for next_step, members in steps.items():
-            owners = [left[place] for place in members]
-            self._look_up(batch, grouping, next_step, owners, following.at(members), met)
+                steps.setdefault(node.step, []).extend(places)
+        for next_step, places in steps.items():
+            owners = [node for place in places if (node := found[place])]
+            self._look_up(batch, grouped, next_step, owners, read.at(places), met)
 
-    def _checked(
-        self, batch: EventBatch, number: int, rows: Rows, truths: TruthTable
-    ) -> Iterator[tuple[int, Rows | ValueError]]:
-        """Of the events that meet a stage's conditions, those in its time that its scripts let pass."""
-        rows = self._scopes.inside(self._searches[number].scope, rows)
-        for script in self._stages[number].scripts:
-            if len(rows):
-                try:
+    def _passing(self, batch: EventBatch, index: int, rows: Rows, truths: TruthTable) -> Rows | ValueError:
+        """Of the events that meet a stage's conditions, those that its scripts let pass."""
+        try:
+            for script in self._stages[index].scripts:
+                if len(rows):
                     rows = rows[meeting(batch, script, rows, truths)]
-                except ValueError as error:
-                    yield number, error
-                    return
-        if len(rows):
-            yield number, rows
+        except ValueError as error:
+            return error
+        return rows
 
 
 class StageFilterPool:
@@ -318,32 +253,26 @@ class StageFilterPool:
             self._kept.append(used)
 
 
-def _stage(number: int, search: StageSearch, predicates: Sequence[Predicate]) -> StageConditions:
+def _stage(index: int, search: StageSearch, predicates: Sequence[Predicate]) -> StageConditions:
     conditions = tuple(predicate for predicate in predicates if not predicate.scripted)
     scripts = tuple(predicate for predicate in predicates if predicate.scripted)
     carried = search.carried.union(name for script in scripts for name in fields_of(script))
-    return StageConditions(number, search.scope.indices, conditions, scripts, carried)
+    return StageConditions(index, search.scope.indices, conditions, scripts, carried)
 
 
-def _grouped(numbers: NDArray[np.int32]) -> Iterator[tuple[int, NDArray[np.intp]]]:
-    """Each of the numbers with the places where it stands, ascending; they are counted from zero on."""
-    counts = np.bincount(numbers)
-    order = np.argsort(numbers.astype(np.uint16) if len(counts) < 1 << 16 else numbers, kind="stable")
+def _by_class(classes: NDArray[np.int32]) -> Iterator[tuple[int, NDArray[np.intp]]]:
+    """Each class with the places where it stands, ascending; classes count from zero."""
+    counts = np.bincount(classes)
+    order = np.argsort(classes.astype(np.uint16) if len(counts) < 1 << 16 else classes, kind="stable")
     ends = counts.cumsum().tolist()
-    for number in np.flatnonzero(counts).tolist():
-        yield number, order[ends[number] - counts[number] : ends[number]]
+    for index in np.flatnonzero(counts).tolist():
+        yield index, order[ends[index] - counts[index] : ends[index]]
 
 
 def _united(parts: Sequence[Rows]) -> Rows:
     return parts[0] if len(parts) == 1 else np.sort(np.concatenate(parts))
 
 
-def _note_carried(batch: EventBatch, nodes: Sequence[Node], seen: _Seen) -> None:
-    """Keep what the stages carry that are met already."""
-    for carrying in {node for node in set(nodes) if node.carried}:
-        seen.at([place for place, node in enumerate(nodes) if node is carrying]).note(batch, carrying.carried)
-
-
-def _fields_of(nodes: Collection[Node]) -> frozenset[str]:
-    """The fields that may be read of any of the nodes' events."""
-    return frozenset().union(*(node.read for node in set(nodes)))
+def _add_met(node: Node, rows: Rows, met: _Met) -> None:
+    for stage in node.met:
+        met.setdefault(stage, []).append(rows)

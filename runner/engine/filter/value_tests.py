@@ -42,7 +42,7 @@ class ValueTest:
     """One indivisible condition: the fields it reads, its test, and a rough cost of testing one value."""
 
     fields: tuple[Field, ...]
-    kernel: TestFunction
+    test: TestFunction
     cost: int
     scripted: bool = False
     """Answered by a script, which may fail on a value."""
@@ -90,14 +90,14 @@ def field_test(expression: nodes.Expression, now_ns: int) -> ValueTest | None:
 def _any(test: _ScalarTest) -> TestFunction:
     """True if any value of the field passes."""
 
-    def kernel(value: Canonical) -> bool:
+    def test_values(value: Canonical) -> bool:
         if value is None:
             return False
         if isinstance(value, tuple):
             return any(map(test, value))
         return test(value)
 
-    return kernel
+    return test_values
 
 
 def _is_missing(value: Canonical) -> bool:
@@ -293,10 +293,10 @@ def _call(name: str, constants: Sequence[nodes.Value], insensitive: bool) -> _Sc
         return None
     if constants[0] is None:
         return _never
-    needle = functions.text_of(constants[0])
+    text = functions.text_of(constants[0])
     if name == "startswith":
-        return _on_text(wildcard.starts_with(needle, insensitive=insensitive))
-    pattern = f"*{needle}" if name == "endswith" else f"*{needle}*"
+        return _on_text(wildcard.starts_with(text, insensitive=insensitive))
+    pattern = f"*{text}" if name == "endswith" else f"*{text}*"
     return _on_text(wildcard.escaped_matcher(pattern, insensitive))
 
 
@@ -309,7 +309,7 @@ def script_test(script: _Script, occurrences: Sequence[nodes.FieldRef]) -> TestF
     if any(ref.exact.type is DataType.NULL for ref in occurrences):
         script = _sparing(script)
 
-    def kernel(*given: Canonical) -> bool:
+    def test_values(*given: Canonical) -> bool:
         choices = []
         for value, convert in zip(given, read, strict=True):
             several = value if isinstance(value, tuple) else (value,)
@@ -321,7 +321,7 @@ def script_test(script: _Script, occurrences: Sequence[nodes.FieldRef]) -> TestF
             choices.append(readable or [None])
         return any(script(combination) is True for combination in itertools.product(*choices))
 
-    return kernel
+    return test_values
 
 
 def _sparing(script: _Script) -> _Script:

@@ -63,6 +63,10 @@ class OpenEvents:
     added: int = 0
     """Count of rows added since."""
 
+    def __len__(self) -> int:
+        """Count of rows held."""
+        return self.advanced + self.added
+
     def add(self, stage_rows: StageRows) -> None:
         """Add events that met a stage."""
         self.parts.append(stage_rows)
@@ -168,21 +172,14 @@ class OpenSequences(OpenEvents):
     """Of the complete sequences: event ids of the positive stages, one row each, and the codes of their keys."""
 
     def add(self, stage_rows: StageRows) -> None:
-        if (
-            self.watermark is not None
-            and len(stage_rows)
-            and self.watermark.passed(stage_rows.times, stage_rows.events).any()
-        ):
-            self.late = True
+        watermark = self.watermark
+        self.late |= watermark is not None and bool(watermark.passed(stage_rows.times, stage_rows.events).any())
         OpenEvents.add(self, stage_rows)
 
     def advance(self, watermark: Watermark, codes: KeyCodes) -> None:
         if self.plan.tiebreaker is not None:
             watermark = Watermark(watermark.time)
-        if self.watermark is not None and (watermark.time, watermark.event) <= (
-            self.watermark.time,
-            self.watermark.event,
-        ):
+        if self.watermark is not None and watermark <= self.watermark:
             return
         matcher, maxspan = self._matcher(), self.plan.maxspan
         self.watermark = watermark

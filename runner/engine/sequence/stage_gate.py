@@ -2,11 +2,9 @@
 
 An event of a later stage matters only if one of the stage before came earlier, at most `maxspan` before. So the gate of
 every stage but the first is closed: the stage is searched for only after an event of the stage before, and in events
-after the watermark, before which such an event may yet come. Most sequences begin rarely, and their later stages,
-which are often met by every other event, cost nothing until then. A gate that was open for long stays open for the next
-batch, since a second look at events costs more than one search of all of them.
-
-Elasticsearch, too, queries the stages of a sequence one after the other, and stops where one has no event.
+after the watermark, before which such an event may yet come. A gate that was open for long stays open for the next
+batch, since a second search of some events costs more than one of all. Elasticsearch, too, queries the stages of a
+sequence one after the other, and stops where one has no event.
 """
 
 from __future__ import annotations
@@ -72,15 +70,13 @@ class StageGate:
             if place is not None and able and not one.scripted:
                 before = self._before[stage] = indices[one.ask, place]
                 self._after.setdefault(before, []).append(stage)
-        self._gated = sum(1 << stage for stage in self._before)
+        self.gated = sum(1 << stage for stage in self._before)
+        """All stages with a gate, as bits."""
         self._depths = {stage: self._depth(stage) for stage in self._before}
-        self._kept_open: frozenset[int] = frozenset()
+        self.kept_open: frozenset[int] = frozenset()
+        """Gated stages that were open for over a quarter of the last batch, and are open for all of the next."""
         self._latest = dict.fromkeys(self._after, NO_TIME)
         self._skipped: dict[int, Watermark] = {}
-
-    def batch_gate(self, times: NDArray[np.int64], base: int, watermark: Watermark) -> BatchGate:
-        """The gates for the next batch, after which all events up to the watermark have come."""
-        return BatchGate(self, times, base, watermark)
 
     def open_since(self, start: int) -> dict[int, int]:
         """The gated stages that an event opens within `maxspan` before that time, each with the time until it does."""
@@ -101,10 +97,6 @@ class StageGate:
         before = self._before.get(stage)
         return 0 if before is None else 1 + self._depth(before)
 
-    def gated(self) -> int:
-        """All stages with a gate, as bits."""
-        return self._gated
-
     def record_met(self, stage: int, times: NDArray[np.int64], events: NDArray[np.int64]) -> dict[int, int]:
         """Record events that met a stage; returns the stages that they open, each with for how long (nanoseconds)."""
         after = self._after.get(stage, ())
@@ -118,24 +110,17 @@ class StageGate:
                 self.late.add(self._asks[following])
         return {following: self._spans[following] for following in after}
 
-    def kept_open(self) -> frozenset[int]:
-        """Gated stages that were open for over a quarter of the last batch, and are open for all of the next."""
-        return self._kept_open
-
-    def keep_open(self, kept_open: Iterable[int]) -> None:
-        """Record the stages whose gates stay open for the next batch."""
-        self._kept_open = frozenset(kept_open)
-
     def skip(self, stages: int, watermark: Watermark) -> None:
         """Record that these stages may be met by events up to the watermark that were not searched."""
         for stage in bits_of(stages):
-            self._skipped[stage] = max(self._skipped.get(stage, NO_WATERMARK), watermark, key=_watermark_order)
+            self._skipped[stage] = max(self._skipped.get(stage, NO_WATERMARK), watermark)
 
 
 class BatchGate:
     """The searches of one batch; what one of them finds decides what the next ones search."""
 
     def __init__(self, gate: StageGate, times: NDArray[np.int64], base: int, watermark: Watermark) -> None:
+        """With this batch all events up to the watermark have come."""
         self._gate, self._times = gate, times
         self._events = np.arange(base, base + len(times), dtype=np.int64)
         self._timed = times != NO_TIME
@@ -147,7 +132,7 @@ class BatchGate:
         """The spans of time in which a gate is open."""
         if self._passed.any():
             self._start = start = int(times[self._timed].min())
-            open_ = sum(1 << stage for stage in gate.kept_open())
+            open_ = sum(1 << stage for stage in gate.kept_open)
             for stage, until in gate.open_since(start).items():
                 if until > _LAST:
                     open_ |= 1 << stage
@@ -155,7 +140,7 @@ class BatchGate:
                     self._opened[stage] = [_Spans(np.array([start]), np.array([until]))]
             ahead = np.count_nonzero(self._timed & ~self._passed)
             if ahead <= _DISORDERED * len(times):
-                self._closed = gate.gated() & ~open_
+                self._closed = gate.gated & ~open_
 
     def searches(self) -> Iterable[BatchSearch]:
         """One search after the other; call `record_rows` with what it found before taking the next one."""
@@ -169,7 +154,9 @@ class BatchGate:
             last = int(self._events[self._passed & (self._times == newest)][-1])
             self._gate.skip(closed, Watermark(newest, last))
         if newest > self._start:
-            self._gate.keep_open(stage for stage, spans in self._opened.items() if self._is_long(spans, newest))
+            self._gate.kept_open = frozenset(
+                stage for stage, spans in self._opened.items() if self._is_long(spans, newest)
+            )
 
     def _searches_of_closed(self, closed: int) -> Iterable[BatchSearch]:
         # Events that are still to come may open gates before these.
@@ -187,7 +174,7 @@ class BatchGate:
 
     def record_rows(self, stage: int, rows: Rows) -> None:
         """Record rows that met a stage."""
-        times, kept_open = self._times[rows], self._gate.kept_open()
+        times, kept_open = self._times[rows], self._gate.kept_open
         for following, span in self._gate.record_met(stage, times, self._events[rows]).items():
             if self._closed >> following & 1 or following in kept_open:
                 ends = np.minimum(times, _LAST - span) + span if span < _FOREVER else np.full(len(times), _LAST)
@@ -230,7 +217,3 @@ def _place_before(one: GatedStage) -> int | None:
     if one.place == len(one.plan.stages):
         return positive[0]  # until: it ends what has begun
     return max((place for place in positive if place < one.place), default=None)
-
-
-def _watermark_order(watermark: Watermark) -> tuple[int, int]:
-    return watermark.time, watermark.event

@@ -9,7 +9,7 @@ from itertools import product
 import numpy as np
 from numpy.typing import NDArray
 
-from runner.engine.scope import Scope
+from runner.engine.plan import Plan
 from runner.engine.sequence.join_keys import MISSING_KEY, SEVERAL_KEYS, KeyCodes, key_reader
 from runner.engine.sequence.open_matches import OpenEvents
 from runner.engine.sequence.stage_rows import StageRows, tie_column
@@ -28,28 +28,25 @@ class StageSink:
 
     ask: int
     stage: int
-    keys: tuple[FieldRef | None, ...]
-    scope: Scope
-    timestamp: Field | None
-    """None where the order in time does not count."""
-    tiebreaker: Field | None
-    timed: bool
-    """Whether events without a time are left out."""
+    plan: Plan
     open_events: OpenEvents
 
     def add(self, batch: EventBatch, rows: Rows, codes: KeyCodes) -> Rows:
         """Add rows that meet the stage; returns those that can be part of a match (no key or time missing)."""
-        if self.timed and self.timestamp is not None:
-            rows = rows[batch.timestamps(self.timestamp.name)[rows] != NO_TIME]
+        plan = self.plan
+        if plan.kind == "sequence":
+            rows = rows[batch.timestamps(plan.timestamp.name)[rows] != NO_TIME]
         keys = np.zeros((len(rows), 0), dtype=np.int32)
-        if self.keys:
-            rows, keys = _keyed(batch, rows, self.keys, codes)
+        join_keys = plan.all_stages()[self.stage].keys
+        if join_keys:
+            rows, keys = _keyed(batch, rows, join_keys, codes)
         if len(rows):
-            times = np.full(len(rows), NO_TIME, dtype=np.int64)
-            if self.timestamp is not None:
-                times = batch.timestamps(self.timestamp.name)[rows]
+            if plan.kind == "sample":  # order in time does not count
+                times = np.full(len(rows), NO_TIME, dtype=np.int64)
+            else:
+                times = batch.timestamps(plan.timestamp.name)[rows]
             stages = np.full(len(rows), self.stage, dtype=np.int16)
-            ties = None if self.tiebreaker is None else _ties(batch, rows, self.tiebreaker)
+            ties = None if plan.tiebreaker is None else _ties(batch, rows, plan.tiebreaker)
             self.open_events.add(StageRows(rows.astype(np.int64) + batch.base, times, stages, keys, ties))
         return rows
 

@@ -142,7 +142,7 @@ class Judge:
         reading = read_leaf(expression)
         given = [event.values[field.name] for field in leaf.fields]
         try:
-            met, error = leaf.kernel(*given), ""
+            met, error = leaf.test(*given), ""
         except ValueError as failure:
             met, error = False, str(failure)
         found = tuple(_found(field, event, leaf) for field in dict.fromkeys(leaf.fields))
@@ -186,7 +186,7 @@ def _several(value: Canonical) -> tuple[Scalar, ...]:
 
 def _alone(leaf: ValueTest, value: Scalar) -> bool:
     try:
-        return leaf.kernel(value)
+        return leaf.test(value)
     except ValueError:
         return False
 
@@ -208,7 +208,7 @@ def _deciding(leaf: ValueTest, given: Sequence[Canonical]) -> str:
     choices = [_several(value) or (None,) for value in given]
     for combination in islice(product(*choices), _MOST_VALUES):
         try:
-            if leaf.kernel(*combination):
+            if leaf.test(*combination):
                 return "true for " + ", ".join(
                     f"{field.name} = {text_of(value)}" for field, value in zip(leaf.fields, combination, strict=True)
                 )

@@ -135,7 +135,7 @@ def _test(
     for field in leaf.fields:
         # Without a type, 1, 1.0 and true stand side by side, which are equal in Python and differ in EQL.
         read[field.name] = read.get(field.name, True) and field.type is not DataType.NULL
-    return lambda values: leaf.kernel(*(values[name] for name in names))
+    return lambda values: leaf.test(*(values[name] for name in names))
 
 
 class Funnel:

@@ -1,8 +1,4 @@
-"""`EventBatch`: a run of events as columns, each read for the rows that a query needs (projection pushdown).
-
-The scan of a batch reads the group fields and the timestamps of every line (`ScanProjection`); other fields are read by
-projections of fewer lines (`Projection`).
-"""
+"""`EventBatch`: a run of events as columns, each read for the rows that a query needs (projection pushdown)."""
 
 from __future__ import annotations
 
@@ -18,8 +14,6 @@ from runner.events.columns.row_decoder import Line, Origins, Row
 from runner.events.fields.schema import Field
 from runner.events.fields.timestamp_column import read_timestamps
 from runner.events.fields.values import Canonical
-
-__all__ = ["STREAM_FIELDS", "Columns", "EventBatch", "Rows"]
 
 Rows: TypeAlias = NDArray[np.intp]
 """Positions in a batch, ascending."""
@@ -44,11 +38,6 @@ class Columns:
     def group_by(self, groups: EventGroups) -> None:
         """Have the scan group the events, from the next batch on."""
         self._groups = groups
-
-    @property
-    def group_fields(self) -> tuple[str, ...]:
-        """The fields by which the scan groups the events of the next batch."""
-        return () if self._groups is None else tuple(self._groups.fields)
 
     def note_timed(self, name: str) -> None:
         """Have the scan read a timestamp field, from the next batch on."""
@@ -79,19 +68,16 @@ class EventBatch:
         origins: Origins | None = None,
         positions: Sequence[int] | None = None,
     ) -> None:
-        """`positions` says which line of its block each row was read from, where blank or broken lines were left
-        out."""
+        """`positions` are those of the rows among the lines of their block, if blank or broken lines were left out."""
         self.columns = columns
         self.base = base
-        self._is_plain = positions is None or isinstance(positions, range)  # each row is the line of its number
-        self.positions = np.arange(len(rows), dtype=np.intp) if self._is_plain else np.asarray(positions, dtype=np.intp)
+        self.positions = np.asarray(range(len(rows)) if positions is None else positions, dtype=np.intp)
         self.unreadable_times = 0
         self._rows = rows
         self._lines: Sequence[Line] = ()
-        self._unread: NDArray[np.bool_] | None = None
         self._origins = origins
         self._values: Mapping[str, Sequence[Canonical]] = {}
-        self._noted: dict[str, dict[int, Canonical]] = {}
+        self._loaded: dict[str, dict[int, Canonical]] = {}
         self._times: dict[str, NDArray[np.int64]] = {}
         self._groups: tuple[EventGroups, NDArray[np.int32]] | None = None
 
@@ -108,17 +94,9 @@ class EventBatch:
         count = len(columns_read.positions)
         batch = cls(columns, [None] * count, base=base, origins=columns_read.origins, positions=columns_read.positions)
         batch._lines = lines
-        batch._unread = np.ones(count, dtype=np.bool_)
         batch._values = columns_read.values
-        if scan.groups is not None and columns_read.groups is not None:
+        if scan.groups is not None:
             batch._groups = scan.groups, columns_read.groups
-        return batch
-
-    @classmethod
-    def of_values(cls, columns: Columns, values: Mapping[str, Sequence[Canonical]], count: int) -> EventBatch:
-        """So many events that have no other fields than these, given by the values of each."""
-        batch = cls(columns, [None] * count, base=0)
-        batch._values = values
         return batch
 
     def __len__(self) -> int:
@@ -128,12 +106,8 @@ class EventBatch:
         return np.arange(len(self._rows), dtype=np.intp)
 
     def _is_all(self, rows: Rows) -> bool:
-        """Whether these are all rows; as many may also be some of them more than once, as with several join keys."""
+        """Whether these are all rows; as many rows may have some of them twice, as with several join keys."""
         return len(rows) == len(self._rows) and np.array_equal(rows, self.all_rows())
-
-    def is_grouped_by(self, groups: EventGroups) -> bool:
-        """Whether the scan has grouped the events by these."""
-        return self._groups is not None and self._groups[0] is groups
 
     def groups(self, groups: EventGroups) -> NDArray[np.int32]:
         """The group of each event."""
@@ -163,13 +137,18 @@ class EventBatch:
         if not self._lines:
             return self.columns.whole, list(map(self._rows.__getitem__, rows))
         projection = self.columns.projections.reading(names, len(rows))
-        places = rows if self._is_plain else self.positions[rows].tolist()
+        places = rows if len(self._rows) == len(self._lines) else self.positions[rows].tolist()
         lines = list(map(self._lines.__getitem__, places))
         return projection, projection.decoder.read_known(lines, hits=self._origins is not None)
 
-    def note(self, name: str, rows: Sequence[int], values: Sequence[Canonical]) -> None:
-        """Keep what a projection has read of some rows."""
-        self._noted.setdefault(name, {}).update(zip(rows, values, strict=True))
+    def load(self, names: frozenset[str], rows: Rows) -> None:
+        """Read these fields of these rows, as far as the scan has not, for `values` (late materialisation)."""
+        names = self.unread(names).difference(self._groups[0].fields if self._groups is not None else ())
+        for part in slices(rows) if names else ():
+            projection, decoded = self.project(names, part.tolist())
+            for name in names:
+                loaded = self._loaded.setdefault(name, {})
+                loaded.update(zip(part.tolist(), projection.take(name, decoded), strict=True))
 
     def held(self, name: str, rows: Sequence[int]) -> list[Canonical]:
         """The same as `values` for a field that the scan has read, or of a batch without lines."""
@@ -186,30 +165,21 @@ class EventBatch:
         if self._groups is not None and name in self._groups[0].fields:
             groups, group = self._groups
             return list(map(groups.values(name).__getitem__, group[rows].tolist()))
-        noted = self._values_noted(name, rows)
-        if noted is not None:
-            return noted
-        return self.columns.whole.take(name, self._decoded(rows))
-
-    def _values_noted(self, name: str, rows: Rows) -> list[Canonical] | None:
-        """The field's value in each of the rows as projections have noted it; None if one of them was not looked at."""
-        noted = self._noted.get(name, {})
         try:
-            return list(map(noted.__getitem__, rows.tolist()))
+            return list(map(self._loaded[name].__getitem__, rows.tolist()))
         except KeyError:
-            return None
+            return self.columns.whole.take(name, self._decoded(rows))
 
     def _decoded(self, rows: Rows) -> Sequence[Row]:
         """These rows with all their fields."""
-        if self._unread is not None:
-            unread = rows[self._unread[rows]]
-            if len(unread):
-                self._unread[unread] = False
-                lines = [self._lines[position] for position in self.positions[unread].tolist()]
-                found = self.columns.decoder.read_known(lines, hits=self._origins is not None)
-                assert isinstance(self._rows, list)
-                for row, decoded in zip(unread.tolist(), found, strict=True):
-                    self._rows[row] = decoded
+        if self._lines:
+            assert isinstance(self._rows, list)
+            unread = [row for row in rows.tolist() if self._rows[row] is None]
+            lines = [self._lines[position] for position in self.positions[unread].tolist()]
+            for row, decoded in zip(
+                unread, self.columns.decoder.read_known(lines, hits=self._origins is not None), strict=True
+            ):
+                self._rows[row] = decoded
         return self._rows if self._is_all(rows) else [self._rows[row] for row in rows.tolist()]
 
     def timestamps(self, name: str) -> NDArray[np.int64]:

@@ -25,7 +25,7 @@ _GENERATING = 40_000
 _PROJECTIONS, _CHOICES = 64, 1000
 """Most projections of a run, and most sets of fields for which it is remembered which of them serves."""
 _UNFAMILIAR = 0.005
-"""Part of the events that may have unfamiliar texts before the scan's projection is generated anew."""
+"""Most of the events, as a fraction, with unfamiliar texts before the scan's projection is generated anew."""
 
 
 class Projection:
@@ -47,8 +47,7 @@ class Projection:
 
 
 class ProjectionCache:
-    """The projections of one run by their fields. One is generated as soon as a wider one that is there already has
-    decoded too much in vain."""
+    """The projections of one run by their fields. One is generated when a wider one has decoded too much in vain."""
 
     def __init__(self, fields: Mapping[str, Field], whole: Projection) -> None:
         """`whole` reads all of the fields."""
@@ -79,9 +78,10 @@ class ProjectionCache:
 class ScanColumns:
     """What a scan has read: the events' lines, their groups, and the values of some fields."""
 
-    positions: list[int] | range
+    positions: list[int]
     origins: Origins | None
-    groups: NDArray[np.int32] | None
+    groups: NDArray[np.int32]
+    """Empty if the scan does not group."""
     values: Mapping[str, list[Canonical]]
 
 
@@ -100,38 +100,33 @@ class ScanProjection:
         self._projection = Projection([*group_fields, *fields], None if groups is None else groups.familiar())
         self._had_familiar = groups is not None and len(groups) > 0
         self._rows = 0
-        self._group_reader = None if groups is None else groups.reader(self._projection.decoder, self._projection.take)
+        self._read_groups = None if groups is None else groups.reader(self._projection.decoder, self._projection.take)
 
     def read(self, lines: Sequence[Line], broken: Callable[[int, str], None]) -> ScanColumns:
         """Read all lines; blank ones are left out, broken ones are reported by `broken(position, reason)`.
 
         Rows are not kept: their memory is used again for the next slice, which is what makes a scan cheap.
         """
-        positions: list[int] | range = range(0)
-        origins: list[tuple[int, Origins]] = []
-        groups: list[NDArray[np.int32]] = []
+        positions: list[int] = []
+        indices: list[str | None] = []
+        ids: list[str | None] = []
+        groups: list[NDArray[np.int32]] = [np.zeros(0, dtype=np.int32)]
         values: dict[str, list[Canonical]] = {name: [] for name in self.names}
-        take, read_groups = self._projection.take, self._group_reader
         for start in range(0, len(lines), SLICE):
             part = lines[start : start + SLICE]
-            rows, places, named = self._projection.decoder.read_lines(part, partial(_report_from, broken, start))
+            rows, places, origins = self._projection.decoder.read_lines(part, partial(_report_from, broken, start))
             self._rows += len(rows)
-            if named is not None:
-                origins.append((len(positions), named))
-            if isinstance(positions, range):  # no line was left out so far
-                positions = range(start + len(part)) if places is None else list(positions)
-            if isinstance(positions, list):
-                positions.extend(start + place for place in (range(len(part)) if places is None else places))
-            if read_groups is not None:
-                groups.append(read_groups(rows, None if named is None else named.indices))
+            if origins is not None:
+                indices += [None] * (len(positions) - len(indices)) + list(origins.indices)
+                ids += [None] * (len(positions) - len(ids)) + list(origins.ids)
+            positions += range(start, start + len(part)) if places is None else [start + place for place in places]
+            if self._read_groups is not None:
+                groups.append(self._read_groups(rows, None if origins is None else origins.indices))
             for name, column in values.items():
-                column.extend(take(name, rows))
-        return ScanColumns(
-            positions,
-            _united(origins, len(positions)),
-            np.concatenate([np.zeros(0, dtype=np.int32), *groups]) if read_groups is not None else None,
-            values,
-        )
+                column += self._projection.take(name, rows)
+        missing = [None] * (len(positions) - len(indices))
+        found = Origins((*indices, *missing), (*ids, *missing)) if indices else None
+        return ScanColumns(positions, found, np.concatenate(groups), values)
 
     def is_outdated(self) -> bool:
         """Whether many events had texts that were not declared when this projection was generated."""
@@ -145,17 +140,4 @@ def slices(rows: NDArray[np.intp]) -> Iterator[NDArray[np.intp]]:
 
 
 def _report_from(broken: Callable[[int, str], None], start: int, place: int, reason: str) -> None:
-    """Report a broken line of a slice that begins at `start`."""
     broken(start + place, reason)
-
-
-def _united(parts: Sequence[tuple[int, Origins]], count: int) -> Origins | None:
-    """The origins of all events, given those of some runs of them by the place where each begins."""
-    if not parts:
-        return None
-    indices: list[str | None] = [None] * count
-    ids: list[str | None] = [None] * count
-    for start, origins in parts:
-        indices[start : start + len(origins.indices)] = origins.indices
-        ids[start : start + len(origins.ids)] = origins.ids
-    return Origins(tuple(indices), tuple(ids))

@@ -1,11 +1,9 @@
 """Lines of JSON to rows that hold only the fields that queries read.
 
-A `RowDecoder` generates one `msgspec` structure for the wanted fields, so that everything else in a line is skipped in
-C without becoming a Python object. Fields may stand nested (`{"process": {"name": ...}}`), dotted (`{"process.name":
-...}`) or in any mixture, and with values of odd types. Only the nested form, arrays of objects included, is decoded on
-the fast path: every dotted spelling is declared in the structure with a type that no value has, so such a line, like
-one with a value of another type, fails validation and is read again as a whole document. Both paths give the same
-values.
+A `RowDecoder` generates one `msgspec` type for the wanted fields; everything else in a line is skipped in C. Fields may
+stand nested, dotted (`{"process.name": ...}`) or mixed, and with values of odd types. Only the nested form, arrays of
+objects included, is decoded on the fast path; any other line fails validation and is read as a whole document. Both
+paths give the same values.
 """
 
 from __future__ import annotations
@@ -45,7 +43,7 @@ _CONVERTED = {DataType.IP, DataType.UNSIGNED_LONG, DataType.HALF_FLOAT, DataType
 _UNREAD = (msgspec.MsgspecError, UnicodeError, RecursionError)
 """What decoding a line raises that is not as the structure says."""
 _CONVERSIONS = 4096
-"""So many converted values of a field are remembered."""
+"""Most converted values of a field remembered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,8 +121,8 @@ class RowDecoder:
     def likeness(self, names: Iterable[str]) -> Callable[[Sequence[Row]], list[Hashable]]:
         """A function that gives a key for each of some rows: rows with equal keys have equal values of these fields.
 
-        Where the rows hold nothing else of an object, the object itself is in the key. Values without a type are told
-        apart by that, too, since 1, 1.0 and true are equal in Python.
+        Where the rows hold nothing else of an object, the object itself is in the key. Keys of fields without a mapping
+        include the value's type, since 1, 1.0 and true are equal in Python.
         """
         sources = {self.fields[name].source_path for name in names} & self._paths.keys()
         paths = {self._paths[path] for path in sources}
@@ -166,7 +164,7 @@ class RowDecoder:
         """Rows of the lines that hold an event, the position of each in `lines` (None if it is each row's own number),
         and their origins if any line was a hit.
 
-        Blank lines are passed over; each line that is no JSON object is reported by `broken(position, reason)`.
+        Blank lines are skipped; each line that is no JSON object is reported by `broken(position, reason)`.
         """
         rows: list[Row] = []
         while True:
@@ -228,7 +226,7 @@ class RowDecoder:
         """A row of each of the lines, all of which are known to hold an event; `hits` says in which form most of them
         are.
 
-        A line that turns out to be broken in a field that nobody has looked at before is an event without any value.
+        A line that turns out to be broken in a field that was not read before is an event without any value.
         """
         try:
             if hits:
@@ -313,21 +311,6 @@ def _nothing(row: Row) -> Canonical:
 
 def _gather(row: Row, attributes: Sequence[str]) -> Canonical:
     """The value at a path of attributes; from arrays of objects the values of all of them, in order."""
-    value: Any = row
-    for attribute in attributes:
-        if type(value) is tuple:
-            if len(value) != 1:  # an array of one object is not unusual
-                return _gather_all(row, attributes)
-            (value,) = value
-        if value is None:
-            return None
-        value = getattr(value, attribute)
-    if type(value) is tuple and len(value) < 2:
-        return value[0] if value else None
-    return value  # type: ignore[no-any-return]
-
-
-def _gather_all(row: Row, attributes: Sequence[str]) -> Canonical:
     levels = [row]
     for attribute in attributes:
         found: list[Any] = []

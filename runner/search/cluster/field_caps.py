@@ -9,7 +9,7 @@ from typing import Any
 
 from runner.cluster.elasticsearch import Elastic
 from runner.errors import SearchError
-from runner.events.columns.batch import STREAM_FIELDS
+from runner.events.columns.event_groups import STREAM_FIELDS
 from runner.events.fields.schema import Schema, schema_from_field_caps
 from runner.search.cluster.search_failures import unreadable_indices
 from runner.search.compiled_rule import CompiledRule

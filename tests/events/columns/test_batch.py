@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from runner.events.columns.batch import STREAM_FIELDS, Columns, EventBatch
-from runner.events.columns.event_groups import EventGroups
+from runner.events.columns.batch import Columns, EventBatch
+from runner.events.columns.event_groups import STREAM_FIELDS, EventGroups
 from runner.events.columns.projections import Projection, ProjectionCache
 from runner.events.fields.schema import DataType, Field
 from runner.events.fields.timestamp_column import NO_TIME
@@ -99,7 +99,6 @@ def test_events_that_are_alike_are_of_one_kind() -> None:
     kinds = EventGroups(columns.fields[name] for name in ("a", "p.n"))
     columns.group_by(kinds)
     batch = EventBatch.of_lines(columns, lines, base=0, broken=unbroken)
-    assert batch.is_grouped_by(kinds)
     numbers = batch.groups(kinds).tolist()
     assert len({numbers[0], numbers[2]}) == 1
     assert len({numbers[place] for place in (0, 1, 4, 6, 7)}) == 5
@@ -130,7 +129,6 @@ def test_lines_with_texts_that_are_not_familiar_are_read_all_the_same() -> None:
         whole = EventBatch.of_lines(Columns(FIELDS), lines, base=0, broken=lambda position, reason: None)
         told = batch.groups(kinds).tolist()
         assert seen == [30] * (number + 1)
-        assert batch.is_grouped_by(kinds)
         for name in ("a", "p.n"):
             expected = alike(whole.values(name, whole.all_rows()))
             assert alike([kinds.values(name)[kind] for kind in told]) == expected
@@ -163,7 +161,7 @@ def test_what_a_look_has_found_is_remembered() -> None:
     rows = np.array([1, 4])
     look, seen = batch.project(frozenset(["a"]), rows.tolist())
     assert look.take("a", seen) == ["x1", "x4"]
-    batch.note("a", rows.tolist(), look.take("a", seen))
+    batch.load(frozenset(["a"]), rows)
     assert batch.values("a", rows) == ["x1", "x4"]
     assert batch.values("a", np.array([0, 1])) == ["x0", "x1"]
 
