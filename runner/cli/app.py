@@ -39,17 +39,12 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command("run")(arguments.run)
-app.command("once")(arguments.once)
-app.command("check")(arguments.check)
-app.command("test")(arguments.test)
-app.command("search")(arguments.search)
-app.command("replay")(arguments.replay)
+for _command in (
+    arguments.run, arguments.once, arguments.check, arguments.test, arguments.search, arguments.replay,
+    arguments.status, arguments.doctor, arguments.setup, arguments.sample,
+):  # fmt: skip
+    app.command()(_command)
 app.add_typer(arguments.alerts, name="alerts")
-app.command("status")(arguments.status)
-app.command("doctor")(arguments.doctor)
-app.command("setup")(arguments.setup)
-app.command("sample")(arguments.sample)
 
 
 def _print_version(wanted: bool) -> None:

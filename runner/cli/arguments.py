@@ -9,21 +9,19 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-import typer
+from typer import Argument, Option, Typer
 
 from runner.cli import options
 from runner.cli.options import read_settings
 
-alerts = typer.Typer(help="Look at alerts.", no_args_is_help=True)
+alerts = Typer(help="Look at alerts.", no_args_is_help=True)
 
 
 def run(
     events: options.EventsOption = None,
     rules: options.RulesOption = None,
     state: options.StateOption = None,
-    tick: Annotated[
-        str | None, typer.Option(metavar="TIME", help="How often to look for what is due, e.g. 10s.")
-    ] = None,
+    tick: Annotated[str | None, Option(metavar="TIME", help="How often to look for what is due, e.g. 10s.")] = None,
     listen: options.ListenOption = None,
 ) -> int:
     """The service: every rule on its schedule, until it is stopped (SIGTERM or Ctrl-C finish the window in hand)."""
@@ -60,14 +58,12 @@ def replay(
     rules: options.RulesOption = None,
     state: options.StateOption = None,
     start: Annotated[
-        str | None, typer.Option("--from", metavar="TIME", help="Where the span begins: ISO or date math.")
+        str | None, Option("--from", metavar="TIME", help="Where the span begins: ISO or date math.")
     ] = None,
-    end: Annotated[str | None, typer.Option("--to", metavar="TIME", help="Where it ends.")] = None,
-    rule: Annotated[list[str] | None, typer.Option(metavar="RULE_ID", help="Only this rule. May be repeated.")] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Write nothing; show what would be found.")] = False,
-    restart: Annotated[
-        bool, typer.Option("--restart", help="Begin anew where an interrupted replay would go on.")
-    ] = False,
+    end: Annotated[str | None, Option("--to", metavar="TIME", help="Where it ends.")] = None,
+    rule: Annotated[list[str] | None, Option(metavar="RULE_ID", help="Only this rule. May be repeated.")] = None,
+    dry_run: Annotated[bool, Option("--dry-run", help="Write nothing; show what would be found.")] = False,
+    restart: Annotated[bool, Option("--restart", help="Begin anew where an interrupted replay would go on.")] = False,
     workers: options.WorkersOption = None,
     output: options.OutputOption = None,
 ) -> int:
@@ -86,7 +82,7 @@ def replay(
 
 def check(
     paths: Annotated[
-        list[str] | None, typer.Argument(metavar="[PATH]...", help="Rule files or folders; default: `--rules`.")
+        list[str] | None, Argument(metavar="[PATH]...", help="Rule files or folders; default: `--rules`.")
     ] = None,
     rules: options.RulesOption = None,
     output: options.OutputOption = None,
@@ -100,13 +96,12 @@ def check(
 
 def test(
     paths: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="[PATH]...", help="Test files, rule files or folders; default: --rules."),
+        list[str] | None, Argument(metavar="[PATH]...", help="Test files, rule files or folders; default: --rules.")
     ] = None,
     rules: options.RulesOption = None,
-    junit: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the outcomes as JUnit XML, too.")] = None,
+    junit: Annotated[Path | None, Option(metavar="FILE", help="Write the outcomes as JUnit XML, too.")] = None,
     require_tests: Annotated[
-        bool, typer.Option("--require-tests", help="A rule without a test counts as a failure.")
+        bool, Option("--require-tests", help="A rule without a test counts as a failure.")
     ] = False,
     output: options.OutputOption = None,
 ) -> int:
@@ -118,38 +113,37 @@ def test(
 
 
 def search(
-    query: Annotated[str, typer.Argument(metavar="QUERY", help="The EQL query, or @FILE to read it from a file.")],
+    query: Annotated[str, Argument(metavar="QUERY", help="The EQL query, or @FILE to read it from a file.")],
     events: options.EventsOption = None,
-    index: Annotated[str, typer.Option(help="Index pattern to search in a cluster.")] = "logs-endpoint.events.*",
-    size: Annotated[int, typer.Option(help="How many matches to return at most.")] = 10,
-    result_position: Annotated[str, typer.Option(metavar="head|tail", help="The first or the last matches.")] = "tail",
-    event_category_field: Annotated[str, typer.Option(help="The field that `process where` asks.")] = "event.category",
-    timestamp_field: Annotated[str, typer.Option(help="The field that orders events.")] = "@timestamp",
-    tiebreaker_field: Annotated[str | None, typer.Option(help="The field that orders events of the same time.")] = None,
+    index: Annotated[str, Option(help="Index pattern to search in a cluster.")] = "logs-endpoint.events.*",
+    size: Annotated[int, Option(help="How many matches to return at most.")] = 10,
+    result_position: Annotated[str, Option(metavar="head|tail", help="The first or the last matches.")] = "tail",
+    event_category_field: Annotated[str, Option(help="The field that `process where` asks.")] = "event.category",
+    timestamp_field: Annotated[str, Option(help="The field that orders events.")] = "@timestamp",
+    tiebreaker_field: Annotated[str | None, Option(help="The field that orders events of the same time.")] = None,
     mapping: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="An Elasticsearch mapping (JSON) for the events.")
+        Path | None, Option(metavar="FILE", help="An Elasticsearch mapping (JSON) for the events.")
     ] = None,
-    max_samples_per_key: Annotated[int, typer.Option(help="How many samples of the same keys to return at most.")] = 1,
-    fetch_size: Annotated[int, typer.Option(help="Page size in a cluster; changes no answer.")] = 1000,
+    max_samples_per_key: Annotated[int, Option(help="How many samples of the same keys to return at most.")] = 1,
+    fetch_size: Annotated[int, Option(help="Page size in a cluster; changes no answer.")] = 1000,
     allow_partial_search_results: Annotated[
-        bool, typer.Option("--allow-partial-search-results", help="In a cluster: answer although shards failed.")
+        bool, Option("--allow-partial-search-results", help="In a cluster: answer although shards failed.")
     ] = False,
     allow_partial_sequence_results: Annotated[
-        bool, typer.Option("--allow-partial-sequence-results", help="The same for sequences.")
+        bool, Option("--allow-partial-sequence-results", help="The same for sequences.")
     ] = False,
     explain: Annotated[
-        bool,
-        typer.Option("--explain", help="On files: print how the query was read and how far the events got, instead."),
+        bool, Option("--explain", help="On files: print how the query was read and how far the events got, instead.")
     ] = False,
     event: Annotated[
         list[str] | None,
-        typer.Option(
+        Option(
             metavar="ID_OR_LINE",
             help="With --explain: why this event (event.id, _id, line or FILE:LINE) matches or not. "
             "May be repeated: the events of a sequence in stage order.",
         ),
     ] = None,
-    explain_format: Annotated[str, typer.Option(metavar="text|json", help="How to print the explanation.")] = "text",
+    explain_format: Annotated[str, Option(metavar="text|json", help="How to print the explanation.")] = "text",
 ) -> int:
     """Run one EQL query over files, or in a cluster; prints the JSON that `_eql/search` answers."""
     settings = read_settings(events=events)
@@ -181,10 +175,8 @@ def list_alerts(
     host: options.HostOption = None,
     since: options.SinceOption = None,
     until: options.UntilOption = None,
-    limit: Annotated[int, typer.Option(min=1, help="How many to show at most, newest first.")] = 50,
-    building_blocks: Annotated[
-        bool, typer.Option("--building-blocks", help="Also the single events of sequences.")
-    ] = False,
+    limit: Annotated[int, Option(min=1, help="How many to show at most, newest first.")] = 50,
+    building_blocks: Annotated[bool, Option("--building-blocks", help="Also the single events of sequences.")] = False,
     output: options.OutputOption = None,
 ) -> int:
     """List alerts, newest detection first."""
@@ -197,7 +189,7 @@ def list_alerts(
 
 @alerts.command("show")
 def show_alert(
-    id_: Annotated[str, typer.Argument(metavar="ID", help="The alert's id, or how it begins.")],
+    id_: Annotated[str, Argument(metavar="ID", help="The alert's id, or how it begins.")],
     state: options.StateOption = None,
     output: options.OutputOption = None,
 ) -> int:
@@ -216,10 +208,10 @@ def export_alerts(
     since: options.SinceOption = None,
     until: options.UntilOption = None,
     out_file: Annotated[
-        Path | None, typer.Option("--out", metavar="FILE", help="Where to write; default: standard output.")
+        Path | None, Option("--out", metavar="FILE", help="Where to write; default: standard output.")
     ] = None,
     building_blocks: Annotated[
-        bool, typer.Option("--building-blocks/--no-building-blocks", help="With the single events of sequences.")
+        bool, Option("--building-blocks/--no-building-blocks", help="With the single events of sequences.")
     ] = True,
 ) -> int:
     """Write alerts as NDJSON, one stored document a line, newest detection first."""
@@ -236,14 +228,14 @@ def status(
     output: options.OutputOption = None,
     check: Annotated[
         bool,
-        typer.Option(
+        Option(
             "--check",
             help="For health checks: print nothing and exit 0 if `run` works with these settings on this machine, "
             "else say why and exit 1.",
         ),
     ] = False,
     gaps: Annotated[
-        bool, typer.Option("--gaps", help="Instead: every span that was not searched to the end, and why.")
+        bool, Option("--gaps", help="Instead: every span that was not searched to the end, and why.")
     ] = False,
 ) -> int:
     """Per rule: the last window, its outcome and counts, how far it was searched, and what is owed."""
@@ -258,9 +250,7 @@ def status(
 
 
 def doctor(
-    events: options.EventsOption = None,
-    rules: options.RulesOption = None,
-    output: options.OutputOption = None,
+    events: options.EventsOption = None, rules: options.RulesOption = None, output: options.OutputOption = None
 ) -> int:
     """Look at everything and change nothing: hosts, privileges, indices, fields; what is missing for which rule."""
     settings = read_settings(events=events, rules=rules, output=output)
@@ -271,21 +261,19 @@ def doctor(
 
 def setup(
     print_only: Annotated[
-        bool, typer.Option("--print", help="Print what would be created, as JSON, and change nothing.")
+        bool, Option("--print", help="Print what would be created, as JSON, and change nothing.")
     ] = False,
-    roles: Annotated[bool, typer.Option("--roles/--no-roles", help="Create the runner's roles, too.")] = False,
+    roles: Annotated[bool, Option("--roles/--no-roles", help="Create the runner's roles, too.")] = False,
     kibana: Annotated[
-        bool,
-        typer.Option("--kibana/--no-kibana", help="Where Kibana is set, install data views, search and dashboard."),
+        bool, Option("--kibana/--no-kibana", help="Where Kibana is set, install data views, search and dashboard.")
     ] = True,
     replace_kibana_objects: Annotated[
-        bool, typer.Option("--replace-kibana-objects", help="Put ours in the place of those that were edited there.")
+        bool, Option("--replace-kibana-objects", help="Put ours in the place of those that were edited there.")
     ] = False,
     kibana_objects: Annotated[
         str | None,
-        typer.Option(
-            metavar="FILE",
-            help="Instead: write the objects for Kibana as NDJSON, or to - , to import them by hand.",
+        Option(
+            metavar="FILE", help="Instead: write the objects for Kibana as NDJSON, or to - , to import them by hand."
         ),
     ] = None,
     alerts_as: options.AlertsAsOption = None,
@@ -303,40 +291,25 @@ def setup(
 
 
 def sample(
-    out: Annotated[
-        str,
-        typer.Option(metavar="FILE", help="Where to write the events (.gz and .zst are compressed), or -."),
-    ],
-    events: Annotated[int, typer.Option(metavar="N", help="How many events.")] = 20_000,
-    attacks: Annotated[int, typer.Option(metavar="K", help="How many attacks to plant in all.")] = 6,
-    seed: Annotated[int, typer.Option(help="The same seed, numbers and --end give the same bytes.")] = 1,
-    truth: Annotated[Path | None, typer.Option(metavar="FILE", help="Where to list what was planted.")] = None,
-    end: Annotated[str, typer.Option(metavar="TIME", help="The time of the newest event (date math).")] = "now",
+    out: Annotated[str, Option(metavar="FILE", help="Where to write the events (.gz and .zst are compressed), or -.")],
+    events: Annotated[int, Option(metavar="N", help="How many events.")] = 20_000,
+    attacks: Annotated[int, Option(metavar="K", help="How many attacks to plant in all.")] = 6,
+    seed: Annotated[int, Option(help="The same seed, numbers and --end give the same bytes.")] = 1,
+    truth: Annotated[Path | None, Option(metavar="FILE", help="Where to list what was planted.")] = None,
+    end: Annotated[str, Option(metavar="TIME", help="The time of the newest event (date math).")] = "now",
     span: Annotated[
-        str | None, typer.Option(metavar="TIME", help="The time from the first event to the last, e.g. 8m.")
+        str | None, Option(metavar="TIME", help="The time from the first event to the last, e.g. 8m.")
     ] = None,
     near_misses: Annotated[
-        int | None,
-        typer.Option(metavar="N", help="How many near misses; default: as many as attacks."),
+        int | None, Option(metavar="N", help="How many near misses; default: as many as attacks.")
     ] = None,
-    rule: Annotated[
-        str | None, typer.Option(metavar="RULE_ID", help="Plant attacks for this shipped rule only.")
-    ] = None,
+    rule: Annotated[str | None, Option(metavar="RULE_ID", help="Plant attacks for this shipped rule only.")] = None,
     hits: Annotated[
-        bool, typer.Option("--hits", help="Write search hits (_index, _id, _source) instead of documents.")
+        bool, Option("--hits", help="Write search hits (_index, _id, _source) instead of documents.")
     ] = False,
 ) -> int:
     """Write realistic Elastic Defend events with planted attacks and near misses."""
     from runner.cli.commands import sample
 
-    plan = sample.SamplePlan(
-        out=out,
-        events=events,
-        attacks=attacks,
-        seed=seed,
-        truth=truth,
-        near_misses=near_misses,
-        rule=rule,
-        hits=hits,
-    )
-    return sample.sample(plan, end, span=span)
+    planted = {"attacks": attacks, "seed": seed, "truth": truth, "near_misses": near_misses, "rule": rule, "hits": hits}
+    return sample.sample(out, events, end=end, span=span, **planted)

@@ -69,17 +69,10 @@ def kibana_connection(settings: Settings, address: str) -> Connection:
 
 @asynccontextmanager
 async def opened_client(settings: Settings) -> AsyncIterator[Elastic]:
-    """The client alone. Raises SettingsError if no cluster is set."""
+    """A client, closed at the end; it connects when it is first used. Raises SettingsError if no cluster is set."""
     if not has_cluster(settings):
         raise SettingsError("no cluster is set: set ELASTICSEARCH_HOSTS (or ELASTICSEARCH_CLOUD_ID)")
-    async with client_of(connection_of(settings)) as client:
-        yield client
-
-
-@asynccontextmanager
-async def client_of(connection: Connection) -> AsyncIterator[Elastic]:
-    """A client, closed at the end; it connects when it is first used."""
-    client = open_client(connection)
+    client = open_client(connection_of(settings))
     try:
         yield client
     finally:

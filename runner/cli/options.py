@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
+from typer import Option
 
 from runner.errors import SettingsError
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 EventsOption = Annotated[
     list[str] | None,
-    typer.Option(
+    Option(
         "--events",
         "-e",
         metavar="PATH",
@@ -24,40 +24,31 @@ EventsOption = Annotated[
     ),
 ]
 RulesOption = Annotated[
-    list[str] | None, typer.Option("--rules", "-r", metavar="PATH", help="Rule file or folder. May be repeated.")
+    list[str] | None, Option("--rules", "-r", metavar="PATH", help="Rule file or folder. May be repeated.")
 ]
 StateOption = Annotated[
-    str | None,
-    typer.Option("--state", metavar="FILE", help="SQLite file for alerts and state, if no cluster is set."),
+    str | None, Option("--state", metavar="FILE", help="SQLite file for alerts and state, if no cluster is set.")
 ]
 NowOption = Annotated[
-    str | None,
-    typer.Option("--now", metavar="TIME", help="The time to run at: ISO, or `latest` for the newest event read."),
+    str | None, Option("--now", metavar="TIME", help="The time to run at: ISO, or `latest` for the newest event read.")
 ]
 WorkersOption = Annotated[
-    int | None,
-    typer.Option("--workers", metavar="N", help="How many processes search large event files (1 GiB or more)."),
+    int | None, Option("--workers", metavar="N", help="How many processes search large event files (1 GiB or more).")
 ]
 ListenOption = Annotated[
     str | None,
-    typer.Option("--listen", metavar="HOST:PORT|off", help="Where to serve /metrics, /healthz and /readyz meanwhile."),
+    Option("--listen", metavar="HOST:PORT|off", help="Where to serve /metrics, /healthz and /readyz meanwhile."),
 ]
-OutputOption = Annotated[
-    str | None, typer.Option("--output", "-o", metavar="table|json", help="How to print the result.")
-]
+OutputOption = Annotated[str | None, Option("--output", "-o", metavar="table|json", help="How to print the result.")]
 AlertsAsOption = Annotated[
-    str | None,
-    typer.Option("--alerts-as", metavar="own|external|security", help="How alerts are shown in Kibana."),
+    str | None, Option("--alerts-as", metavar="own|external|security", help="How alerts are shown in Kibana.")
 ]
-RuleOption = Annotated[str | None, typer.Option("--rule", metavar="RULE_ID", help="Only alerts of this rule.")]
-HostOption = Annotated[
-    str | None, typer.Option("--host", metavar="NAME", help="Only alerts of this host (name or id).")
-]
+RuleOption = Annotated[str | None, Option("--rule", metavar="RULE_ID", help="Only alerts of this rule.")]
+HostOption = Annotated[str | None, Option("--host", metavar="NAME", help="Only alerts of this host (name or id).")]
 SinceOption = Annotated[
-    str | None,
-    typer.Option("--since", metavar="TIME", help="Detected at or after: ISO or date math, e.g. now-1d."),
+    str | None, Option("--since", metavar="TIME", help="Detected at or after: ISO or date math, e.g. now-1d.")
 ]
-UntilOption = Annotated[str | None, typer.Option("--until", metavar="TIME", help="Detected at or before.")]
+UntilOption = Annotated[str | None, Option("--until", metavar="TIME", help="Detected at or before.")]
 
 
 def read_settings(**flags: Any) -> Settings:

@@ -98,27 +98,22 @@ async def opened(
     if not settings.events and not has_cluster(settings):
         raise SettingsError(NO_SOURCE)
     async with AsyncExitStack() as closing:
-        files = (
-            FileSearch(settings.events, live=live, progress=progress, workers=settings.workers)
-            if settings.events
-            else None
-        )
-        if files is not None:
-            closing.push_async_callback(files.close)
+        search: Search | None = None
+        if settings.events:
+            search = FileSearch(settings.events, live=live, progress=progress, workers=settings.workers)
+            closing.push_async_callback(search.close)
+        stores = _in_one(MemoryStore()) if dry_run else None
         if has_cluster(settings):
-            from runner.cli.cluster_wiring import client_of, connection_of, elasticsearch_search, stores_in
+            from runner.cli.cluster_wiring import elasticsearch_search, opened_client, stores_in
 
-            client = await closing.enter_async_context(client_of(connection_of(settings)))
-            search: Search = files or elasticsearch_search(settings, client)
-            yield Opened(settings, _in_one(MemoryStore()) if dry_run else stores_in(client, settings), search)
-        else:
-            assert files is not None
-            if dry_run:
-                yield Opened(settings, _in_one(MemoryStore()), files)
-                return
+            client = await closing.enter_async_context(opened_client(settings))
+            search, stores = search or elasticsearch_search(settings, client), stores or stores_in(client, settings)
+        elif stores is None:
             store = SqliteStore(settings.state)
             closing.push_async_callback(store.close)
-            yield Opened(settings, _in_one(store), files)
+            stores = _in_one(store)
+        assert search is not None
+        yield Opened(settings, stores, search)
 
 
 def _in_one(store: MemoryStore | SqliteStore) -> Stores:
@@ -147,9 +142,9 @@ async def opened_stores(settings: Settings) -> AsyncIterator[Stores]:
     """The stores alone, for commands that only read; a SQLite file that is missing is an error."""
     async with AsyncExitStack() as closing:
         if has_cluster(settings):
-            from runner.cli.cluster_wiring import client_of, connection_of, stores_in
+            from runner.cli.cluster_wiring import opened_client, stores_in
 
-            yield stores_in(await closing.enter_async_context(client_of(connection_of(settings))), settings)
+            yield stores_in(await closing.enter_async_context(opened_client(settings)), settings)
         else:
             store = SqliteStore.open_existing(settings.state)
             closing.push_async_callback(store.close)

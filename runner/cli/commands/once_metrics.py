@@ -46,7 +46,6 @@ class ShownRun(RunObserver):
         return advanced
 
     def begin(self, active: ActiveRules, schedule: Schedule) -> None:
-        """The rules are loaded, and the store has answered."""
         self._active, self._schedule = active, schedule
         self.metrics.record_rules(active)
         self.health.record_rules(active)
@@ -57,7 +56,6 @@ class ShownRun(RunObserver):
         return replace(execution, on_created=self.metrics.record_alerts)
 
     def on_run(self, run: RuleRun) -> None:
-        """A run is done."""
         self.metrics.record_run(run)
         self.health.record_run(run)
         self.health.beat(self.clock.now())
@@ -67,10 +65,7 @@ class ShownRun(RunObserver):
 
 
 def once(settings: Settings) -> ExitCode:
-    """As `once`, with metrics and health served meanwhile.
-
-    Raises SettingsError if nothing can listen at the address.
-    """
+    """As `once`, with metrics and health served meanwhile. Raises SettingsError if nothing can listen there."""
     shown = ShownRun()
     patience = settings.search_timeout + _PATIENCE
     with listening(settings, shown.metrics, shown.health, patience=patience, now=shown.clock.now):

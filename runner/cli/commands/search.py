@@ -27,14 +27,7 @@ if TYPE_CHECKING:
     from runner.cluster.elasticsearch import Elastic
 
 
-def search(
-    settings: Settings,
-    query: str,
-    options: eql.SearchOptions,
-    *,
-    mapping: Path | None,
-    index: str,
-) -> ExitCode:
+def search(settings: Settings, query: str, options: eql.SearchOptions, *, mapping: Path | None, index: str) -> ExitCode:
     """Print the answer to a query, as `_eql/search` gives it."""
     options.validated()
     text = query_text(query)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from runner.cli.cluster_wiring import client_of, connection_of, elasticsearch_search
+from runner.cli.cluster_wiring import elasticsearch_search, opened_client
 from runner.errors import SettingsError
 from runner.settings.settings import load_settings
 from tests.elasticsearch.proxy import Proxy
@@ -23,7 +23,7 @@ async def test_the_fields_of_the_file_can_be_searched_for(plain_proxy: Proxy, na
     file.write_text(json.dumps({"zone": {"type": "keyword"}}))
     environ = {"ELASTICSEARCH_HOSTS": plain_proxy.url, "RUNNER_RUNTIME_FIELDS": str(file)}
     settings = load_settings({}, environ={**environ, "ELASTICSEARCH_COMPRESS": "true"})
-    async with client_of(connection_of(settings)) as client:
+    async with opened_client(settings) as client:
         search = elasticsearch_search(settings, client)
         (found,) = await results(search, request(rule('any where zone == "y"', index=(index,))))
     assert (found.error, found_ids(found)) == (None, [["1"]])
