@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from functools import partial
 
 from prometheus_client import CollectorRegistry, GCCollector, ProcessCollector
 from prometheus_client.core import (
@@ -178,11 +178,9 @@ class Metrics(Collector):
         yield from _standings(standings, now)
 
     def _service(self, view: ServiceView) -> Iterator[Metric]:
-        yield CounterMetricFamily("rule_runner_ticks", "Looks at what is due.", value=self._ticks.ticks)
-        yield CounterMetricFamily(
-            "rule_runner_tick_failures", "Ticks that came to nothing, or fell into a pause after one.",
-            value=self._ticks.failed,
-        )  # fmt: skip
+        ticks, failed = self._ticks.ticks, self._ticks.failed
+        yield _counter("ticks", "Looks at what is due.", ticks)
+        yield _counter("tick_failures", "Ticks that came to nothing, or fell into a pause after one.", failed)
         yield _gauge("last_tick_timestamp_seconds", "When the last tick was over.", _seconds(self._ticks.last_at))
         yield _gauge("troubled", "1 while something keeps the service from searching.", float(self._ticks.is_troubled))
         yield _gauge("last_reload_timestamp_seconds", "When the rules in use last changed.", _seconds(self._reloaded))
@@ -192,14 +190,11 @@ class Metrics(Collector):
     def _runs(self, active: ActiveRules) -> Iterator[Metric]:
         """The counters of the rules, from 0: a rate of a counter that is not there yet misses its first step."""
         totals = {rule.rule_id: self._totals.get(rule.rule_id, _RunCounts()) for rule in active.rules}
-        runs = CounterMetricFamily("rule_runner_runs", "Runs by outcome.", labels=("rule_id", "outcome"))
-        for rule_id, one in totals.items():
-            for outcome, count in one.outcomes.items():
-                runs.add_metric((rule_id, outcome), count)
-        yield runs
+        runs = (((rule_id, name), n) for rule_id, one in totals.items() for name, n in one.outcomes.items())
+        yield _counter("runs", "Runs by outcome.", runs, labels=("rule_id", "outcome"))
         yield self._durations.family("rule_runner_run_duration_seconds", "How long runs took, over all rules.")
-        seconds = ((rule_id, one.seconds) for rule_id, one in totals.items())
-        yield _by_rule(CounterMetricFamily, "run_seconds", "How long the runs of a rule took together.", seconds)
+        seconds = (((rule_id,), one.seconds) for rule_id, one in totals.items())
+        yield _counter("run_seconds", "How long the runs of a rule took together.", seconds)
         for name, text, count_name in (
             ("matches", "Matches that searches found.", "matches"),
             ("alerts_created", "New alerts, building blocks not counted.", "created"),
@@ -207,10 +202,9 @@ class Metrics(Collector):
             ("alerts_suppressed", "Matches that alert suppression took.", "suppressed"),
             ("alerts_capped", "New matches over max_signals, at the run that met them.", "capped"),
         ):
-            counts = ((rule_id, one.counts[count_name]) for rule_id, one in totals.items())
-            yield _by_rule(CounterMetricFamily, name, text, counts)
-        last = ((rule_id, _seconds(one.last_started)) for rule_id, one in self._totals.items())
-        yield _by_rule(GaugeMetricFamily, "last_run_timestamp_seconds", "When the rule's last run began.", last)
+            yield _counter(name, text, (((rule_id,), one.counts[count_name]) for rule_id, one in totals.items()))
+        last = (((rule_id,), _seconds(one.last_started)) for rule_id, one in self._totals.items())
+        yield _gauge("last_run_timestamp_seconds", "When the rule's last run began.", last)
 
     def _lags(self, view: ServiceView) -> Iterator[Metric]:
         yield self._ingest.family(
@@ -219,10 +213,8 @@ class Metrics(Collector):
         yield self._detection.family(
             "rule_runner_detection_lag_seconds", "From @timestamp of an event to its alert, of new alerts."
         )
-        if view.newest_event is not None:
-            yield _gauge(
-                "newest_event_timestamp_seconds", "The newest @timestamp read from files.", _seconds(view.newest_event)
-            )
+        if (newest := view.newest_event) is not None:
+            yield _gauge("newest_event_timestamp_seconds", "The newest @timestamp read from files.", _seconds(newest))
 
 
 def registry_of(metrics: Metrics) -> CollectorRegistry:
@@ -243,63 +235,54 @@ def rendered(registry: CollectorRegistry, accept: str) -> tuple[bytes, str]:
 def _rules(active: ActiveRules) -> Iterator[Metric]:
     """How many rules there are, and the names behind the ids."""
     errors = [problem for problem in active.problems if problem.severity == "error"]
-    counts = {
-        "in_use": len(active.rules),
-        "disabled": sum(not rule.enabled for rule in active.loaded.rules),
-        "broken": len({problem.rule_id or str(problem.file) for problem in errors}),
-        "unsupported": len(active.loaded.unsupported),
-    }
-    family = GaugeMetricFamily(
-        "rule_runner_rules", "Rules of the rule files by what became of them.", labels=("state",)
+    counts = (
+        (("in_use",), len(active.rules)),
+        (("disabled",), len(active.disabled)),
+        (("broken",), len({problem.rule_id or str(problem.file) for problem in errors})),
+        (("unsupported",), len(active.loaded.unsupported)),
     )
-    for state, count in counts.items():
-        family.add_metric((state,), count)
-    yield family
+    yield _gauge("rules", "Rules of the rule files by what became of them.", counts, labels=("state",))
     yield _gauge("last_reload_successful", "1 if no rule file or query has an error.", float(not errors))
-    names = GaugeMetricFamily(
-        "rule_runner_rule_info", "The name of each rule in use, to be joined by id.", labels=("rule_id", "rule_name")
-    )
-    for rule in active.rules:
-        names.add_metric((rule.rule_id, rule.name), 1)
-    yield names
+    names = (((rule.rule_id, rule.name), 1) for rule in active.rules)
+    text = "The name of each rule in use, to be joined by id."
+    yield _gauge("rule_info", text, names, labels=("rule_id", "rule_name"))
 
 
 def _standings(standings: Sequence[RuleStatus], now: datetime) -> Iterator[Metric]:
     """Where each rule stands."""
-    gauges: tuple[tuple[str, str, Callable[[RuleStatus], float | None]], ...] = (
-        ("owed_windows", "Runs that it takes to search what is owed.", lambda one: one.owed_windows),
-        ("gap_seconds", "Length of the spans that are owed.", lambda one: one.owed_length.total_seconds()),
-        (
-            "given_up_seconds",
-            "Length of the unsearched spans that are older than RUNNER_CATCH_UP.",
-            lambda one: one.given_up_length.total_seconds(),
-        ),
-        (
-            "lag_seconds",
-            "How far the newest searched time is behind now.",
-            lambda one: lag.total_seconds() if (lag := one.lag(now)) is not None else None,
-        ),
-    )
-    for name, text, value_of in gauges:
-        values = ((one.rule_id, value) for one in standings if (value := value_of(one)) is not None)
-        yield _by_rule(GaugeMetricFamily, name, text, values)
+    owed = (((one.rule_id,), one.owed_windows) for one in standings)
+    gaps = (((one.rule_id,), one.owed_length.total_seconds()) for one in standings)
+    given_up = (((one.rule_id,), one.given_up_length.total_seconds()) for one in standings)
+    lags = (((one.rule_id,), lag.total_seconds()) for one in standings if (lag := one.lag(now)) is not None)
+    yield _gauge("owed_windows", "Runs that it takes to search what is owed.", owed)
+    yield _gauge("gap_seconds", "Length of the spans that are owed.", gaps)
+    text = "Length of the unsearched spans that are older than RUNNER_CATCH_UP."
+    yield _gauge("given_up_seconds", text, given_up)
+    yield _gauge("lag_seconds", "How far the newest searched time is behind now.", lags)
 
 
-def _by_rule(
-    family_type: type[CounterMetricFamily] | type[GaugeMetricFamily],
+_Values = float | Iterable[tuple[tuple[str, ...], float]]
+"""The value of the one series of a family, or those of several by the values of their labels."""
+
+
+def _family(
+    kind: type[CounterMetricFamily] | type[GaugeMetricFamily],
     name: str,
     text: str,
-    values: Iterable[tuple[str, float]],
+    values: _Values,
+    *,
+    labels: tuple[str, ...] = ("rule_id",),
 ) -> Metric:
-    """A family with one series a rule."""
-    family = family_type(f"rule_runner_{name}", text, labels=("rule_id",))
-    for rule_id, value in values:
-        family.add_metric((rule_id,), value)
+    if isinstance(values, (int, float)):
+        return kind(f"rule_runner_{name}", text, value=values)
+    family = kind(f"rule_runner_{name}", text, labels=labels)
+    for key, value in values:
+        family.add_metric(key, value)
     return family
 
 
-def _gauge(name: str, text: str, value: float) -> GaugeMetricFamily:
-    return GaugeMetricFamily(f"rule_runner_{name}", text, value=value)
+_counter = partial(_family, CounterMetricFamily)
+_gauge = partial(_family, GaugeMetricFamily)
 
 
 def _seconds(moment: datetime | None) -> float:
@@ -309,9 +292,8 @@ def _seconds(moment: datetime | None) -> float:
 
 def _time_at(alert: Alert, path: str) -> datetime | None:
     """The time in a field of the document; None where there is none that can be read."""
-    value: Any = value_at(alert.document, path)
     try:
-        found = datetime.fromisoformat(str(value))
+        found = datetime.fromisoformat(str(value_at(alert.document, path)))
     except ValueError:
         return None
     return found if found.tzinfo is not None else None
