@@ -93,29 +93,6 @@ class LeaseBoard(Protocol):
         ...
 
 
-class MemoryBoard:
-    """A board in the process. Its runners are as many `SharedLeases` as are given it."""
-
-    def __init__(self) -> None:
-        self._posted: dict[str, Posted] = {}
-        self._versions = count(1)
-
-    async def read(self) -> Mapping[str, Posted]:
-        return dict(self._posted)
-
-    async def post(self, changes: Sequence[Change]) -> frozenset[str]:
-        written: set[str] = set()
-        for change in changes:
-            if not change.always and self._posted.get(change.key) != change.after:
-                continue
-            if change.note is None:
-                self._posted.pop(change.key, None)
-            else:
-                self._posted[change.key] = Posted(change.note, (next(self._versions), 1))
-            written.add(change.key)
-        return frozenset(written)
-
-
 class SharedLeases:
     """The leases of one of several runners on a board. Implements `Leases`.
 
@@ -239,7 +216,9 @@ def share_out(runners: Mapping[str, Collection[str]], leaders: Mapping[str, str]
     """
     groups = sorted({group for wanted in runners.values() for group in wanted})
     leading = Counter(leaders[group] for group in groups if group in leaders)
-    shares = _shares(sorted(runners, key=lambda name: (-leading[name], name)), len(groups))
+    each, over = divmod(len(groups), len(runners))  # the remainder goes to those that lead most
+    ranked = sorted(runners, key=lambda name: (-leading[name], name))
+    shares = {name: each + (place < over) for place, name in enumerate(ranked)}
     shared: dict[str, str] = {}
     taken: Counter[str] = Counter()
     for group in groups:
@@ -253,12 +232,6 @@ def share_out(runners: Mapping[str, Collection[str]], leaders: Mapping[str, str]
             shared[group] = min(able, key=lambda name: (taken[name] >= shares[name], taken[name], name))
             taken[shared[group]] += 1
     return dict(sorted(shared.items()))
-
-
-def _shares(names: Sequence[str], groups: int) -> dict[str, int]:
-    """How many groups each is to lead; the remainder goes to the first."""
-    each, over = divmod(groups, len(names))
-    return {name: each + (place < over) for place, name in enumerate(names)}
 
 
 def _runner_key(owner: str) -> str:

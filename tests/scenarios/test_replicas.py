@@ -19,13 +19,14 @@ from elasticsearch import Elasticsearch
 
 from runner.clock import FakeClock
 from runner.search.files.file_search import FileSearch
-from runner.store.leases import EveryRule, Leases, MemoryBoard, SharedLeases
+from runner.store.leases import EveryRule, Leases, SharedLeases
 from runner.store.memory import MemoryStore
 from tests.paths import ROOT
 from tests.scenarios.test_guarantees import Gate
 from tests.scenarios.test_processes import lines_until, process
 from tests.scenarios.timeline import at, document_of, ndjson, rule_text
 from tests.scenarios.world import World
+from tests.store.memory_board import MemoryBoard
 
 LEASE = timedelta(seconds=30)
 NC = 'process where process.name == "nc"'

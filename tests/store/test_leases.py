@@ -32,7 +32,6 @@ from runner.store.leases import (
     EveryRule,
     LeaseBoard,
     Leases,
-    MemoryBoard,
     Note,
     SharedLeases,
     group_of,
@@ -43,6 +42,7 @@ from tests.elasticsearch.proxy import Proxy
 from tests.paths import ROOT
 from tests.store.alerts import run
 from tests.store.conftest import names_in, store_in
+from tests.store.memory_board import MemoryBoard
 
 RULES = [f"rule-{number}" for number in range(200)]
 LEASE = timedelta(seconds=30)

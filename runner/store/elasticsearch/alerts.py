@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
@@ -44,8 +45,7 @@ class ElasticsearchAlerts:
         self._name = names.alerts
         self._as = names.alerts_as
         self._installation = installation
-        prefix = PREFIX if names.alerts_as == "external" else "kibana"
-        self._fields = _Fields(f"{prefix}.alert")
+        self._fields = _Fields(f"{PREFIX if names.alerts_as == 'external' else 'kibana'}.alert")
         self._needs_alias: bool | None = None
 
     async def existing_ids(self, ids: Collection[str]) -> frozenset[str]:
@@ -172,16 +172,10 @@ class ElasticsearchAlerts:
         """The ids, with their index, whose stored alert is of the same execution: the answer to it was lost."""
         await self._client.refresh(self._name)
         wanted = {alert.id: alert.document.get(self._fields.plain_execution, "") for alert in alerts}
-        body = {
-            "size": 2 * len(wanted),
-            "_source": [self._fields.execution],
-            "query": {"ids": {"values": list(wanted)}},
-        }
-        return {
-            hit["_id"]: hit["_index"]
-            for hit in await self._search(body)
-            if hit["_source"].get(self._fields.execution) == wanted[hit["_id"]]
-        }
+        name = self._fields.execution
+        body = {"size": 2 * len(wanted), "_source": [name], "query": {"ids": {"values": list(wanted)}}}
+        hits = await self._search(body)
+        return {hit["_id"]: hit["_index"] for hit in hits if hit["_source"].get(name) == wanted[hit["_id"]]}
 
     async def _remove_second_copies(self, written: Mapping[str, str]) -> set[str]:
         """Those of the written ids that are in an older index as well, where they stay; the newer document goes.
@@ -209,7 +203,9 @@ class ElasticsearchAlerts:
     async def _places(self, ids: Collection[str]) -> list[tuple[str, str]]:
         """Every stored document with one of the ids: its id and its index."""
         found: list[tuple[str, str]] = []
-        for chunk in _chunks(list(dict.fromkeys(ids))):
+        distinct = list(dict.fromkeys(ids))
+        for start in range(0, len(distinct), _IDS):
+            chunk = distinct[start : start + _IDS]
             # Room for second copies; there is none of more than a few ids.
             body = {"size": len(chunk) + _IDS, "_source": False, "query": {"ids": {"values": chunk}}}
             found += [(hit["_id"], hit["_index"]) for hit in await self._search(body)]
@@ -231,13 +227,13 @@ class ElasticsearchAlerts:
         return hits
 
 
+@dataclass(slots=True)
 class _Sorted:
     """The ids of one `create` by what became of them; created ones with their index."""
 
-    def __init__(self, known: set[str]) -> None:
-        self.created: dict[str, str] = {}
-        self.duplicates = known
-        self.rejected: dict[str, str] = {}
+    duplicates: set[str]
+    created: dict[str, str] = field(default_factory=dict)
+    rejected: dict[str, str] = field(default_factory=dict)
 
 
 class _Fields:
@@ -272,11 +268,6 @@ class _Fields:
 def _ascending(name: str, kind: str) -> dict[str, Any]:
     """Sorts by a field, of that type where an index from before does not have it."""
     return {name: {"order": "asc", "unmapped_type": kind}}
-
-
-def _chunks(ids: Sequence[str]) -> Iterator[Sequence[str]]:
-    for start in range(0, len(ids), _IDS):
-        yield ids[start : start + _IDS]
 
 
 def _age(index: str) -> tuple[int, str]:

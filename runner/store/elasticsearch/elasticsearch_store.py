@@ -16,10 +16,7 @@ from runner.store.protocol import Stores
 
 @dataclass(frozen=True, slots=True)
 class ElasticsearchStores(Stores):
-    """The stores in one cluster. Their methods raise StoreError, AccessError and UnreachableError.
-
-    What is missing in the cluster is created before the first write.
-    """
+    """The stores in one cluster, created before the first write; they raise StoreError and the client's errors."""
 
     board: ElasticsearchBoard
     """Where runners with the same state index leave notes for each other."""

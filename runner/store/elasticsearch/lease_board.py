@@ -37,11 +37,8 @@ class ElasticsearchBoard:
     async def read(self) -> Mapping[str, Posted]:
         """Every note by key. What was posted before is visible, since `post` waits for that."""
         await self._installation.ensure()
-        body = {
-            "size": _MOST,
-            "query": {"bool": {"must_not": {"exists": {"field": "rule.id"}}}},
-            "seq_no_primary_term": True,
-        }
+        query = {"bool": {"must_not": {"exists": {"field": "rule.id"}}}}
+        body = {"size": _MOST, "query": query, "seq_no_primary_term": True}
         with store_errors():
             answer = await self._client.search((self._index,), body, params={"allow_partial_search_results": False})
         return dict(found for hit in answer["hits"]["hits"] if (found := _read_posted(hit)) is not None)

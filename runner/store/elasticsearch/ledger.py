@@ -82,12 +82,12 @@ class ElasticsearchLedger:
             state = _with_run(_state_of(stored), run, fingerprint)
             ledger, log = await self._write(state, stored, run)
             if not log.stored and not log.conflict:
-                raise self._failure(log, self._names.runs)
+                raise _failure(log, self._names.runs)
             if ledger.stored:
                 self._seen[run.rule_id] = _Stored(state, ledger.item)
                 return
             if not ledger.conflict:
-                raise self._failure(ledger, self._names.state)
+                raise _failure(ledger, self._names.state)
             await asyncio.sleep(random.uniform(0, 0.05))
             stored = await self._look_up_again(run.rule_id, stored)
         raise StoreError(f"{self._names.state}: the state of rule {run.rule_id} kept changing while it was written")
@@ -116,11 +116,10 @@ class ElasticsearchLedger:
                 self._seen[mark.rule_id] = _Stored(after[mark.rule_id], outcome.item)
             elif outcome.conflict:
                 conflicts.append(mark)
-                stored = await self._look_up_again(mark.rule_id, before[mark.rule_id])
-                if stored is not None:
+                if (stored := await self._look_up_again(mark.rule_id, before[mark.rule_id])) is not None:
                     self._seen[mark.rule_id] = stored
             else:
-                raise self._failure(outcome, self._names.state)
+                raise _failure(outcome, self._names.state)
         return conflicts
 
     async def _write(
@@ -162,8 +161,9 @@ class ElasticsearchLedger:
         except AccessError as error:
             _LOG.warning("the newest state may not be visible yet: %s", error)
 
-    def _failure(self, outcome: ActionOutcome, index: str) -> StoreError:
-        return StoreError(f"{index} can not be written: {outcome.explained}")
+
+def _failure(outcome: ActionOutcome, index: str) -> StoreError:
+    return StoreError(f"{index} can not be written: {outcome.explained}")
 
 
 def _one_a_rule(marks: Sequence[Mark]) -> list[list[Mark]]:
@@ -290,14 +290,8 @@ def _read_stored(hit: Mapping[str, Any]) -> _Stored:
 
 
 def _read_run(value: Mapping[str, Any]) -> RuleRun:
-    return RuleRun(
-        **{
-            **value,
-            "window": _read_window(value["window"]),
-            "started": _read_moment(value["started"]),
-            "messages": tuple(value["messages"]),
-        }
-    )
+    window, started = _read_window(value["window"]), _read_moment(value["started"])
+    return RuleRun(**{**value, "window": window, "started": started, "messages": tuple(value["messages"])})
 
 
 def _window_json(window: Window) -> dict[str, str]:

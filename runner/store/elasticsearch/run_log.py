@@ -28,16 +28,12 @@ class ElasticsearchRunLog:
 
         Windows are those of the log, cut to milliseconds.
         """
-        clauses = [
+        clauses: list[dict[str, Any]] = [
             {"terms": {"rule.id": sorted(rule_ids)[:_RULES_AT_ONCE]}},
             {"term": {"runner.complete": False}},
             {"range": {"runner.window.to": {"gt": iso(since), "format": "strict_date_optional_time"}}},
         ]
-        body: dict[str, Any] = {
-            "size": MOST_UNFINISHED,
-            "query": {"bool": {"filter": clauses}},
-            "sort": [{"@timestamp": "desc"}],
-        }
+        body = {"size": MOST_UNFINISHED, "query": {"bool": {"filter": clauses}}, "sort": [{"@timestamp": "desc"}]}
         return tuple(map(_read_run, await search_hits(self._client, self._index, body)))
 
 

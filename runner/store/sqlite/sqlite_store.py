@@ -109,11 +109,7 @@ class SqliteStore:
 
     async def close(self) -> None:
         """Close the file; a call that is running ends first."""
-        await asyncio.to_thread(self._close)
-
-    def _close(self) -> None:
-        with self._lock, self._errors():
-            self._connection.close()
+        await self._run(sqlite3.Connection.close)
 
     async def _run(self, action: Callable[[sqlite3.Connection], T]) -> T:
         return await asyncio.to_thread(self._locked, action)
