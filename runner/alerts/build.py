@@ -26,8 +26,7 @@ from runner.rules.rule import Rule
 from runner.search.protocol import Hit
 from runner.windows import iso
 
-KIBANA_VERSION = "8.19.0"
-"""The `kibana.version` of alerts where no setting names another."""
+_AUTHOR = "rule-runner"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +39,7 @@ class AlertContext:
     space: str = "default"
     kibana_url: str | None = None
     """The public address of Kibana, for the link in `kibana.alert.url`; no link without it."""
-    kibana_version: str = KIBANA_VERSION
+    kibana_version: str = "8.19.0"
     alias: str = ""
     """The alias that the alerts are written to; `.alerts-security.alerts-<space>` if empty."""
     data_view: str = ""
@@ -51,10 +50,8 @@ class AlertContext:
     """True for a replay or a catch-up of a past span, which Kibana calls a manual run."""
     intended: datetime | None = None
     """When a manual run would have taken place in time; `now` if None."""
-    created_by: str = "rule-runner"
     created_at: datetime | None = None
-    """When the rule was made; its file's `creation_date` if None. `updated_at` likewise."""
-    updated_at: datetime | None = None
+    """When the rule was made; its file's `creation_date` if None."""
     types: FieldTypes = field(default_factory=FieldTypes)
     """The fields of the alert index, for leaving out values that it would refuse."""
 
@@ -114,12 +111,7 @@ class _Maker:
         self._shared = _run_fields(rule, context) | rule_fields(rule, owner=owner)
 
     def sequence(
-        self,
-        ids: Sequence[str],
-        events: Sequence[EventFields],
-        parents: Sequence[_Parent],
-        *,
-        times: Sequence[Any],
+        self, ids: Sequence[str], events: Sequence[EventFields], parents: Sequence[_Parent], *, times: Sequence[Any]
     ) -> AlertGroup:
         """The building blocks in the order of the events, then the shell, whose id is the last of `ids`."""
         *block_ids, group = ids
@@ -133,10 +125,8 @@ class _Maker:
             document["kibana.alert.group.index"] = position
             alerts.append(Alert(id_, self._rule.rule_id, "building_block", document))
             lineage.append(_Parent(id_, "", "signal", parent.depth + 1, parent.lineage(), self._owner))
-        common = EventFields(
-            intersection([event.document for event in events]),
-            intersection([event.original for event in events]),
-        )
+        documents, originals = [event.document for event in events], [event.original for event in events]
+        common = EventFields(intersection(documents), intersection(originals))
         shell = self.document(group, common, lineage, original_time=_earliest(times), values=values)
         shell["kibana.alert.group.id"] = group
         alerts.append(Alert(group, self._rule.rule_id, "shell", shell))
@@ -168,18 +158,18 @@ def _run_fields(rule: Rule, context: AlertContext) -> dict[str, Any]:
     """The fields that all alerts of a run have with the same value."""
     now = iso(context.now)
     created = _date_of(context.created_at, rule.metadata.creation_date)
-    updated = _date_of(context.updated_at, rule.metadata.updated_date) or created
+    updated = _date_of(None, rule.metadata.updated_date) or created
     dates = {"kibana.alert.rule.created_at": created, "kibana.alert.rule.updated_at": updated}
     return {
         "@timestamp": now,
         "event.kind": "signal",
         "kibana.alert.intended_timestamp": iso(context.intended) if context.manual and context.intended else now,
         "kibana.alert.last_detected": now,
-        "kibana.alert.rule.created_by": context.created_by,
+        "kibana.alert.rule.created_by": _AUTHOR,
         "kibana.alert.rule.execution.timestamp": now,
         "kibana.alert.rule.execution.type": "manual" if context.manual else "scheduled",
         "kibana.alert.rule.execution.uuid": context.execution_id,
-        "kibana.alert.rule.updated_by": context.created_by,
+        "kibana.alert.rule.updated_by": _AUTHOR,
         "kibana.alert.start": now,
         "kibana.alert.status": "active",
         "kibana.alert.workflow_assignee_ids": [],
@@ -226,20 +216,13 @@ def _parent_of(hit: Hit) -> _Parent:
     event_id = value_at(hit.source, "event.id")
     id_ = hit.id or (event_id if isinstance(event_id, str) else "") or content_hash(hit.source)
     source = alert_document(hit.source) if is_external(hit.source) else hit.source
-    is_alert = value_at(source, "kibana.alert.uuid") is not None or value_at(source, "signal") is not None
-    if not is_alert:
+    if value_at(source, "kibana.alert.uuid") is None and value_at(source, "signal") is None:
         return _Parent(id_, hit.index, "event", 0, (), None)
     depth = value_at(source, "kibana.alert.depth")
     rule = value_at(source, "kibana.alert.rule.uuid")
     ancestors = [entry for entry in values_at(source, "kibana.alert.ancestors") if isinstance(entry, Mapping)]
-    return _Parent(
-        id_,
-        hit.index,
-        "signal",
-        depth if isinstance(depth, int) else 1,
-        ancestors,
-        rule if isinstance(rule, str) else None,
-    )
+    depth, rule = depth if isinstance(depth, int) else 1, rule if isinstance(rule, str) else None
+    return _Parent(id_, hit.index, "signal", depth, ancestors, rule)
 
 
 def _earliest(times: Sequence[Any]) -> Any:

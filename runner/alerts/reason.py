@@ -14,17 +14,9 @@ def build_reason(document: Mapping[str, Any], *, severity: str, name: str) -> st
     Arrays are joined with commas; an empty value or a lone "-" counts as none. Ports are printed also where they are
     plain numbers, as users know it from Kibana up to 9.1; later versions read numbers as absent and leave ports out.
     """
-    what = [
-        f" {label} {value},"
-        for label, value in (
-            ("process", _text(document, "process.name")),
-            ("parent process", _text(document, "process.parent.name")),
-            ("file", _text(document, "file.name")),
-        )
-        if value
-    ]
-    what += [_endpoint(document, "source"), _endpoint(document, "destination")]
-    details = "".join(what)
+    names = {"process": "process.name", "parent process": "process.parent.name", "file": "file.name"}
+    what = [f" {label} {value}," for label, path in names.items() if (value := _text(document, path))]
+    details = "".join((*what, _endpoint(document, "source"), _endpoint(document, "destination")))
     category, user, host = (_text(document, path) for path in ("event.category", "user.name", "host.name"))
     return "".join(
         (

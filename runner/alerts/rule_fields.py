@@ -109,11 +109,7 @@ def _has_value(values: list[Any], wanted: str, *, as_number: bool) -> bool:
     if as_number:
         number = _number(wanted)
         return number is not None and any(_number(value) == int(number) for value in values)
-    return any(_as_text(value) == wanted for value in values)
-
-
-def _as_text(value: Any) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
+    return any((str(value).lower() if isinstance(value, bool) else str(value)) == wanted for value in values)
 
 
 def _risk_score(rule: Rule, document: Mapping[str, Any]) -> float:

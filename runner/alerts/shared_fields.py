@@ -28,10 +28,8 @@ def _common_fields(left: Mapping[str, Any], right: Mapping[str, Any]) -> dict[st
     one, other = _nested(left, same_spelling), _nested(right, same_spelling)
     common: dict[str, Any] = {}
     for key in one:
-        if key in other:
-            value = _common(one[key], other[key])
-            if value is not _NOTHING:
-                common[key] = value
+        if key in other and (value := _common(one[key], other[key])) is not _NOTHING:
+            common[key] = value
     return common
 
 

@@ -35,10 +35,8 @@ class ClusterSearch:
         runtime_mappings: Mapping[str, Any] | None = None,
         look_again_after: float = 3_600.0,
     ) -> None:
-        self._eql_api = EqlApiSearch(
-            client, concurrency=concurrency, timeout=timeout, runtime_mappings=runtime_mappings
-        )
-        self._fetch = FetchSearch(client, concurrency=concurrency, timeout=timeout, runtime_mappings=runtime_mappings)
+        limits: Any = {"concurrency": concurrency, "timeout": timeout, "runtime_mappings": runtime_mappings}
+        self._eql_api, self._fetch = EqlApiSearch(client, **limits), FetchSearch(client, **limits)
         self._look_again_after = look_again_after
         self._way: Literal["eql", "fetch"] | None = None
         self._look_again_at = 0.0
@@ -50,7 +48,7 @@ class ClusterSearch:
 
     async def prepare(self, rules: Sequence[CompiledRule]) -> Sequence[Problem]:
         """No problems: what a cluster finds in a query is known when it is searched."""
-        return [*await self._eql_api.prepare(rules), *await self._fetch.prepare(rules)]
+        return await self._fetch.prepare(rules)
 
     async def run(self, requests: Sequence[SearchRequest]) -> AsyncGenerator[SearchResult, None]:
         """One result per request, as they are done."""
@@ -81,9 +79,7 @@ class ClusterSearch:
                 yield result
 
     async def close(self) -> None:
-        """Close both searches; the caller closes the client."""
-        await self._eql_api.close()
-        await self._fetch.close()
+        """Nothing to close: the caller closes the client."""
 
     async def _retried_with_eql(self, request: SearchRequest) -> SearchResult | None:
         """The result of the EQL API of a cluster that had none; None if it still has none."""

@@ -125,10 +125,8 @@ class EqlApiSearch:
             raise SearchError(f"{subject_of(request.rule)}: {trouble}", rule_id=request.rule.rule_id)
         matches = read_matches(answer)
         if matches is None:
-            raise SearchError(
-                f"{subject_of(request.rule)}: the answer has neither `hits.events` nor `hits.sequences`",
-                rule_id=request.rule.rule_id,
-            )
+            trouble = "the answer has neither `hits.events` nor `hits.sequences`"
+            raise SearchError(f"{subject_of(request.rule)}: {trouble}", rule_id=request.rule.rule_id)
         warnings: tuple[str, ...] = ()
         if len(matches) >= size < request.size:
             warnings = (f"more than {size:,} matches in the window, the most that one EQL search returns",)
@@ -136,21 +134,17 @@ class EqlApiSearch:
 
     async def _answer(self, request: SearchRequest, size: int, *, deadline: float) -> Mapping[str, Any]:
         """The completed answer, polled while the search runs; one that the server has forgotten is started again."""
-        late = f"{subject_of(request.rule)}: the search took longer than {self._timeout:g} s and was stopped"
+        subject = subject_of(request.rule)
+        text = f"{subject}: the search took longer than {self._timeout:g} s and was stopped"
+        late = SearchError(text, rule_id=request.rule.rule_id)
         for start in range(1, MOST_STARTS + 1):
             answer = await self._submitted(request, size, deadline=deadline)
             try:
-                return await completed(
-                    self._client,
-                    answer,
-                    deadline=deadline,
-                    patience=self._patience,
-                    late=SearchError(late, rule_id=request.rule.rule_id),
-                )
+                return await completed(self._client, answer, deadline=deadline, patience=self._patience, late=late)
             except ClusterError as error:
                 if error.status != 404 or error.no_such_api or start == MOST_STARTS:
                     raise
-                _LOG.info("%s: the server has lost the search, it is begun anew", subject_of(request.rule))
+                _LOG.info("%s: the server has lost the search, it is begun anew", subject)
         raise AssertionError("unreachable: the last start returns or raises")
 
     async def _away(self, rule: Rule, deadline: float) -> str | None:
@@ -184,12 +178,9 @@ class EqlApiSearch:
             left = deadline - asyncio.get_running_loop().time()
             params = {"allow_no_indices": True, "ignore_unavailable": True, **self._patience(left)}
             try:
+                end, id_ = deadline + GRACE, f"rule-runner:{rule.rule_id}"
                 return await self._client.eql_submit(
-                    rule.index,
-                    body | flags,
-                    params=params,
-                    deadline=deadline + GRACE,
-                    opaque_id=f"rule-runner:{rule.rule_id}",
+                    rule.index, body | flags, params=params, deadline=end, opaque_id=id_
                 )
             except ClusterError as error:
                 known = {name: no for name, no in flags.items() if name not in error.reason}
@@ -271,12 +262,8 @@ def read_matches(answer: Mapping[str, Any]) -> tuple[Match, ...] | None:
         return tuple(Match((_hit(event),), is_sequence=False) for event in events)
     if (sequences := hits.get("sequences")) is not None:
         return tuple(
-            Match(
-                tuple(_hit(event) for event in sequence.get("events", ())),
-                is_sequence=True,
-                join_keys=tuple(sequence.get("join_keys", ())),
-            )
-            for sequence in sequences
+            Match(tuple(map(_hit, one.get("events", ()))), is_sequence=True, join_keys=tuple(one.get("join_keys", ())))
+            for one in sequences
         )
     return None
 
@@ -301,12 +288,9 @@ def _no_index(error: ClusterError) -> bool:
 
 def _search_error(error: ClusterError, rule: Rule) -> SearchError:
     if error.no_such_api:
-        return _NoSuchApiError(
-            f"{subject_of(rule)}: this cluster has no EQL ({error.reason}); search files instead (--events), "
-            "or use a cluster with the EQL plugin",
-            rule_id=rule.rule_id,
-            retryable=False,
-        )
+        text = f"{subject_of(rule)}: this cluster has no EQL ({error.reason}); search files instead (--events), "
+        text += "or use a cluster with the EQL plugin"
+        return _NoSuchApiError(text, rule_id=rule.rule_id, retryable=False)
     if error.type in _QUERY_FAULTS:
         return query_error(error.reason, rule)
     return SearchError(f"{subject_of(rule)}: {error}", rule_id=rule.rule_id, retryable=error.status != 400)

@@ -162,10 +162,8 @@ class FetchSearch:
             except PointLostError:
                 if start == MOST_STARTS:
                     raise
-                _LOG.info(
-                    "%s: the server has lost the point in time, the pass is begun anew",
-                    subject_of(asked[0].request.rule),
-                )
+                subject = subject_of(asked[0].request.rule)
+                _LOG.info("%s: the server has lost the point in time, the pass is begun anew", subject)
             except RemoteLostError:
                 self._types.forget(asked[0].request.rule.index)
                 raise
@@ -194,9 +192,8 @@ class FetchSearch:
         known = self._programs.get(compiled)
         if known is not None and known[0] is types:
             return known[1]
-        program: eql.Program | EqlError
         try:
-            program = compiled.program(types.schema)
+            program: eql.Program | EqlError = compiled.program(types.schema)
         except EqlError as error:
             program = error
         self._programs[compiled] = types, program
@@ -222,9 +219,8 @@ def _within_clauses(asked: Sequence[PlannedRequest]) -> tuple[list[PlannedReques
 
 def _may_be_of_one(error: RunnerError) -> bool:
     """Whether the query of one rule may be the cause: the others are then searched without it."""
-    if isinstance(error, PassTimeoutError):
-        return True
-    return isinstance(error, ClusterError) and error.status in (400, 413, 500)
+    fails = isinstance(error, ClusterError) and error.status in (400, 413, 500)
+    return fails or isinstance(error, PassTimeoutError)
 
 
 def _error_result(request: SearchRequest, error: RunnerError) -> SearchResult:

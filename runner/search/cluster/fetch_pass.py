@@ -63,14 +63,8 @@ class FetchPass:
         """`remotes` are the remote clusters that have some of the indices: none of them may be left out."""
         self._options = options
         self._rule = asked[0].request.rule
-        more = f"+{len(asked) - 1}" if len(asked) > 1 else ""
-        self._point = Point(
-            client,
-            self._rule.index,
-            options=options,
-            opaque_id=f"rule-runner:{self._rule.rule_id}{more}",
-            remotes=remotes,
-        )
+        opaque_id = f"rule-runner:{self._rule.rule_id}" + (f"+{len(asked) - 1}" if len(asked) > 1 else "")
+        self._point = Point(client, self._rule.index, options=options, opaque_id=opaque_id, remotes=remotes)
         self._begin(asked)
 
     def _begin(self, asked: Sequence[PlannedRequest]) -> None:
@@ -106,14 +100,14 @@ class FetchPass:
             await self._read_pages()
             found = await asyncio.to_thread(lambda: list(self._matcher.found()))
             self._late = self._matcher.late()
-            wanted = [self._wanted(number, answer) for number, answer in enumerate(found)]
+            wanted = [one.matches[: max(1, asked.request.size)] for one, asked in zip(found, self._asked, strict=True)]
             documents = await self._documents(sorted({event for matches in wanted for event in _events(matches)}))
         finally:
             await asyncio.shield(self._point.close())
-        results = [
-            self._result(number, found[number], matches, documents=documents) for number, matches in enumerate(wanted)
+        return [
+            *empty,
+            *(self._result(number, found[number], one, documents=documents) for number, one in enumerate(wanted)),
         ]
-        return [*empty, *results]
 
     async def _able(self) -> list[PlannedRequest]:
         """The requests that can have a match: those whose every needed stage has some candidate.
@@ -167,9 +161,8 @@ class FetchPass:
 
     def _query(self) -> dict[str, Any]:
         """The window, the rules' own filter, and the candidates of the rules that still need some."""
-        candidates = any_of(
-            one.filters.whole for number, one in enumerate(self._asked) if number not in self._satisfied
-        )
+        open_ones = (one for number, one in enumerate(self._asked) if number not in self._satisfied)
+        candidates = any_of(one.filters.whole for one in open_ones)
         clauses = [range_filter(self._asked[0].request.window, time_fields(self._rule)), candidates.query]
         if self._rule.filters:
             clauses.append(rule_filter(self._rule))
@@ -208,9 +201,6 @@ class FetchPass:
         return len(self._satisfied) == len(self._asked)
 
     # What was found.
-
-    def _wanted(self, number: int, found: eql.Found) -> Sequence[FoundSequence]:
-        return found.matches[: max(1, self._asked[number].request.size)]
 
     async def _documents(self, numbers: Sequence[int]) -> dict[int, Mapping[str, Any]]:
         """The hits of these events, with everything that an alert is made of."""

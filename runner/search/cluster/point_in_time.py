@@ -45,13 +45,7 @@ class Point:
     """A point in time that is opened and closed once; what was deleted meanwhile is still there in it."""
 
     def __init__(
-        self,
-        client: Elastic,
-        indices: Sequence[str],
-        *,
-        options: PassOptions,
-        opaque_id: str,
-        remotes: Collection[str] = (),
+        self, client: Elastic, indices: Sequence[str], *, options: PassOptions, opaque_id: str, remotes: Collection[str]
     ) -> None:
         """`remotes` are the remote clusters that have some of the indices: none of them may be left out."""
         self._client = client

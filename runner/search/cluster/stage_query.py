@@ -228,13 +228,8 @@ class _Translator:
             return self._between(field, *self._moments(field, constant))
         if field.type is DataType.IP:
             return self._in_block(field, text_of(constant))
-        number = _number(constant)
-        if field.type in _SIGNED and number is not None:
-            low, high = WHOLE_RANGES[field.type]
-            if isinstance(number, int) and low <= number <= high:
-                return Translation({"term": {field.name: {"value": number}}})
-        if field.type is DataType.DOUBLE and number is not None and _is_plain(number):
-            return Translation({"term": {field.name: {"value": float(number)}}})
+        if (number := _number_for(field, constant)) is not None:
+            return Translation({"term": {field.name: {"value": number}}})
         return self._wider(field)
 
     def _ordered(self, ref: nodes.FieldRef, operator: str, constant: nodes.Value) -> Translation:
@@ -246,23 +241,14 @@ class _Translator:
             return _UNKNOWN
         if field.type in DATES:
             first, last = self._moments(field, constant)
-            low, high = {
-                ">": (last + 1, None),
-                ">=": (first, None),
-                "<": (None, first - 1),
-                "<=": (None, last),
-            }[operator]
-            return self._between(field, low, high)
+            if operator.startswith(">"):
+                return self._between(field, first if operator == ">=" else last + 1, None)
+            return self._between(field, None, last if operator == "<=" else first - 1)
         if field.type is DataType.IP:
             bound: Any = str(ipaddress.IPv6Address(values.read_ip(text_of(constant))))
             return Translation({"range": {field.name: {_RANGE_NAMES[operator]: bound}}})
-        number = _number(constant)
-        if field.type in _SIGNED and number is not None:
-            low, high = WHOLE_RANGES[field.type]
-            if isinstance(number, int) and low <= number <= high:
-                return Translation({"range": {field.name: {_RANGE_NAMES[operator]: number}}})
-        if field.type is DataType.DOUBLE and number is not None and _is_plain(number):
-            return Translation({"range": {field.name: {_RANGE_NAMES[operator]: float(number)}}})
+        if (number := _number_for(field, constant)) is not None:
+            return Translation({"range": {field.name: {_RANGE_NAMES[operator]: number}}})
         return self._wider(field)
 
     def _moments(self, field: Field, constant: nodes.Value) -> tuple[int, int]:
@@ -278,11 +264,8 @@ class _Translator:
         last = 2**63 - 1 if field.type is DataType.DATE_NANOS else _LAST_YEAR
         if any(moment is not None and not first <= moment <= last for moment in (low, high)):
             return self._wider(field)
-        bounds = {
-            name: dates.date_text(moment, nanos=True)
-            for name, moment in (("gte", low), ("lte", high))
-            if moment is not None
-        }
+        given = {"gte": low, "lte": high}
+        bounds = {name: dates.date_text(moment, nanos=True) for name, moment in given.items() if moment is not None}
         return Translation({"range": {field.name: {**bounds, "format": "strict_date_optional_time_nanos"}}})
 
     def _in_block(self, field: Field, block: str) -> Translation:
@@ -334,9 +317,7 @@ class _Translator:
     def _regexp(self, field: Field, pattern: str, *, insensitive: bool) -> Translation:
         if not self._can_match_patterns(field, pattern) or (insensitive and not self._fold_regexps):
             return self._wider(field)
-        asked: Query = {"value": pattern, "flags": "ALL"}
-        if insensitive:
-            asked["case_insensitive"] = True
+        asked = {"value": pattern, "flags": "ALL", **_folding(insensitive)}
         return Translation({"regexp": {field.name: asked}}, exact=False)
 
     def _wildcard(self, field: Field, pattern: str, *, insensitive: bool) -> Translation:
@@ -345,9 +326,7 @@ class _Translator:
             return self._present(field)
         if not self._can_match_patterns(field, pattern) or pattern.count("?") > _MOST_SINGLE_WILDCARDS:
             return self._wider(field)
-        asked: Query = {"value": pattern}
-        if insensitive:
-            asked["case_insensitive"] = True
+        asked = {"value": pattern, **_folding(insensitive)}
         return Translation({"wildcard": {field.name: asked}}, exact=not insensitive or pattern.isascii())
 
     def _can_match_patterns(self, field: Field, pattern: str) -> bool:
@@ -368,15 +347,12 @@ class _Translator:
         needle = text_of(constants[0])
         if name != "startswith":
             # The needle is not escaped there: wildcards in it are wildcards.
-            found = self._wildcard(
-                field, f"*{needle}" if name == "endswith" else f"*{needle}*", insensitive=insensitive
-            )
+            pattern = f"*{needle}" if name == "endswith" else f"*{needle}*"
+            found = self._wildcard(field, pattern, insensitive=insensitive)
             return replace(found, exact=found.exact and not any(char in needle for char in "\\*?"))
         if not self._can_match_patterns(field, needle):
             return self._wider(field)
-        asked: Query = {"value": needle}
-        if insensitive:
-            asked["case_insensitive"] = True
+        asked = {"value": needle, **_folding(insensitive)}
         return Translation({"prefix": {field.name: asked}}, exact=not insensitive or needle.isascii())
 
     # Scripts.
@@ -418,9 +394,20 @@ def _number(constant: nodes.Value) -> int | float | None:
     return int(number) if number == int(number) and abs(number) <= 2**53 else number
 
 
-def _is_plain(number: int | float) -> bool:
-    """Whether a double is compared alike on both sides: 0.0 and -0.0 are one number here, two to the server."""
-    return number != 0 and abs(number) <= 2**53
+def _number_for(field: Field, constant: nodes.Value) -> int | float | None:
+    """A numeric constant that the field's type compares as the engine does; None for any other."""
+    number = _number(constant)
+    if number is None:
+        return None
+    if field.type in _SIGNED:
+        low, high = WHOLE_RANGES[field.type]
+        return number if isinstance(number, int) and low <= number <= high else None
+    # 0.0 and -0.0 are one number here, two to the server.
+    return float(number) if field.type is DataType.DOUBLE and number != 0 and abs(number) <= 2**53 else None
+
+
+def _folding(insensitive: bool) -> Query:
+    return {"case_insensitive": True} if insensitive else {}
 
 
 def _is_sendable(text: str) -> bool:
