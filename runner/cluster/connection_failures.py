@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import socket
 import ssl
 from urllib.parse import urlsplit
 
@@ -109,6 +108,4 @@ def _why(error: OSError) -> str:
     """The reason of the operating system, or of the name service."""
     if isinstance(error, ConnectionRefusedError) or "Connect call failed" in str(error):
         return f"connection refused ({error})"
-    if isinstance(error, socket.gaierror):
-        return str(error.strerror or error)
     return str(error.strerror or error)

@@ -52,21 +52,15 @@ class Elastic:
         answer = await self._root(attempts=None if retry else 1)
         version = answer["version"]
         distribution = version.get("distribution") or version.get("build_flavor", "default")
-        return ClusterInfo(
-            str(answer.get("cluster_name", "")),
-            str(answer.get("cluster_uuid", "")),
-            version.get("number", ""),
-            distribution,
-        )
+        name, uuid = str(answer.get("cluster_name", "")), str(answer.get("cluster_uuid", ""))
+        return ClusterInfo(name, uuid, version.get("number", ""), distribution)
 
     async def answers(self) -> bool:
         """True if the cluster answers at all, so that a connection that failed concerns one request only."""
         try:
             await self.info(retry=False)
-        except UnreachableError:
-            return False
-        except RunnerError:
-            return True
+        except RunnerError as error:
+            return not isinstance(error, UnreachableError)
         return True
 
     async def eql_submit(
@@ -79,18 +73,15 @@ class Elastic:
         opaque_id: str,
     ) -> dict[str, Any]:
         """The answer of the EQL search API; one that is still running has an `id` and `is_running`."""
-        path = f"/{targets_part(indices)}/_eql/search"
-        action = f"search with EQL in {', '.join(indices)}"
-        return await self.transport.send_for_object(
-            ApiCall("POST", path, action, params=params, body=body, deadline=deadline, opaque_id=opaque_id)
-        )
+        path, action = f"/{targets_part(indices)}/_eql/search", f"search with EQL in {', '.join(indices)}"
+        call = ApiCall("POST", path, action, params=params, body=body, deadline=deadline, opaque_id=opaque_id)
+        return await self.transport.send_for_object(call)
 
     async def eql_get(self, search_id: str, *, params: Mapping[str, Any], deadline: float) -> dict[str, Any]:
         """The state or the answer of a running EQL search."""
         path = f"/_eql/search/{path_part(search_id)}"
-        return await self.transport.send_for_object(
-            ApiCall("GET", path, "read a running EQL search", params=params, deadline=deadline)
-        )
+        call = ApiCall("GET", path, "read a running EQL search", params=params, deadline=deadline)
+        return await self.transport.send_for_object(call)
 
     async def eql_delete(self, search_id: str) -> None:
         """Stop and forget a running EQL search; one that is not there any more is fine."""
@@ -101,10 +92,8 @@ class Elastic:
         self, indices: Sequence[str], body: Mapping[str, Any], *, params: Mapping[str, Any] | None = None
     ) -> dict[str, Any]:
         """The answer of the search API."""
-        action = f"search in {', '.join(indices)}"
-        return await self.transport.send_for_object(
-            ApiCall("POST", f"/{targets_part(indices)}/_search", action, params=params or {}, body=body)
-        )
+        path, action = f"/{targets_part(indices)}/_search", f"search in {', '.join(indices)}"
+        return await self.transport.send_for_object(ApiCall("POST", path, action, params=params or {}, body=body))
 
     async def open_point(self, indices: Sequence[str], *, keep_alive: str, deadline: float) -> str:
         """The id of a point in time of the indices that are there; it is kept that long after each use."""
@@ -137,9 +126,8 @@ class Elastic:
         Sent once: what the caller knows to be safe to send again, it sends again.
         """
         params = {"refresh": refresh, "require_alias": require_alias}
-        call = ApiCall(
-            "POST", f"/{path_part(index)}/_bulk", f"write to {index}", params=params, body=lines, ndjson=True
-        )
+        path = f"/{path_part(index)}/_bulk"
+        call = ApiCall("POST", path, f"write to {index}", params=params, body=lines, ndjson=True)
         answer = await self.transport.send(call, attempts=1)
         if not isinstance(answer, dict) or not isinstance(answer.get("items"), list):
             raise ClusterError(f"could not {call.action}: the answer has no `items`", status=200)
@@ -158,16 +146,11 @@ class Elastic:
         `failures` of the answer names indices and remote clusters that are there and did not answer.
         """
         params = {"include_unmapped": True, "ignore_unavailable": True, "allow_no_indices": True}
-        action = f"read the fields of {', '.join(indices)}"
+        path, action = f"/{targets_part(indices)}/_field_caps", f"read the fields of {', '.join(indices)}"
         # In the body, as the URL must stay under 4 KB.
-        body: dict[str, Any] = {"fields": list(fields)}
-        if runtime_mappings:
-            body["runtime_mappings"] = runtime_mappings
-        return await self.transport.send_for_object(
-            ApiCall(
-                "POST", f"/{targets_part(indices)}/_field_caps", action, params=params, body=body, deadline=deadline
-            )
-        )
+        body = {"fields": list(fields)} | ({"runtime_mappings": runtime_mappings} if runtime_mappings else {})
+        call = ApiCall("POST", path, action, params=params, body=body, deadline=deadline)
+        return await self.transport.send_for_object(call)
 
     async def read_object(self, kind: ObjectKind, name: str) -> Mapping[str, Any] | None:
         """The stored template, policy or role, as it was written; None if there is none of that name."""
@@ -181,9 +164,8 @@ class Elastic:
 
     async def write_object(self, kind: ObjectKind, name: str, body: Mapping[str, Any]) -> None:
         """Create or replace a template, policy or role."""
-        await self.transport.send(
-            ApiCall("PUT", _OBJECT_PATHS[kind] + path_part(name), f"write the {_words(kind)} {name}", body=body)
-        )
+        call = ApiCall("PUT", _OBJECT_PATHS[kind] + path_part(name), f"write the {_words(kind)} {name}", body=body)
+        await self.transport.send(call)
 
     async def read_alias(self, alias: str) -> Mapping[str, bool] | None:
         """The indices behind an alias, each with whether it is the one written to; None if there is no such alias."""
@@ -200,11 +182,8 @@ class Elastic:
 
     async def index_exists(self, name: str) -> bool:
         """True if there is an index, alias or data stream of that name."""
-        return bool(
-            await self.transport.send(
-                ApiCall("HEAD", f"/{path_part(name)}", f"look for the index {name}", ignore=(404,))
-            )
-        )
+        call = ApiCall("HEAD", f"/{path_part(name)}", f"look for the index {name}", ignore=(404,))
+        return bool(await self.transport.send(call))
 
     async def create_index(self, name: str, body: Mapping[str, Any]) -> bool:
         """True if the index was created, False if it was there already."""
@@ -219,9 +198,8 @@ class Elastic:
     async def put_mapping(self, index: str, body: Mapping[str, Any]) -> None:
         """Add fields to an index, or to the index that an alias writes to."""
         params = {"write_index_only": True}
-        await self.transport.send(
-            ApiCall("PUT", f"/{path_part(index)}/_mapping", f"add fields to {index}", params=params, body=body)
-        )
+        call = ApiCall("PUT", f"/{path_part(index)}/_mapping", f"add fields to {index}", params=params, body=body)
+        await self.transport.send(call)
 
     async def refresh(self, index: str) -> None:
         """Make everything that was written visible to searches; an index that is not there is fine."""

@@ -7,6 +7,7 @@ import gzip
 import io
 import ssl
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import aiohttp
@@ -72,7 +73,13 @@ class HttpNode(BaseAsyncNode):
             sent["content-encoding"] = "gzip"
         seconds = self.config.request_timeout if isinstance(request_timeout, DefaultType) else request_timeout
         try:
-            answer = await self._answer(method, target, body, headers=sent, seconds=seconds)
+            send = partial(self._send, method, target, body, headers=sent, seconds=seconds)
+            try:
+                answer = await send()
+            except IssuerFoundError as found:
+                # From now on every certificate that this CA signed for the host will do.
+                self._context = context_for(self._route.connection, issuer=found.certificate)
+                answer = await send()
             if read_as and answer.meta.status < 300:
                 answer.meta.headers["content-type"] = read_as
             return answer
@@ -87,16 +94,6 @@ class HttpNode(BaseAsyncNode):
         if self._session is not None:
             await self._session.close()
             self._session = None
-
-    async def _answer(
-        self, method: str, target: str, body: bytes | None, *, headers: HttpHeaders, seconds: float | None
-    ) -> TransportApiResponse:
-        try:
-            return await self._send(method, target, body, headers=headers, seconds=seconds)
-        except IssuerFoundError as found:
-            # From now on every certificate that this CA signed for the host will do.
-            self._context = context_for(self._route.connection, issuer=found.certificate)
-            return await self._send(method, target, body, headers=headers, seconds=seconds)
 
     async def _send(
         self, method: str, target: str, body: bytes | None, *, headers: HttpHeaders, seconds: float | None
@@ -120,14 +117,8 @@ class HttpNode(BaseAsyncNode):
             **self._options(),
         ) as response:
             raw = await response.read()
-        meta = ApiResponseMeta(
-            node=self.config,
-            duration=loop.time() - start,
-            http_version="1.1",
-            status=response.status,
-            headers=HttpHeaders(response.headers),
-        )
-        return TransportApiResponse(meta, raw)
+        headers, took = HttpHeaders(response.headers), loop.time() - start
+        return TransportApiResponse(ApiResponseMeta(response.status, "1.1", headers, took, self.config), raw)
 
     def _options(self) -> dict[str, Any]:
         """What every request of this host needs besides."""

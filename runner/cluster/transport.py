@@ -170,8 +170,7 @@ class Transport:
         answer = await client.perform_request(
             call.method, call.path, params=call.params, headers=headers, body=call.body
         )
-        meta = answer.meta
-        return Answer(meta.status, answer.body, meta.headers, meta.duration)
+        return Answer(answer.meta.status, answer.body, answer.meta.headers, answer.meta.duration)
 
     def _wait(self, state: RetryCallState) -> float:
         """Seconds until the next attempt; none before another host."""
@@ -331,9 +330,7 @@ def _passes(error: BaseException) -> bool:
     """True for failures after which the same request may succeed a little later."""
     if isinstance(error, ApiError):
         return error.meta.status in BUSY_STATUSES
-    if isinstance(error, TlsError):
-        return False
-    return isinstance(error, ConnectionTimeout | ClientConnectionError)
+    return isinstance(error, ConnectionTimeout | ClientConnectionError) and not isinstance(error, TlsError)
 
 
 IF_IT_PASSES = retry_if_exception(_passes)

@@ -62,15 +62,8 @@ class RuleStates:
 
     def due_marks(self, rules: Iterable[CompiledRule], disabled: Iterable[Rule], now: datetime) -> tuple[Mark, ...]:
         """The marks that the ledger needs now."""
-        return due_marks(
-            self.schedule,
-            rules,
-            self.states,
-            now=now,
-            disabled=disabled,
-            first=self._first,
-            trusted=self._trusted,
-        )
+        known = {"first": self._first, "trusted": self._trusted}
+        return due_marks(self.schedule, rules, self.states, now=now, disabled=disabled, **known)
 
     def record_marks(self, marks: Iterable[Mark]) -> None:
         """Add marks that are in the ledger."""
@@ -97,15 +90,8 @@ class RuleStates:
         """The backlog of rules that need not wait, whose turn it is; at most `most` windows, all if that is 0."""
         waits = {rule_id for rule_id, wait in self._waits.items() if wait.until > passed}
         ready = [compiled for compiled in rules if compiled.rule.rule_id not in waits]
-        return due_owed(
-            self.schedule,
-            ready,
-            self.states,
-            now=now,
-            tried=self._tried,
-            most=most or len(ready),
-            catch_ups=self._catch_ups,
-        )
+        tried, most = self._tried, most or len(ready)
+        return due_owed(self.schedule, ready, self.states, now=now, tried=tried, most=most, catch_ups=self._catch_ups)
 
     def record_turns(self, due: Sequence[DueWindow]) -> None:
         """These backlog windows are searched next."""

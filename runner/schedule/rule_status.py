@@ -26,6 +26,12 @@ GapKind = Literal["never searched", "failed", "left over", "given up"]
 cap for the next; it is older than the horizon."""
 
 _NOTHING = timedelta(0)
+_NEVER_SEARCHED: Mapping[Presence, str] = {
+    "gone": "the rule is no longer in the rule files",
+    "disabled": "the rule is disabled",
+    "broken": "the file of the rule has an error",
+    "enabled": "no run has covered it yet",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,31 +168,17 @@ def gaps_of(
         rule = rules.get(standing.rule_id)
         whys = [(span, _given_up(standing, span, runs)) for span in standing.given_up]
         whys += [(span, _owed(standing, span, runs)) for span in standing.owed]
-        gaps += [
-            Gap(standing.rule_id, standing.name, span, kind, reason, _due(rule, span, schedule))
-            for span, (kind, reason) in whys
-        ]
+        for span, (kind, reason) in whys:
+            due_since = schedule.next_start(rule, span.start) if rule is not None else None
+            gaps.append(Gap(standing.rule_id, standing.name, span, kind, reason, due_since))
     return tuple(gaps)
 
 
-def _due(rule: Rule | None, span: Window, schedule: Schedule) -> datetime | None:
-    """When the run was due that should have searched the beginning of the span."""
-    return schedule.next_start(rule, span.start) if rule is not None else None
-
-
 def _owed(standing: RuleStatus, span: Window, runs: Iterable[RuleRun]) -> tuple[GapKind, str]:
-    run = _run_over(span, runs)
-    if run is not None:
-        reason = "; ".join(run.messages) or "the run said nothing"
-        return ("failed" if run.status == "failed" else "left over"), reason
-    match standing.presence:
-        case "gone":
-            return "never searched", "the rule is no longer in the rule files"
-        case "disabled":
-            return "never searched", "the rule is disabled"
-        case "broken":
-            return "never searched", "the file of the rule has an error"
-    return "never searched", "no run has covered it yet"
+    if (run := _run_over(span, runs)) is None:
+        return "never searched", _NEVER_SEARCHED[standing.presence]
+    reason = "; ".join(run.messages) or "the run said nothing"
+    return ("failed" if run.status == "failed" else "left over"), reason
 
 
 def _given_up(standing: RuleStatus, span: Window, runs: Iterable[RuleRun]) -> tuple[GapKind, str]:

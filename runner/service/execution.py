@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequenc
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from itertools import islice, takewhile
-from typing import Literal
+from typing import Any, Literal
 
 import structlog
 
@@ -16,11 +16,11 @@ from runner.alerts.alert import Alert, AlertGroup
 from runner.alerts.build import AlertContext, build_alerts, original_time_of
 from runner.alerts.cap import Candidate, Selection, candidate_for, take_new
 from runner.errors import RunnerError
-from runner.rule_run import RuleRun
+from runner.rule_run import COUNTS, RuleRun
 from runner.rules.rule import Rule
 from runner.schedule.window_edges import decided_matches, halves_of
 from runner.search.protocol import Search, SearchRequest, SearchResult
-from runner.store.protocol import AlertStore, Ledger, WriteResult
+from runner.store.protocol import AlertStore, Ledger
 from runner.windows import Window
 
 LARGEST_SIZE = 10_000
@@ -126,7 +126,8 @@ class Execution:
 
         `waiting` are the parts that were not searched, the earliest last.
         """
-        whole = replace(whole, messages=(*whole.messages, _crowded(len(done))))
+        crowded = f"over {LARGEST_SIZE:,} matches in one window: it was searched in parts ({len(done)} done)"
+        whole = replace(whole, messages=(*whole.messages, crowded))
         dropped = self.on_cap == "drop"
         if all(run.complete for run in done) and (not waiting or (is_full and dropped)):
             return [_sum(whole, done, more=_over_cap(0, 1, dropped=True) if waiting else None)]
@@ -149,11 +150,9 @@ class Execution:
         request = result.request
         started = time.perf_counter()
         settled = decided_matches(result.matches, request)
-        if len(settled) < len(result.matches):
-            # What one part of a window cannot decide, another one can.
+        held = 0
+        if len(settled) < len(result.matches):  # what one part of a window cannot decide, another one can
             held = len(result.matches) - len(decided_matches(result.matches, replace(request, window=window)))
-        else:
-            held = 0
         result = replace(result, matches=settled)
         run = RuleRun(
             rule_id=request.rule.rule_id,
@@ -227,9 +226,7 @@ class Execution:
             written = written.plus(await self._create(_groups(selection, result.request.rule, context)))
             if over >= COUNTED_OVER_CAP:
                 break
-        left = len(result.matches) - read
-        if not result.exhausted:
-            left = max(left, 1)
+        left = max(len(result.matches) - read, 0 if result.exhausted else 1)
         return self._counted(run, written, repeats=repeats, over=over, left=left, matches=len(result.matches))
 
     async def _create(self, groups: Sequence[AlertGroup]) -> _Written:
@@ -238,27 +235,20 @@ class Execution:
         alerts = [alert for group in groups for alert in group.alerts]
         result = await self.alerts.create(alerts)
         self.on_created([alert for alert in alerts if alert.id in result.created])
-        return _outcome(result, groups)
+        heads = {group.head.id for group in groups}
+        reasons = [f"alert {id_} was rejected: {reason}" for id_, reason in (result.rejected or {}).items()]
+        return _Written(len(heads & result.created), len(heads & result.duplicates), tuple(reasons))
 
     def _counted(self, run: RuleRun, written: _Written, *, repeats: int, over: int, left: int, matches: int) -> RuleRun:
-        messages = list(run.messages)
-        complete, status = True, run.status
+        duplicates = repeats + written.duplicates
+        run = replace(run, matches=matches, created=written.created, duplicates=duplicates, capped=over)
         if over or left:
-            complete, status = self.on_cap == "drop", "warning"
-            messages.append(_over_cap(over, left, dropped=self.on_cap == "drop"))
+            dropped = self.on_cap == "drop"
+            messages = (*run.messages, _over_cap(over, left, dropped=dropped))
+            run = replace(run, status="warning", complete=dropped, messages=messages)
         if written.rejected:
-            complete, status = False, "failed"
-            messages.extend(written.rejected)
-        return replace(
-            run,
-            status=status,
-            complete=complete,
-            matches=matches,
-            created=written.created,
-            duplicates=repeats + written.duplicates,
-            capped=over,
-            messages=tuple(messages),
-        )
+            run = replace(run, status="failed", complete=False, messages=(*run.messages, *written.rejected))
+        return run
 
 
 @dataclass(frozen=True, slots=True)
@@ -290,38 +280,26 @@ _UNREACHED = (
 _TOO_MANY_PARTS = f"{MOST_PARTS} searches did not reach the end of the window: the rest is left for the next run"
 
 
-def _crowded(parts: int) -> str:
-    """The message of a window that took several searches."""
-    return f"over {LARGEST_SIZE:,} matches in one window: it was searched in parts ({parts} done)"
-
-
 def _sum(run: RuleRun, parts: Sequence[RuleRun], *, more: str | None = None) -> RuleRun:
     """The run with the counts and messages of the parts, and `more`; its status is the worst of all."""
-    texts = dict.fromkeys(
-        (*run.messages, *(text for part in parts for text in part.messages), *([more] if more else ()))
-    )
+    texts = (*run.messages, *(text for part in parts for text in part.messages), *([more] if more else ()))
     worst = max((run.status, *(part.status for part in parts)), key=("succeeded", "warning", "failed").index)
+    counts: Any = {name: sum(part.counts[name] for part in parts) for name in COUNTS}
     return replace(
         run,
         status="warning" if more and worst == "succeeded" else worst,
-        matches=sum(part.matches for part in parts),
-        created=sum(part.created for part in parts),
-        duplicates=sum(part.duplicates for part in parts),
-        capped=sum(part.capped for part in parts),
+        **counts,
         took_ms=run.took_ms + sum(part.took_ms for part in parts),
         complete=run.complete and all(part.complete for part in parts),
-        messages=tuple(texts),
+        messages=tuple(dict.fromkeys(texts)),
     )
 
 
 def _over_cap(over: int, left: int, *, dropped: bool) -> str:
     """The message of new matches over the cap, of which `over` were counted and `left` were not read."""
+    found = f"{'at least ' if left else ''}{over:,} more new match{'es' * (over != 1)}"
     if not over:
         found = "there may be more matches, which"
-    elif left:
-        found = f"at least {over:,} more new match{'es' * (over != 1)}"
-    else:
-        found = f"{over:,} more new match{'es' * (over != 1)}"
     verb = "is" if over == 1 and not left else "are"
     outcome = "dropped (RUNNER_ON_CAP=drop)" if dropped else "left for the next run"
     return f"max_signals reached: {found} {verb} {outcome}"
@@ -342,9 +320,3 @@ def _groups(selection: Selection, rule: Rule, context: AlertContext) -> list[Ale
     """The alert documents of the selected matches; matches on alerts of this same rule make none."""
     groups = (build_alerts(candidate, rule, context) for candidate in selection.taken)
     return [group for group in groups if group is not None]
-
-
-def _outcome(result: WriteResult, groups: Sequence[AlertGroup]) -> _Written:
-    heads = {group.head.id for group in groups}
-    reasons = [f"alert {id_} was rejected: {reason}" for id_, reason in (result.rejected or {}).items()]
-    return _Written(len(heads & result.created), len(heads & result.duplicates), tuple(reasons))
