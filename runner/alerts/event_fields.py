@@ -31,7 +31,7 @@ class FieldTypes:
     @classmethod
     def of(cls, schema: Schema) -> FieldTypes:
         """The types of a schema. Fields of a type that EQL does not know, such as `geo_point`, are not judged."""
-        types = {name: found.type for name, found in ((name, schema.find(name)) for name in schema.names()) if found}
+        types = {name: found.type for name, found in schema.fields.items()}
         judged = {name: type_ for name, type_ in types.items() if type_ is not DataType.UNSUPPORTED}
         parents = {name[:place] for name in types for place in range(len(name)) if name[place] == "."}
         return cls(judged, frozenset(parents))

@@ -40,10 +40,8 @@ def read_date(value: str | int | float, formats: tuple[str, ...] = (), *, nanos:
 
     `formats` are the mapping's; none means `strict_date_optional_time||epoch_millis`.
     """
-    if not formats and isinstance(value, str):
-        quick = _read_usual(value)
-        if quick is not None:
-            return quick if nanos else quick - quick % MILLI
+    if not formats and isinstance(value, str) and (quick := _read_usual(value)) is not None:
+        return quick if nanos else quick - quick % MILLI
     moment = read_moment(_text_of(value), formats).first
     return _stored(moment, str(value), nanos=nanos)
 
@@ -92,9 +90,7 @@ def _read_usual(text: str) -> int | None:
         past = datetime.fromisoformat(text[:19]) - _EPOCH
     except ValueError:
         return None
-    fraction = found[1]
-    nanos = int(fraction.ljust(9, "0")) if fraction else 0
-    return (past.days * 86_400 + past.seconds) * SECOND + nanos
+    return (past.days * 86_400 + past.seconds) * SECOND + int((found[1] or "").ljust(9, "0"))
 
 
 def _text_of(value: str | int | float) -> str:
@@ -117,8 +113,7 @@ def _stored(moment: int, text: str, *, nanos: bool) -> int:
 def read_moment(text: str, formats: tuple[str, ...] = ()) -> Moment:
     """The date that a text names in one of the formats, in nanoseconds since 1970. Raises ValueError."""
     for parse in _parsers(formats or DEFAULT_FORMATS):
-        moment = parse(text)
-        if moment is not None:
+        if (moment := parse(text)) is not None:
             return moment
     names = "||".join(formats or DEFAULT_FORMATS)
     raise ValueError(f"failed to parse date field [{text}] with format [{names}]")
@@ -164,10 +159,8 @@ def _resolved(found: re.Match[str]) -> Moment | None:
     """The moment of the parts that a pattern found; None if there is no such day or hour."""
     parts = {name: text for name, text in found.groupdict().items() if text is not None}
     try:
-        day = _day(parts)
-        offset = timedelta(0)
-        hour = _hour(parts)
-        given = (hour, _whole(parts, "minute"), _whole(parts, "second"), _fraction(parts))
+        day, offset = _day(parts), timedelta(0)
+        given = (_hour(parts), _whole(parts, "minute"), _whole(parts, "second"), _fraction(parts))
         if (given[0] or 0) > 23 or (given[1] or 0) > 59 or (given[2] or 0) > 59:
             return None
         moments = []

@@ -115,9 +115,6 @@ class Schema:
             end = name.rfind(".", 0, end)
         return None
 
-    def names(self) -> Iterable[str]:
-        return self.fields.keys()
-
 
 _AMBIGUOUS = "mapped as ["
 _TYPES = {kind.value: kind for kind in DataType if kind not in (DataType.UNSUPPORTED, DataType.NULL)} | {
@@ -250,12 +247,10 @@ def _mapped_fields(body: Mapping[str, Any]) -> dict[str, Field]:
     for name, definition in (body.get("runtime") or {}).items():
         found[name] = _runtime_field(name, definition)
     for name, target in aliases.items():
-        known = found.get(target)
-        found[name] = (
-            replace(known, name=name, path=known.source_path)
-            if known is not None
-            else Field(name, DataType.UNSUPPORTED, original_type=f"alias to unknown field {target}")
-        )
+        if (known := found.get(target)) is not None:
+            found[name] = replace(known, name=name, path=known.source_path)
+        else:
+            found[name] = Field(name, DataType.UNSUPPORTED, original_type=f"alias to unknown field {target}")
     return found
 
 
@@ -393,11 +388,8 @@ def with_inferred(
                 before = found.get(name)
                 if before is not kind:
                     found[name] = kind if before is None else _wider(before, kind)
-    added = {
-        name: Field(name, DataType.DATE if name in dates else kind)
-        for name, kind in found.items()
-        if schema.find(name) is None
-    }
+    new = {name: DataType.DATE if name in dates else kind for name, kind in found.items() if schema.find(name) is None}
+    added = {name: Field(name, kind) for name, kind in new.items()}
     return replace(schema, fields=ChainMap(added, schema.fields)) if added else schema  # type: ignore[arg-type]
 
 

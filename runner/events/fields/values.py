@@ -72,16 +72,11 @@ def version_key(text: str) -> tuple[int, bytes]:
     if found is None or text.count(".") >= _MOST_IDENTIFIERS:
         return 1, text.encode("utf-8", "surrogatepass")
     numbers = b".".join(_version_number(number) for number in found["main"].split("."))
-    if found["pre"] is None:
-        key = numbers + b"\x03"
-    else:
-        identifiers = found["pre"].split(".")
-        key = (
-            numbers
-            + b"\x02-"
-            + b".".join(_version_number(part) if part.isdigit() else part.encode() for part in identifiers)
-        )
-    return 0, key + (found["build"] or "").encode()
+    end = b"\x03"
+    if found["pre"] is not None:
+        parts = found["pre"].split(".")
+        end = b"\x02-" + b".".join(_version_number(part) if part.isdigit() else part.encode() for part in parts)
+    return 0, numbers + end + (found["build"] or "").encode()
 
 
 def _version_number(digits: str) -> bytes:
@@ -112,7 +107,7 @@ def canonical(value: object, field: Field) -> tuple[Canonical, bool]:
     """
     if field.constant is not None:
         return _constant(field), True
-    read = _reader_for(field)
+    read = _READERS.get(field.type, _read_nothing)
     if type(value) in _SCALARS:
         try:
             return read(value, field), True
@@ -121,16 +116,13 @@ def canonical(value: object, field: Field) -> tuple[Canonical, bool]:
     found: list[Scalar] = []
     readable = True
     for item in _scalars(value, flattened=field.type is DataType.FLATTENED):
+        given = field.null_value if item is None else item
         try:
-            scalar = read(field.null_value if item is None else item, field)
+            if given is not None and (scalar := read(given, field)) is not None:
+                found.append(scalar)
         except ValueError:
             readable = False
-        else:
-            if scalar is not None:
-                found.append(scalar)
-    if not found:
-        return None, readable
-    return (found[0] if len(found) == 1 else tuple(found)), readable
+    return (found[0] if len(found) == 1 else tuple(found) or None), readable
 
 
 def as_stored(number: float, field: Field) -> float:
@@ -169,26 +161,7 @@ def _scalars(value: object, *, flattened: bool) -> Iterator[object]:
 _Reader: TypeAlias = Callable[[object, Field], Scalar | None]
 
 
-def _reader_for(field: Field) -> _Reader:
-    kind = field.type
-    if kind in _TEXTS:
-        return _read_text
-    if kind in WHOLE_RANGES:
-        return _read_whole
-    if kind in DECIMALS:
-        return _read_real
-    if kind in DATES:
-        return _read_raw_date
-    if kind is DataType.BOOLEAN:
-        return _read_boolean
-    if kind is DataType.NULL:
-        return _read_untyped
-    return _read_address if kind is DataType.IP else _read_nothing
-
-
 def _read_text(value: object, field: Field) -> Scalar | None:
-    if value is None:
-        return None
     if isinstance(value, str):
         text = value
     elif isinstance(value, bool):
@@ -207,7 +180,7 @@ def _units(text: str) -> int:
 
 
 def _read_whole(value: object, field: Field) -> Scalar | None:
-    if value is None or value == "":
+    if value == "":
         return None
     if isinstance(value, str):
         if _WHOLE.fullmatch(value):
@@ -227,7 +200,7 @@ def _read_whole(value: object, field: Field) -> Scalar | None:
 
 
 def _read_real(value: object, field: Field) -> Scalar | None:
-    if value is None or value == "":
+    if value == "":
         return None
     if isinstance(value, str) and _NUMBER.fullmatch(value):
         value = float(value)
@@ -243,7 +216,7 @@ _BOOLEANS = {"true": True, "false": False, "": False}
 
 
 def _read_boolean(value: object, field: Field) -> Scalar | None:
-    if value is None or isinstance(value, bool):
+    if isinstance(value, bool):
         return value
     if isinstance(value, str) and value in _BOOLEANS:
         return _BOOLEANS[value]
@@ -251,16 +224,12 @@ def _read_boolean(value: object, field: Field) -> Scalar | None:
 
 
 def _read_raw_date(value: object, field: Field) -> Scalar | None:
-    if value is None:
-        return None
     if isinstance(value, bool) or not isinstance(value, (str, int, float)):
         raise ValueError(f"failed to parse date field [{value}]")
     return value
 
 
 def _read_address(value: object, field: Field) -> Scalar | None:
-    if value is None:
-        return None
     if not isinstance(value, str):
         raise ValueError(f"'{value}' is not an IP string literal.")
     return ip_text(value)
@@ -268,7 +237,7 @@ def _read_address(value: object, field: Field) -> Scalar | None:
 
 def _read_untyped(value: object, field: Field) -> Scalar | None:
     """For a field that no mapping names: each value keeps the type that it has in JSON."""
-    if value is None or isinstance(value, (bool, int, float, str)):
+    if isinstance(value, (bool, int, float, str)):
         return value
     raise ValueError("an object where a value is expected")
 
@@ -276,6 +245,17 @@ def _read_untyped(value: object, field: Field) -> Scalar | None:
 def _read_nothing(value: object, field: Field) -> Scalar | None:
     """For objects and types without values that a query could use."""
     return None
+
+
+_READERS: dict[DataType, _Reader] = {
+    **dict.fromkeys(_TEXTS, _read_text),
+    **dict.fromkeys(WHOLE_RANGES, _read_whole),
+    **dict.fromkeys(DECIMALS, _read_real),
+    **dict.fromkeys(DATES, _read_raw_date),
+    DataType.BOOLEAN: _read_boolean,
+    DataType.NULL: _read_untyped,
+    DataType.IP: _read_address,
+}
 
 
 def typed(value: Canonical) -> object:

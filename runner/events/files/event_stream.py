@@ -14,8 +14,9 @@ from runner.events.columns.batch import Columns, EventBatch
 from runner.events.fields.schema import Field
 from runner.events.fields.timestamp_column import NO_TIME
 from runner.events.files.compression import DAMAGE, OpenText
+from runner.events.files.discovery import FileKey, key_of
 from runner.events.files.json_documents import is_csv, is_wrapped, unwrapped
-from runner.events.files.kept_lines import LineSource, key_of
+from runner.events.files.kept_lines import LineSource
 from runner.events.files.line_blocks import Block, ReadProgress, blocks_of
 from runner.events.files.read_report import Counts, SkippedLine
 from runner.events.files.time_index import FileReading, LineSpan, TimeIndex
@@ -89,7 +90,7 @@ class EventStream:
         path: str,
         spools: Spools,
         *,
-        identity: tuple[int, int] | None = None,
+        identity: FileKey | None = None,
         span: LineSpan | None = None,
     ) -> None:
         """`identity` is the device and inode that the file must have; `span` is the part of a plain file to read."""
@@ -184,7 +185,7 @@ class EventStream:
         progress: ReadProgress | None,
     ) -> Iterator[Block]:
         spool = self._spools.of(self.path)
-        if spool is None and self._identity is not None and key_of(text.file) != self._identity:
+        if spool is None and self._identity not in (None, key_of(os.fstat(text.file.fileno()))):
             self.counts.moved += 1
             self._unread("was replaced while the files were looked up")
             return
@@ -206,8 +207,9 @@ class EventStream:
                 yield from blocks_of(lines, self._skip, chunk=chunk)
             return
         if not text.packing:
-            key = None if spool is not None else key_of(text.file)
-            self._source = LineSource(self.path, key, None if spool is not None else text.file.fileno())
+            descriptor = text.file.fileno()
+            key = key_of(os.fstat(descriptor))
+            self._source = LineSource(self.path, key, descriptor) if spool is None else LineSource(self.path)
         if self._span is not None:
             text.go_to(self._span.start, self._span.end)
             yield from blocks_of(text, self._skip, offset=self._span.start, chunk=chunk, progress=progress)

@@ -23,9 +23,7 @@ from numpy.typing import NDArray
 from runner.errors import EventsError
 from runner.events.columns.batch import Rows
 from runner.events.columns.row_decoder import Line
-
-FileKey = tuple[int, int]
-"""Device and inode of a file."""
+from runner.events.files.discovery import FileKey, key_of
 
 _STRETCH_LINES = 32
 """Lines between two places that are noted; those between are found by their line breaks."""
@@ -204,8 +202,8 @@ class KeptLines:
             text = self._read(kept, start, end - start)
         except OSError as error:
             raise EventsError(f"{path}: cannot be read again: {error.strerror or error}", path=path) from None
-        if not start:
-            text = text.replace(_BYTE_ORDER_MARK, b"   ", 1) if text.startswith(_BYTE_ORDER_MARK) else text
+        if not start and text.startswith(_BYTE_ORDER_MARK):
+            text = text.replace(_BYTE_ORDER_MARK, b"   ", 1)
         lines = text.split(b"\n")
         here = kept.lines()
         first = stretch * kept.step
@@ -246,17 +244,10 @@ def _digest(lines: Sequence[Line]) -> int:
     return int.from_bytes(state.digest(), "little")
 
 
-def key_of(file: IO[bytes]) -> FileKey:
-    """Device and inode of an open file."""
-    found = os.fstat(file.fileno())
-    return found.st_dev, found.st_ino
-
-
 def _opened(path: str, file: FileKey | None) -> int:
     """A descriptor of the file. Raises OSError if it is not there or has been replaced."""
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    found = os.fstat(descriptor)
-    if file is not None and (found.st_dev, found.st_ino) != file:
+    if file is not None and key_of(os.fstat(descriptor)) != file:
         os.close(descriptor)
         raise OSError("it was replaced by another file while it was being read")
     return descriptor

@@ -122,10 +122,8 @@ def _checked(
 
 def _offsets(lines: list[memoryview], offset: int) -> NDArray[np.int64]:
     """The offsets of the lines, the first one at `offset`, then that of the end of the last line's break."""
-    offsets = np.empty(len(lines) + 1, dtype=np.int64)
-    offsets[0] = offset
-    offsets[1:] = np.fromiter(map(len, lines), dtype=np.int64, count=len(lines)) + len(_BREAK)
-    return offsets.cumsum()
+    lengths = np.fromiter(map(len, lines), dtype=np.int64, count=len(lines))
+    return np.concatenate(([offset], lengths + len(_BREAK))).cumsum()
 
 
 def _lines_of(buffer: bytearray, start: int, end: int) -> tuple[list[memoryview], int]:

@@ -88,12 +88,11 @@ class Counts:
 
     def skip(self, line: SkippedLine) -> None:
         """Count a line without an event."""
-        if line.reason:
-            self.broken += 1
-        else:
-            self.oversized += 1
-        self.skips[line.reason == ""] += 1
-        if self.skips[line.reason == ""] <= MOST_EXAMPLES:
+        is_oversized = line.reason == ""
+        self.broken += not is_oversized
+        self.oversized += is_oversized
+        self.skips[is_oversized] += 1
+        if self.skips[is_oversized] <= MOST_EXAMPLES:
             self.skipped.append(line)
 
     def add(self, other: Counts) -> None:
@@ -111,8 +110,7 @@ class Counts:
 
     def examples(self, names: list[str], *, oversized: bool) -> tuple[str, ...]:
         """The first broken or oversized lines in file order, as text; `names` are the prefixes of line numbers."""
-        lines = sorted(
-            (line for line in self.skipped if (line.reason == "") is oversized), key=lambda line: (line.file, line.line)
-        )
+        lines = [line for line in self.skipped if (line.reason == "") is oversized]
+        lines.sort(key=lambda line: (line.file, line.line))
         shown = [f"{names[line.file]}{line.line}" + (f": {line.reason}" if line.reason else "") for line in lines]
         return tuple(shown[:MOST_EXAMPLES])

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from runner.events.columns.batch import EventBatch
 from runner.events.fields.timestamp_column import NO_TIME
+from runner.events.files.discovery import FileKey, key_of
 from runner.events.files.line_blocks import Block
 from runner.events.files.read_report import MOST_EXAMPLES, Counts, SkippedLine
 
@@ -38,16 +39,6 @@ class LineSpan:
     line: int = 1
     end: int | None = None
     """None: the end of the file; the index does not have the span yet."""
-
-
-@dataclass(frozen=True, slots=True)
-class FileIdentity:
-    """The identity of a file, whatever its name."""
-
-    device: int
-    inode: int
-    size: int
-    modified_ns: int
 
 
 @dataclass(slots=True)
@@ -93,7 +84,7 @@ class FileReading:
 class _IndexedFile:
     """The index of one file from its start to `end`."""
 
-    identity: FileIdentity
+    state: os.stat_result
     names: tuple[str, ...]
     end: int = 0
     lines: int = 0
@@ -112,7 +103,7 @@ class TimeIndex:
 
     def __init__(self, *, most_stretches: int = _MOST_STRETCHES) -> None:
         """Beyond `most_stretches` rows in all, the indices of the files extended longest ago are dropped."""
-        self._files: dict[tuple[int, int], _IndexedFile] = {}
+        self._files: dict[FileKey, _IndexedFile] = {}
         self._stretches, self._most_stretches = 0, most_stretches
         self.peeked: dict[tuple[int, int, int, int], int] = {}
         """The latest time at the ends of a file, by its device, inode, size and time of modification."""
@@ -129,11 +120,11 @@ class TimeIndex:
         `names` are the time fields, `windows` spans of time (nanoseconds, inclusive): an event is needed if any of its
         time fields is in any of them. `file_index` is that of the file in this pass.
         """
-        identity = identity_of(file)
-        known = self._files.get((identity.device, identity.inode))
-        if known is None or set(names) != set(known.names) or not _is_same(known, identity, file):
+        state = os.fstat(file.fileno())
+        known = self._files.get(key_of(state))
+        if known is None or set(names) != set(known.names) or not _is_same(known, state, file):
             self._stretches -= 0 if known is None else len(known.table)
-            self._files[identity.device, identity.inode] = _IndexedFile(identity, tuple(names))
+            self._files[key_of(state)] = _IndexedFile(state, tuple(names))
             return [LineSpan()], Counts()
         table = known.table
         needed = np.zeros(len(table), dtype=np.bool_)
@@ -148,20 +139,19 @@ class TimeIndex:
                 spans[-1] = replace(spans[-1], end=ends[row])
             else:
                 spans.append(LineSpan(start, line, ends[row]))
-        if identity.size > known.end:
+        if state.st_size > known.end:
             spans.append(LineSpan(known.end, known.lines + 1))
         return spans, _counts(known, ~needed, spans, file_index)
 
     def reading(self, file: IO[bytes]) -> FileReading | None:
         """The record to fill while the file is read from the end of its index; None if that was dropped meanwhile."""
-        identity = identity_of(file)
-        known = self._files.get((identity.device, identity.inode))
+        known = self._files.get(key_of(os.fstat(file.fileno())))
         return None if known is None else FileReading(known.names, end=known.end, lines=known.lines)
 
     def add(self, file: IO[bytes], reading: FileReading) -> None:
         """Add the record of a reading to the index of its file."""
-        identity = identity_of(file)
-        key = identity.device, identity.inode
+        state = os.fstat(file.fileno())
+        key = key_of(state)
         # A stretch ends at the start of the next; the text after the last whole line is not indexed.
         rows = [row for row in reading.rows if row[0] < reading.end]
         if key not in self._files or not rows:
@@ -170,23 +160,17 @@ class TimeIndex:
         added = np.array(rows, dtype=np.int64)
         known.table = np.concatenate((known.table, added)) if len(known.table) else added
         known.skipped.extend(line for line in reading.skipped if line.offset < reading.end)
-        known.end, known.lines, known.identity = reading.end, reading.lines, identity
+        known.end, known.lines, known.state = reading.end, reading.lines, state
         known.hashes = _hashes(file, known.end)
         self._stretches += len(rows)
         while self._stretches > self._most_stretches and len(self._files) > 1:
             self._stretches -= len(self._files.pop(next(iter(self._files))).table)
 
-    def keep_only(self, files: Collection[tuple[int, int]]) -> None:
+    def keep_only(self, files: Collection[FileKey]) -> None:
         """Drop what is known of all files but those of these devices and inodes."""
         for key in self._files.keys() - files:
             self._stretches -= len(self._files.pop(key).table)
         self.peeked = {state: latest for state, latest in self.peeked.items() if state[:2] in files}
-
-
-def identity_of(file: IO[bytes]) -> FileIdentity:
-    """The identity of an open file."""
-    found = os.fstat(file.fileno())
-    return FileIdentity(found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns)
 
 
 def united(spans: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
@@ -210,9 +194,7 @@ def _counts(known: _IndexedFile, unread: NDArray[np.bool_], spans: Sequence[Line
         return Counts()
     table = known.table[unread]
     totals = table.sum(axis=0).tolist()
-    counts = Counts(
-        events=totals[_EVENTS], broken=totals[_BROKEN], oversized=totals[_OVERSIZED], untimed=totals[_UNTIMED]
-    )
+    counts = Counts(*(totals[column] for column in (_EVENTS, _BROKEN, _OVERSIZED, _UNTIMED)))
     counts.oldest = int(table[:, _TIMES].min(initial=_NEVER))
     counts.newest = int(table[:, _TIMES + 1].max(initial=NO_TIME))
     again = [(span.start, _NEVER if span.end is None else span.end) for span in spans]
@@ -224,10 +206,10 @@ def _counts(known: _IndexedFile, unread: NDArray[np.bool_], spans: Sequence[Line
     return counts
 
 
-def _is_same(known: _IndexedFile, identity: FileIdentity, file: IO[bytes]) -> bool:
+def _is_same(known: _IndexedFile, state: os.stat_result, file: IO[bytes]) -> bool:
     """Whether the file still starts with the indexed text."""
-    before = known.identity
-    if identity.size < known.end or (identity.size == before.size and identity.modified_ns != before.modified_ns):
+    before = known.state
+    if state.st_size < known.end or (state.st_size == before.st_size and state.st_mtime_ns != before.st_mtime_ns):
         return False
     return _hashes(file, known.end) == known.hashes
 

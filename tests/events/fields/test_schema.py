@@ -61,7 +61,7 @@ def found(schema: Schema, name: str) -> Field:
 
 def test_a_mapping_gives_the_type_of_every_field() -> None:
     schema = schema_from_mapping(MAPPING)
-    types = {name: found(schema, name).type.value for name in schema.names()}
+    types = {name: found(schema, name).type.value for name in schema.fields}
     assert types == {
         "@timestamp": "date",
         "seen": "date_nanos",
@@ -131,7 +131,7 @@ def test_a_mapping_may_come_wrapped(wrapped: dict[str, Any]) -> None:
 
 
 def test_an_index_may_be_called_properties() -> None:
-    assert list(schema_from_mapping({"properties": {"properties": {"type": "keyword"}}}).names()) == ["properties"]
+    assert list(schema_from_mapping({"properties": {"properties": {"type": "keyword"}}}).fields) == ["properties"]
 
 
 def test_several_indices_unite_their_fields() -> None:
@@ -198,7 +198,7 @@ def test_field_capabilities_give_a_schema() -> None:
             },
         }
     )
-    assert sorted(schema.names()) == sorted(
+    assert sorted(schema.fields) == sorted(
         ["name", "name.keyword", "name.words", "process", "process.pid", "sections", "place", "mixed"]
     )
     assert found(schema, "name") == Field("name", DataType.TEXT, exact="name.keyword")
@@ -246,7 +246,7 @@ def test_the_shipped_table_is_the_whole_table() -> None:
         rows = {row["field"]: row["type"] for row in csv.DictReader(file)}
     schema = shipped_schema()
     written = {"match_only_text": "text", "geo_point": "unsupported"}
-    assert set(schema.names()) == set(rows)
+    assert set(schema.fields) == set(rows)
     assert {name: found(schema, name).type.value for name in rows} == {
         name: written.get(kind, kind) for name, kind in rows.items()
     }
@@ -266,7 +266,7 @@ def test_fields_that_only_the_events_have_are_typed_by_their_values() -> None:
             },
         ],
     )
-    types = {name: found(schema, name).type.value for name in schema.names()}
+    types = {name: found(schema, name).type.value for name in schema.fields}
     assert types == {
         "known": "long",
         "flat": "flattened",
@@ -291,7 +291,7 @@ def test_events_may_be_nested_deeper_than_the_stack() -> None:
     event: dict[str, Any] = {"x": 1}
     for _ in range(3000):
         event = {"x": event}
-    assert [len(name.split(".")) for name in with_inferred(Schema(), [event]).names()] == [3001]
+    assert [len(name.split(".")) for name in with_inferred(Schema(), [event]).fields] == [3001]
 
 
 SCALARS = (
