@@ -76,10 +76,13 @@ class FileLock:
         try:
             file = open_locked(self._path)
         except HeldError as error:
-            raise HeldError(self._complaint(error.holder), holder=error.holder) from None
+            text = f"{self._state}: {error.holder or 'another process'} works with this file"
+            text += "; stop it first, or name another file with --state"
+            raise HeldError(text, holder=error.holder) from None
         try:
             os.ftruncate(file, 0)
-            os.pwrite(file, orjson.dumps(_as_json(self._command)), 0)
+            holder = {"pid": os.getpid(), "host": socket.gethostname(), "command": self._command}
+            os.pwrite(file, orjson.dumps(holder), 0)
         except OSError as error:
             os.close(file)
             raise StoreError(f"{self._path} cannot be locked: {error.strerror or error}") from None
@@ -99,10 +102,6 @@ class FileLock:
                 if other or enough() or time.monotonic() >= deadline:
                     raise
             await asyncio.sleep(_POLL_S)
-
-    def _complaint(self, holder: Holder | None) -> str:
-        who = str(holder) if holder is not None else "another process"
-        return f"{self._state}: {who} works with this file; stop it first, or name another file with --state"
 
 
 def open_locked(path: Path) -> int:
@@ -124,10 +123,6 @@ def open_locked(path: Path) -> int:
         os.close(file)
         raise StoreError(f"{path} cannot be locked: {error.strerror or error}") from None
     return file
-
-
-def _as_json(command: str) -> dict[str, object]:
-    return {"pid": os.getpid(), "host": socket.gethostname(), "command": command}
 
 
 def _read_holder(file: int) -> Holder | None:

@@ -18,7 +18,7 @@ from runner.cli.event_references import EventLine, find_events, places_of
 from runner.cli.exit_codes import ExitCode
 from runner.cli.pages.explain_page import ExplainedEvent, Explanation, page
 from runner.engine.plan import Plan
-from runner.eql.explain.event_chain import Chain, ChainEvent, link, prefixes
+from runner.eql.explain.event_chain import ChainEvent, link, prefixes
 from runner.eql.explain.event_verdict import Judge
 from runner.eql.explain.funnel import Funnel
 from runner.eql.explain.partial_trace import Trace, trace
@@ -136,10 +136,10 @@ def _explanation(
     as_chain = len(given) > 1
     if as_chain:
         _check_chain(plan, len(given), len(positive))
+    groups = funnel.groups() if plan.kind == "sequence" else []
     traced: Trace | None = None
     if plan.kind == "sequence" and not searched.error:
-        watch = prefixes([one.number for one in given]) if as_chain else ()
-        traced = trace(plan, funnel.groups(), watch=watch)
+        traced = trace(plan, groups, watch=prefixes([one.number for one in given]) if as_chain else ())
     limits = options.ask(program, now_ns=searched.now_ns).limits
     events = tuple(
         ExplainedEvent(one.number, line.event_id, one.verdict, positive[place] if as_chain else None)
@@ -160,7 +160,7 @@ def _explanation(
         returned=len(searched.returned),
         error=searched.error,
         events=events,
-        chain=_chain(searched, given, traced) if as_chain else None,
+        chain=link(plan, given, groups, traced, returned=searched.returned) if as_chain else None,
         maxspan_ns=plan.maxspan,
         places={},
     )
@@ -175,27 +175,19 @@ def _check_chain(plan: Plan, count: int, most: int) -> None:
         raise SettingsError(f"--event was given {count} times, but the {plan.kind} has {most} stages with an event")
 
 
-def _chain(searched: _Searched, given: Sequence[ChainEvent], traced: Trace | None) -> Chain:
-    groups = searched.funnel.groups() if searched.program.plan.kind == "sequence" else []
-    return link(searched.program.plan, given, groups, traced, returned=searched.returned)
-
-
 def _with_places(explanation: Explanation, paths: Sequence[str], names: dict[str, str]) -> Explanation:
     """The explanation with `file:line` for every event that it names."""
     numbers = {event.number for event in explanation.events}
     chain = explanation.chain
+    endings = [*explanation.refused[:1]]
     if chain is not None:
         numbers.update(link.until for link in chain.links if link.until is not None)
-        numbers.update(
-            number for ending in chain.endings for number in (*ending.events, ending.by) if number is not None
-        )
+        endings += chain.endings
     for step in explanation.steps:
-        endings = [*step.examples, *([step.nearest] if step.nearest is not None else [])]
-        numbers.update(number for ending in endings for number in (*ending.events, ending.by) if number is not None)
+        endings += [*step.examples, *([step.nearest] if step.nearest is not None else [])]
         if step.near_key is not None:
             numbers.update((step.near_key.last, step.near_key.next))
-    for ending in explanation.refused[:1]:
-        numbers.update(number for number in (*ending.events, ending.by) if number is not None)
+    numbers.update(number for ending in endings for number in (*ending.events, ending.by) if number is not None)
     found = places_of(paths, numbers)
     places = {number: f"{names.get(line.path, line.path)}:{line.line}" for number, line in found.items()}
     return dataclasses.replace(explanation, places=places)

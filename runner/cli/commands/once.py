@@ -36,7 +36,6 @@ from runner.clock import Clock, FakeClock, SystemClock
 from runner.errors import SettingsError
 from runner.events.files.event_files import EVENT_FILES, ReadProgress
 from runner.rule_run import RuleRun
-from runner.rules.load import LoadedRules
 from runner.rules.rule import Rule
 from runner.schedule.schedule import Schedule
 from runner.search.protocol import SearchRequest
@@ -126,10 +125,8 @@ async def _requests(tools: Opened, active: ActiveRules, now: datetime) -> list[S
             return current
         states = await known_states(tools.stores.ledger, active, now, schedule=schedule)
         return [*current, *requests_before(current, states, schedule)]
-    if tools.settings.now is not None:
-        states = await tools.stores.ledger.read()
-    else:
-        states = await known_states(tools.stores.ledger, active, now, schedule=schedule)
+    ledger, is_past = tools.stores.ledger, tools.settings.now is not None
+    states = await (ledger.read() if is_past else known_states(ledger, active, now, schedule=schedule))
     return requests_due(active.compiled, states, now, schedule=schedule)
 
 
@@ -157,11 +154,8 @@ async def _created(tools: Opened, runs: Sequence[RuleRun]) -> list[StoredAlert]:
         return []
     # Detection times are stored in whole milliseconds: those of these runs may lie just before the runs' own start.
     wanted = AlertFilter(since=min(run.started for run in runs) - timedelta(seconds=1))
-    found = [
-        alert
-        async for alert in tools.stores.alerts.find(wanted)
-        if alert.document.get("kibana.alert.rule.execution.uuid") in executions
-    ]
+    name = "kibana.alert.rule.execution.uuid"
+    found = [one async for one in tools.stores.alerts.find(wanted) if one.document.get(name) in executions]
     return sorted(found, key=lambda alert: str(alert.document.get("kibana.alert.original_time")))
 
 
@@ -204,14 +198,9 @@ def show_problems(active: ActiveRules) -> None:
     """What is wrong with the rules, on stderr; rules of other types in one line."""
     for problem in active.problems:
         show_problem(problem, stderr())
-    _say_unsupported(active.loaded)
-
-
-def _say_unsupported(loaded: LoadedRules) -> None:
-    if loaded.unsupported:
-        types = sorted({rule.type for rule in loaded.unsupported})
-        count = len(loaded.unsupported)
-        warn(f"{counted(count, 'rule')} of other types ({', '.join(types)}) not run: only EQL rules are supported yet")
+    if others := active.loaded.unsupported:
+        types = ", ".join(sorted({rule.type for rule in others}))
+        warn(f"{counted(len(others), 'rule')} of other types ({types}) not run: only EQL rules are supported yet")
 
 
 def _remark_on_input(tools: Opened, rules: Sequence[Rule], now: datetime) -> None:

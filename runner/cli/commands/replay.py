@@ -65,7 +65,8 @@ async def _replay(settings: Settings, wanted: ReplayOptions) -> ExitCode:
             rules = [one.rule for one in compiled]
             span = await _span(tools, wanted)
             requests = replay_requests(compiled, span)
-            journal = None if wanted.dry_run or "-" in settings.events else Journal(_journal_path(settings))
+            path = settings.state.with_name(settings.state.name + ".replay")
+            journal = None if wanted.dry_run or "-" in settings.events else Journal(path)
             done = _begun(journal, _identity(settings, rules, span), requests, anew=wanted.anew)
             outcome = ReplayOutcome(span, tuple(rules), dry_run=wanted.dry_run, windows=len(requests))
             for run in done.runs:
@@ -147,10 +148,6 @@ async def _span(tools: Opened, wanted: ReplayOptions) -> Window:
     if start >= end:
         raise SettingsError(f"--from {iso(start)} is not before --to {iso(end)}: nothing lies between them")
     return Window(start, end)
-
-
-def _journal_path(settings: Settings) -> Path:
-    return settings.state.with_name(settings.state.name + ".replay")
 
 
 def _identity(settings: Settings, rules: Sequence[Rule], span: Window) -> str:

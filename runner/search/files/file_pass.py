@@ -46,7 +46,8 @@ def matched(
                 asks, conjuncts=conjuncts, filters=filters, room=room, field=wanted.names[0], unordered=waiting
             )
             if workers > 1 and files.can_be_shared():
-                parts = files.parts(_time_field(matcher, fields, wanted), size=part_size)
+                known = {field.name: field for field in (*matcher.fields(), *fields)}
+                parts = files.parts(known[wanted.names[0]], size=part_size)
                 job = SplitSearch(tuple(asks), tuple(fields), wanted, files.folder / "lines")
                 _share(files, matcher, parts, job, workers=workers, progress=progress)
             else:
@@ -59,11 +60,6 @@ def matched(
                 return list(matcher.found()), waiting
             waiting |= late
             progress = None  # every byte was reported once
-
-
-def _time_field(matcher: eql.Matcher, fields: Sequence[Field], wanted: TimeWanted) -> Field:
-    """The field by which the files are ordered."""
-    return {field.name: field for field in (*matcher.fields(), *fields)}[wanted.names[0]]
 
 
 def _share(

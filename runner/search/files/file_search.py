@@ -72,16 +72,13 @@ class FileSearch:
     async def prepare(self, rules: Sequence[CompiledRule]) -> Sequence[Problem]:
         """Resolve the queries of all rules; returns every problem with its place in the rule's file."""
         with rarely_collecting():
-            return self._prepared(rules)
-
-    def _prepared(self, rules: Sequence[CompiledRule]) -> Sequence[Problem]:
-        resolved = {rule: self._resolved.get(rule) or self._resolve(rule) for rule in rules}
-        programs = [program for program, _ in resolved.values() if program is not None]
-        if programs != [program for program, _ in self._resolved.values() if program is not None]:
-            self._conjuncts, self._filters = Conjuncts(), StageFilterPool()
-        ran = programs if self._paths else ()
-        for stage in (stage for program in ran for stage in program.plan.all_stages()):
-            self._conjuncts.of(stage.conjuncts, 0)
+            resolved = {rule: self._resolved.get(rule) or self._resolve(rule) for rule in rules}
+            programs = [program for program, _ in resolved.values() if program is not None]
+            if programs != [program for program, _ in self._resolved.values() if program is not None]:
+                self._conjuncts, self._filters = Conjuncts(), StageFilterPool()
+            for program in programs if self._paths else ():
+                for stage in program.plan.all_stages():
+                    self._conjuncts.of(stage.conjuncts, 0)
         self._resolved = resolved
         return [problem for _, problems in resolved.values() for problem in problems]
 
@@ -162,10 +159,9 @@ class FileSearch:
         lost = self._folders_with_files.intersection(files.empty_folders)
         self._folders_with_files.update(files.folders.difference(files.empty_folders))
         if lost:
-            told = [
-                f"{folder}: had event files and has none now; is a file system not mounted?" for folder in sorted(lost)
-            ]
-            self.report = replace(self.report, unread=(*self.report.unread, *told))
+            text = "had event files and has none now; is a file system not mounted?"
+            unread = (*self.report.unread, *(f"{folder}: {text}" for folder in sorted(lost)))
+            self.report = replace(self.report, unread=unread)
         return found
 
     def _left_out_warning(self) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from tenacity import retry_if_result
 
@@ -86,10 +86,6 @@ async def write_bulk(
     return work.outcomes()
 
 
-def _too_large(action: Action) -> str:
-    return f"its {action.size:,} bytes are more than the cluster takes in one request (http.max_content_length)"
-
-
 def _help_for(outcome: ActionOutcome) -> str:
     """What helps against a failure that is not of the document."""
     if outcome.type == "cluster_block_exception" and "read-only-allow-delete" in outcome.reason:
@@ -128,13 +124,10 @@ class _BulkWrite:
             chunk = chunks.pop(0)
             lines = [line for number in chunk for line in self._actions[number].lines]
             try:
-                answer = await self._client.bulk(
-                    lines,
-                    index=self._index,
-                    # One refresh at the end is enough to make all of them visible.
-                    refresh="true" if refresh and not chunks else "false",
-                    require_alias=self._require_alias,
-                )
+                # One refresh at the end is enough to make all of them visible.
+                visible: Literal["true", "false"] = "true" if refresh and not chunks else "false"
+                alias = self._require_alias
+                answer = await self._client.bulk(lines, index=self._index, refresh=visible, require_alias=alias)
             except UnreachableError as error:
                 self._unanswered.update(chunk)
                 self._put_off_all(chunk, error)
@@ -161,7 +154,9 @@ class _BulkWrite:
         if len(chunk) > 1:
             middle = len(chunk) // 2
             return [chunk[:middle], chunk[middle:]]
-        self._done[chunk[0]] = ActionOutcome(_TOO_LARGE, error.type, _too_large(self._actions[chunk[0]]))
+        size = self._actions[chunk[0]].size
+        text = f"its {size:,} bytes are more than the cluster takes in one request (http.max_content_length)"
+        self._done[chunk[0]] = ActionOutcome(_TOO_LARGE, error.type, text)
         return []
 
     def _put_off_all(self, chunk: list[int], error: UnreachableError | ClusterError) -> None:

@@ -278,4 +278,4 @@ async def test_a_query_that_does_not_parse_is_known_beforehand_and_nothing_else_
     assert (problem.severity, problem.rule_id, problem.line) == ("error", wrong.rule_id, 7)
     assert "did you mean [where]?" in problem.text
     assert [one.rule for one in rules] == [good, unknown]
-    assert await ClusterSearch(with_eql).prepare(rules) == []
+    assert await ClusterSearch(with_eql).prepare(rules) == ()
