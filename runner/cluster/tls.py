@@ -112,10 +112,8 @@ def _load_client_certificate(context: ssl.SSLContext, certificate: Path, key: Pa
     except ssl.SSLError as error:
         if error.reason == "KEY_VALUES_MISMATCH":
             raise SettingsError(f"{key or certificate}: the key does not belong to {certificate}") from None
-        both = f"{certificate} and {key}" if key else f"{certificate}"
-        raise SettingsError(
-            f"{both}: no client certificate with its key; expected both in PEM ({error.reason or error})"
-        ) from None
+        text = f"no client certificate with its key; expected both in PEM ({error.reason or error})"
+        raise SettingsError(f"{certificate}{f' and {key}' if key else ''}: {text}") from None
     except OSError as error:
         raise SettingsError(f"the client certificate cannot be read: {error}") from None
 

@@ -141,9 +141,7 @@ def _rules(snapshot: HealthSnapshot) -> HealthCheck:
 def _store(snapshot: HealthSnapshot) -> HealthCheck:
     if not snapshot.ticked:
         return HealthCheck("store", False, "not asked yet: the first tick is not over")
-    return (
-        HealthCheck("store", False, snapshot.trouble) if snapshot.trouble else HealthCheck("store", True, "reachable")
-    )
+    return HealthCheck("store", not snapshot.trouble, snapshot.trouble or "reachable")
 
 
 def _search(snapshot: HealthSnapshot) -> HealthCheck:

@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -147,11 +148,9 @@ class EventFiles:
         """
         self._begin(time)
         self._folder = self._folder or TemporaryDirectory(prefix="rule-runner-")
-        return [
-            part
-            for stream in reversed(self._waiting)
-            for part in splits_of(stream.file_index, stream.path, self._key_of(stream.path), size=size)
-        ]
+        streams = reversed(self._waiting)
+        parts = (splits_of(one.file_index, one.path, self._key_of(one.path), size=size) for one in streams)
+        return list(chain.from_iterable(parts))
 
     @property
     def folder(self) -> Path:
@@ -194,14 +193,7 @@ class EventFiles:
         if len(rows):
             assert self._last is not None
             stream, block = self._last
-            self._kept.keep(
-                range(batch.base, batch.base + len(batch)),
-                rows,
-                lines=block.lines,
-                positions=batch.positions,
-                source=stream.source(),
-                offset=block.offset,
-            )
+            self._kept.keep(batch, rows, block=block, source=stream.source())
 
     def fetch(self, number: int) -> dict[str, Any]:
         """The document or hit of a kept event. Raises EventsError if the file has changed since."""
@@ -216,11 +208,8 @@ class EventFiles:
         self._kept.close()
         self._kept = KeptLines(self._spools.of)
         self._counts = Counts()
-        streams = [
-            EventStream(file_index, path, self._spools, identity=self._key_of(path))
-            for file_index, path in enumerate(self.paths)
-            if not self._is_too_old(path, time)
-        ]
+        young = ((number, path) for number, path in enumerate(self.paths) if not self._is_too_old(path, time))
+        streams = [EventStream(number, path, self._spools, identity=self._key_of(path)) for number, path in young]
         if len(streams) > 1:
             for stream in streams:
                 stream.peek(time)

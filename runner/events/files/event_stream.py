@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import IO
 
 import numpy as np
@@ -210,23 +211,19 @@ class EventStream:
             descriptor = text.file.fileno()
             key = key_of(os.fstat(descriptor))
             self._source = LineSource(self.path, key, descriptor) if spool is None else LineSource(self.path)
+        read = partial(blocks_of, text, self._skip, chunk=chunk, progress=progress)
         if self._span is not None:
             text.go_to(self._span.start, self._span.end)
-            yield from blocks_of(text, self._skip, offset=self._span.start, chunk=chunk, progress=progress)
-            return
-        if index is None or spool is not None or text.packing:
-            yield from blocks_of(text, self._skip, chunk=chunk, progress=progress)
+            yield from read(offset=self._span.start)
+        elif index is None or spool is not None or text.packing:
+            yield from read()
         else:
-            yield from self._indexed(text, wanted, index, chunk=chunk, progress=progress)
+            yield from self._indexed(text, wanted, index, read=read)
+            if progress is not None:
+                progress(text.advanced())
 
     def _indexed(
-        self,
-        text: OpenText,
-        wanted: TimeWanted,
-        index: TimeIndex,
-        *,
-        chunk: Callable[[], int],
-        progress: ReadProgress | None,
+        self, text: OpenText, wanted: TimeWanted, index: TimeIndex, *, read: Callable[..., Iterator[Block]]
     ) -> Iterator[Block]:
         """The blocks of the spans with events that the pass needs, and of those not indexed yet."""
         windows = wanted.spans or ((NO_TIME, np.iinfo(np.int64).max),)
@@ -236,12 +233,8 @@ class EventStream:
             for span in spans:
                 self._reading = index.reading(text.file) if span.end is None else None
                 text.go_to(span.start, span.end)
-                yield from blocks_of(
-                    text, self._skip, first_line=span.line, offset=span.start, chunk=chunk, progress=progress
-                )
+                yield from read(first_line=span.line, offset=span.start)
             text.go_to(text.file.seek(0, 2), None)
-            if progress is not None:
-                progress(text.advanced())
         finally:
             if self._reading is not None:
                 index.add(text.file, self._reading)

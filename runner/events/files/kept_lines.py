@@ -21,9 +21,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from runner.errors import EventsError
-from runner.events.columns.batch import Rows
+from runner.events.columns.batch import EventBatch, Rows
 from runner.events.columns.row_decoder import Line
 from runner.events.files.discovery import FileKey, key_of
+from runner.events.files.line_blocks import Block
 
 _STRETCH_LINES = 32
 """Lines between two places that are noted; those between are found by their line breaks."""
@@ -100,14 +101,11 @@ class KeptLines:
         self._near: list[bytes] = []
         self._near_stretch = (-1, -1)
 
-    def keep(
-        self, numbers: range, rows: Rows, *, lines: Sequence[Line], positions: Rows, source: LineSource, offset: int
-    ) -> None:
-        """Keep some rows of a batch whose events have these numbers.
-
-        `positions` has the index of the line of each row; `offset` is that of the first line in the source.
-        """
-        chosen = np.zeros(len(numbers), dtype=np.bool_)
+    def keep(self, batch: EventBatch, rows: Rows, *, block: Block, source: LineSource) -> None:
+        """Keep some rows of the batch of a block."""
+        lines: Sequence[Line] = block.lines
+        positions, offset = batch.positions, block.offset
+        chosen = np.zeros(len(batch), dtype=np.bool_)
         chosen[rows] = True
         here = positions[chosen]
         events = None
@@ -136,8 +134,8 @@ class KeptLines:
         for stretch, wanted in _by_stretch(here, step):
             digests[stretch] = _digest([lines[line] for line in wanted])
         offsets = np.append(starts[:-1:step], starts[-1])
-        self._kept[numbers.start] = Kept(
-            numbers.start, path, file, offsets, step, len(numbers), np.packbits(chosen), events, is_spool, digests
+        self._kept[batch.base] = Kept(
+            batch.base, path, file, offsets, step, len(batch), np.packbits(chosen), events, is_spool, digests
         )
         self._firsts = None
 

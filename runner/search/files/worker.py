@@ -67,14 +67,7 @@ class Worker:
                 continue
             rows = self._matcher.feed(batch)
             if len(rows):
-                self._kept.keep(
-                    range(batch.base, batch.base + len(batch)),
-                    rows,
-                    lines=block.lines,
-                    positions=batch.positions,
-                    source=stream.source(is_shared=True),
-                    offset=block.offset,
-                )
+                self._kept.keep(batch, rows, block=block, source=stream.source(is_shared=True))
             if self._matcher.held() > _MUCH:
                 read = SplitRead(Counts(), 0, stream.progress.newest, stream.progress.disorder, self._kept.hand_over())
                 yield SplitResult(self._matcher.hand_over(), read, is_last=False)

@@ -151,20 +151,15 @@ def _use_write_ahead_log(connection: sqlite3.Connection, patience: float) -> Non
 
 def _make_tables(connection: sqlite3.Connection) -> None:
     if _is_empty(connection):
-        _make_first_tables(connection)
+        with transaction(connection):
+            if _is_empty(connection):  # else another process was faster
+                for statement in _SCHEMA:
+                    connection.execute(statement)
+                connection.execute(f"PRAGMA application_id = {_APPLICATION}")
+                connection.execute(f"PRAGMA user_version = {_VERSION}")
     for name, statement in _LATER.items():
         if not has_table(connection, name):
             connection.execute(statement)
-
-
-def _make_first_tables(connection: sqlite3.Connection) -> None:
-    with transaction(connection):
-        if not _is_empty(connection):
-            return  # another process was faster
-        for statement in _SCHEMA:
-            connection.execute(statement)
-        connection.execute(f"PRAGMA application_id = {_APPLICATION}")
-        connection.execute(f"PRAGMA user_version = {_VERSION}")
 
 
 def has_table(connection: sqlite3.Connection, name: str) -> bool:
