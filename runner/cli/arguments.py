@@ -12,7 +12,7 @@ from typing import Annotated
 from typer import Argument, Option, Typer
 
 from runner.cli import options
-from runner.cli.options import read_settings
+from runner.cli.options import read_moment, read_settings
 
 alerts = Typer(help="Look at alerts.", no_args_is_help=True)
 
@@ -74,7 +74,6 @@ def replay(
     """
     settings = read_settings(events=events, rules=rules, state=state, workers=workers, output=output)
     from runner.cli.commands import replay
-    from runner.cli.options import read_moment
 
     wanted = replay.ReplayOptions(read_moment(start), read_moment(end), tuple(rule or ()), dry_run, restart)
     return replay.replay_span(settings, wanted)
@@ -182,9 +181,10 @@ def list_alerts(
     """List alerts, newest detection first."""
     settings = read_settings(state=state, output=output)
     from runner.cli.commands import alerts
+    from runner.store.protocol import AlertFilter
 
-    wanted = alerts.filter_of(rule, host, since=since, until=until, building_blocks=building_blocks, limit=limit)
-    return alerts.list_alerts(settings, wanted)
+    span = read_moment(since), read_moment(until)
+    return alerts.list_alerts(settings, AlertFilter(rule, *span, host, building_blocks, limit))
 
 
 @alerts.command("show")
@@ -217,9 +217,10 @@ def export_alerts(
     """Write alerts as NDJSON, one stored document a line, newest detection first."""
     settings = read_settings(state=state)
     from runner.cli.commands import alerts
+    from runner.store.protocol import AlertFilter
 
-    wanted = alerts.filter_of(rule, host, since=since, until=until, building_blocks=building_blocks, limit=None)
-    return alerts.export(settings, wanted, out_file)
+    span = read_moment(since), read_moment(until)
+    return alerts.export(settings, AlertFilter(rule, *span, host, building_blocks), out_file)
 
 
 def status(

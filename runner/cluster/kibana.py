@@ -119,8 +119,7 @@ class Kibana:
         if answer.status == 200:
             found = next((line for line in answer.raw.splitlines() if line.strip()), None)
             if found is not None:
-                item: dict[str, Any] = orjson.loads(found)
-                return item
+                return dict(orjson.loads(found))
         if answer.status == 400:
             errors = [error for error in _errors_of(answer.json) if error]
             if any(error.get("statusCode") == 404 for error in errors):
@@ -163,9 +162,7 @@ class Kibana:
         self, method: str, target: str, body: bytes | None, *, headers: Mapping[str, str]
     ) -> _KibanaAnswer:
         timeout = self._connection.request_timeout
-        answer = await self._node.perform_request(
-            method, target, body=body, headers=HttpHeaders(headers), request_timeout=timeout
-        )
+        answer = await self._node.perform_request(method, target, body, HttpHeaders(headers), timeout)
         return _KibanaAnswer(answer.meta.status, answer.meta.headers, answer.body)
 
     def _unreachable(self, error: TransportError, attempts: int) -> UnreachableError:

@@ -99,9 +99,7 @@ def _is_excepted(host: str, port: int, connection: Connection) -> bool:
     if address is not None and address.is_loopback:
         return True
     for entry in connection.environment_proxies.get("no", "").lower().replace(" ", ",").split(","):
-        if entry == "*":
-            return True
-        if address is not None and _holds(entry, str(address)):
+        if entry == "*" or (address is not None and _holds(entry, str(address))):
             return True
         name, colon, number = entry.rpartition(":")
         if colon and number.isdigit() and "]" not in number:

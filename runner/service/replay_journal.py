@@ -55,12 +55,12 @@ class Journal:
         try:
             self._file = file = os.fdopen(open_locked(self._path), "r+b")
         except HeldError:
-            raise SettingsError(
-                f"{self._path}: another replay is under way with this state; name another --state"
-            ) from None
+            text = f"{self._path}: another replay is under way with this state; name another --state"
+            raise SettingsError(text) from None
         lines = list(_whole_lines(file))
         if not anew and lines and lines[0] == {"version": _VERSION, "identity": identity}:
-            return _done(filter(None, map(_read_run, lines[1:])))
+            runs = tuple(run for run in map(_read_run, lines[1:]) if run is not None and run.status != "failed")
+            return Done(runs, frozenset((run.rule_id, run.window.end) for run in runs if run.complete))
         file.seek(0)
         file.truncate()
         self._append({"version": _VERSION, "identity": identity})
@@ -68,18 +68,17 @@ class Journal:
 
     def record(self, run: RuleRun) -> None:
         """Add a run that is done. Raises StoreError if it cannot be written."""
-        self._append(
-            {
-                "rule": run.rule_id,
-                "name": run.name,
-                "window": [nanoseconds(run.window.start), nanoseconds(run.window.end)],
-                "started": nanoseconds(run.started),
-                "status": run.status,
-                "complete": run.complete,
-                "counts": [*run.counts.values(), run.took_ms],
-                "messages": run.messages,
-            }
-        )
+        value = {
+            "rule": run.rule_id,
+            "name": run.name,
+            "window": [nanoseconds(run.window.start), nanoseconds(run.window.end)],
+            "started": nanoseconds(run.started),
+            "status": run.status,
+            "complete": run.complete,
+            "counts": [*run.counts.values(), run.took_ms],
+            "messages": run.messages,
+        }
+        self._append(value)
 
     def close(self, *, finished: bool) -> None:
         """Close and unlock the journal; delete it if the replay is finished."""
@@ -113,11 +112,6 @@ def _whole_lines(file: BinaryIO) -> Iterator[Any]:
         yield value
     file.seek(end)
     file.truncate()
-
-
-def _done(runs: Iterable[RuleRun]) -> Done:
-    kept = tuple(run for run in runs if run.status != "failed")
-    return Done(kept, frozenset((run.rule_id, run.window.end) for run in kept if run.complete))
 
 
 def _read_run(value: dict[str, Any]) -> RuleRun | None:

@@ -225,8 +225,8 @@ def load_settings(
             if field in given:
                 problems.append(_problem(field, given[field], detail["msg"]))
     if problems:
-        count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
-        raise SettingsError(f"{count} in the settings:\n" + "\n".join(f"  {problem}" for problem in problems))
+        count = f"{len(problems)} problem{'s' * (len(problems) != 1)}"
+        raise SettingsError("\n  ".join((f"{count} in the settings:", *problems)))
     settings._places = {field: found.place for field, found in given.items()}
     settings._warnings = (*_unknown_names(layers), *_doubts(settings))
     return settings
@@ -264,10 +264,9 @@ def _read_env_file(path: Path | None, problems: list[str]) -> dict[str, _GivenVa
 def _look_up(field: str, layer: Mapping[str, _GivenValue], problems: list[str]) -> _GivenValue | None:
     """The value of a setting in one layer, from its file where a `*_FILE` variable names one; `RUNNER_*` goes first."""
     names = tuple(reversed(variables_for(field)))
-    files = tuple(f"{name}_FILE" for name in names) if field in SECRETS else ()
     present = [layer[name] for name in names if name in layer]
-    plain = next((found for found in present if found.value), None)
-    file = next((layer[name] for name in files if name in layer and layer[name].value), None)
+    files = [layer[f"{name}_FILE"] for name in names if f"{name}_FILE" in layer] if field in SECRETS else []
+    plain, file = (next((found for found in given if found.value), None) for given in (present, files))
     if file is None:
         return plain or next(iter(present), None)
     if plain is not None:
@@ -307,10 +306,8 @@ def _conflicts(given: Mapping[str, _GivenValue]) -> Iterator[str]:
     ):
         if one in given and other not in given:
             yield f"{given[one].place}: expected {variables_for(other)[0]} beside it"
-    for one, other in (
-        ("elasticsearch_hosts", "elasticsearch_cloud_id"),
-        ("elasticsearch_fingerprint", "elasticsearch_ca_certs"),
-    ):
+    pairs = {"elasticsearch_hosts": "elasticsearch_cloud_id", "elasticsearch_fingerprint": "elasticsearch_ca_certs"}
+    for one, other in pairs.items():
         if one in given and other in given:
             yield f"{given[one].place} and {given[other].place}: expected one of the two"
 

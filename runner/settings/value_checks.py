@@ -60,13 +60,10 @@ def duration(low: timedelta, example: str) -> Callable[[object], timedelta]:
 
     def span(value: object) -> timedelta:
         expected = f"expected a duration such as {example}"
-        if isinstance(value, timedelta):
-            found = value
-        else:
-            try:
-                found = read_duration(str(value).strip())
-            except ValueError as error:
-                raise ValueError(expected) from error
+        try:
+            found = value if isinstance(value, timedelta) else read_duration(str(value).strip())
+        except ValueError as error:
+            raise ValueError(expected) from error
         if found < low:
             raise ValueError(f"{expected}, at least {low.total_seconds():g} s")
         return found

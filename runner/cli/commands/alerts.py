@@ -13,7 +13,6 @@ import orjson
 
 from runner.cli.console import counted, out, print_json, print_table, say
 from runner.cli.exit_codes import ExitCode
-from runner.cli.options import read_moment
 from runner.cli.pages.alert_table import SHORT_ID, alert_table, summary
 from runner.cli.pages.triage_page import print_triage, triage_as_json
 from runner.cli.wiring import opened_stores
@@ -21,19 +20,6 @@ from runner.errors import AccessError, RunnerError
 from runner.settings.settings import Settings
 from runner.store.protocol import AlertFilter, AlertStore, StoredAlert
 from runner.triage.triage import triage
-
-
-def filter_of(
-    rule: str | None,
-    host: str | None,
-    *,
-    since: str | None,
-    until: str | None,
-    building_blocks: bool,
-    limit: int | None,
-) -> AlertFilter:
-    """The filter that the options describe. Raises SettingsError for an unreadable time."""
-    return AlertFilter(rule, read_moment(since), read_moment(until), host, building_blocks, limit)
 
 
 def list_alerts(settings: Settings, selected: AlertFilter) -> ExitCode:

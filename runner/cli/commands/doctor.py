@@ -153,11 +153,9 @@ def _named(rules: Sequence[RuleName]) -> str:
 
 
 def _print_fine(checks: Sequence[Check], console: Console) -> None:
-    kinds: dict[str, list[Check]] = {}
-    for check in checks:
-        kinds.setdefault(check.name, []).append(check)
     console.print()
-    for name, found in kinds.items():
+    for name in dict.fromkeys(check.name for check in checks):
+        found = [check for check in checks if check.name == name]
         for check in found[:_SHOWN]:
             line = Text.assemble(("ok", "green"), f" {name} {printable(check.subject)}: {printable(check.found)}")
             console.print(line, soft_wrap=True)

@@ -142,8 +142,8 @@ def _print_standings(standings: Sequence[RuleStatus], now: datetime) -> None:
     if any(standing.owed or standing.given_up for standing in standings):
         owed = sum((standing.owed_length for standing in standings), _NOTHING)
         given_up = sum((standing.given_up_length for standing in standings), _NOTHING)
-        parts = [f"{length_text(owed)} owed"] if owed else []
-        parts += [f"{length_text(given_up)} given up"] if given_up else []
+        lengths = ((owed, "owed"), (given_up, "given up"))
+        parts = [f"{length_text(length)} {what}" for length, what in lengths if length]
         console.print(f"{' and '.join(parts)} over all rules; `rule-runner status --gaps` lists it.", soft_wrap=True)
 
 
@@ -176,15 +176,10 @@ def _print_gaps(found: Sequence[Gap], owed: timedelta, given_up: timedelta, *, r
     columns = ["rule", "from (UTC)", "to (UTC)", "length", "kind", "due since (UTC)", "reason"]
     shown = table(*columns, right=("length",), wrapped=("rule", "reason"))
     for gap in found:
-        shown.add_row(
-            Text(gap.name),
-            moment(gap.span.start),
-            moment(gap.span.end),
-            length_text(gap.span.length),
-            Text(gap.kind, style=_GAP_STYLES[gap.kind]),
-            moment(gap.due_since),
-            Text(shortened(gap.reason, _LONGEST_REASON)),
-        )
+        span, kind = gap.span, Text(gap.kind, style=_GAP_STYLES[gap.kind])
+        times = (moment(span.start), moment(span.end), length_text(span.length))
+        reason = Text(shortened(gap.reason, _LONGEST_REASON))
+        shown.add_row(Text(gap.name), *times, kind, moment(gap.due_since), reason)
     print_table(shown)
     lacking = len({gap.rule_id for gap in found})
     text = f"{counted(len(found), 'gap')} in {lacking} of {counted(rules, 'rule')}: {length_text(owed)} owed"
