@@ -19,7 +19,8 @@ from typing import Annotated, Any, Literal
 from urllib.parse import unquote, urlsplit
 
 from dotenv.parser import parse_stream
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, SecretStr, ValidationError
+from pydantic import BeforeValidator, Field, PrivateAttr, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from runner.errors import SettingsError
 from runner.messages.suggestions import did_you_mean, near_name
@@ -51,10 +52,10 @@ IndexName = Annotated[str, BeforeValidator(checks.index_name)]
 ReadableFile = Annotated[Path, BeforeValidator(checks.readable_file)]
 
 
-class Settings(BaseModel):
+class Settings(BaseSettings):
     """Every setting, checked. `load_settings` reads them, and records where each value came from."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+    model_config = SettingsConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, validate_default=False)
 
     # Input and output
     events: Annotated[tuple[str, ...], BeforeValidator(checks.items_of(os.pathsep))] = ()
@@ -131,6 +132,17 @@ class Settings(BaseModel):
     def kibana_api(self) -> str | None:
         """Kibana's address as the runner reaches it."""
         return self.kibana_host or self.kibana_url
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        *others: object,
+        **named: object,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Only what the caller gives: `load_settings` lays the layers and reports every problem with its place."""
+        return (init_settings,)
 
     def warnings(self) -> tuple[str, ...]:
         """What is doubtful but no error, one sentence each, to be shown once."""
