@@ -29,7 +29,7 @@ from runner.cli.console import (
 from runner.cli.console import err as stderr
 from runner.cli.exit_codes import ExitCode
 from runner.cli.locations import require_rule_paths
-from runner.cli.pages.alert_table import SHORT_ID, alert_table
+from runner.cli.pages.alert_table import SHORT_ID, alert_table, by_event_time
 from runner.cli.signals import on_signals
 from runner.cli.wiring import Opened, alone, opened
 from runner.clock import Clock, FakeClock, SystemClock
@@ -162,7 +162,7 @@ async def _created(tools: Opened, runs: Sequence[RuleRun]) -> list[StoredAlert]:
         async for alert in tools.stores.alerts.find(wanted)
         if alert.document.get("kibana.alert.rule.execution.uuid") in executions
     ]
-    return sorted(found, key=lambda alert: str(alert.document.get("kibana.alert.original_time")))
+    return by_event_time(found)
 
 
 def _require_rules(active: ActiveRules, settings: Settings) -> None:
