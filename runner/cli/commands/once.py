@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Collection, Sequence
 from contextlib import aclosing
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -39,6 +39,7 @@ from runner.rule_run import RuleRun
 from runner.rules.load import LoadedRules
 from runner.rules.rule import Rule
 from runner.schedule.schedule import Schedule
+from runner.search.compiled_rule import time_fields
 from runner.search.protocol import SearchRequest
 from runner.service.due_requests import known_states, requests_at, requests_before, requests_due
 from runner.service.execution import Execution
@@ -46,7 +47,7 @@ from runner.service.rules_in_use import ActiveRules, load_active
 from runner.settings.settings import Settings
 from runner.store.protocol import AlertFilter, StoredAlert
 from runner.telemetry.logs import configure_logging
-from runner.windows import from_nanoseconds
+from runner.windows import from_nanoseconds, nanoseconds
 
 _SHOWN_ALERTS = 20
 
@@ -85,9 +86,9 @@ async def _once(settings: Settings, observer: RunObserver) -> ExitCode:
         async with opened(settings, progress=progress) as tools, alone(tools, enough=stopping.is_set):
             if tools.files is not None:
                 total.append(tools.files.bytes_to_read())  # says at once what cannot be read at all
-            clock = await _clock(tools)
             active = await load_active(settings.rules, tools.search)
             _require_rules(active, settings)
+            clock = await _clock(tools, active)
             requests = await _requests(tools, active, clock.now())
             observer.begin(active, tools.schedule)
             execution = observer.observed(tools.execution(clock))
@@ -99,8 +100,8 @@ async def _once(settings: Settings, observer: RunObserver) -> ExitCode:
     return _report(settings, tools, active, runs=runs, alerts=alerts, now=clock.now(), asked=len(requests))
 
 
-async def _clock(tools: Opened) -> Clock:
-    """The clock of a single run: the machine's, or one that stands at `--now`."""
+async def _clock(tools: Opened, active: ActiveRules) -> Clock:
+    """The clock of a single run: the machine's, or one that stands at `--now`; by the times that rules select by."""
     now = tools.settings.now
     if isinstance(now, datetime):
         return FakeClock(now)
@@ -108,12 +109,26 @@ async def _clock(tools: Opened) -> Clock:
         return SystemClock()
     if tools.files is None:
         raise SettingsError("--now latest needs --events: in a cluster the newest event is of this moment")
-    newest = await tools.files.newest()
+    selecting = {time_fields(compiled.rule) for compiled in active.compiled}
+    times = await tools.files.times(selecting)
+    newest, outliers = times.newest_by(nanoseconds(SystemClock().now()))
     if newest is None:
         for text in tools.files.report.warnings():
             warn(text)
-        raise SettingsError("--now latest: no event with a readable @timestamp was found in the events")
-    return FakeClock(newest)
+        raise SettingsError(f"--now latest: no event with a readable {named(selecting)} was found in the events")
+    if outliers:
+        shown = ", ".join(f"{moment(from_nanoseconds(time))} UTC" for time in outliers[:3])
+        more = f" and {len(outliers) - 3:,} more" if len(outliers) > 3 else ""
+        warn(
+            f"--now latest: events of {shown}{more} are in the future and alone there: the newest of the others, of "
+            f"{moment(from_nanoseconds(newest))} UTC, is taken as now; --now TIME searches at another time"
+        )
+    return FakeClock(from_nanoseconds(newest))
+
+
+def named(selecting: Collection[tuple[str, ...]]) -> str:
+    """The time fields by which rules select, as text; `@timestamp` without a rule."""
+    return " or ".join(dict.fromkeys(name for names in sorted(selecting) for name in names)) or "@timestamp"
 
 
 async def _requests(tools: Opened, active: ActiveRules, now: datetime) -> list[SearchRequest]:
