@@ -20,7 +20,7 @@ from runner.rule_tests.missing_alert import reasons
 from runner.rule_tests.outcome import MadeAlert, TestOutcome, differences
 from runner.rules.load import load_rules
 from runner.schedule.schedule import window_at
-from runner.search.compiled_rule import CompiledRule, compile_rules
+from runner.search.compiled_rule import CompiledRule, compile_rules, time_fields
 from runner.search.files.file_search import FileSearch
 from runner.search.protocol import SearchRequest
 from runner.service.execution import Execution, size_for
@@ -117,20 +117,22 @@ def _reasons(compiled: CompiledRule, missing: ExpectedAlert, case: RuleCase, *, 
 
 async def _made(compiled: CompiledRule, search: FileSearch, now: datetime | None) -> tuple[Window, list[MadeAlert]]:
     """The window searched, and the alerts that the rule makes of the events."""
-    newest = await search.newest()
+    selects_by, orders_by = time_fields(compiled.rule), (compiled.rule.timestamp_field or "@timestamp",)
+    times = await search.times({selects_by, orders_by} if now is None else {selects_by})
     report = search.report
     if report.broken or report.unread or report.failures:
         raise CannotRunError("; ".join(report.warnings()))
-    if newest is None or report.oldest_ns is None:
-        raise CannotRunError("no event has a readable @timestamp")
+    name = " or ".join(selects_by)
+    if times.oldest is None or times.newest is None:
+        raise CannotRunError(f"no event has a readable {name}")
     if report.untimed:
         # Such an event is in no window: a test that expects no alert would pass for that reason.
         count = "1 event has" if report.untimed == 1 else f"{report.untimed:,} events have"
-        raise CannotRunError(f"{count} no readable @timestamp, so that no window holds them")
+        raise CannotRunError(f"{count} no readable {name}, so that no window holds them")
     if now is None:
         # The time of all events and the reach of a match at both ends, so that absences are decided, too.
         maxspan = compiled.reach.maxspan
-        window = Window(from_nanoseconds(report.oldest_ns) - maxspan, newest + maxspan)
+        window = Window(from_nanoseconds(times.oldest) - maxspan, from_nanoseconds(times.newest) + maxspan)
     else:
         window = window_at(compiled, now)
     store = MemoryStore()

@@ -6,12 +6,18 @@ gaps and opens none.
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
-from collections.abc import AsyncGenerator, AsyncIterator, Collection, Iterator, Mapping, Sequence
-from dataclasses import replace
+import uuid
+from collections.abc import AsyncGenerator, AsyncIterator, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from heapq import merge
+from itertools import islice
+from typing import Literal
 
 from runner.alerts.alert import Alert
+from runner.events.files.event_times import EventTimes
 from runner.rule_run import RuleRun
 from runner.schedule.schedule import window_at
 from runner.search.compiled_rule import CompiledRule
@@ -20,37 +26,113 @@ from runner.service.execution import Execution, size_for
 from runner.service.replay_journal import Done
 from runner.store.alert_row import alert_row
 from runner.store.protocol import AlertFilter, Ledger, Mark, RuleState, StoredAlert, WriteResult
-from runner.windows import Window
+from runner.windows import Window, from_nanoseconds
 
 WINDOWS_AT_A_TIME = 10_000
 """Windows of one pass over files: enough that reading is not what takes the time, few enough for memory."""
 
 
-def replay_windows(compiled: CompiledRule, span: Window) -> Iterator[Window]:
+@dataclass(frozen=True, slots=True)
+class Passed:
+    """Windows of a rule, one after another, that are not searched, and why: they hold no event, an earlier start did
+    them, or they hold none of the events that could be read, which decides nothing."""
+
+    compiled: CompiledRule
+    window: Window
+    """From the start of the first to the end of the last."""
+    count: int
+    why: Literal["empty", "done", "unread"]
+
+
+def window_count(compiled: CompiledRule, span: Window) -> int:
+    """How many windows `replay_windows` has; one for an instant."""
+    return max(1, -(-span.length // compiled.rule.every))
+
+
+def replay_windows(
+    compiled: CompiledRule, span: Window, times: EventTimes | None = None
+) -> Iterator[tuple[Window, int]]:
     """The windows that a service would have searched for the rule, oldest first, so that all of the span is covered.
 
-    They end every interval from the start of the span on, the last one at its end.
+    They end every interval from the start of the span on, the last one at its end. Each stands with 1. With `times`,
+    windows without an event are one, which stands with minus their count. Time goes with the events.
     """
-    moment = span.start
-    while moment < span.end:
-        moment = min(moment + compiled.rule.every, span.end)
-        yield window_at(compiled, moment)
+    count, every = window_count(compiled, span), compiled.rule.every
+    place, empty, start = 0, 0, span.start
+
+    def window_of(place: int) -> Window:
+        return window_at(compiled, span.end if place >= count - 1 else span.start + (place + 1) * every)
+
+    while place < count:
+        window = window_of(place)
+        event = window.start_ns if times is None else times.next_event(window.start_ns)
+        if event is not None and event <= window.end_ns:
+            if empty:
+                yield Window(start, window_of(place - 1).end), -empty
+            yield window, 1
+            place, empty = place + 1, 0
+            continue
+        # No window ends after its run: the first that may have the next event is of the run at that event or later.
+        then = count if event is None else -(-(from_nanoseconds(event) - span.start) // every) - 1
+        start, then = start if empty else window.start, min(count, max(place + 1, then))
+        place, empty = then, empty + then - place
+    if empty:
+        yield Window(start, window_of(count - 1).end), -empty
 
 
-def replay_requests(rules: Sequence[CompiledRule], span: Window) -> list[SearchRequest]:
-    """All windows of all rules over the span, oldest first."""
-    requests = [
-        SearchRequest(compiled, window, size_for(compiled.rule))
-        for compiled in rules
-        for window in replay_windows(compiled, span)
-    ]
-    return sorted(requests, key=lambda request: (request.window.end, request.rule.rule_id))
+class ReplayPlan:
+    """All windows of all rules over the span, oldest first, made as they are needed; by `times` those without an event
+    are passed over, by `done` those that an interrupted replay has done."""
+
+    def __init__(
+        self,
+        rules: Sequence[CompiledRule],
+        span: Window,
+        *,
+        times: EventTimes | None = None,
+        is_whole: bool = True,
+        done: Done | None = None,
+    ) -> None:
+        """`is_whole`: the times are those of all events."""
+        self._rules, self._span, self._times = rules, span, times
+        self._done = frozenset() if done is None else done.windows
+        self._empty: Literal["empty", "unread"] = "empty" if is_whole else "unread"
+        self.count = sum(window_count(compiled, span) for compiled in rules)
+        self.waiting: set[tuple[str, datetime]] = set()
+        """Rule id and end of the windows that were given out; who has a run of one takes it out."""
+
+    def __iter__(self) -> Iterator[SearchRequest | Passed]:
+        parts = map(self._of, self._rules)
+        for item in merge(*parts, key=lambda item: (item.window.end, item.compiled.rule.rule_id)):
+            if isinstance(item, SearchRequest):
+                self.waiting.add((item.rule.rule_id, item.window.end))
+            yield item
+
+    def _of(self, compiled: CompiledRule) -> Iterator[SearchRequest | Passed]:
+        for window, count in replay_windows(compiled, self._span, self._times):
+            if count < 0:
+                yield Passed(compiled, window, -count, self._empty)
+            elif (compiled.rule.rule_id, window.end) in self._done:
+                yield Passed(compiled, window, 1, "done")
+            else:
+                yield SearchRequest(compiled, window, size_for(compiled.rule))
 
 
-async def replay(execution: Execution, requests: Sequence[SearchRequest]) -> AsyncGenerator[RuleRun, None]:
-    """Each run of the requests, in their order; a window with more matches than the cap allows is run again."""
-    for first in range(0, len(requests), WINDOWS_AT_A_TIME):
-        waiting = list(requests[first : first + WINDOWS_AT_A_TIME])
+async def replay(
+    execution: Execution, plan: Iterable[SearchRequest | Passed]
+) -> AsyncGenerator[RuleRun | Passed, None]:
+    """Each run of the plan, about in its order; a window with more matches than the cap allows is run again.
+
+    Windows that are passed over because they hold no event are recorded in the ledger as searched.
+    """
+    items = iter(plan)
+    while part := list(islice(items, WINDOWS_AT_A_TIME)):
+        for item in part:
+            if isinstance(item, Passed):
+                await _record(execution, item)
+                yield item
+        waiting = [item for item in part if isinstance(item, SearchRequest)]
+        await asyncio.sleep(0)
         while waiting:
             by_rule = {request.rule.rule_id: request for request in waiting}
             left: list[RuleRun] = []
@@ -64,9 +146,15 @@ async def replay(execution: Execution, requests: Sequence[SearchRequest]) -> Asy
             waiting = [replace(by_rule[run.rule_id], window=run.window) for run in left if run.rule_id in progressed]
 
 
-def requests_left(requests: Sequence[SearchRequest], done: Done) -> list[SearchRequest]:
-    """Those of the requests that an interrupted replay has not done."""
-    return [request for request in requests if (request.rule.rule_id, request.window.end) not in done.windows]
+async def _record(execution: Execution, passed: Passed) -> None:
+    if passed.why != "empty":
+        return
+    rule, window = passed.compiled.rule, passed.window
+    run = RuleRun(
+        rule.rule_id, rule.name, str(uuid.uuid4()), "succeeded", window, execution.clock(),
+        shown=passed.compiled.reach.shown(window),
+    )  # fmt: skip
+    await execution.ledger.record(run, rule.fingerprint)
 
 
 def hour_of(window: Window) -> datetime:
@@ -91,7 +179,8 @@ class ReplayLedger:
     async def record(self, run: RuleRun, fingerprint: str) -> None:
         first = self._first.get(run.rule_id)
         if first is not None and run.window.end > first:
-            await self._ledger.record(run, fingerprint)
+            known = Window(max(run.searched.start, first), run.searched.end)
+            await self._ledger.record(replace(run, shown=known), fingerprint)
 
     async def add_marks(self, marks: Sequence[Mark]) -> None:
         await self._ledger.add_marks(marks)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import sqlite3
 import sys
 from datetime import UTC, datetime, timedelta
@@ -128,6 +129,21 @@ def test_a_search_that_cannot_be_done(command: Command, tmp_path: Path, argument
     answer = command("search", *arguments, "--events", "e.ndjson")
     assert (answer.code, answer.out) == (3, "")
     assert said in answer.err
+
+
+def test_event_times_are_listed_in_utc_and_in_order(command: Command, tmp_path: Path) -> None:
+    write_rule(tmp_path)
+    texts = ('"2026-03-02T10:01:05Z"', '"2026-03-02T11:01:03+01:00"', '"1772445661000"', "1772445667000")
+    lines = [
+        f'{{"@timestamp": {time}, "event": {{"id": "e{place}", "category": "process"}}, "process": {{"name": "nc"}}}}'
+        for place, time in enumerate(texts)
+    ]
+    (tmp_path / "e.ndjson").write_text("\n".join(lines) + "\n")
+    once = command("once", "--events", "e.ndjson", "--rules", "rules", "--now", "latest").out
+    listed = command("alerts", "list").out
+    times = [f"10:01:0{second}" for second in (1, 3, 5, 7)]
+    assert re.findall(r"2026-03-02 (1\d:\d\d:\d\d)", once.split("new alerts:")[1]) == times
+    assert re.findall(r"2026-03-02 (1\d:\d\d:\d\d)", listed) == times[::-1]
 
 
 def test_alerts_list_show_export(command: Command, state: str) -> None:

@@ -57,6 +57,28 @@ def test_json_is_the_object_of_the_design(command: Command, sample: Path, shippe
     assert again["created"] == 0
 
 
+def test_latest_goes_by_the_time_that_the_rules_select_by(command: Command, tmp_path: Path) -> None:
+    write_rule(tmp_path, query='any where process.name == "nc"', timestamp_override="ts", timestamp_field="ts")
+    times = ("2026-03-02T10:01:00Z", "2026-03-02T10:02:00Z")
+    lines = [json.dumps({"ts": time, "event": {"id": time}, "process": {"name": "nc"}}) for time in times]
+    (tmp_path / "e.ndjson").write_text("\n".join(lines))
+    found = command("once", "--events", "e.ndjson", "--rules", "rules", "--now", "latest", "-o", "json")
+    assert (found.code, found.json["created"]) == (0, 2)
+    assert found.json["runs"][0]["window"]["to"] == "2026-03-02T10:02:00.000Z"
+    assert found.json["runs"][0]["messages"] == []
+
+
+def test_an_event_of_the_future_is_not_the_newest(command: Command, tmp_path: Path) -> None:
+    write_rule(tmp_path)
+    write_events(tmp_path / "e.ndjson", ONE)
+    line = (tmp_path / "e.ndjson").read_text()
+    (tmp_path / "e.ndjson").write_text(line + line.replace("2026-", "2232-"))
+    found = command("once", "--events", "e.ndjson", "--rules", "rules", "--now", "latest", "-o", "json")
+    assert (found.code, found.json["created"]) == (0, 1)
+    assert "events of 2232-03-02 10:01:00 UTC are in the future" in found.err
+    assert "2026-03-02 10:01:00 UTC, is taken as now" in found.err
+
+
 def test_a_table_without_a_terminal_has_no_colour_and_a_line_for_each_row(
     command: Command, sample: Path, shipped: Path
 ) -> None:

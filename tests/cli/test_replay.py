@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
+import json
 import signal
+import time
 from datetime import timedelta
 from pathlib import Path
 
@@ -111,6 +114,80 @@ def test_a_long_span_has_columns_of_several_hours(command: Command, tmp_path: Pa
     lines = command("replay", "--events", events, "--dry-run", *span).out.splitlines()
     head = next(line for line in lines if line.startswith("Alerts for each"))
     assert head == "Alerts for each 12 hours that begins at (UTC):"
+
+
+def write_at(path: Path, *times: str) -> None:
+    events = [
+        {"@timestamp": time, "event": {"id": f"e{place}", "category": "process"}, "process": {"name": "nc"}}
+        for place, time in enumerate(times)
+    ]
+    path.write_text("".join(f"{json.dumps(event)}\n" for event in events))
+
+
+def test_time_goes_with_the_events_not_with_the_calendar(command: Command, tmp_path: Path) -> None:
+    for place in range(50):
+        write_rule(tmp_path, f"r{place}", interval="1m")
+    times = ("1601-01-01T00:00:00Z", "1970-01-01T00:00:01Z", "2026-03-02T10:01:00Z", "2032-01-01T00:00:00Z")
+    write_at(tmp_path / "e.ndjson", *times)
+    started = time.monotonic()
+    answer = command("replay", "--events", "e.ndjson", "--rules", "rules", "--dry-run")
+    assert time.monotonic() - started < 10
+    assert "150 alerts would have been made." in answer.out
+    assert "1 event without a readable timestamp" in answer.err
+    assert max(map(len, answer.out.splitlines())) <= 200
+    heads = [line for line in answer.out.splitlines() if line.startswith("rule ")][1]
+    assert len(heads.split()) == 2 + 3
+
+
+def test_one_event_and_one_instant(command: Command, tmp_path: Path) -> None:
+    write_rule(tmp_path)
+    write_at(tmp_path / "e.ndjson", "2026-03-02T10:01:00.123Z")
+    asked = ("replay", "--events", "e.ndjson", "--rules", "rules", "--dry-run", "-o", "json")
+    for span in ((), ("--from", "2026-03-02T10:02:00Z", "--to", "2026-03-02T10:02:00Z")):
+        found = command(*asked, *span).json
+        assert (found["created"], found["windows"], found["rules"][0]["windows"]) == (1, 1, 1)
+
+
+def test_times_that_no_event_can_have_are_refused(command: Command, events: Path) -> None:
+    answer = command("replay", "--events", events, "--from", "0001-01-01T00:00:00Z")
+    assert (answer.code, "before 1678" in answer.err) == (3, True)
+
+
+def test_windows_without_an_event_count_as_searched(command: Command, tmp_path: Path) -> None:
+    write_rule(tmp_path, rule_id=(id_ := "11111111-0000-4000-8000-000000000001"))
+    write_at(tmp_path / "e.ndjson", "2026-03-01T00:00:00Z", "2026-03-02T10:05:00Z")
+    day = timedelta(days=1)
+
+    async def fill() -> None:
+        store = SqliteStore(tmp_path / "rule-runner.db")
+        for start, end in ((END - day, END - day / 2), (END - day / 4, END)):
+            await store.record(RuleRun(id_, "nc", "e", "succeeded", Window(start, end), end), "f")
+        await store.close()
+
+    def spans() -> list[Window]:
+        async def read() -> list[Window]:
+            store = SqliteStore(tmp_path / "rule-runner.db")
+            states = await store.read()
+            await store.close()
+            return list(states[id_].searched)
+
+        return asyncio.run(read())
+
+    asyncio.run(fill())
+    assert len(spans()) == 2
+    assert command("replay", "--events", "e.ndjson", "--rules", "rules").code == 0
+    assert spans() == [Window(END - day, END)]
+
+
+def test_an_unreadable_part_leaves_its_windows_failed(command: Command, tmp_path: Path) -> None:
+    write_rule(tmp_path)
+    write_at(tmp_path / "e.ndjson", "2026-03-01T00:00:00Z", "2026-03-02T10:05:00Z")
+    packed = gzip.compress(b'{"@timestamp": "2026-03-02T00:00:00Z"}\n' * 1_000)
+    (tmp_path / "cut.ndjson.gz").write_bytes(packed[: len(packed) // 2])
+    answer = command("replay", "--events", "e.ndjson", "--events", "cut.ndjson.gz", "--rules", "rules", "-o", "json")
+    (rule,) = answer.json["rules"]
+    assert (answer.code, rule["failed"]) == (2, rule["windows"])
+    assert any("could not be read" in text for text in rule["messages"])
 
 
 def test_rules_without_a_finding_are_counted(command: Command, events: Path, tmp_path: Path) -> None:

@@ -101,6 +101,19 @@ def test_a_match_that_rests_on_an_absence_is_found_without_events_after_it(comma
     assert command("test", "quiet.test.toml").code == 0
 
 
+@pytest.mark.parametrize(
+    "fields", ['timestamp_override = "event.ingested"', 'timestamp_override = "ts"\ntimestamp_field = "ts"']
+)
+def test_all_of_the_time_is_that_by_which_the_rule_selects(command: Command, write: Write, fields: str) -> None:
+    write("nc.toml", RULE + fields)
+    name = "ts" if "ts" in fields.split('"') else "event.ingested"
+    late = STARTED.replace('id = "e1"', 'id = "e1", ingested = 2026-03-02T11:00:03Z')
+    timed = late if name == "event.ingested" else STARTED.replace('"@timestamp"', '"ts"')
+    write("nc.test.toml", f'[[test]]\nname = "t"\nalerts = 1\n{timed}')
+    answer = command("test", ".")
+    assert answer.code == 0, answer.out
+
+
 def test_with_a_time_the_rule_sees_its_own_window_only(command: Command, write: Write) -> None:
     text = '[[test]]\nname = "in"\nnow = 2026-03-02T10:05:00Z\nalerts = 1\n' + STARTED
     text += '[[test]]\nname = "past"\nnow = 2026-03-02T12:00:00Z\nalerts = 0\n' + STARTED

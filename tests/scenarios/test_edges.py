@@ -28,7 +28,7 @@ from runner.search.compiled_rule import Reach
 from runner.search.files.file_search import FileSearch
 from runner.search.protocol import SearchRequest
 from runner.service.execution import Execution
-from runner.service.replay import replay, replay_requests
+from runner.service.replay import Passed, ReplayPlan, replay
 from runner.store.memory import MemoryStore
 from runner.store.protocol import AlertFilter, WriteResult
 from runner.windows import Window, iso
@@ -92,12 +92,12 @@ def write_events(path: Path, events: list[tuple[int, str, str]]) -> None:
     path.write_bytes(b"".join(event_line(number, event) for number, event in enumerate(sorted(events))))
 
 
-async def alerts_of(path: Path, rule: Rule, requests: list[SearchRequest]) -> set[str]:
+async def alerts_of(path: Path, rule: Rule, requests: Sequence[SearchRequest | Passed]) -> set[str]:
     search, store = FileSearch([path]), MemoryStore()
     await search.prepare([compiled(rule)])
     context = AlertContext(now=START, execution_id="")
     execution = Execution(search, store, store, clock=lambda: START, context=context)
-    failed = [run async for run in replay(execution, requests) if run.status == "failed"]
+    failed = [run async for run in replay(execution, requests) if isinstance(run, RuleRun) and run.status == "failed"]
     assert not failed
     await search.close()
     return {alert.id async for alert in store.find(AlertFilter(building_blocks=True))}
@@ -114,7 +114,7 @@ def test_windows_find_what_one_search_finds(
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "events.ndjson"
         write_events(path, events)
-        cut = asyncio.run(alerts_of(path, rule, replay_requests([compiled(rule)], span)))
+        cut = asyncio.run(alerts_of(path, rule, [*ReplayPlan([compiled(rule)], span)]))
         whole = asyncio.run(alerts_of(path, rule, [SearchRequest(compiled(rule), span, 1_000)]))
     assert cut == whole
 

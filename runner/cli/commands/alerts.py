@@ -13,7 +13,7 @@ import orjson
 
 from runner.cli.console import counted, out, print_json, print_table, say
 from runner.cli.exit_codes import ExitCode
-from runner.cli.pages.alert_table import SHORT_ID, alert_table, summary
+from runner.cli.pages.alert_table import SHORT_ID, alert_table, by_event_time, summary
 from runner.cli.pages.triage_page import print_triage, triage_as_json
 from runner.cli.wiring import opened_stores
 from runner.errors import AccessError, RunnerError
@@ -23,11 +23,11 @@ from runner.triage.triage import triage
 
 
 def list_alerts(settings: Settings, selected: AlertFilter) -> ExitCode:
-    """Print the alerts that meet the filter, newest detection first."""
+    """Print the newest detections that meet the filter, those of the newest events first."""
     one_more = replace(selected, limit=selected.limit + 1) if selected.limit is not None else selected
     found = asyncio.run(_find(settings, one_more))
     has_more = selected.limit is not None and len(found) > selected.limit
-    found = found[: selected.limit]
+    found = by_event_time(found[: selected.limit])[::-1]
     if settings.output == "json":
         print_json({"alerts": [summary(alert) for alert in found], "has_more": has_more})
     elif found:

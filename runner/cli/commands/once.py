@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Collection, Sequence
 from contextlib import aclosing
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -29,7 +29,7 @@ from runner.cli.console import (
 from runner.cli.console import err as stderr
 from runner.cli.exit_codes import ExitCode
 from runner.cli.locations import require_rule_paths
-from runner.cli.pages.alert_table import SHORT_ID, alert_table
+from runner.cli.pages.alert_table import SHORT_ID, alert_table, by_event_time
 from runner.cli.signals import on_signals
 from runner.cli.wiring import Opened, alone, opened
 from runner.clock import Clock, FakeClock, SystemClock
@@ -38,6 +38,7 @@ from runner.events.files.event_files import EVENT_FILES, ReadProgress
 from runner.rule_run import RuleRun
 from runner.rules.rule import Rule
 from runner.schedule.schedule import Schedule
+from runner.search.compiled_rule import time_fields
 from runner.search.protocol import SearchRequest
 from runner.service.due_requests import known_states, requests_at, requests_before, requests_due
 from runner.service.execution import Execution
@@ -45,7 +46,7 @@ from runner.service.rules_in_use import ActiveRules, load_active
 from runner.settings.settings import Settings
 from runner.store.protocol import AlertFilter, StoredAlert
 from runner.telemetry.logs import configure_logging
-from runner.windows import from_nanoseconds
+from runner.windows import from_nanoseconds, nanoseconds
 
 _SHOWN_ALERTS = 20
 
@@ -84,9 +85,9 @@ async def _once(settings: Settings, observer: RunObserver) -> ExitCode:
         async with opened(settings, progress=progress) as tools, alone(tools, enough=stopping.is_set):
             if tools.files is not None:
                 total.append(tools.files.bytes_to_read())  # says at once what cannot be read at all
-            clock = await _clock(tools)
             active = await load_active(settings.rules, tools.search)
             _require_rules(active, settings)
+            clock = await _clock(tools, active)
             requests = await _requests(tools, active, clock.now())
             observer.begin(active, tools.schedule)
             execution = observer.observed(tools.execution(clock))
@@ -98,8 +99,8 @@ async def _once(settings: Settings, observer: RunObserver) -> ExitCode:
     return _report(settings, tools, active, runs=runs, alerts=alerts, now=clock.now(), asked=len(requests))
 
 
-async def _clock(tools: Opened) -> Clock:
-    """The clock of a single run: the machine's, or one that stands at `--now`."""
+async def _clock(tools: Opened, active: ActiveRules) -> Clock:
+    """The clock of a single run: the machine's, or one that stands at `--now`; by the times that rules select by."""
     now = tools.settings.now
     if isinstance(now, datetime):
         return FakeClock(now)
@@ -107,12 +108,26 @@ async def _clock(tools: Opened) -> Clock:
         return SystemClock()
     if tools.files is None:
         raise SettingsError("--now latest needs --events: in a cluster the newest event is of this moment")
-    newest = await tools.files.newest()
+    selecting = {time_fields(compiled.rule) for compiled in active.compiled}
+    times = await tools.files.times(selecting)
+    newest, outliers = times.newest_by(nanoseconds(SystemClock().now()))
     if newest is None:
         for text in tools.files.report.warnings():
             warn(text)
-        raise SettingsError("--now latest: no event with a readable @timestamp was found in the events")
-    return FakeClock(newest)
+        raise SettingsError(f"--now latest: no event with a readable {named(selecting)} was found in the events")
+    if outliers:
+        shown = ", ".join(f"{moment(from_nanoseconds(time))} UTC" for time in outliers[:3])
+        more = f" and {len(outliers) - 3:,} more" if len(outliers) > 3 else ""
+        warn(
+            f"--now latest: events of {shown}{more} are in the future and alone there: the newest of the others, of "
+            f"{moment(from_nanoseconds(newest))} UTC, is taken as now; --now TIME searches at another time"
+        )
+    return FakeClock(from_nanoseconds(newest))
+
+
+def named(selecting: Collection[tuple[str, ...]]) -> str:
+    """The time fields by which rules select, as text; `@timestamp` without a rule."""
+    return " or ".join(dict.fromkeys(name for names in sorted(selecting) for name in names)) or "@timestamp"
 
 
 async def _requests(tools: Opened, active: ActiveRules, now: datetime) -> list[SearchRequest]:
@@ -154,9 +169,12 @@ async def _created(tools: Opened, runs: Sequence[RuleRun]) -> list[StoredAlert]:
         return []
     # Detection times are stored in whole milliseconds: those of these runs may lie just before the runs' own start.
     wanted = AlertFilter(since=min(run.started for run in runs) - timedelta(seconds=1))
-    name = "kibana.alert.rule.execution.uuid"
-    found = [one async for one in tools.stores.alerts.find(wanted) if one.document.get(name) in executions]
-    return sorted(found, key=lambda alert: str(alert.document.get("kibana.alert.original_time")))
+    found = [
+        alert
+        async for alert in tools.stores.alerts.find(wanted)
+        if alert.document.get("kibana.alert.rule.execution.uuid") in executions
+    ]
+    return by_event_time(found)
 
 
 def _require_rules(active: ActiveRules, settings: Settings) -> None:

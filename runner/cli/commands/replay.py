@@ -7,10 +7,10 @@ import sys
 from collections.abc import Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 
-from runner.cli.commands.once import show_problems
+from runner.cli.commands.once import named, show_problems
 from runner.cli.console import may_color, say, warn
 from runner.cli.exit_codes import ExitCode
 from runner.cli.locations import has_cluster, require_rule_paths
@@ -21,17 +21,20 @@ from runner.cli.wiring import Opened, opened
 from runner.clock import SystemClock
 from runner.errors import SettingsError, StoreError
 from runner.events.files.event_files import ReadReport
+from runner.events.files.event_times import EventTimes
 from runner.messages.suggestions import did_you_mean
 from runner.rules.rule import Rule
-from runner.search.compiled_rule import CompiledRule
-from runner.search.protocol import SearchRequest
+from runner.search.compiled_rule import CompiledRule, time_fields
 from runner.service.execution import Execution
-from runner.service.replay import DryRunStore, ReplayLedger, replay, replay_requests, requests_left
+from runner.service.replay import WINDOWS_AT_A_TIME, DryRunStore, Passed, ReplayLedger, ReplayPlan, replay
 from runner.service.replay_journal import Done, Journal, identity_of
 from runner.service.rules_in_use import ActiveRules, load_active
 from runner.settings.settings import Settings
 from runner.telemetry.logs import configure_logging
 from runner.windows import Window, from_nanoseconds, iso
+
+EARLIEST, LATEST = datetime(1678, 1, 1, tzinfo=UTC), datetime(2262, 1, 1, tzinfo=UTC)
+"""Times of events have nanoseconds in 64 bits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,18 +66,19 @@ async def _replay(settings: Settings, wanted: ReplayOptions) -> ExitCode:
             active = await load_active(settings.rules, tools.search)
             compiled = _chosen(active, wanted.rule_ids)
             rules = [one.rule for one in compiled]
-            span = await _span(tools, wanted)
-            requests = replay_requests(compiled, span)
+            span, times = await _span(tools, compiled, wanted)
             path = settings.state.with_name(settings.state.name + ".replay")
             journal = None if wanted.dry_run or "-" in settings.events else Journal(path)
-            done = _begun(journal, _identity(settings, rules, span), requests, anew=wanted.anew)
-            outcome = ReplayOutcome(span, tuple(rules), dry_run=wanted.dry_run, windows=len(requests))
+            count = ReplayPlan(compiled, span).count
+            done = _begun(journal, _identity(settings, rules, span), count, anew=wanted.anew)
+            is_whole = tools.files is None or tools.files.report.is_whole
+            plan = ReplayPlan(compiled, span, times=times, is_whole=is_whole, done=done)
+            outcome = ReplayOutcome(span, tuple(rules), dry_run=wanted.dry_run, windows=count, left=count)
             for run in done.runs:
                 outcome.tally(run.rule_id).add(run)
-            left = requests_left(requests, done)
-            bar.expect_windows(len(requests), done=len(requests) - len(left))
+            bar.expect_windows(count, done=min(count, len(done.windows)))
             try:
-                await _run(await _execution(tools, wanted), left, outcome, journal=journal, bar=bar, stopping=stopping)
+                await _run(await _execution(tools, wanted), plan, outcome, journal=journal, bar=bar, stopping=stopping)
             finally:
                 if journal is not None:
                     journal.close(finished=outcome.left == 0 and not outcome.failed)
@@ -100,26 +104,28 @@ async def _execution(tools: Opened, wanted: ReplayOptions) -> Execution:
 
 async def _run(
     execution: Execution,
-    requests: Sequence[SearchRequest],
+    plan: ReplayPlan,
     outcome: ReplayOutcome,
     *,
     journal: Journal | None,
     bar: ReplayBar,
     stopping: asyncio.Event,
 ) -> None:
-    """Run the requests until they are done or a signal has come."""
-    outcome.left = len(requests)
-    waiting = {(request.rule.rule_id, request.window.end) for request in requests}
-    if not requests:
-        return
-    async with aclosing(replay(execution, requests)) as runs:
+    """Run the windows of the plan until they are done or a signal has come."""
+    async with aclosing(replay(execution, plan)) as runs:
         async for run in runs:
-            outcome.tally(run.rule_id).add(run)
-            if journal is not None:
-                journal.record(run)
-            waiting.discard((run.rule_id, run.window.end))
-            outcome.left = len(waiting)
-            bar.reached(run.window.end, left=len(waiting))
+            if isinstance(run, Passed):
+                outcome.left -= run.count
+                if run.why != "done":
+                    outcome.tally(run.compiled.rule.rule_id).pass_over(run.count, failed=run.why == "unread")
+            else:
+                outcome.tally(run.rule_id).add(run)
+                if journal is not None:
+                    journal.record(run)
+                key = run.rule_id, run.window.end
+                outcome.left -= key in plan.waiting
+                plan.waiting.discard(key)
+            bar.reached(run.window.end, left=outcome.left)
             if stopping.is_set():
                 outcome.stopped = True
                 return
@@ -135,19 +141,37 @@ def _chosen(active: ActiveRules, rule_ids: Sequence[str]) -> list[CompiledRule]:
     return [by_id[id_] for id_ in dict.fromkeys(rule_ids)] if rule_ids else list(active.compiled)
 
 
-async def _span(tools: Opened, wanted: ReplayOptions) -> Window:
+async def _span(
+    tools: Opened, rules: Sequence[CompiledRule], wanted: ReplayOptions
+) -> tuple[Window, EventTimes | None]:
+    """The span, and the times of the events in files if they were read; for a few windows they are not."""
     start, end = wanted.start, wanted.end
-    if start is None or end is None:
-        if tools.files is None:
-            raise SettingsError("replay of a cluster needs --from and --to")
-        newest = await tools.files.newest()
-        oldest = tools.files.report.oldest_ns
-        if newest is None or oldest is None:
-            raise SettingsError("no event with a readable @timestamp was found in the events: name --from and --to")
-        start, end = start or from_nanoseconds(oldest), end or newest
-    if start >= end:
+    is_named = start is not None and end is not None
+    if tools.files is None and not is_named:
+        raise SettingsError("replay of a cluster needs --from and --to")
+    if start is not None and end is not None:
+        _require_order(start, end)
+        few = ReplayPlan(rules, Window(start, end)).count <= WINDOWS_AT_A_TIME
+        if tools.files is None or few:
+            return Window(start, end), None
+    assert tools.files is not None
+    selecting = {time_fields(compiled.rule) for compiled in rules}
+    times = await tools.files.times(selecting)
+    if not is_named and (times.oldest is None or times.newest is None):
+        fields = named(selecting)
+        raise SettingsError(f"no event with a readable {fields} was found in the events: name --from and --to")
+    start = start or from_nanoseconds(times.oldest or 0)
+    end = end or from_nanoseconds(times.newest or 0)
+    _require_order(start, end)
+    return Window(start, end), times
+
+
+def _require_order(start: datetime, end: datetime) -> None:
+    if start > end:
         raise SettingsError(f"--from {iso(start)} is not before --to {iso(end)}: nothing lies between them")
-    return Window(start, end)
+    for name, moment in (("--from", start), ("--to", end)):
+        if not EARLIEST <= moment < LATEST:
+            raise SettingsError(f"{name} {iso(moment)}: no event is read of a time before 1678 or after 2261")
 
 
 def _identity(settings: Settings, rules: Sequence[Rule], span: Window) -> str:
@@ -162,7 +186,7 @@ def _identity(settings: Settings, rules: Sequence[Rule], span: Window) -> str:
     return identity_of([*places, has_cluster(settings), settings.on_cap, settings.space, span, *searched])
 
 
-def _begun(journal: Journal | None, identity: str, requests: Sequence[SearchRequest], *, anew: bool) -> Done:
+def _begun(journal: Journal | None, identity: str, windows: int, *, anew: bool) -> Done:
     """What an earlier start of the same replay has done. Without a journal it cannot be gone on with, no more."""
     if journal is None:
         return Done()
@@ -171,9 +195,8 @@ def _begun(journal: Journal | None, identity: str, requests: Sequence[SearchRequ
     except StoreError as error:
         warn(f"{error}; if it is interrupted, this replay will begin anew")
         return Done()
-    known = {(request.rule.rule_id, request.window.end) for request in requests}
-    if count := len(known & done.windows):
-        say(f"going on: {count:,} of {len(requests):,} windows were searched before (--restart begins anew)")
+    if count := min(windows, len(done.windows)):
+        say(f"going on: {count:,} of {windows:,} windows were searched before (--restart begins anew)")
     return done
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from rich.table import Table
@@ -10,6 +10,7 @@ from rich.text import Text
 
 from runner.alerts.event_fields import text_at
 from runner.cli.console import SEVERITY_STYLES, is_narrow, moment, printable, table
+from runner.events.fields.dates import date_text, read_date
 from runner.store.protocol import StoredAlert
 
 SHORT_ID = 12
@@ -26,10 +27,27 @@ def alert_table(alerts: Sequence[StoredAlert]) -> Table:
     for alert in alerts:
         row = summary(alert)
         severity = Text(row["severity"], style=SEVERITY_STYLES.get(row["severity"], ""))
-        cells: list[str | Text] = [alert.id[: 8 if narrow else SHORT_ID], moment(row["event_time"]), severity]
+        time = event_time_ns(alert)
+        shown_time = moment(row["event_time"] if time is None else date_text(time))
+        cells: list[str | Text] = [alert.id[: 8 if narrow else SHORT_ID], shown_time, severity]
         cells += [] if narrow else [_risk(row["risk_score"])]
         shown.add_row(*cells, *(Text(printable(row[name])) for name in ("rule", "host", "user")))
     return shown
+
+
+def by_event_time(alerts: Iterable[StoredAlert]) -> list[StoredAlert]:
+    """The alerts by the time of their events, earliest first; those without a readable time before all others."""
+    timed = [(event_time_ns(alert), alert) for alert in alerts]
+    return [alert for _, alert in sorted(timed, key=lambda item: (item[0] is not None, item[0] or 0))]
+
+
+def event_time_ns(alert: StoredAlert) -> int | None:
+    """The time of the alert's event in nanoseconds since 1970, in whatever format the event has it; None without."""
+    value = alert.document.get("kibana.alert.original_time")
+    try:
+        return read_date(value, nanos=True) if isinstance(value, (str, int, float)) else None
+    except (ValueError, OverflowError):
+        return None
 
 
 def summary(alert: StoredAlert) -> dict[str, Any]:

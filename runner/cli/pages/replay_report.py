@@ -12,6 +12,7 @@ from rich.text import Text
 
 from runner.cli.console import counted, is_narrow, moment, out, print_json, print_table, table
 from runner.rule_run import RuleRun
+from runner.rules.model_errors import shortened
 from runner.rules.rule import Rule
 from runner.service.replay import hour_of
 from runner.windows import Window, iso
@@ -20,6 +21,9 @@ _DAY = timedelta(days=1)
 _STEPS_H = (1, 2, 3, 4, 6, 8, 12, 24, 48, 168)
 """Hours per column of the hourly table."""
 _COLUMNS, _COLUMNS_NARROW = 24, 8
+_WIDEST, _LONGEST_NAME = 200, 100
+"""Characters of a line, and of a rule's name in it."""
+_MONDAY = datetime(1970, 1, 5, tzinfo=UTC)
 _COUNTS = ("windows", "matches", "created", "duplicates", "suppressed", "capped", "failed")
 
 
@@ -54,6 +58,13 @@ class RuleTally:
         if run.created:
             self.per_hour[hour_of(run.window)] += run.created
         self.messages.update(dict.fromkeys(run.messages))
+
+    def pass_over(self, count: int, *, failed: bool) -> None:
+        """Add windows that hold no event, as far as is known; they `failed` if not all events could be read."""
+        self.windows += count
+        if failed:
+            self.failed += count
+            self.messages["a part of the events could not be read: windows without others are not searched"] = None
 
 
 @dataclass(slots=True)
@@ -121,7 +132,7 @@ def _print_noise(outcome: ReplayOutcome, rules: Sequence[Rule]) -> None:
         hour, most = max(tally.per_hour.items(), key=lambda item: (item[1], -item[0].timestamp()), default=(None, 0))
         counts = (tally.windows, tally.created, _a_day(tally.created, outcome.span), most)
         details = (tally.duplicates, tally.capped, tally.failed)
-        cells: list[Text | str] = [Text(rule.name), *map(str, counts), moment(hour), *map(str, details)]
+        cells: list[Text | str] = [Text(_name(rule)), *map(str, counts), moment(hour), *map(str, details)]
         page.add_row(*cells[: len(columns)])
     print_table(page)
 
@@ -132,40 +143,54 @@ def _a_day(count: int, span: Window) -> str:
 
 
 def _print_hours(outcome: ReplayOutcome, rules: Sequence[Rule]) -> None:
-    """Print a row per rule with a column per hour, or per several hours if there are too many."""
-    most = _COLUMNS_NARROW if is_narrow() else _COLUMNS
-    first, last = hour_of(Window(outcome.span.start, outcome.span.start)), hour_of(outcome.span)
-    hours = (last - first) // timedelta(hours=1) + 1
-    step = next((step for step in _STEPS_H if -(-hours // step) <= most), _STEPS_H[-1])
-    start = _floored(first, step)
-    length = timedelta(hours=step)
-    starts = [start + index * length for index in range((last - start) // length + 1)]
+    """Print a row per rule with a column per hour that has alerts, or per several hours if there are too many."""
+    rows = [(_name(rule), outcome.tally(rule.rule_id).per_hour) for rule in rules]
+    total = outcome.per_hour
+    step, starts = _columns(outcome.span, total, room=_WIDEST - max(len(name) for name, _ in rows))
     headings = _headings(starts, step)
     page = table("rule", *headings, "all", right=[*headings, "all"])
-    rows = [(rule.name, outcome.tally(rule.rule_id).per_hour) for rule in rules]
-    for name, per_hour in [*rows, ("all", outcome.per_hour)]:
-        counts: Counter[int] = Counter()
+    for name, per_hour in [*rows, ("all", total)]:
+        counts: Counter[datetime] = Counter()
         for hour, count in per_hour.items():
-            counts[(hour - start) // length] += count
-        cells = [str(counts[index]) if counts[index] else "." for index in range(len(starts))]
+            counts[_floored(hour, step)] += count
+        cells = [str(counts[start]) if counts[start] else "." for start in starts]
         page.add_row(Text(name), *cells, str(per_hour.total()))
     each = "hour" if step == 1 else f"{step} hours" if step < 24 else "day" if step == 24 else f"{step // 24} days"
     out().print(f"Alerts for each {each} that begins at (UTC):")
     print_table(page)
 
 
+def _columns(span: Window, per_hour: Counter[datetime], *, room: int) -> tuple[int, list[datetime]]:
+    """The hours of a column, and the starts of those with alerts: as many as have room in a line, at most."""
+    most = _COLUMNS_NARROW if is_narrow() else _COLUMNS
+    hours = (hour_of(span) - hour_of(Window(span.start, span.start))) // timedelta(hours=1) + 1
+    step = next((step for step in _STEPS_H if -(-hours // step) <= most), _STEPS_H[-1])
+    digits = len(str(per_hour.total()))
+    while True:
+        starts = sorted({_floored(hour, step) for hour in per_hour})
+        width = sum(2 + max(digits, len(heading)) for heading in [*_headings(starts, step), "all"])
+        if len(starts) <= 1 or (len(starts) <= most and width <= room):
+            return step, starts
+        step = next((longer for longer in _STEPS_H if longer > step), 2 * step)
+
+
+def _name(rule: Rule) -> str:
+    return shortened(rule.name, _LONGEST_NAME)
+
+
 def _floored(hour: datetime, step: int) -> datetime:
-    """The start of an hour's column; columns start at midnight, or whole steps from it."""
-    midnight = hour.astimezone(UTC).replace(hour=0)
+    """The start of an hour's column; columns start at midnight, or whole steps from it, those of days from a Monday."""
+    midnight = hour.astimezone(UTC).replace(hour=0) if step < 24 else _MONDAY
     return midnight + (hour - midnight) // timedelta(hours=step) * timedelta(hours=step)
 
 
 def _headings(starts: Sequence[datetime], step: int) -> list[str]:
     """The hour of each start, with the date if that changes; headings are unique, since columns are keyed by them."""
     headings = []
+    day = "%Y-%m-%d" if starts and starts[0].year != starts[-1].year else "%m-%d"
     for index, start in enumerate(starts):
         is_new = index == 0 or start.date() != starts[index - 1].date()
-        headings.append(f"{start:%m-%d}" if step >= 24 else f"{start:%m-%d %H}" if is_new else f"{start:%H}")
+        headings.append(start.strftime(day if step >= 24 else f"{day} %H" if is_new else "%H"))
     return headings
 
 

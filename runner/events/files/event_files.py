@@ -25,7 +25,7 @@ from runner.events.files.read_report import MAX_LINE, Counts, ReadReport
 from runner.events.files.splits import Split, SplitRead, splits_of
 from runner.events.files.time_index import TimeIndex
 
-__all__ = ["EVENT_FILES", "MAX_LINE", "EventFiles", "ReadProgress", "ReadReport", "TimeWanted", "newest_timestamp"]
+__all__ = ["EVENT_FILES", "MAX_LINE", "EventFiles", "ReadProgress", "ReadReport", "TimeWanted"]
 
 _ROOM = 96 << 20
 """Bytes for the buffers of all open files."""
@@ -300,15 +300,6 @@ class EventFiles:
         """Device and inode that a file must still have when it is read; None for a copy of a stream."""
         found = self._files[path]
         return None if found is None else key_of(found)
-
-
-def newest_timestamp(
-    files: EventFiles, columns: Columns, wanted: TimeWanted, progress: ReadProgress | None = None
-) -> int | None:
-    """The newest timestamp of all events, in nanoseconds since 1970; None if no event has one. Takes a pass."""
-    for _ in files.batches(columns, wanted=wanted, progress=progress):
-        pass  # the pass itself records the newest
-    return files.report().newest_ns
 
 
 def _no_blocks() -> Generator[Block]:

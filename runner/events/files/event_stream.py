@@ -163,18 +163,24 @@ class EventStream:
         self.counts.events += len(batch)
         for line in skipped:
             self.counts.skip(line)
-        self._add_times(batch.timestamps(wanted.names[0]))
+        self._add_times(batch, wanted.names)
         if self._reading is not None:
             self._reading.add(batch, block, skipped)
         return batch
 
-    def _add_times(self, times: NDArray[np.int64]) -> None:
+    def _add_times(self, batch: EventBatch, names: Sequence[str]) -> None:
+        """Add the times by the first field, which orders the files; of events without it those by the others count."""
+        times = batch.timestamps(names[0])
         timed = times[times != NO_TIME]
+        if len(timed):
+            self.progress.add(timed)
+        if len(timed) < len(times) and len(names) > 1:
+            times = times_by(batch, names)
+            timed = times[times != NO_TIME]
         self.counts.untimed += len(times) - len(timed)
         if len(timed):
             self.counts.newest = max(self.counts.newest, int(timed.max()))
             self.counts.oldest = min(self.counts.oldest, int(timed.min()))
-            self.progress.add(timed)
 
     def _blocks_of(
         self,
@@ -269,6 +275,14 @@ def latest_at_the_ends(path: str, time: Field) -> int:
         return int(np.iinfo(np.int64).max)
     times = _times_in([*start.split(b"\n")[:-1], *end.split(b"\n")[1:], *(() if b"\n" in start else (start,))], time)
     return int(times.max(initial=NO_TIME))
+
+
+def times_by(batch: EventBatch, names: Sequence[str]) -> NDArray[np.int64]:
+    """The time of each event by the first field that it has; `NO_TIME` without one."""
+    times = batch.timestamps(names[0])
+    for fallback in names[1:]:
+        times = np.where(times == NO_TIME, batch.timestamps(fallback), times)
+    return times
 
 
 def _times_in(lines: Sequence[bytes], time: Field) -> NDArray[np.int64]:

@@ -65,7 +65,7 @@ class FileReading:
             parts = [column[start:end] for column in columns]
             timed = [part[part != NO_TIME] for part in parts]
             times = [int(time) for part in timed for time in (part.min(initial=_NEVER), part.max(initial=NO_TIME))]
-            untimed = end - start - len(timed[0])
+            untimed = end - start - int(np.count_nonzero(np.any([part != NO_TIME for part in parts], axis=0)))
             count = int(np.count_nonzero((bad >= first) & (bad < last)))
             begin = int(block.offsets[first]), block.first_line + first
             self.rows.append((*begin, end - start, count, 0, untimed, *times))
@@ -194,9 +194,11 @@ def _counts(known: _IndexedFile, unread: NDArray[np.bool_], spans: Sequence[Line
         return Counts()
     table = known.table[unread]
     totals = table.sum(axis=0).tolist()
-    counts = Counts(*(totals[column] for column in (_EVENTS, _BROKEN, _OVERSIZED, _UNTIMED)))
-    counts.oldest = int(table[:, _TIMES].min(initial=_NEVER))
-    counts.newest = int(table[:, _TIMES + 1].max(initial=NO_TIME))
+    counts = Counts(
+        events=totals[_EVENTS], broken=totals[_BROKEN], oversized=totals[_OVERSIZED], untimed=totals[_UNTIMED]
+    )
+    counts.oldest = int(table[:, _TIMES::2].min(initial=_NEVER))
+    counts.newest = int(table[:, _TIMES + 1 :: 2].max(initial=NO_TIME))
     again = [(span.start, _NEVER if span.end is None else span.end) for span in spans]
     counts.skipped = [
         replace(line, file=file_index)

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime
 from pathlib import Path
 from typing import Any, overload
 
@@ -18,14 +17,8 @@ from runner.engine.sequence.sequence_matcher import FoundSequence
 from runner.errors import EventsError, Problem, RunnerError
 from runner.events.columns.batch import Columns
 from runner.events.fields.schema import DATES, DataType, Field, Schema, shipped_schema
-from runner.events.files.event_files import (
-    EVENT_FILES,
-    EventFiles,
-    ReadProgress,
-    ReadReport,
-    TimeWanted,
-    newest_timestamp,
-)
+from runner.events.files.event_files import EVENT_FILES, EventFiles, ReadProgress, ReadReport, TimeWanted
+from runner.events.files.event_times import EventTimes, read_event_times
 from runner.events.files.time_index import TimeIndex
 from runner.garbage_collection import rarely_collecting
 from runner.rules.rule import Rule
@@ -33,7 +26,6 @@ from runner.search.cluster.request_body import has_filters
 from runner.search.compiled_rule import CompiledRule, time_fields
 from runner.search.files.file_pass import matched
 from runner.search.protocol import Hit, Match, SearchRequest, SearchResult
-from runner.windows import from_nanoseconds
 
 _WORTH_WORKERS = 1 << 30
 """Least bytes for which workers save more than they cost: with hundreds of rules each takes a second to start."""
@@ -94,13 +86,15 @@ class FileSearch:
             return None, [*problems, _unfiltered(compiled.rule)]
         return program, problems
 
-    async def newest(self) -> datetime | None:
-        """The time of the newest event; None if none has a readable timestamp. Reads everything once."""
-        files = self._opened()
-        columns = Columns([date_field(self._schema, name) for name in self._times])
-        newest = await asyncio.to_thread(newest_timestamp, files, columns, TimeWanted(self._times), self._progress)
+    async def times(self, selecting: Collection[tuple[str, ...]]) -> EventTimes:
+        """The times of all events by each of the `selecting`: a time field and its fallbacks. Reads everything once."""
+        others = {name for names in selecting for name in names}.difference(self._times)
+        files, names = self._opened(), (*self._times, *sorted(others))
+        columns = Columns([date_field(self._schema, name) for name in names])
+        kinds = sorted(selecting) or [("@timestamp",)]
+        found = await asyncio.to_thread(read_event_times, files, columns, TimeWanted(names), kinds, self._progress)
         self.report = files.report()
-        return None if newest is None else from_nanoseconds(newest)
+        return found
 
     def bytes_to_read(self) -> int:
         """Bytes of all files, as they are stored: the sum of what one pass reports to the progress callback."""
