@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from math import isfinite
 from typing import Any, Final
 
 from runner.events.fields.dates import read_date
 from runner.events.fields.schema import DATES, DECIMALS, INTEGERS, DataType, Schema
-from runner.events.fields.values import read_ip
+from runner.events.fields.values import as_indexed, read_ip
 from runner.search.protocol import Hit
 
 _BANNED: Final = frozenset({"kibana", "rule_runner", "signal", "threshold_result"})
@@ -186,7 +187,7 @@ def _clean_object(document: Mapping[str, Any], types: FieldTypes, *, path: str) 
             continue
         clean = _clean(value, types, path=f"{path}.{key}" if path else key)
         if clean is not _DROPPED:
-            kept[key] = clean
+            kept[as_indexed(key)] = clean
     return kept
 
 
@@ -225,7 +226,7 @@ def _fits_type(value: Any, type_: DataType) -> bool:
         if type_ in INTEGERS:
             return not isinstance(value, bool) and float(value) == int(float(value))
         if type_ in DECIMALS:
-            return not isinstance(value, bool) and float(value) == float(value)
+            return not isinstance(value, bool) and isfinite(float(value))
         if type_ is DataType.IP:
             read_ip(value if isinstance(value, str) else "")
         elif type_ in DATES:
@@ -238,9 +239,11 @@ def _fits_type(value: Any, type_: DataType) -> bool:
 
 
 def _storable(value: Any) -> Any:
-    """The value as every JSON writer can write it: huge integers as text, lone surrogates replaced."""
-    if isinstance(value, str) and not value.isascii():
-        return value.encode("utf-8", "replace").decode()
+    """The value as every JSON writer can write it: numbers out of range as text, lone surrogates as U+FFFD."""
+    if isinstance(value, str):
+        return as_indexed(value)
     if isinstance(value, int) and not _SMALLEST <= value <= _LARGEST:
+        return str(value)
+    if isinstance(value, float) and not isfinite(value):
         return str(value)
     return value
