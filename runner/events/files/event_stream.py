@@ -210,7 +210,9 @@ class EventStream:
             self._source = LineSource(self.path, key, None if spool is not None else text.file.fileno())
         if self._span is not None:
             text.go_to(self._span.start, self._span.end)
-            yield from blocks_of(text, self._skip, offset=self._span.start, chunk=chunk, progress=progress)
+            yield from blocks_of(
+                text, self._skip, offset=self._span.start, chunk=chunk, progress=progress, passed=self._pass
+            )
             return
         if index is None or spool is not None or text.packing:
             yield from blocks_of(text, self._skip, chunk=chunk, progress=progress)
@@ -250,6 +252,9 @@ class EventStream:
         self.counts.skip(skipped)
         if self._reading is not None:
             self._reading.add_oversized(skipped)
+
+    def _pass(self, line: int) -> None:
+        self.lines = line
 
     def _unread(self, reason: str) -> None:
         self.counts.unread.append(f"{self.path}: cannot be read: {reason}")
