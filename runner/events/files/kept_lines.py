@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import tempfile
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from numpy.typing import NDArray
 from runner.errors import EventsError
 from runner.events.columns.batch import Rows
 from runner.events.columns.row_decoder import Line
+from runner.events.files.spools import temporary_file
 
 FileKey = tuple[int, int]
 """Device and inode of a file."""
@@ -192,8 +192,7 @@ class KeptLines:
 
     def _own_spool(self) -> IO[bytes]:
         if self._spool is None:
-            named = self._spool_path
-            self._spool = tempfile.TemporaryFile(prefix="rule-runner-") if named is None else named.open("w+b")  # noqa: SIM115
+            self._spool = temporary_file(self._spool_path)
         return self._spool
 
     def _stretch(self, kept: Kept, stretch: int) -> list[bytes]:
