@@ -39,8 +39,10 @@ def search(
     options.validated()
     text = query_text(query)
     if settings.events:
-        print_json(_search_files(settings, text, options, read_mapping(mapping)))
-    elif has_cluster(settings):
+        answer, code = _search_files(settings, text, options, read_mapping(mapping))
+        print_json(answer)
+        return code
+    if has_cluster(settings):
         print_json(asyncio.run(_search_cluster(settings, text, options, index)))
     else:
         raise SettingsError(NO_SOURCE)
@@ -67,7 +69,10 @@ def read_mapping(path: Path | None) -> Schema | None:
         raise SettingsError(f"--mapping {path}: {error}") from None
 
 
-def _search_files(settings: Settings, query: str, options: eql.SearchOptions, mapped: Schema | None) -> dict[str, Any]:
+def _search_files(
+    settings: Settings, query: str, options: eql.SearchOptions, mapped: Schema | None
+) -> tuple[dict[str, Any], ExitCode]:
+    """The answer, and an exit code that is not 0 if a file, or every line, could not be read."""
     started = time.perf_counter()
     with EventFiles(settings.events) as files, progress_bar("reading events", files.size) as advance:
         program, _ = compiled(
@@ -77,9 +82,12 @@ def _search_files(settings: Settings, query: str, options: eql.SearchOptions, ma
         fields = [date_field(Schema(), "@timestamp")]
         (found,), _ = matched(files, [options.ask(program)], fields, wanted=wanted, progress=advance)
         answer = eql.answer(program, found, files.fetch, took_ms=int((time.perf_counter() - started) * 1000))
-        for text in files.report().warnings():
+        report = files.report()
+        for text in report.warnings():
             warn(text)
-    return answer
+    answer["is_partial"] = not report.is_whole or bool(report.broken or report.oversized)
+    is_refused = not report.is_whole or (report.broken and not report.events)
+    return answer, ExitCode.FINDINGS if is_refused else ExitCode.FINE
 
 
 def compiled(
