@@ -185,7 +185,7 @@ def _clean_object(document: Mapping[str, Any], types: FieldTypes, *, path: str) 
     for key, value in document.items():
         if not path and key.partition(".")[0] in _BANNED:
             continue
-        clean = _clean(value, types, path=f"{path}.{key}" if path else key)
+        clean = _clean(value, types, path=f"{path}.{key}" if path else key, checked=len(path))
         if clean is not _DROPPED:
             kept[as_indexed(key)] = clean
     return kept
@@ -194,26 +194,29 @@ def _clean_object(document: Mapping[str, Any], types: FieldTypes, *, path: str) 
 _DROPPED: Final = object()
 
 
-def _clean(value: Any, types: FieldTypes, *, path: str) -> Any:
-    """The value without what clashes with the known types, or `_DROPPED` if nothing is left."""
+def _clean(value: Any, types: FieldTypes, *, path: str, checked: int) -> Any:
+    """The value without what clashes with the known types, or `_DROPPED` if nothing is left.
+
+    `checked` is the length of the path of the object that the value is in.
+    """
     if isinstance(value, (list, tuple)):
-        members = [_clean(member, types, path=path) for member in value]
+        members = [_clean(member, types, path=path, checked=checked) for member in value]
         kept = [member for member in members if member is not _DROPPED]
         return kept or _DROPPED
-    if not _fits(value, types, path=path):
+    if not _fits(value, types, path=path, checked=checked):
         return _DROPPED
     if isinstance(value, Mapping):
         return _clean_object(value, types, path=path) or _DROPPED
     return _storable(value)
 
 
-def _fits(value: Any, types: FieldTypes, *, path: str) -> bool:
+def _fits(value: Any, types: FieldTypes, *, path: str, checked: int) -> bool:
     """Whether a single value may stand at `path`; every name that the table does not have passes."""
-    place = path.rfind(".")
+    place = path.find(".", checked + 1)
     while place != -1:
         if types.is_scalar(path[:place]):
             return False
-        place = path.rfind(".", 0, place)
+        place = path.find(".", place + 1)
     if types.is_object(path):
         return isinstance(value, Mapping)
     if not types.is_scalar(path):

@@ -15,7 +15,7 @@ from runner.cli.console import print_json, progress_bar, warn
 from runner.cli.exit_codes import ExitCode
 from runner.cli.locations import NO_SOURCE, has_cluster
 from runner.eql.explain.query_reading import unmapped_names
-from runner.errors import ClusterError, SearchError, SettingsError
+from runner.errors import ClusterError, SearchError, SettingsError, UnreadableEventError
 from runner.events.columns.batch import Columns
 from runner.events.fields.schema import Schema, schema_from_mapping, shipped_schema, with_inferred
 from runner.events.files.event_files import EventFiles, ReadProgress, TimeWanted
@@ -112,7 +112,10 @@ def _documents(files: EventFiles, advance: ReadProgress) -> Iterator[dict[str, A
     for batch in files.batches(Columns([date_field(Schema(), "@timestamp")]), progress=advance):
         files.keep(batch, batch.all_rows())
         for number in range(batch.base, batch.base + len(batch)):
-            document = files.fetch(number)
+            try:
+                document = files.fetch(number)
+            except UnreadableEventError:
+                continue  # a match of it is an error of its own
             source = document.get("_source")
             yield source if isinstance(source, dict) else document
 

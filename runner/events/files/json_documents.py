@@ -130,7 +130,10 @@ class _Reader:
         self._lines = 1
         self._is_over = False
         self._indent: str | None = ""
-        """What stands before the next value in its line; None if that is not whitespace alone."""
+        """What stands before the next value, or before a broken one earlier in its line; None if that is more than
+        whitespace."""
+        self._is_spoiled = False
+        """Whether a broken value is in the line."""
         self.broken_at = 0
         """The line of the last value if it is no JSON, else 0."""
         self.failure: Exception | None = None
@@ -204,7 +207,9 @@ class _Reader:
             assert found is not None
             if found.end() > self._at:
                 _, line_break, indent = found[0].rpartition("\n")
-                self._indent = indent if line_break else None
+                if line_break or not self._is_spoiled:
+                    self._indent = indent if line_break else None
+                    self._is_spoiled = False
             self._at = found.end()
             if self._at < len(self._buffer):
                 return self._buffer[self._at]
@@ -231,11 +236,12 @@ class _Reader:
         )
 
     def _broken_value(self, error: Exception) -> str:
-        """The text of a value that is no JSON: to where its brackets close, or to a line that begins as its own does.
+        """The text of a value that is no JSON: to where its brackets close, or the next line begins as its own does.
 
         Raises ValueError if no such place is found.
         """
         self.broken_at = line = self.line_of(self._at)
+        self._is_spoiled = True
         reason = f"line {line}: nested too deep"
         if isinstance(error, JSONDecodeError):
             reason = f"line {self.line_of(error.pos)}: {error.msg[:1].lower()}{error.msg[1:]}"
@@ -254,15 +260,18 @@ class _Reader:
             found = _SCALAR.match(self._buffer, self._at)
             assert found is not None
             return found.end()
-        indent = self._indent
-        if indent is not None and re.compile(rf".[ \t\r]*\n{re.escape(indent)}\S").match(self._buffer, self._at):
-            indent = None  # what is within the value is not indented
+        begins = None
+        if self._indent is not None:
+            # Indented no more than this one; unless what is within this one is not indented either.
+            begins = re.compile(rf"[ \t,]{{0,{len(self._indent)}}},?{re.escape(opening)}")
+            if re.compile(rf".[ \t\r]*\n{re.escape(self._indent)}\S").match(self._buffer, self._at):
+                begins = None
         brackets: list[str] = []
         is_balanced = True
         for found in _MARK.finditer(self._buffer, self._at):
             mark = found[0]
             if mark == "\n":
-                if indent is not None and self._buffer.startswith(f"{indent}{opening}", found.end()):
+                if begins is not None and begins.match(self._buffer, found.end()):
                     return found.start()
             elif mark in "{[":
                 brackets.append(_CLOSING[mark])
