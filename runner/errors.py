@@ -93,6 +93,10 @@ class EventsError(RunnerError):
         self.path = path
 
 
+class UnreadableEventError(EventsError):
+    """One event was searched, but its document cannot be read: it can become no alert, now or later."""
+
+
 class SearchError(RunnerError):
     """One search failed or was only partly answered; its window is still owed."""
 

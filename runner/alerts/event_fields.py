@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from math import isfinite
 from typing import Any, Final
 
 from runner.events.fields.dates import read_date
 from runner.events.fields.schema import DATES, DECIMALS, INTEGERS, DataType, Schema
-from runner.events.fields.values import read_ip
+from runner.events.fields.values import as_indexed, read_ip
 from runner.search.protocol import Hit
 
 _BANNED: Final = frozenset({"kibana", "rule_runner", "signal", "threshold_result"})
@@ -184,35 +185,38 @@ def _clean_object(document: Mapping[str, Any], types: FieldTypes, *, path: str) 
     for key, value in document.items():
         if not path and key.partition(".")[0] in _BANNED:
             continue
-        clean = _clean(value, types, path=f"{path}.{key}" if path else key)
+        clean = _clean(value, types, path=f"{path}.{key}" if path else key, checked=len(path))
         if clean is not _DROPPED:
-            kept[key] = clean
+            kept[as_indexed(key)] = clean
     return kept
 
 
 _DROPPED: Final = object()
 
 
-def _clean(value: Any, types: FieldTypes, *, path: str) -> Any:
-    """The value without what clashes with the known types, or `_DROPPED` if nothing is left."""
+def _clean(value: Any, types: FieldTypes, *, path: str, checked: int) -> Any:
+    """The value without what clashes with the known types, or `_DROPPED` if nothing is left.
+
+    `checked` is the length of the path of the object that the value is in.
+    """
     if isinstance(value, (list, tuple)):
-        members = [_clean(member, types, path=path) for member in value]
+        members = [_clean(member, types, path=path, checked=checked) for member in value]
         kept = [member for member in members if member is not _DROPPED]
         return kept or _DROPPED
-    if not _fits(value, types, path=path):
+    if not _fits(value, types, path=path, checked=checked):
         return _DROPPED
     if isinstance(value, Mapping):
         return _clean_object(value, types, path=path) or _DROPPED
     return _storable(value)
 
 
-def _fits(value: Any, types: FieldTypes, *, path: str) -> bool:
+def _fits(value: Any, types: FieldTypes, *, path: str, checked: int) -> bool:
     """Whether a single value may stand at `path`; every name that the table does not have passes."""
-    place = path.rfind(".")
+    place = path.find(".", checked + 1)
     while place != -1:
         if types.is_scalar(path[:place]):
             return False
-        place = path.rfind(".", 0, place)
+        place = path.find(".", place + 1)
     if types.is_object(path):
         return isinstance(value, Mapping)
     if not types.is_scalar(path):
@@ -225,7 +229,7 @@ def _fits_type(value: Any, type_: DataType) -> bool:
         if type_ in INTEGERS:
             return not isinstance(value, bool) and float(value) == int(float(value))
         if type_ in DECIMALS:
-            return not isinstance(value, bool) and float(value) == float(value)
+            return not isinstance(value, bool) and isfinite(float(value))
         if type_ is DataType.IP:
             read_ip(value if isinstance(value, str) else "")
         elif type_ in DATES:
@@ -238,9 +242,11 @@ def _fits_type(value: Any, type_: DataType) -> bool:
 
 
 def _storable(value: Any) -> Any:
-    """The value as every JSON writer can write it: huge integers as text, lone surrogates replaced."""
-    if isinstance(value, str) and not value.isascii():
-        return value.encode("utf-8", "replace").decode()
+    """The value as every JSON writer can write it: numbers out of range as text, lone surrogates as U+FFFD."""
+    if isinstance(value, str):
+        return as_indexed(value)
     if isinstance(value, int) and not _SMALLEST <= value <= _LARGEST:
+        return str(value)
+    if isinstance(value, float) and not isfinite(value):
         return str(value)
     return value

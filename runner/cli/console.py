@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-import orjson
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 from rich.table import Table
@@ -17,6 +16,7 @@ from rich.text import Text
 
 from runner.eql.syntax.errors import EqlError
 from runner.errors import Problem
+from runner.events.documents import write_json
 from runner.messages.quantities import counted as counted  # for every page and command
 from runner.windows import Window
 
@@ -62,8 +62,8 @@ def print_table(rows: Table) -> None:
 
 def print_json(value: Any, *, indented: bool = False) -> None:
     """Print a JSON value on stdout: indented on a terminal or if `indented`, else on one line."""
-    options = orjson.OPT_INDENT_2 if indented or sys.stdout.isatty() else 0
-    sys.stdout.write(orjson.dumps(value, option=options, default=str).decode() + "\n")
+    text = write_json(value, indented=indented or sys.stdout.isatty(), default=str)
+    sys.stdout.write(text.decode() + "\n")
     sys.stdout.flush()
 
 

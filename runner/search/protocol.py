@@ -33,6 +33,8 @@ class Match:
     hits: tuple[Hit, ...]
     is_sequence: bool
     join_keys: tuple[Any, ...] = ()
+    unreadable: str = ""
+    """Why an event of the match cannot be read, with its place: then `hits` is empty, and there can be no alert."""
 
 
 @dataclass(frozen=True, slots=True)

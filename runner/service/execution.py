@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from itertools import islice, takewhile
@@ -15,11 +15,12 @@ import structlog
 from runner.alerts.alert import Alert, AlertGroup
 from runner.alerts.build import AlertContext, build_alerts, original_time_of
 from runner.alerts.cap import Candidate, Selection, candidate_for, take_new
+from runner.alerts.event_fields import text_at
 from runner.errors import RunnerError
 from runner.rule_run import COUNTS, RuleRun
 from runner.rules.rule import Rule
 from runner.schedule.window_edges import decided_matches, halves_of
-from runner.search.protocol import Search, SearchRequest, SearchResult
+from runner.search.protocol import Match, Search, SearchRequest, SearchResult
 from runner.store.protocol import AlertStore, Ledger
 from runner.windows import Window
 
@@ -169,12 +170,13 @@ class Execution:
         is_broken = False
         try:
             space = self.context.space
-            candidates: Iterable[Candidate] = (candidate_for(match, request.rule, space) for match in settled)
+            impossible: list[str] = []
+            candidates: Iterable[Candidate] = _candidates(settled, request.rule, space, impossible)
             if not result.exhausted:
                 candidates = list(candidates)
                 if await self._is_short(candidates, request.rule, limit):
                     return _Finished(run, is_short=True)
-            run = await self._write(result, candidates, run, limit=limit)
+            run = await self._write(result, candidates, run, limit=limit, impossible=impossible)
         except RunnerError as error:
             run, is_broken = _failed(run, str(error)), True
         except Exception as error:  # noqa: BLE001
@@ -206,27 +208,37 @@ class Execution:
         return frozenset(found)
 
     async def _write(
-        self, result: SearchResult, candidates: Iterable[Candidate], run: RuleRun, *, limit: int
+        self, result: SearchResult, candidates: Iterable[Candidate], run: RuleRun, *, limit: int, impossible: list[str]
     ) -> RuleRun:
-        """The run with its counts, after the earliest new alerts were written, at most `limit`."""
-        remaining = iter(candidates)
+        """The run with its counts, after the earliest new alerts were written, at most `limit`.
+
+        `impossible` has a reason for each of the matches that is not among the candidates.
+        """
+        rule, remaining = result.request.rule, iter(candidates)
         context = replace(self.context, now=run.started, execution_id=run.execution_id)
         seen: set[str] = set()
         written = _Written()
         read = over = repeats = 0
         while part := list(islice(remaining, _PART)):
             read += len(part)
-            known = await self._stored_ids(part, result.request.rule)
+            known = await self._stored_ids(part, rule)
             selection = take_new(part, known, limit=limit, seen=seen)
+            groups, unmade = _groups(selection, rule, context)
+            while unmade:  # what can become no alert takes no place under the cap
+                written = written.plus(_Written(impossible=tuple(unmade.values())))
+                part = [one for one in part if one.head not in unmade]
+                selection = take_new(part, known, limit=limit, seen=seen)
+                groups, unmade = _groups(selection, rule, context)
             seen |= selection.heads
             limit -= selection.created
             over += len(selection.capped)
             # Matches on the same events, of a document that was read twice, are one alert.
             repeats += len(part) - len(selection.taken) - len(selection.capped)
-            written = written.plus(await self._create(_groups(selection, result.request.rule, context)))
+            written = written.plus(await self._create(groups))
             if over >= COUNTED_OVER_CAP:
                 break
-        left = max(len(result.matches) - read, 0 if result.exhausted else 1)
+        written = written.plus(_Written(impossible=tuple(impossible)))
+        left = max(len(result.matches) - read - len(impossible), 0 if result.exhausted else 1)
         return self._counted(run, written, repeats=repeats, over=over, left=left, matches=len(result.matches))
 
     async def _create(self, groups: Sequence[AlertGroup]) -> _Written:
@@ -246,6 +258,8 @@ class Execution:
             dropped = self.on_cap == "drop"
             messages = (*run.messages, _over_cap(over, left, dropped=dropped))
             run = replace(run, status="warning", complete=dropped, messages=messages)
+        if written.impossible:
+            run = replace(run, status="warning", messages=(*run.messages, _impossible(written.impossible)))
         if written.rejected:
             run = replace(run, status="failed", complete=False, messages=(*run.messages, *written.rejected))
         return run
@@ -267,10 +281,13 @@ class _Written:
     created: int = 0
     duplicates: int = 0
     rejected: tuple[str, ...] = ()
+    impossible: tuple[str, ...] = ()
+    """Why a match can become no alert, for each such match: its window is not owed for that."""
 
     def plus(self, other: _Written) -> _Written:
         rejected = (*self.rejected, *(text for text in other.rejected if text not in self.rejected))
-        return _Written(self.created + other.created, self.duplicates + other.duplicates, rejected)
+        impossible = (*self.impossible, *other.impossible)
+        return _Written(self.created + other.created, self.duplicates + other.duplicates, rejected, impossible)
 
 
 _UNREACHED = (
@@ -316,7 +333,55 @@ def _failed(run: RuleRun, message: str) -> RuleRun:
     return replace(run, status="failed", complete=False, messages=(message, *run.messages))
 
 
-def _groups(selection: Selection, rule: Rule, context: AlertContext) -> list[AlertGroup]:
-    """The alert documents of the selected matches; matches on alerts of this same rule make none."""
-    groups = (build_alerts(candidate, rule, context) for candidate in selection.taken)
-    return [group for group in groups if group is not None]
+def _candidates(matches: Iterable[Match], rule: Rule, space: str, impossible: list[str]) -> Iterator[Candidate]:
+    """The matches with the ids of their alerts; why the others can become none is added to `impossible`."""
+    for match in matches:
+        try:
+            if match.unreadable:
+                raise ValueError(match.unreadable)
+            candidate = candidate_for(match, rule, space)
+        except _OF_A_DOCUMENT as error:
+            impossible.append(_reason(match, error))
+            continue
+        yield candidate
+
+
+def _groups(selection: Selection, rule: Rule, context: AlertContext) -> tuple[list[AlertGroup], dict[str, str]]:
+    """The alert documents of the selected matches, and why the others can become none, by the id of the head.
+
+    Matches on alerts of this same rule make none.
+    """
+    groups: list[AlertGroup] = []
+    unmade: dict[str, str] = {}
+    for candidate in selection.taken:
+        try:
+            group = build_alerts(candidate, rule, context)
+        except _OF_A_DOCUMENT as error:
+            unmade[candidate.head] = _reason(candidate.match, error)
+            continue
+        if group is not None:
+            groups.append(group)
+    return groups, unmade
+
+
+_OF_A_DOCUMENT = (ValueError, OverflowError, RecursionError)
+"""What a value or the depth of a document makes the code raise."""
+_MOST_REASONS = 5
+
+
+def _reason(match: Match, error: Exception) -> str:
+    """Why a match can become no alert, with its place: the event's `_id`, or its id and time."""
+    if match.unreadable:
+        return match.unreadable
+    texts = (
+        hit.id or " ".join(filter(None, (text_at(hit.source, "event.id"), text_at(hit.source, "@timestamp"))))
+        for hit in match.hits
+        if not hit.missing
+    )
+    return f"event {', '.join(filter(None, texts)) or 'without an id'}: {str(error) or type(error).__name__}"
+
+
+def _impossible(reasons: Sequence[str]) -> str:
+    """The message on matches that can become no alert: their number, and the first of the reasons."""
+    what, them = ("1 match", "it") if len(reasons) == 1 else (f"{len(reasons):,} matches", "them")
+    return f"{what} rejected, since no alert can be made of {them}: {'; '.join(reasons[:_MOST_REASONS])}"

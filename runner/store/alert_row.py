@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-import orjson
-
 from runner.alerts.alert import Alert
 from runner.alerts.event_fields import value_at, values_at
+from runner.events.documents import write_json
 from runner.store.protocol import AlertFilter
 from runner.windows import nanoseconds
 
@@ -49,7 +48,7 @@ def alert_row(alert: Alert) -> AlertRow:
     """The row of an alert; raises ValueError, saying why, for a document that cannot be stored."""
     document = alert.document
     try:
-        text = orjson.dumps(document)
+        text = write_json(document)
     except TypeError as error:
         raise ValueError(f"the document is not JSON: {error}") from None
     group, position = value_at(document, "kibana.alert.group.id"), value_at(document, "kibana.alert.group.index")

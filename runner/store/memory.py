@@ -6,9 +6,8 @@ from collections import deque
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from datetime import datetime
 
-import orjson
-
 from runner.alerts.alert import Alert
+from runner.events.documents import read_document
 from runner.rule_run import RuleRun
 from runner.store.alert_row import AlertRow, alert_row
 from runner.store.protocol import (
@@ -101,4 +100,4 @@ def write_result(created: set[str], duplicates: set[str], *, rejected: Mapping[s
 
 
 def _stored(row: AlertRow) -> StoredAlert:
-    return StoredAlert(row.id, "memory", orjson.loads(row.document))
+    return StoredAlert(row.id, "memory", read_document(row.document))

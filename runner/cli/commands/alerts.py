@@ -9,14 +9,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
 
-import orjson
-
 from runner.cli.console import counted, out, print_json, print_table, say
 from runner.cli.exit_codes import ExitCode
 from runner.cli.pages.alert_table import SHORT_ID, alert_table, by_event_time, summary
 from runner.cli.pages.triage_page import print_triage, triage_as_json
 from runner.cli.wiring import opened_stores
 from runner.errors import AccessError, RunnerError
+from runner.events.documents import write_json
 from runner.settings.settings import Settings
 from runner.store.protocol import AlertFilter, AlertStore, StoredAlert
 from runner.triage.triage import triage
@@ -74,7 +73,7 @@ async def _export(settings: Settings, selected: AlertFilter, file: BinaryIO) -> 
     count = 0
     async with opened_stores(settings) as stores:
         async for alert in stores.alerts.find(selected):
-            file.write(orjson.dumps(alert.document) + b"\n")
+            file.write(write_json(alert.document) + b"\n")
             count += 1
     file.flush()
     return count

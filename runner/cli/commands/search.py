@@ -15,7 +15,7 @@ from runner.cli.console import print_json, progress_bar, warn
 from runner.cli.exit_codes import ExitCode
 from runner.cli.locations import NO_SOURCE, has_cluster
 from runner.eql.explain.query_reading import unmapped_names
-from runner.errors import ClusterError, SearchError, SettingsError
+from runner.errors import ClusterError, SearchError, SettingsError, UnreadableEventError
 from runner.events.columns.batch import Columns
 from runner.events.fields.schema import Schema, schema_from_mapping, shipped_schema, with_inferred
 from runner.events.files.event_files import EventFiles, ReadProgress, TimeWanted
@@ -32,8 +32,10 @@ def search(settings: Settings, query: str, options: eql.SearchOptions, *, mappin
     options.validated()
     text = query_text(query)
     if settings.events:
-        print_json(_search_files(settings, text, options, read_mapping(mapping)))
-    elif has_cluster(settings):
+        answer, code = _search_files(settings, text, options, read_mapping(mapping))
+        print_json(answer)
+        return code
+    if has_cluster(settings):
         print_json(asyncio.run(_search_cluster(settings, text, options, index)))
     else:
         raise SettingsError(NO_SOURCE)
@@ -60,7 +62,10 @@ def read_mapping(path: Path | None) -> Schema | None:
         raise SettingsError(f"--mapping {path}: {error}") from None
 
 
-def _search_files(settings: Settings, query: str, options: eql.SearchOptions, mapped: Schema | None) -> dict[str, Any]:
+def _search_files(
+    settings: Settings, query: str, options: eql.SearchOptions, mapped: Schema | None
+) -> tuple[dict[str, Any], ExitCode]:
+    """The answer, and an exit code that is not 0 if a file, or every line, could not be read."""
     started = time.perf_counter()
     with EventFiles(settings.events) as files, progress_bar("reading events", files.size) as advance:
         program, _ = compiled(
@@ -70,9 +75,12 @@ def _search_files(settings: Settings, query: str, options: eql.SearchOptions, ma
         fields = [date_field(Schema(), "@timestamp")]
         (found,), _ = matched(files, [options.ask(program)], fields, wanted=wanted, progress=advance)
         answer = eql.answer(program, found, files.fetch, took_ms=int((time.perf_counter() - started) * 1000))
-        for text in files.report().warnings():
+        report = files.report()
+        for text in report.warnings():
             warn(text)
-    return answer
+    answer["is_partial"] = not report.is_whole or bool(report.broken or report.oversized)
+    is_refused = not report.is_whole or (report.broken and not report.events)
+    return answer, ExitCode.FINDINGS if is_refused else ExitCode.FINE
 
 
 def compiled(
@@ -97,7 +105,10 @@ def _documents(files: EventFiles, advance: ReadProgress) -> Iterator[dict[str, A
     for batch in files.batches(Columns([date_field(Schema(), "@timestamp")]), progress=advance):
         files.keep(batch, batch.all_rows())
         for number in range(batch.base, batch.base + len(batch)):
-            document = files.fetch(number)
+            try:
+                document = files.fetch(number)
+            except UnreadableEventError:
+                continue  # a match of it is an error of its own
             source = document.get("_source")
             yield source if isinstance(source, dict) else document
 

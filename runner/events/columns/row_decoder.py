@@ -27,7 +27,7 @@ from runner.events.columns.decoder_types import (
     reading,
     structure,
 )
-from runner.events.documents import BrokenLine, flatten, read_document
+from runner.events.documents import BLANK, BrokenLine, flatten, lost_before_hole, read_document
 from runner.events.fields.schema import DataType, Field
 from runner.events.fields.values import Canonical, canonical, typed
 
@@ -40,6 +40,7 @@ Line: TypeAlias = bytes | memoryview
 
 _CONVERTED = {DataType.IP, DataType.UNSIGNED_LONG, DataType.HALF_FLOAT, DataType.FLOAT, DataType.SCALED_FLOAT}
 """Types whose values are checked, rounded or spelled alike when they are looked at, not when they are decoded."""
+_TEXTS = {DataType.KEYWORD, DataType.WILDCARD, DataType.TEXT, DataType.FLATTENED, DataType.VERSION}
 _UNREAD = (msgspec.MsgspecError, UnicodeError, RecursionError)
 """What decoding a line raises that is not as the structure says."""
 _CONVERSIONS = 4096
@@ -80,6 +81,7 @@ class RowDecoder:
         }
         self._build, self._empty, document = structure(root, self._paths, self._familiar)
         self._parents = {path for leaf in self._leaves for path in _above(leaf) if path in self._leaves}
+        self._texts = [path for path, leaf in self._leaves.items() if leaf.type in _TEXTS]
         # Never: then every line is read as a whole document.
         self._readable: Any = document if all(map(is_nameable, self._leaves)) else Never
         self._plain = msgspec.json.Decoder(self._readable)
@@ -198,6 +200,8 @@ class RowDecoder:
         prefer_hit = True
         for position in range(len(rows), len(lines)):
             line = lines[position]
+            if not line:
+                continue
             try:
                 found = decode_hit(line) if prefer_hit else decode_plain(line)
             except _UNREAD:
@@ -211,6 +215,8 @@ class RowDecoder:
                         continue
                     if found is None:
                         continue
+                    if lost_before_hole(bytes(line)):
+                        broken(position, "NUL bytes within the line: what stands before them is lost")
                     prefer_hit = found.index is not None or found.id is not None
                     if not prefer_hit:
                         found = found.source
@@ -248,20 +254,29 @@ class RowDecoder:
     def _read_whole(self, line: Line) -> DecodedRow | None:
         """The row of a line in any form; None for a blank line. Raises BrokenLine."""
         line = bytes(line)
-        if not line or line.isspace():
+        if not line.strip(BLANK):
             return None
         document = read_document(line)
-        source = document.get("_source")
-        if isinstance(source, dict):
+        index = id_ = None
+        if isinstance(document.get("_source"), dict):
             index, id_ = document.get("_index"), document.get("_id")
-            return DecodedRow(self.row(source), _text(index), _text(id_))
-        return DecodedRow(self.row(document), None, None)
+            document = document["_source"]
+        values = flatten(document, self._leaves) if self._leaves else {}
+        if any(float in map(type, values.get(path, ())) for path in self._texts):
+            # The text of a number is compared as it was written: 1.50 is not 1.5.
+            document = read_document(line, exact=True)
+            document = document["_source"] if isinstance(document.get("_source"), dict) else document
+            values = flatten(document, self._leaves)
+        return DecodedRow(self._row_of(values), _text(index), _text(id_))
 
     def row(self, document: Mapping[str, Any]) -> Row:
         """The row of a whole document in nested, dotted or mixed form."""
+        return self._row_of(flatten(document, self._leaves)) if self._leaves else self._empty
+
+    def _row_of(self, values: Mapping[str, list[Any]]) -> Row:
+        """The row of the values by path."""
         if not self._leaves:
             return self._empty
-        values = flatten(document, self._leaves)
         found: dict[str, Canonical] = {}
         for path, wanted in self._leaves.items():
             if path in values:

@@ -95,6 +95,7 @@ def words(text: str) -> list[str]:
 _SCALARS = frozenset({str, int, float, bool})
 _TEXTS = STRINGS | {DataType.FLATTENED, DataType.VERSION, DataType.BINARY}
 _NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?", re.ASCII)
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _WHOLE = re.compile(r"[+-]?\d{1,25}", re.ASCII)
 
 
@@ -163,7 +164,7 @@ _Reader: TypeAlias = Callable[[object, Field], Scalar | None]
 
 def _read_text(value: object, field: Field) -> Scalar | None:
     if isinstance(value, str):
-        text = value
+        text = as_indexed(value)
     elif isinstance(value, bool):
         text = "true" if value else "false"
     elif isinstance(value, (int, float)):
@@ -173,6 +174,11 @@ def _read_text(value: object, field: Field) -> Scalar | None:
     if field.ignore_above is not None and len(text) * 2 > field.ignore_above and _units(text) > field.ignore_above:
         return None
     return text
+
+
+def as_indexed(text: str) -> str:
+    """The text with lone surrogates as U+FFFD, as Elasticsearch indexes them: no UTF-8 has them."""
+    return text if text.isascii() else _SURROGATE.sub("\ufffd", text)
 
 
 def _units(text: str) -> int:
@@ -237,7 +243,9 @@ def _read_address(value: object, field: Field) -> Scalar | None:
 
 def _read_untyped(value: object, field: Field) -> Scalar | None:
     """For a field that no mapping names: each value keeps the type that it has in JSON."""
-    if isinstance(value, (bool, int, float, str)):
+    if isinstance(value, str):
+        return as_indexed(value)
+    if isinstance(value, (bool, int)) or (isinstance(value, float) and math.isfinite(value)):
         return value
     raise ValueError("an object where a value is expected")
 

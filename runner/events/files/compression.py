@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import shutil
 import sys
-import tempfile
 import zlib
 from pathlib import Path
 from typing import IO, Any, Literal
@@ -14,6 +13,8 @@ if sys.version_info >= (3, 14):
     from compression import zstd as zstd
 else:
     from backports import zstd as zstd
+
+from runner.events.files.spools import temporary_file
 
 Packing = Literal["", "gz", "zst"]
 DAMAGE = (OSError, EOFError, zlib.error, zstd.ZstdError)
@@ -113,7 +114,7 @@ def packing_of(file: IO[bytes]) -> Packing:
 
 def spooled(stream: IO[bytes]) -> IO[bytes]:
     """A copy of a stream on disk, because it is read more than once."""
-    spool = tempfile.TemporaryFile(prefix="rule-runner-")  # noqa: SIM115
+    spool = temporary_file()
     shutil.copyfileobj(stream, spool, 1 << 20)
     spool.seek(0)
     return spool

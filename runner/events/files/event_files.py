@@ -11,14 +11,14 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from runner.errors import EventsError
+from runner.errors import EventsError, UnreadableEventError
 from runner.events.columns.batch import Columns, EventBatch, Rows
-from runner.events.documents import read_document
+from runner.events.documents import BrokenLine, read_document
 from runner.events.fields.schema import Field
 from runner.events.fields.timestamp_column import NO_TIME
 from runner.events.files.compression import spooled
 from runner.events.files.discovery import EVENT_FILES, FileKey, files_in, key_of, near_file
-from runner.events.files.event_stream import EventStream, Spools, TimeWanted, latest_at_the_ends
+from runner.events.files.event_stream import FILE_BITS, EventStream, Spools, TimeWanted, latest_at_the_ends
 from runner.events.files.kept_lines import KeptLines
 from runner.events.files.line_blocks import CHUNK, Block, ReadProgress
 from runner.events.files.read_report import MAX_LINE, Counts, ReadReport
@@ -31,7 +31,6 @@ _ROOM = 96 << 20
 """Bytes for the buffers of all open files."""
 _MOST_OPEN = 48
 """Most open files; a process may often open 256 (macOS) or 1,024 (Linux)."""
-_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
 class EventFiles:
@@ -174,7 +173,11 @@ class EventFiles:
         self._kept.take_over(read.kept)
 
     def can_be_shared(self) -> bool:
-        """Whether other processes can read all of the files."""
+        """Whether other processes can read all of the files, and have a folder for copies of lines."""
+        try:
+            self._folder = self._folder or TemporaryDirectory(prefix="rule-runner-")
+        except OSError:
+            return False  # one process alone needs none for plain files
         return not self._spools.streams
 
     def watermark(self, *, tight: bool = False) -> tuple[int, int]:
@@ -196,12 +199,17 @@ class EventFiles:
             self._kept.keep(batch, rows, block=block, source=stream.source())
 
     def fetch(self, number: int) -> dict[str, Any]:
-        """The document or hit of a kept event. Raises EventsError if the file has changed since."""
+        """The document or hit of a kept event.
+
+        Raises EventsError if the file has changed since, UnreadableEventError if the document is no JSON after all:
+        the search reads no more of it than it needs.
+        """
         path, line = self._kept.fetch(number)
         try:
-            return read_document(line.removeprefix(_BYTE_ORDER_MARK))
-        except ValueError:
-            raise EventsError(f"{path}: changed while it was being read", path=path) from None
+            return read_document(line)
+        except BrokenLine as error:
+            number &= (1 << FILE_BITS) - 1
+            raise UnreadableEventError(f"{path}: event {number + 1:,} of the file cannot be read: {error}") from None
 
     def _begin(self, time: Field) -> None:
         """Start a new pass over all files; the earliest one is the last of `_waiting`."""

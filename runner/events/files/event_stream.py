@@ -16,7 +16,7 @@ from runner.events.fields.schema import Field
 from runner.events.fields.timestamp_column import NO_TIME
 from runner.events.files.compression import DAMAGE, OpenText
 from runner.events.files.discovery import FileKey, key_of
-from runner.events.files.json_documents import is_csv, is_wrapped, unwrapped
+from runner.events.files.json_documents import Unwrapped, is_csv, is_wrapped, unwrapped
 from runner.events.files.kept_lines import LineSource
 from runner.events.files.line_blocks import Block, ReadProgress, blocks_of
 from runner.events.files.read_report import Counts, SkippedLine
@@ -45,16 +45,15 @@ class Spools:
     """Copies on disk that replace files: of pipes, and of files without an event per line."""
 
     streams: dict[str, IO[bytes]] = field(default_factory=dict)
-    unwrapped: dict[str, tuple[IO[bytes], str]] = field(default_factory=dict)
-    """Each with the damage of its file, or an empty text."""
+    unwrapped: dict[str, Unwrapped] = field(default_factory=dict)
 
     def of(self, path: str) -> IO[bytes] | None:
         """The copy with the lines of the file; None: the file has them."""
         made = self.unwrapped.get(path)
-        return made[0] if made is not None else self.streams.get(path)
+        return made.lines if made is not None else self.streams.get(path)
 
     def close(self) -> None:
-        for spool in (*self.streams.values(), *(spool for spool, _ in self.unwrapped.values())):
+        for spool in (*self.streams.values(), *(made.lines for made in self.unwrapped.values())):
             spool.close()
 
 
@@ -154,8 +153,12 @@ class EventStream:
         skipped: list[SkippedLine] = []
         self.lines = block.first_line + len(block.lines) - 1
 
+        places = self._spools.unwrapped[self.path].places if self.is_unwrapped else {}
+
         def broken(position: int, reason: str) -> None:
-            skipped.append(SkippedLine(self.file_index, block.first_line + position, block.offset, reason))
+            number = block.first_line + position
+            place = f"line {places[number]}: " if number in places else ""
+            skipped.append(SkippedLine(self.file_index, number, block.offset, place + reason))
 
         base = (self.file_index << FILE_BITS) + self.events
         batch = EventBatch.of_lines(columns, block.lines, base=base, broken=broken)
@@ -206,11 +209,11 @@ class EventStream:
                 progress(text.advanced())
             progress = None
         if self.is_unwrapped:
-            copy, problem = self._spools.unwrapped[self.path]
-            if problem:
-                self.counts.failures.append(f"{self.path}: could not be read to its end: {problem}")
+            made = self._spools.unwrapped[self.path]
+            if made.damage:
+                self.counts.failures.append(f"{self.path}: could not be read to its end: {made.damage}")
             self._source = LineSource(self.path)
-            with OpenText(self.path, copy) as lines:
+            with OpenText(self.path, made.lines) as lines:
                 yield from blocks_of(lines, self._skip, chunk=chunk)
             return
         if not text.packing:
@@ -220,7 +223,7 @@ class EventStream:
         read = partial(blocks_of, text, self._skip, chunk=chunk, progress=progress)
         if self._span is not None:
             text.go_to(self._span.start, self._span.end)
-            yield from read(offset=self._span.start)
+            yield from read(offset=self._span.start, passed=self._pass)
         elif index is None or spool is not None or text.packing:
             yield from read()
         else:
@@ -251,6 +254,9 @@ class EventStream:
         self.counts.skip(skipped)
         if self._reading is not None:
             self._reading.add_oversized(skipped)
+
+    def _pass(self, line: int) -> None:
+        self.lines = line
 
     def _unread(self, reason: str) -> None:
         self.counts.unread.append(f"{self.path}: cannot be read: {reason}")

@@ -8,20 +8,25 @@ from __future__ import annotations
 
 import codecs
 import re
-import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from json import JSONDecodeError, JSONDecoder
 from typing import IO
 
 import orjson
 
 from runner.events.files.compression import OpenText
-from runner.events.files.read_report import MAX_LINE
+from runner.events.files.read_report import MAX_LINE, MOST_EXAMPLES
+from runner.events.files.spools import temporary_file
 
 _START = 1 << 16
 _PIECE = 1 << 20
 _LONGEST_PLACEHOLDER = 1_000
-_SPACE = re.compile(r"[ \t\r\n,]*")
+_CUT = 16
+"""Characters at the end of what has been read in which an error may be that of a value whose end is still to come."""
+_SPACE = re.compile(r"[ \t\r\n,\0\ufeff]*")
+_MARK = re.compile(r'"(?:[^"\\\n]|\\.)*"?|[\[\]{}\n]')
+_SCALAR = re.compile(r"[^,\n\[\]{}]+|.", re.DOTALL)
 _COLON = re.compile(r"[ \t\r\n]*:[ \t\r\n]*")
 _ARRAY = re.compile(rb"\[\s*\{")
 _SPREAD = re.compile(rb'\{[ \t\r]*\n\s*"')
@@ -31,6 +36,7 @@ _ANSWER = re.compile(
 )
 _HITS = re.compile(rb'"hits"\s*:\s*\{\s*"(?:total|max_score|hits|events|sequences)"\s*:')
 _HEADER = re.compile(rb'"?[\w@.-]+"?(?:[,;\t]"?[\w@.-]+"?)+')
+_CLOSING = {"{": "}", "[": "]"}
 _INSIDE = {"hits", "events", "sequences", "response"}
 """The keys on the path to an answer's events: `hits.hits`, `hits.events`, `hits.sequences[].events`, and `response` of
 an async search."""
@@ -70,25 +76,35 @@ def _is_json(text: bytes) -> bool:
     return True
 
 
-def unwrapped(text: OpenText) -> tuple[IO[bytes], str]:
-    """The documents of a wrapped text as lines of a temporary file, and the damage that ended it, or an empty text."""
-    spool = tempfile.TemporaryFile(prefix="rule-runner-")  # noqa: SIM115
-    problem = ""
+@dataclass(frozen=True, slots=True)
+class Unwrapped:
+    """The documents of a wrapped text as lines of a temporary file."""
+
+    lines: IO[bytes]
+    damage: str
+    """The damage that ended the text, or an empty text."""
+    places: Mapping[int, int]
+    """The line, in the text, of documents that are no JSON, by their number from 1; of the first ones."""
+
+
+def unwrapped(text: OpenText) -> Unwrapped:
+    """The documents of a wrapped text, broken ones included. Raises EventsError if the temporary folder is full."""
+    spool = temporary_file()
+    damage = ""
     reader = _Reader(text)
+    places: dict[int, int] = {}
     try:
-        for document in reader.documents():
+        for number, document in enumerate(reader.documents(), 1):
             # Line breaks occur between the values of a document only, where they are whitespace.
             spool.write(document.replace("\r", " ").replace("\n", " ").encode(errors="surrogateescape") + b"\n")
-    except JSONDecodeError as error:
-        problem = f"line {reader.line_of(error.pos)}: {error.msg[:1].lower()}{error.msg[1:]}"
-    except RecursionError:
-        problem = f"line {reader.line_of(0)}: nested too deep"
+            if reader.broken_at and len(places) < MOST_EXAMPLES:
+                places[number] = reader.broken_at
     except ValueError as error:
-        problem = str(error)
+        damage = str(error)
     if reader.failure is not None:
-        problem = str(reader.failure)
+        damage = str(reader.failure)
     spool.seek(0)
-    return spool, problem
+    return Unwrapped(spool, damage, places)
 
 
 def _is_placeholder(document: str) -> bool:
@@ -108,11 +124,18 @@ class _Reader:
     def __init__(self, text: OpenText) -> None:
         self._text = text
         self._decode = codecs.getincrementaldecoder("utf-8-sig")(errors="surrogateescape")
-        self._scan = JSONDecoder(strict=False).raw_decode
+        self._scan = JSONDecoder(strict=False, parse_int=bool, parse_float=bool).raw_decode  # the extent matters alone
         self._buffer = ""
         self._at = 0
         self._lines = 1
         self._is_over = False
+        self._indent: str | None = ""
+        """What stands before the next value, or before a broken one earlier in its line; None if that is more than
+        whitespace."""
+        self._is_spoiled = False
+        """Whether a broken value is in the line."""
+        self.broken_at = 0
+        """The line of the last value if it is no JSON, else 0."""
         self.failure: Exception | None = None
 
     def line_of(self, position: int) -> int:
@@ -174,7 +197,7 @@ class _Reader:
         self._fill(64)
         found = _COLON.match(self._buffer, self._at)
         if found is None:
-            raise JSONDecodeError("Expecting ':' delimiter", self._buffer, self._at)
+            raise ValueError(f"line {self.line_of(self._at)}: expecting ':' delimiter")
         self._at = found.end()
 
     def _peek(self) -> str:
@@ -182,6 +205,11 @@ class _Reader:
         while True:
             found = _SPACE.match(self._buffer, self._at)
             assert found is not None
+            if found.end() > self._at:
+                _, line_break, indent = found[0].rpartition("\n")
+                if line_break or not self._is_spoiled:
+                    self._indent = indent if line_break else None
+                    self._is_spoiled = False
             self._at = found.end()
             if self._at < len(self._buffer):
                 return self._buffer[self._at]
@@ -189,21 +217,69 @@ class _Reader:
                 return ""
 
     def _next_value(self) -> str:
-        """The text of the next value."""
+        """The text of the next value; of one that is no JSON, up to where it seems to end."""
+        self.broken_at = 0
         while True:
             try:
                 _, end = self._scan(self._buffer, self._at)
-            except JSONDecodeError:
-                if len(self._buffer) - self._at > MAX_LINE:
-                    raise ValueError(
-                        f"line {self.line_of(self._at)}: a document of over {MAX_LINE >> 20} MiB, or no JSON"
-                    ) from None
-                if not self._more():
-                    raise
-                continue
+            except (JSONDecodeError, RecursionError) as error:
+                if self._may_be_cut(error) and len(self._buffer) - self._at <= MAX_LINE and self._more():
+                    continue
+                return self._broken_value(error)
             if end < len(self._buffer) or self._buffer[end - 1] in '}]"' or not self._more():
                 start, self._at = self._at, end
                 return self._buffer[start:end]
+
+    def _may_be_cut(self, error: Exception) -> bool:
+        return isinstance(error, JSONDecodeError) and (
+            error.msg.startswith("Unterminated string") or error.pos > len(self._buffer) - _CUT
+        )
+
+    def _broken_value(self, error: Exception) -> str:
+        """The text of a value that is no JSON: to where its brackets close, or the next line begins as its own does.
+
+        Raises ValueError if no such place is found.
+        """
+        self.broken_at = line = self.line_of(self._at)
+        self._is_spoiled = True
+        reason = f"line {line}: nested too deep"
+        if isinstance(error, JSONDecodeError):
+            reason = f"line {self.line_of(error.pos)}: {error.msg[:1].lower()}{error.msg[1:]}"
+        while (end := self._end_of_broken()) is None:
+            if len(self._buffer) - self._at > MAX_LINE:
+                raise ValueError(f"line {line}: a document of over {MAX_LINE >> 20} MiB, or no JSON") from None
+            if not self._more():
+                raise ValueError(reason) from None
+        start, self._at = self._at, end
+        return self._buffer[start:end]
+
+    def _end_of_broken(self) -> int | None:
+        """The end of the value that is no JSON, None if it is not in the buffer yet."""
+        opening = self._buffer[self._at]
+        if opening not in "{[":
+            found = _SCALAR.match(self._buffer, self._at)
+            assert found is not None
+            return found.end()
+        begins = None
+        if self._indent is not None:
+            # Indented no more than this one; unless what is within this one is not indented either.
+            begins = re.compile(rf"[ \t,]{{0,{len(self._indent)}}},?{re.escape(opening)}")
+            if re.compile(rf".[ \t\r]*\n{re.escape(self._indent)}\S").match(self._buffer, self._at):
+                begins = None
+        brackets: list[str] = []
+        is_balanced = True
+        for found in _MARK.finditer(self._buffer, self._at):
+            mark = found[0]
+            if mark == "\n":
+                if begins is not None and begins.match(self._buffer, found.end()):
+                    return found.start()
+            elif mark in "{[":
+                brackets.append(_CLOSING[mark])
+            elif mark in "}]" and is_balanced:
+                is_balanced = brackets.pop() == mark
+                if is_balanced and not brackets:
+                    return found.end()
+        return None
 
     def _fill(self, count: int) -> None:
         while len(self._buffer) - self._at < count and self._more():

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-import tempfile
+import resource
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -25,13 +25,14 @@ from runner.events.columns.batch import EventBatch, Rows
 from runner.events.columns.row_decoder import Line
 from runner.events.files.discovery import FileKey, key_of
 from runner.events.files.line_blocks import Block
+from runner.events.files.spools import temporary_file
 
 _STRETCH_LINES = 32
 """Lines between two places that are noted; those between are found by their line breaks."""
 _STRETCH_BYTES = 4 << 20
 """A batch with a longer stretch notes the place of every line, so that little is read for one of them."""
 _MOST_HELD = 256
-"""Files held open at most, of the usual 1,024. Others are opened again by name, and checked by device and inode."""
+"""Files held open at most, and an eighth of those that the process may open; others are opened again by name and checked."""
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
@@ -94,6 +95,7 @@ class KeptLines:
         self._copy_of = copy_of
         self._spool_path = spool
         self._spool: IO[bytes] | None = None
+        self._most_held = min(_MOST_HELD, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 8)
         self._held: dict[str, tuple[int, FileKey | None]] = {}
         self._opened: tuple[str, int] | None = None
         self._kept: dict[int, Kept] = {}
@@ -123,7 +125,7 @@ class KeptLines:
                 bits = np.zeros(len(lines), dtype=np.bool_)
                 bits[positions] = True
                 events = np.packbits(bits)
-            if path not in self._held and source.descriptor is not None and len(self._held) < _MOST_HELD:
+            if path not in self._held and source.descriptor is not None and len(self._held) < self._most_held:
                 self._held[path] = os.dup(source.descriptor), file
         ends = np.fromiter(map(len, lines), dtype=np.int64, count=len(lines)).cumsum() + np.arange(1, len(lines) + 1)
         starts = offset + np.concatenate((np.zeros(1, dtype=np.int64), ends))
@@ -150,7 +152,7 @@ class KeptLines:
         """Keep what another process has kept. Its files are opened by name now, while they are likely to be there."""
         for one in kept:
             self._kept[one.first] = one
-            if one.file is not None and one.source not in self._held and len(self._held) < _MOST_HELD:
+            if one.file is not None and one.source not in self._held and len(self._held) < self._most_held:
                 try:
                     self._held[one.source] = _opened(one.source, one.file), one.file
                 except OSError:
@@ -188,8 +190,7 @@ class KeptLines:
 
     def _own_spool(self) -> IO[bytes]:
         if self._spool is None:
-            named = self._spool_path
-            self._spool = tempfile.TemporaryFile(prefix="rule-runner-") if named is None else named.open("w+b")  # noqa: SIM115
+            self._spool = temporary_file(self._spool_path)
         return self._spool
 
     def _stretch(self, kept: Kept, stretch: int) -> list[bytes]:

@@ -14,7 +14,7 @@ from runner.engine.filter.predicates import Conjuncts
 from runner.engine.filter.stage_filter import StageFilterPool
 from runner.engine.plan import Plan
 from runner.engine.sequence.sequence_matcher import FoundSequence
-from runner.errors import EventsError, Problem, RunnerError
+from runner.errors import EventsError, Problem, RunnerError, UnreadableEventError
 from runner.events.columns.batch import Columns
 from runner.events.fields.schema import DATES, DataType, Field, Schema, shipped_schema
 from runner.events.files.event_files import EVENT_FILES, EventFiles, ReadProgress, ReadReport, TimeWanted
@@ -233,7 +233,10 @@ class FoundMatches(Sequence[Match]):
         if isinstance(place, slice):
             return FoundMatches(self._found[place], self._fetch, is_sequence=self._is_sequence)
         found = self._found[place]
-        return Match(tuple(map(self._hit, found.events)), self._is_sequence, found.key)
+        try:
+            return Match(tuple(map(self._hit, found.events)), self._is_sequence, found.key)
+        except UnreadableEventError as error:
+            return Match((), self._is_sequence, found.key, unreadable=str(error))
 
     def __iter__(self) -> Iterator[Match]:
         return map(self.__getitem__, range(len(self)))

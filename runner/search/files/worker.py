@@ -16,6 +16,7 @@ from typing import IO
 
 from runner import eql
 from runner.engine.matcher import Handover
+from runner.errors import EventsError
 from runner.events.columns.batch import Columns
 from runner.events.fields.schema import Field
 from runner.events.files.event_stream import TimeWanted
@@ -84,8 +85,13 @@ def serve(jobs: IO[bytes], answers: IO[bytes]) -> None:
         with rarely_collecting() as pass_over:
             while True:
                 pass_over()
-                for finding in worker.findings(pickle.load(jobs)):
-                    pickle.dump(finding, answers, protocol=pickle.HIGHEST_PROTOCOL)
+                part = pickle.load(jobs)
+                try:
+                    for finding in worker.findings(part):
+                        pickle.dump(finding, answers, protocol=pickle.HIGHEST_PROTOCOL)
+                        answers.flush()
+                except EventsError as error:
+                    pickle.dump(error, answers)
                     answers.flush()
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), answers.fileno())  # the parent has ended

@@ -126,7 +126,7 @@ def _results(process: subprocess.Popen[bytes], part: Split) -> Iterator[SplitRes
         while True:
             finding: Any = pickle.load(process.stdout)
             yield finding
-            if finding.is_last:
+            if isinstance(finding, EventsError) or finding.is_last:
                 return
     except Exception:  # noqa: BLE001  the waiting thread must get a result, whatever the error
         yield EventsError(

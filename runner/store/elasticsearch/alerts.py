@@ -19,6 +19,7 @@ from runner.alerts.alert import Alert
 from runner.alerts.ecs_alert import PREFIX, alert_document, external_document
 from runner.cluster.elasticsearch import Elastic
 from runner.errors import AccessError, ClusterError, StoreError, UnreachableError
+from runner.events.documents import write_json
 from runner.setup.index_objects import StoreNames
 from runner.setup.install_indices import find_security_alerts
 from runner.store.elasticsearch.bulk import Action, ActionOutcome, write_bulk
@@ -154,7 +155,7 @@ class ElasticsearchAlerts:
             if self._as == "external":
                 document = external_document(document, stream=self._name)
             try:
-                body = orjson.dumps(document)
+                body = write_json(document)
             except TypeError as error:
                 rejected[alert.id] = f"the document is not JSON: {error}"
                 continue

@@ -17,10 +17,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-import orjson
-
 from runner.alerts.alert import Alert
 from runner.errors import StoreError
+from runner.events.documents import read_document
 from runner.rule_run import RuleRun
 from runner.store.alert_row import AlertRow, alert_row
 from runner.store.memory import LONGEST_ANSWER, write_result
@@ -210,4 +209,4 @@ def _stored_all(rows: sqlite3.Cursor) -> tuple[StoredAlert, ...]:
 
 
 def _stored(id_: str, document: bytes) -> StoredAlert:
-    return StoredAlert(id_, "sqlite", orjson.loads(document))
+    return StoredAlert(id_, "sqlite", read_document(document))

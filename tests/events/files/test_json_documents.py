@@ -90,7 +90,7 @@ def test_documents_over_several_lines_are_read_as_if_on_one(
     ("text", "numbers", "said"),
     [
         ('[{"number": 0},\n{"number": 1}', [0, 1], "the text ends within an array"),
-        ('[{"number": 0},\n{"number": 1 2}]', [0], "line 2: expecting ',' delimiter"),
+        ('[{"number": 0},\n{"number": 1, "a": [}]}]', [0], "line 2: expecting value"),
         ('{\n"number": 0}\n{\n "number": ', [0], "line 4: expecting value"),
         ('{"took": 1, "hits": {"hits": [{"number": 0}', [0], "the text ends within an array"),
     ],
@@ -101,6 +101,60 @@ def test_of_a_damaged_one_what_can_be_read_is_read(tmp_path: Path, text: str, nu
     found, report = read(path)
     assert found == numbers
     assert report.failures == (f"{path}: could not be read to its end: {said}",)
+
+
+_GOOD = [f'{{"number": {number}, "list": [{{"a": 1}}]}}' for number in range(5)]
+_BAD = {
+    "a wrong literal": '{"number": 9, "x": tru}',
+    "no value": '{"number": 9, "x": }',
+    "a quote too many": '{"number": 9, "x": "a"b"}',
+    "no comma": '{"number": 9 "x": [{"a": 1}]}',
+    "a wrong escape": '{"number": 9, "x": "\\x41"}',
+}
+
+
+@pytest.mark.parametrize("separator", [",\n", ", ", ",\r\n  ", "\n,"])
+@pytest.mark.parametrize("name", _BAD)
+@pytest.mark.parametrize("answer", [False, True])
+def test_one_bad_document_of_an_array_spoils_only_itself(
+    tmp_path: Path, name: str, separator: str, answer: bool
+) -> None:
+    if name == "a quote too many" and separator == ", ":
+        pytest.skip("nothing says where such a document ends")
+    text = separator.join([*_GOOD[:2], _BAD[name], *_GOOD[2:4], _BAD[name], _GOOD[4]])
+    path = tmp_path / "saved.json"
+    path.write_text(f'{{"took": 1,\n"hits": {{"hits": [{text}]}}}}' if answer else f"[{text}]")
+    numbers, report = read(path)
+    assert (numbers, report.broken, report.failures) == ([0, 1, 2, 3, 4], 2, ())
+    assert (
+        f"{path}, document 3: line {text[: text.index(_BAD[name])].count(chr(10)) + 1 + answer}: not JSON"
+        in (report.examples[0])
+    )
+
+
+@pytest.mark.parametrize("indent", [0, 1, 4])
+@pytest.mark.parametrize("in_array", [False, True])
+@pytest.mark.parametrize(
+    ("found", "put"), [('"bad"', "tru"), ('"bad"', '"b'), ("},", ","), ('"bad"', "9" * 5_000), ('"bad"', "[" * 2_000)]
+)
+def test_one_bad_document_over_several_lines_spoils_only_itself(
+    tmp_path: Path, indent: int, in_array: bool, found: str, put: str
+) -> None:
+    if indent == 0 and found == "},":
+        pytest.skip("nothing says where such a document ends")
+    documents = [json.dumps({"o": {"a": "bad"}, "number": number}, indent=indent) for number in range(5)]
+    documents[2] = documents[2].replace(found, put + "]" * put.count("["), 1)
+    text = (",\n" if in_array else "\n").join(documents)
+    if in_array:
+        text = "[\n" + "\n".join(" " * indent + line for line in text.splitlines()) + "\n]"
+    path = tmp_path / "saved.json"
+    path.write_text(text)
+    numbers, report = read(path)
+    expected = [0, 1, 2, 3, 4] if put.isdigit() else [0, 1, 3, 4]
+    assert (numbers, report.broken, report.failures) == (expected, 5 - len(expected), ())
+    if report.broken:
+        first = 2 * len(documents[0].splitlines()) + in_array + 1
+        assert f"{path}, document 3: line {first}: " in report.examples[0]
 
 
 def test_elements_that_are_no_documents_are_broken_lines(tmp_path: Path) -> None:
