@@ -32,7 +32,7 @@ _STRETCH_LINES = 32
 _STRETCH_BYTES = 4 << 20
 """A batch with a longer stretch notes the place of every line, so that little is read for one of them."""
 _MOST_HELD = 256
-"""Files held open at most, and an eighth of those that the process may open; others are opened again by name and checked."""
+"""Files held open at most, and an eighth of those that the process may open; others are opened by name and checked."""
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
