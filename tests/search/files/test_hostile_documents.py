@@ -17,7 +17,7 @@ import pytest
 from runner.alerts.build import AlertContext
 from runner.alerts.ecs_alert import alert_document, external_document
 from runner.cli.pages.alert_table import summary
-from runner.events.documents import read_document, write_json
+from runner.json_text import deep_stack, read_document, write_json
 from runner.rule_run import RuleRun
 from runner.search.files.file_search import FileSearch
 from runner.search.protocol import SearchRequest
@@ -26,6 +26,7 @@ from runner.store.protocol import AlertFilter
 from runner.store.sqlite.sqlite_store import SqliteStore
 from runner.triage.triage import triage
 from runner.windows import Window
+from tests.compiled import compiled
 from tests.search.files.test_file_search import rule_with
 
 FUZZ = int(os.environ.get("RUNNER_FUZZ", "300"))
@@ -62,7 +63,8 @@ VALUES = [
 PATHS = [
     "process.pid", "process.parent.pid", "process.name", "process.args", "process.start", "process", "host",
     "host.name", "custom.n", "custom.s", "custom", "user.id", "source.ip", "event.category", "event.id", "event",
-    "@timestamp", "_id", "_source", "_index", "labels.a", "kibana.alert.uuid", "agent.id", "data_stream", "other.deep.one",
+    "@timestamp", "_id", "_source", "_index", "labels.a", "kibana.alert.uuid", "agent.id", "data_stream",
+    "other.deep.one",
 ]  # fmt: skip
 AROUND = [*[b""] * 8, b"\0" * 9, b"\0" * 70_000, b"\xef\xbb\xbf", b"\xef\xbb\xbf\0\0", b"\n" * 3_000, b"\r\n"]
 AROUND += [b" " * 2_000, b"{", b'{"a": "']
@@ -115,9 +117,10 @@ def lines(rng: Random, count: int) -> Iterator[bytes]:
 
 async def runs_over(path: Path, store: SqliteStore) -> dict[str, RuleRun]:
     search = FileSearch([path])
-    assert not [problem for problem in await search.prepare(RULES) if problem.severity == "error"]
+    rules = [compiled(rule) for rule in RULES]
+    assert not [problem for problem in await search.prepare(rules) if problem.severity == "error"]
     execution = Execution(search, store, store, clock=lambda: WINDOW.end, context=AlertContext(WINDOW.end, ""))
-    requests = [SearchRequest(rule, WINDOW, MOST) for rule in RULES]
+    requests = [SearchRequest(rule, WINDOW, MOST) for rule in rules]
     try:
         return {run.rule_id: run async for run in execution.run(requests)}
     finally:
@@ -149,13 +152,14 @@ async def test_hostile_documents_between_good_ones(tmp_path: Path, form: str, se
         made.setdefault(rule_id, set()).add(str(alert.document.get("kibana.alert.original_event.id")))
     assert expected - made["every"] == set()
     assert {id_ for id_ in expected if id_.startswith("good")} - made["good"] == set()
-    for alert in found:
-        assert read_document(write_json(alert.document)) == alert.document
-        write_json(alert_document(external_document(alert.document, stream="logs-x-y")))
-        summary(alert)
     heads = [alert for alert in found if alert.document.get("kibana.alert.group.index") is None]
-    for alert in rng.sample(heads, min(100, len(heads))):
-        triage(alert, ())
+    with deep_stack():
+        for alert in found:
+            assert read_document(write_json(alert.document)) == alert.document
+            write_json(alert_document(external_document(alert.document, stream="logs-x-y")))
+            summary(alert)
+        for alert in rng.sample(heads, min(100, len(heads))):
+            triage(alert, ())
     repeated = await runs_over(path, store)
     assert {run.created for run in repeated.values()} == {0}
     await store.close()
