@@ -25,6 +25,7 @@ ORDER = (
     "windows",
     "rule_run",
     "garbage_collection",
+    "json_text",
     "messages",
     "events",
     "expressions",
@@ -168,6 +169,7 @@ def test_a_language_uses_nothing_but_messages_events_and_the_engine(package: str
                 "expressions",
                 "engine",
                 "garbage_collection",
+                "json_text",
             }
             assert not others, f"{name} imports {others}"
 

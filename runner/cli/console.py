@@ -16,7 +16,7 @@ from rich.text import Text
 
 from runner.eql.syntax.errors import EqlError
 from runner.errors import Problem
-from runner.events.documents import write_json
+from runner.json_text import write_json
 from runner.messages.quantities import counted as counted  # for every page and command
 from runner.windows import Window
 

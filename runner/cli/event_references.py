@@ -11,10 +11,10 @@ from typing import Any
 
 from runner.errors import SettingsError
 from runner.events.columns.batch import Columns, EventBatch
-from runner.events.documents import read_document
 from runner.events.fields.schema import DataType, Field
 from runner.events.files.event_stream import FILE_BITS, EventStream, Spools, TimeWanted
 from runner.events.files.line_blocks import CHUNK
+from runner.json_text import read_document
 
 _EVENT_ID = Field("event.id", DataType.KEYWORD)
 

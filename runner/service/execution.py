@@ -17,6 +17,7 @@ from runner.alerts.build import AlertContext, build_alerts, original_time_of
 from runner.alerts.cap import Candidate, Selection, candidate_for, take_new
 from runner.alerts.event_fields import text_at
 from runner.errors import RunnerError
+from runner.json_text import deep_stack
 from runner.rule_run import COUNTS, RuleRun
 from runner.rules.rule import Rule
 from runner.schedule.window_edges import decided_matches, halves_of
@@ -169,14 +170,15 @@ class Execution:
             return _Finished(replace(_failed(run, result.error), took_ms=round(result.took_ms)), is_broken=True)
         is_broken = False
         try:
-            space = self.context.space
-            impossible: list[str] = []
-            candidates: Iterable[Candidate] = _candidates(settled, request.rule, space, impossible)
-            if not result.exhausted:
-                candidates = list(candidates)
-                if await self._is_short(candidates, request.rule, limit):
-                    return _Finished(run, is_short=True)
-            run = await self._write(result, candidates, run, limit=limit, impossible=impossible)
+            with deep_stack():
+                space = self.context.space
+                impossible: list[str] = []
+                candidates: Iterable[Candidate] = _candidates(settled, request.rule, space, impossible)
+                if not result.exhausted:
+                    candidates = list(candidates)
+                    if await self._is_short(candidates, request.rule, limit):
+                        return _Finished(run, is_short=True)
+                run = await self._write(result, candidates, run, limit=limit, impossible=impossible)
         except RunnerError as error:
             run, is_broken = _failed(run, str(error)), True
         except Exception as error:  # noqa: BLE001

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from datetime import datetime
 
 from runner.alerts.alert import Alert
-from runner.events.documents import read_document
+from runner.json_text import read_document
 from runner.rule_run import RuleRun
 from runner.store.alert_row import AlertRow, alert_row
 from runner.store.protocol import (

@@ -125,12 +125,15 @@ async def test_a_part_that_could_not_be_read_leaves_the_window_owed(rule: Callab
     assert (run.status, run.complete, run.created, run.messages) == ("failed", False, 1, ("a.ndjson: no",))
 
 
-async def test_a_document_that_no_alert_can_be_made_of_fails_its_rule_alone(rule: Callable[..., Rule]) -> None:
+async def test_a_document_that_no_alert_can_be_made_of_is_rejected_alone(rule: Callable[..., Rule]) -> None:
     broken = Match((Hit("", "", {}), Hit("", "", {})), is_sequence=False)
     store = MemoryStore()
-    (run,) = await runs_of(Shelf([match(1), broken]), [rule()], store)
-    assert (run.status, run.complete) == ("failed", False)
-    assert "unexpected error" in run.messages[0] and "2 events" in run.messages[0]
+    unread = Match((), is_sequence=False, unreadable="events.ndjson: event 7 of the file cannot be read: not JSON")
+    (run,) = await runs_of(Shelf([broken, match(1), unread]), [rule(max_signals=3)], store)
+    assert (run.status, run.complete, run.created) == ("warning", True, 1)
+    (message,) = run.messages
+    assert message.startswith("2 matches rejected, since no alert can be made of them: ")
+    assert "2 events" in message and unread.unreadable in message
     (fine,) = await runs_of(Shelf([match(1)]), [rule("other")], store)
     assert (fine.status, fine.created) == ("succeeded", 1)
 

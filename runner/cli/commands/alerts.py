@@ -15,7 +15,7 @@ from runner.cli.pages.alert_table import SHORT_ID, alert_table, by_event_time, s
 from runner.cli.pages.triage_page import print_triage, triage_as_json
 from runner.cli.wiring import opened_stores
 from runner.errors import AccessError, RunnerError
-from runner.events.documents import write_json
+from runner.json_text import deep_stack, write_json
 from runner.settings.settings import Settings
 from runner.store.protocol import AlertFilter, AlertStore, StoredAlert
 from runner.triage.triage import triage
@@ -41,7 +41,8 @@ def list_alerts(settings: Settings, selected: AlertFilter) -> ExitCode:
 def show(settings: Settings, id_: str) -> ExitCode:
     """Print one alert for triage."""
     head, blocks = asyncio.run(_one(settings, id_))
-    view = triage(head, blocks)
+    with deep_stack():
+        view = triage(head, blocks)
     if settings.output == "json":
         documents = [block.document for block in blocks]
         print_json({"alert": head.document, "building_blocks": documents, "triage": triage_as_json(view)})

@@ -27,9 +27,10 @@ from runner.events.columns.decoder_types import (
     reading,
     structure,
 )
-from runner.events.documents import BLANK, BrokenLine, flatten, lost_before_hole, read_document
+from runner.events.documents import flatten
 from runner.events.fields.schema import DataType, Field
 from runner.events.fields.values import Canonical, canonical, typed
+from runner.json_text import BrokenLine, is_blank, lost_before_hole, read_document
 
 Row: TypeAlias = Any
 """One decoded event: an instance of the decoder's generated structure."""
@@ -254,7 +255,7 @@ class RowDecoder:
     def _read_whole(self, line: Line) -> DecodedRow | None:
         """The row of a line in any form; None for a blank line. Raises BrokenLine."""
         line = bytes(line)
-        if not line.strip(BLANK):
+        if is_blank(line):
             return None
         document = read_document(line)
         index = id_ = None

@@ -13,7 +13,6 @@ from typing import Any
 
 from runner.errors import EventsError, UnreadableEventError
 from runner.events.columns.batch import Columns, EventBatch, Rows
-from runner.events.documents import BrokenLine, read_document
 from runner.events.fields.schema import Field
 from runner.events.fields.timestamp_column import NO_TIME
 from runner.events.files.compression import spooled
@@ -24,6 +23,7 @@ from runner.events.files.line_blocks import CHUNK, Block, ReadProgress
 from runner.events.files.read_report import MAX_LINE, Counts, ReadReport
 from runner.events.files.splits import Split, SplitRead, splits_of
 from runner.events.files.time_index import TimeIndex
+from runner.json_text import BrokenLine, read_document
 
 __all__ = ["EVENT_FILES", "MAX_LINE", "EventFiles", "ReadProgress", "ReadReport", "TimeWanted"]
 

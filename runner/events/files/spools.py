@@ -27,12 +27,13 @@ def temporary_file(path: Path | None = None) -> IO[bytes]:
 
 class _Spool(io.FileIO):
     _is_full = False
+    _written = io.FileIO.write
 
     def write(self, data: Any) -> int:
         if self._is_full:
             return len(data)  # told already: closing must not fail again
         try:
-            return super().write(data)
+            return self._written(data)
         except OSError as error:
             self._is_full = True
             _fail(error)

@@ -19,7 +19,7 @@ from runner.alerts.alert import Alert
 from runner.alerts.ecs_alert import PREFIX, alert_document, external_document
 from runner.cluster.elasticsearch import Elastic
 from runner.errors import AccessError, ClusterError, StoreError, UnreachableError
-from runner.events.documents import write_json
+from runner.json_text import write_json
 from runner.setup.index_objects import StoreNames
 from runner.setup.install_indices import find_security_alerts
 from runner.store.elasticsearch.bulk import Action, ActionOutcome, write_bulk

@@ -19,7 +19,7 @@ from typing import Any, Final, TypeVar
 
 from runner.alerts.alert import Alert
 from runner.errors import StoreError
-from runner.events.documents import read_document
+from runner.json_text import read_document
 from runner.rule_run import RuleRun
 from runner.store.alert_row import AlertRow, alert_row
 from runner.store.memory import LONGEST_ANSWER, write_result

@@ -67,3 +67,42 @@ def test_lines_after_one_that_is_too_long_keep_their_places(tmp_path: Path, exce
     assert skipped == ([(2, 6)] if excess else [])
     rest = [(3, 5, third, third + 6), (4, 6, third + 6, third + 13), (5, 4, third + 13, third + 17)]
     assert found == [(1, 5, 0, 6), *second, *rest]
+
+
+RUNS = [b"\n" * 900, b"\n" * 5_000, b"\r\n" * 1_500, b"\0" * 3_000, b"\0" * 700, b" " * 4_000, b" \n\0\n" * 600, b"\n"]
+
+
+@given(
+    parts=st.lists(
+        st.sampled_from(RUNS) | st.binary(min_size=1, max_size=300).map(lambda text: text + b"\n"), max_size=12
+    ),
+    chunks=st.lists(st.integers(1, 9_000), min_size=1),
+)
+def test_long_blank_runs_are_left_out_and_the_others_keep_their_places(
+    tmp_path_factory: pytest.TempPathFactory, parts: list[bytes], chunks: list[int]
+) -> None:
+    text = b"#\n" + b"".join(parts) + b'{"last": 1}'
+    path = tmp_path_factory.mktemp("blank") / "events.ndjson"
+    path.write_bytes(text)
+    sizes = iter(chunks)
+    found, passed = [], [0]
+    with OpenText(str(path)) as file:
+        for block in blocks_of(file, unexpected, chunk=lambda: next(sizes, 4_096), passed=passed.append):
+            for number, (line, place) in enumerate(zip(block.lines, block.offsets.tolist(), strict=False)):
+                assert text[place : place + len(line)] == bytes(line)
+                assert block.first_line + number == text.count(b"\n", 0, place) + 1
+                found.append(bytes(line))
+    blank = b"\0 \t\r\n"
+    wanted = [line.lstrip(blank) for line in text.split(b"\n") if line.strip(blank)]
+    assert [line.lstrip(blank) for line in found if line.strip(blank)] == wanted
+    assert passed == sorted(passed)
+
+
+@pytest.mark.parametrize("piece", [b"\n", b"\r\n", b"\0", b" "])
+def test_blank_bytes_cost_next_to_nothing(tmp_path: Path, piece: bytes) -> None:
+    path = tmp_path / "events.ndjson"
+    path.write_bytes(b"first\n" + piece * ((48 << 20) // len(piece)) + b"last\n")
+    with OpenText(str(path)) as file:
+        lines = [bytes(line) for block in blocks_of(file, unexpected) for line in block.lines]
+    assert len(lines) < 100_000
+    assert [line.strip(b"\0 ") for line in lines if line.strip(b"\0 \r")] == [b"first", b"last"]
