@@ -28,8 +28,8 @@ from runner.store.alert_row import alert_row
 from runner.store.protocol import AlertFilter, Ledger, Mark, RuleState, StoredAlert, WriteResult
 from runner.windows import Window, from_nanoseconds
 
-WINDOWS_AT_A_TIME = 10_000
-"""Windows of one pass over files: enough that reading is not what takes the time, few enough for memory."""
+WINDOWS_AT_A_TIME = 2_048
+"""Windows of one pass over files: 2 dense hours with 1,024 rules take 250 MB in all, with 10,000 windows 510."""
 
 
 @dataclass(frozen=True, slots=True)
