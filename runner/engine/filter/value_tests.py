@@ -296,7 +296,7 @@ def _call(name: str, constants: Sequence[nodes.Value], insensitive: bool) -> _Sc
     text = functions.text_of(constants[0])
     if name == "startswith":
         return _on_text(wildcard.starts_with(text, insensitive=insensitive))
-    pattern = f"*{text}" if name == "endswith" else f"*{text}*"
+    pattern = wildcard.needle_pattern(text, at_end=name == "endswith")
     return _on_text(wildcard.escaped_matcher(pattern, insensitive))
 
 

@@ -291,8 +291,7 @@ class _Checker:
             return
         field = value.node.exact if isinstance(value.node, nodes.FieldRef) else None
         for place, item in enumerate(items, start=1):
-            from_text = value.type in types.READ_FROM_TEXT and item.type in STRINGS
-            if not from_text and not types.compatible(value.type, item.type):
+            if not types.compatible(value.type, item.type):
                 self._report(
                     node.span,
                     f"{types.numbered(place)} argument of [{text}] must be [{types.type_name(value.type)}], "

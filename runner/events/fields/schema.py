@@ -100,7 +100,8 @@ class Schema:
     """True: an unknown field is a warning and counts as missing everywhere (rules over files); False: an error."""
 
     def find(self, name: str) -> Field | None:
-        """The field of that name, or None where the schema has none. A key of a flattened field is a keyword."""
+        """The field of that name, or None where the schema has none. A key of a flattened field is one, too, which
+        no query can use."""
         found = self.fields.get(name)
         if found is not None:
             return found
@@ -110,8 +111,7 @@ class Schema:
             if parent is not None:
                 if parent.type is not DataType.FLATTENED:
                     return None
-                path = f"{parent.source_path}{name[end:]}"
-                return Field(name, DataType.KEYWORD, path=path, ignore_above=parent.ignore_above)
+                return Field(name, DataType.FLATTENED, path=f"{parent.source_path}{name[end:]}")
             end = name.rfind(".", 0, end)
         return None
 
