@@ -97,7 +97,10 @@ class Schema:
 
     fields: Mapping[str, Field] = field(default_factory=dict)
     lenient: bool = False
-    """True: an unknown field is a warning and counts as missing everywhere (rules over files); False: an error."""
+    """True: an unknown field is a warning, and each event's values keep their own types (rules over files); False: an
+    error."""
+    absent: frozenset[str] = frozenset()
+    """For a lenient schema: names that no event has either, so that `?name` is null."""
 
     def find(self, name: str) -> Field | None:
         """The field of that name, or None where the schema has none. A key of a flattened field is one, too, which
