@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import ChainMap
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from importlib import resources
@@ -232,6 +232,7 @@ def _mapped_fields(body: Mapping[str, Any]) -> dict[str, Field]:
     """The fields of one index by name."""
     found: dict[str, Field] = {}
     aliases: dict[str, str] = {}
+    copied: dict[str, list[str]] = {}
     stack = [("", _properties_of(body, ""))]
     while stack:
         prefix, properties = stack.pop()
@@ -247,6 +248,10 @@ def _mapped_fields(body: Mapping[str, Any]) -> dict[str, Field]:
             if found[full].type in _CONTAINERS and definition.get("enabled") not in (False, "false"):
                 stack.append((f"{full}.", _properties_of(definition, full)))
             found.update(_multi_fields(found[full], definition))
+            targets = definition.get("copy_to") or ()
+            for target in (targets,) if isinstance(targets, str) else targets:
+                copied.setdefault(target, []).append(full)
+    _read_from_sources(found, copied)
     for name, definition in (body.get("runtime") or {}).items():
         found[name] = _runtime_field(name, definition)
     for name, target in aliases.items():
@@ -255,6 +260,20 @@ def _mapped_fields(body: Mapping[str, Any]) -> dict[str, Field]:
         else:
             found[name] = Field(name, DataType.UNSUPPORTED, original_type=f"alias to unknown field {target}")
     return found
+
+
+def _read_from_sources(found: dict[str, Field], copied: Mapping[str, Sequence[str]]) -> None:
+    """Have each target of a `copy_to`, and its multi-fields, read the field that is copied: `_source` has no copy.
+
+    A target of several fields reads only what stands under its own name.
+    """
+    for target, sources in copied.items():
+        if target not in found or len(sources) != 1:
+            continue
+        path = found[target].source_path
+        for name, one in found.items():
+            if one.source_path == path:
+                found[name] = replace(one, path=sources[0])
 
 
 def _properties_of(definition: Mapping[str, Any], name: str) -> Mapping[str, Any]:

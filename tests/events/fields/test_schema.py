@@ -109,6 +109,21 @@ def test_a_mapping_gives_what_else_is_known_of_a_field() -> None:
     assert found(schema, "computed").original_type == "long runtime field with a script"
 
 
+def test_the_target_of_a_copy_reads_what_is_copied() -> None:
+    properties = {
+        "user": {"properties": {"name": {"type": "keyword", "copy_to": ["who", "nowhere"]}}},
+        "who": {"type": "text", "fields": {"raw": {"type": "keyword"}}},
+        "one": {"type": "keyword", "copy_to": "both"},
+        "two": {"type": "keyword", "copy_to": "both"},
+        "both": {"type": "keyword"},
+    }
+    schema = schema_from_mapping({"properties": properties})
+    assert [found(schema, name).source_path for name in ("user.name", "who", "who.raw", "both")] == [
+        "user.name", "user.name", "user.name", "both",
+    ]  # fmt: skip
+    assert schema.find("nowhere") is None
+
+
 def test_the_keys_of_a_flattened_field_are_flattened() -> None:
     schema = schema_from_mapping(MAPPING)
     key = found(schema, "labels.team.name")
