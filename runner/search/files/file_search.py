@@ -89,6 +89,7 @@ class FileSearch:
                 for stage in program.plan.all_stages():
                     self._conjuncts.of(stage.conjuncts, 0)
         self._resolved = resolved
+        self._unknown = {rule: self._unknown[rule] for rule in resolved if rule in self._unknown}
         return [problem for _, problems in resolved.values() for problem in problems]
 
     @property
@@ -165,11 +166,10 @@ class FileSearch:
             if rule in self._resolved and not unknown.doubtful.isdisjoint(self._new_fields)
         ]
         self._found_fields |= self._new_fields
-        rules = list(self._resolved)
         for rule in changed:
-            del self._resolved[rule]
+            self._resolved[rule] = self._resolve(rule)
         if changed:
-            self._prepared(rules)
+            self._conjuncts, self._filters = Conjuncts(), StageFilterPool()
         return bool(changed)
 
     def _watch(self) -> FieldWatch:
