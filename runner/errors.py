@@ -44,6 +44,10 @@ class RunnerError(Exception):
     """The parent of all errors that the runner raises on purpose; `str()` is fit to show to a user."""
 
 
+class WrongTypeError(ValueError):
+    """An operation of a query cannot work on a value of this type, whatever the value is."""
+
+
 class SettingsError(RunnerError):
     """The settings or the arguments cannot be used (exit code 3)."""
 

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Literal
 
+from runner.errors import WrongTypeError
 from runner.events.fields.schema import DataType
 from runner.events.fields.values import read_cidr, read_ip
 from runner.expressions.nodes import Value
@@ -111,7 +112,7 @@ def arithmetic(operator: ArithmeticOperator, left: Value, right: Value) -> Value
         return None
     if not _is_number(left) or not _is_number(right):
         wrong = right if _is_number(left) else left
-        raise ValueError(f"A number is required; received [{text_of(wrong)}]")
+        raise WrongTypeError(f"A number is required; received [{text_of(wrong)}]")
     if isinstance(left, float) or isinstance(right, float):
         return _float_arithmetic(operator, float(left), float(right))
     assert isinstance(left, int) and isinstance(right, int)
@@ -234,7 +235,7 @@ def _joined(text: str) -> str:
 
 def _text(value: Value) -> str:
     if not isinstance(value, str):
-        raise ValueError(f"A string/char is required; received [{text_of(value)}]")
+        raise WrongTypeError(f"A string/char is required; received [{text_of(value)}]")
     return value
 
 
@@ -243,7 +244,7 @@ def _whole(value: Value, name: str, default: int) -> int:
     if value is None:
         return default
     if isinstance(value, bool) or not isinstance(value, int):
-        raise ValueError(f"An integer number is required for [{name}]; received [{text_of(value)}]")
+        raise WrongTypeError(f"An integer number is required for [{name}]; received [{text_of(value)}]")
     return value
 
 

@@ -5,9 +5,6 @@ from __future__ import annotations
 from runner.events.fields.schema import DATES, KEYWORDS, NUMBERS, STRINGS, DataType
 from runner.expressions.nodes import Value
 
-READ_FROM_TEXT = frozenset({DataType.IP, DataType.VERSION}) | DATES
-"""Types whose constants a query writes as strings."""
-
 _WIDTHS = {
     DataType.BYTE: 1, DataType.SHORT: 2, DataType.INTEGER: 3, DataType.LONG: 4, DataType.UNSIGNED_LONG: 5,
     DataType.HALF_FLOAT: 6, DataType.FLOAT: 7, DataType.SCALED_FLOAT: 8, DataType.DOUBLE: 9,

@@ -86,7 +86,7 @@ async def _messages(case: RuleCase, compiled: CompiledRule) -> tuple[str, ...]:
             inline = Path(folder, _INLINE)
             inline.write_bytes(b"\n".join(map(orjson.dumps, documents)) + b"\n")
             paths.append(inline)
-        search = FileSearch(paths)
+        search = FileSearch(paths, names_unknown=False)
         try:
             problems = [p for p in await search.prepare([compiled]) if p.severity == "error"]
             if problems:

@@ -15,6 +15,7 @@ from runner.eql.syntax import ast
 from runner.eql.syntax.errors import EqlError, QueryFinding
 from runner.errors import Problem, Severity
 from runner.events.fields.schema import Schema
+from runner.expressions import nodes
 from runner.garbage_collection import rarely_collecting
 from runner.messages.text_positions import IN_QUERY, Source
 from runner.rules.rule import Rule, place_in_file
@@ -41,6 +42,15 @@ class Reach:
         return Window(min(window.start + self.maxspan, window.end), window.end)
 
 
+@dataclass(frozen=True, slots=True)
+class UnknownFields:
+    """The unknown fields of a rule: those without a `?`; and those with one below a `not`, where it matters whether a
+    missing value is that of a field or a null."""
+
+    required: frozenset[str] = frozenset()
+    doubtful: frozenset[str] = frozenset()
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class CompiledRule:
     """One version of a rule, its parsed query, and what follows from the query without a schema.
@@ -62,6 +72,21 @@ class CompiledRule:
             timestamp_field=_timestamp_field(self.rule),
             tiebreaker_field=self.rule.tiebreaker_field,
         )
+
+    def unknown_fields(self, schema: Schema) -> UnknownFields:
+        """The fields of the rule that the schema has not."""
+        optional = {name.name for name in self.query.names() if name.optional}
+        negated = (
+            node.operand
+            for query in ast.event_queries(self.query.statement)
+            for node in nodes.walk(query.condition)
+            if isinstance(node, nodes.Not)
+        )
+        below = {
+            name.name for node in negated for name in nodes.walk(node) if isinstance(name, nodes.Name) and name.optional
+        }
+        unknown = {name for name in self.field_names if schema.find(name) is None}
+        return UnknownFields(frozenset(unknown - optional), frozenset(unknown & below))
 
     def resolved(self, schema: Schema) -> tuple[eql.Program | None, list[Problem]]:
         """The program, None if the query does not fit the schema; and every problem with its place in the file."""

@@ -280,8 +280,35 @@ def test_a_field_that_no_event_has_is_told_once_and_finds_nothing(command: Comma
     answer = command("once", "--events", write_events(tmp_path / "e.ndjson", ONE), *NOW, "-o", "json")
     assert answer.code == 0
     assert {run["rule_id"]: run["matches"] for run in answer.json["runs"]} == {"nc": 1, "odd": 0}
+    assert "Unknown column" not in answer.err
+    text = "1 rule names a field that neither the field table nor the events have: proces.name; `rule-runner check`"
+    assert answer.err.count("proces.name") == answer.err.count(text) == 1
     place = "rules/odd.toml:13:24: warning: Unknown column [proces.name], did you mean [process.name]?"
-    assert answer.err.count("Unknown column") == answer.err.count(place) == 1
+    assert place in command("check").out
+
+
+def test_fields_that_only_the_events_have_are_fields(command: Command, tmp_path: Path) -> None:
+    queries = {
+        "named": 'process where own.allow : "no"',
+        "optional": 'process where ?own.allow : "no"',
+        "negated": 'process where not (process.name : "nc" and ?own.allow : "no")',
+        "nowhere": 'process where not (process.name : "nc" and ?own.other : "no")',
+        "null": "process where ?own.other == null",
+        "script": "process where number(own.allow) == 1",
+        "length": "process where length(?own.size) == 1",
+    }
+    for name, query in queries.items():
+        write_rule(tmp_path, name, query)
+    line = '{"@timestamp":"2026-03-02T10:00:00Z","event":{"category":"process"},"own":{"allow":"%s","size":1}}'
+    (tmp_path / "e.ndjson").write_text("\n".join(line % value for value in ("no", "yes")))
+    answer = command("once", "--events", "e.ndjson", *NOW, "-o", "json")
+    assert answer.code == 2
+    runs = {run["rule_id"]: run for run in answer.json["runs"]}
+    assert "Unable to convert [no] to number of base [10]" in runs.pop("script")["messages"][0]
+    assert {name: run["matches"] for name, run in runs.items()} == {
+        "named": 1, "optional": 1, "negated": 2, "nowhere": 0, "null": 2, "length": 0,
+    }  # fmt: skip
+    assert "warning" not in answer.err
 
 
 def test_state_files_that_cannot_be_used(command: Command, tmp_path: Path) -> None:

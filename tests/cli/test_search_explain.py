@@ -10,6 +10,7 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
 
 from runner.events.files.compression import zstd
@@ -127,6 +128,25 @@ def test_optional_fields_are_looked_for_in_the_events(command: Command) -> None:
     Path("e.ndjson").write_text(SPEC["events"])
     answer = command("search", "process where ?custom.level > 3", "--events", "e.ndjson")
     assert [hit["_source"]["event"]["id"] for hit in answer.json["hits"]["events"]] == ["a3"]
+
+
+@pytest.mark.parametrize(
+    ("timestamp", "times"),
+    [
+        ({"type": "date_nanos"}, ["2026-03-01T10:00:00.000000002Z", "2026-03-01T10:00:00.000000001Z"]),
+        ({"type": "date", "format": "dd/MM/yyyy HH:mm:ss"}, ["01/03/2026 10:00:02", "01/03/2026 10:00:01"]),
+        ({"type": "date", "format": "epoch_second"}, [1772359202, 1772359201]),
+    ],
+)
+def test_the_mapping_counts_for_the_timestamp(timestamp: dict[str, str], times: list[str], command: Command) -> None:
+    events = [{"@timestamp": at, "event": {"category": kind}} for at, kind in zip(times, "ba", strict=True)]
+    Path("e.ndjson").write_bytes(b"\n".join(map(orjson.dumps, events)))
+    category = {"properties": {"category": {"type": "keyword"}}}
+    Path("m.json").write_bytes(orjson.dumps({"properties": {"@timestamp": timestamp, "event": category}}))
+    query = "sequence with maxspan=1s [a where true] [b where true]"
+    assert len(command("search", query, "--events", "e.ndjson", "--mapping", "m.json").json["hits"]["sequences"]) == 1
+    explained = command("search", query, "--events", "e.ndjson", "--mapping", "m.json", "--explain")
+    assert "1 sequence found" in explained.out
 
 
 class TestRefusals:

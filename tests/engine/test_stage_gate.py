@@ -103,6 +103,12 @@ def test_nothing_is_looked_for_before_the_first_stage_is_met(query: str) -> None
     assert given.feed("B31/x B32/x", until=33) == ["B31/x", "B32/x"]
 
 
+def test_a_thousand_stages() -> None:
+    given = Pass("sequence with maxspan=1h " + "[A where true] " * 1_000)
+    assert given.feed(" ".join(f"A{second}/x" for second in range(1_000)), until=NOTHING_KNOWN)
+    assert [len(match.split()) for match in given.found()[0]] == [1_000]
+
+
 @pytest.mark.parametrize("query", SLEEPING)
 def test_nothing_sleeps_where_nothing_is_known_of_what_is_to_come(query: str) -> None:
     given = Pass(query)

@@ -122,6 +122,23 @@ def test_optional_fields() -> None:
     assert second.left.optional
 
 
+def test_an_optional_field_of_a_lenient_schema_is_null_only_if_no_event_has_it() -> None:
+    found = condition_of(check_text("any where ?nothing == 1", lenient=True))
+    assert isinstance(found, nodes.Comparison)
+    assert found.left == nodes.FieldRef(
+        found.left.span, Field("nothing", DataType.NULL), Field("nothing", DataType.NULL), True
+    )
+    schema = Schema(FIELDS, lenient=True, absent=frozenset({"nothing"}))
+    text = "any where ?nothing == 1"
+    checked = check(
+        parse(text), Source(text), schema,
+        category_field="event.category", timestamp_field="@timestamp", tiebreaker_field=None,
+    )  # fmt: skip
+    found = condition_of(checked)
+    assert isinstance(found, nodes.Comparison)
+    assert isinstance(found.left, nodes.Constant)
+
+
 def test_a_warning_comes_once_for_a_name() -> None:
     text = "sequence by gone [any where gone == 1] [any where gone == 2 and ?gone == 3]"
     assert written(text, check_text(text, lenient=True).warnings) == ["1:13-4 Unknown column [gone]"]

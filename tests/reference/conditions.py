@@ -66,7 +66,7 @@ class Conditions:
                 return Constant(True)
             return lambda document: True in [test(document) for test in tests]
         if False in constants or None in constants:
-            return Constant(False)
+            return Constant(False if False in constants else None)
         return lambda document: False not in [test(document) for test in tests]
 
     def constant(self, node: nodes.Expression) -> Constant | None:
@@ -216,6 +216,8 @@ class Conditions:
         if node.name == "startswith":
             fold = _LOWER if folded else {}
             return self._values_test(name, lambda value: value.translate(fold).startswith(part.translate(fold)))
+        if (len(part) - len(part.rstrip("\\"))) % 2:
+            part += "\\"  # nothing is left that it could escape, so that it stands for itself
         pattern = f"*{part}" if node.name == "endswith" else f"*{part}*"
         return self._values_test(name, lambda value: pt.wildcard_fits(pattern, value, folded=folded, escapes=True))
 

@@ -31,7 +31,7 @@ REGEXES = (
     "\\d+",
     "\\w*",
 )
-NEEDLES = ("a", "b", "A", "", "é", "*", "\\x", ".", "b*", "?")
+NEEDLES = ("a", "b", "A", "", "é", "*", "\\x", ".", "b*", "?", "\\", "b\\", "x\\\\")
 
 
 class QueryMaker:
@@ -157,7 +157,7 @@ class QueryMaker:
         if kind == "ip" and rng.random() < 0.5:
             blocks = rng.sample(('"10.0.0.0/30"', '"192.168.0.0/16"', '"::/64"', '"0.0.0.0/0"', '"10.0.0.2"'), 2)
             return f"cidrMatch({shown}, {', '.join(blocks)})"
-        if kind not in DATES and rng.random() < 0.25:
+        if kind not in (*DATES, "ip", "version") and rng.random() < 0.25:
             constants = [self._constant(kind) for _ in range(rng.randint(1, 3))]
             return f"{shown} {rng.choice(('', 'not '))}in ({', '.join(constants)})"
         operator = rng.choice(("==", "!=", "<", "<=", ">", ">="))

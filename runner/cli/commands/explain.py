@@ -106,7 +106,7 @@ def _search(files: EventFiles, query: eql.ParsedQuery, options: eql.SearchOption
         limited = options.ask(program, now_ns=now_ns)
         matcher = eql.Matcher([limited, dataclasses.replace(limited, limits=())])
         funnel = Funnel(plan, now_ns=now_ns)
-        columns = Columns([*matcher.fields(), date_field(Schema(), "@timestamp")])
+        columns = Columns([*matcher.fields(), date_field(schema, "@timestamp")])
         for batch in files.batches(columns, time_field=plan.timestamp.name, progress=advance):
             matcher.feed(batch)
             funnel.feed(batch)

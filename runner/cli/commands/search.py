@@ -68,11 +68,11 @@ def _search_files(
     """The answer, and an exit code that is not 0 if a file, or every line, could not be read."""
     started = time.perf_counter()
     with EventFiles(settings.events) as files, progress_bar("reading events", files.size) as advance:
-        program, _ = compiled(
+        program, schema = compiled(
             files, options.parsed(query), options, mapped if mapped is not None else shipped_schema(), advance
         )
         wanted = TimeWanted((program.plan.timestamp.name,))
-        fields = [date_field(Schema(), "@timestamp")]
+        fields = [date_field(schema, "@timestamp")]
         (found,), _ = matched(files, [options.ask(program)], fields, wanted=wanted, progress=advance)
         answer = eql.answer(program, found, files.fetch, took_ms=int((time.perf_counter() - started) * 1000))
         report = files.report()
@@ -96,13 +96,13 @@ def compiled(
         program = None
     if program is not None and not unmapped_names(query, schema):
         return program, schema
-    inferred = with_inferred(schema, _documents(files, advance))
+    inferred = with_inferred(schema, _documents(files, schema, advance))
     return options.program(query, inferred), inferred
 
 
-def _documents(files: EventFiles, advance: ReadProgress) -> Iterator[dict[str, Any]]:
+def _documents(files: EventFiles, schema: Schema, advance: ReadProgress) -> Iterator[dict[str, Any]]:
     """Every document of the files, whole."""
-    for batch in files.batches(Columns([date_field(Schema(), "@timestamp")]), progress=advance):
+    for batch in files.batches(Columns([date_field(schema, "@timestamp")]), progress=advance):
         files.keep(batch, batch.all_rows())
         for number in range(batch.base, batch.base + len(batch)):
             try:

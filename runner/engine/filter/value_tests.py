@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from runner.errors import WrongTypeError
 from runner.events.fields import dates, values
 from runner.events.fields.schema import DATES, STRINGS, DataType, Field
 from runner.events.fields.values import Canonical, Scalar
@@ -296,7 +297,7 @@ def _call(name: str, constants: Sequence[nodes.Value], insensitive: bool) -> _Sc
     text = functions.text_of(constants[0])
     if name == "startswith":
         return _on_text(wildcard.starts_with(text, insensitive=insensitive))
-    pattern = f"*{text}" if name == "endswith" else f"*{text}*"
+    pattern = wildcard.needle_pattern(text, at_end=name == "endswith")
     return _on_text(wildcard.escaped_matcher(pattern, insensitive))
 
 
@@ -325,12 +326,13 @@ def script_test(script: _Script, occurrences: Sequence[nodes.FieldRef]) -> TestF
 
 
 def _sparing(script: _Script) -> _Script:
-    """The script over fields without a mapping: null for a value of a type that it cannot work on."""
+    """The script over fields without a mapping: null for a value of a type that it cannot work on; one of the right
+    type that it fails on fails the rule."""
 
     def evaluate(given: Sequence[nodes.Value]) -> nodes.Value:
         try:
             return script(given)
-        except ValueError:
+        except WrongTypeError:
             return None
 
     return evaluate

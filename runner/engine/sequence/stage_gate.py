@@ -72,7 +72,9 @@ class StageGate:
                 self._after.setdefault(before, []).append(stage)
         self.gated = sum(1 << stage for stage in self._before)
         """All stages with a gate, as bits."""
-        self._depths = {stage: self._depth(stage) for stage in self._before}
+        self._depths: dict[int, int] = {}
+        for stage, before in self._before.items():  # ascending: the stage before comes first
+            self._depths[stage] = 1 + self._depths.get(before, 0)
         self.kept_open: frozenset[int] = frozenset()
         """Gated stages that were open for over a quarter of the last batch, and are open for all of the next."""
         self._latest = dict.fromkeys(self._after, NO_TIME)
@@ -92,10 +94,6 @@ class StageGate:
         for stage in indices:
             groups.setdefault(self._depths[stage], []).append(stage)
         return [groups[depth] for depth in sorted(groups)]
-
-    def _depth(self, stage: int) -> int:
-        before = self._before.get(stage)
-        return 0 if before is None else 1 + self._depth(before)
 
     def record_met(self, stage: int, times: NDArray[np.int64], events: NDArray[np.int64]) -> dict[int, int]:
         """Record events that met a stage; returns the stages that they open, each with for how long (nanoseconds)."""

@@ -52,7 +52,8 @@ def check(
 ) -> Checked:
     """The statement with a `FieldRef` for each name. Raises VerificationError with all findings, in the text's order.
 
-    A name that a lenient schema has not is a warning and a field of type NULL, which has no value in any document.
+    A name that a lenient schema has not is a field of type NULL, whose values keep the types of the events; a warning
+    unless it is optional.
     """
     checker = _Checker(source, schema)
     special = [timestamp_field] if tiebreaker_field is None else [timestamp_field, tiebreaker_field]
@@ -131,7 +132,7 @@ class _Checker:
 
     def __init__(self, source: Source, schema: Schema) -> None:
         self._source = source
-        self._lenient = schema.lenient
+        self._lenient, self._absent = schema.lenient, schema.absent
         self._finder = FieldFinder(schema)
         self._sound: dict[int, _Sound] = {}
         self.findings: list[QueryFinding] = []
@@ -251,12 +252,13 @@ class _Checker:
         found = self._finder.find(name.name, suggest=not name.optional)
         if not isinstance(found, Unusable):
             return nodes.FieldRef(name.span, found.field, found.exact, name.optional)
-        if found.unknown and name.optional:
+        if found.unknown and name.optional and (not self._lenient or name.name in self._absent):
             return nodes.Constant(name.span, None)
         if found.unknown and self._lenient:
-            self.warnings.setdefault(name.name, QueryFinding(name.span, found.message, found.hint))
+            if not name.optional:
+                self.warnings.setdefault(name.name, QueryFinding(name.span, found.message, found.hint))
             field = Field(name.name, DataType.NULL)
-            return nodes.FieldRef(name.span, field, field)
+            return nodes.FieldRef(name.span, field, field, name.optional)
         self._report(name.span, found.message, found.hint)
         return None
 
@@ -291,8 +293,7 @@ class _Checker:
             return
         field = value.node.exact if isinstance(value.node, nodes.FieldRef) else None
         for place, item in enumerate(items, start=1):
-            from_text = value.type in types.READ_FROM_TEXT and item.type in STRINGS
-            if not from_text and not types.compatible(value.type, item.type):
+            if not types.compatible(value.type, item.type):
                 self._report(
                     node.span,
                     f"{types.numbered(place)} argument of [{text}] must be [{types.type_name(value.type)}], "

@@ -51,7 +51,7 @@ def _simplified(node: nodes.Expression) -> nodes.Expression:
 def fold_constants(node: nodes.Expression) -> nodes.Expression:
     """`1 + 2` as `3`, `f(1)` as its value, `x and true` as `x`; operations that a null makes null as null.
 
-    A null beside conditions that depend on the event counts as false, as in Elasticsearch's queries.
+    An `and` with a null is null and an `or` drops one, as Elasticsearch's optimizer has it: `not (x and null)` is null.
     """
     parts = nodes.children(node)
     if not parts:
@@ -76,16 +76,19 @@ def fold_constants(node: nodes.Expression) -> nodes.Expression:
 
 
 def _fold_junction(node: nodes.And | nodes.Or) -> nodes.Expression:
-    """`and` without its trues, `or` without its falses; one operand that decides stands for all."""
+    """`and` without its trues, `or` without its falses and nulls; one operand that decides stands for all.
+
+    A null decides an `and`, after a false.
+    """
     deciding = isinstance(node, nodes.Or)
-    kept: list[nodes.Expression] = []
-    for operand in node.operands:
-        if not isinstance(operand, nodes.Constant):
-            kept.append(operand)
-        elif bool(operand.value) is deciding:
-            return nodes.Constant(node.span, deciding)
-    if len(kept) == len(node.operands):
+    constants = [operand.value for operand in node.operands if isinstance(operand, nodes.Constant)]
+    if not constants:
         return node
+    if deciding in constants:
+        return nodes.Constant(node.span, deciding)
+    if not deciding and None in constants:
+        return nodes.Constant(node.span, None)
+    kept = [operand for operand in node.operands if not isinstance(operand, nodes.Constant)]
     return kept[0] if len(kept) == 1 else replace(node, operands=tuple(kept))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import ChainMap
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from importlib import resources
@@ -97,10 +97,14 @@ class Schema:
 
     fields: Mapping[str, Field] = field(default_factory=dict)
     lenient: bool = False
-    """True: an unknown field is a warning and counts as missing everywhere (rules over files); False: an error."""
+    """True: an unknown field is a warning, and each event's values keep their own types (rules over files); False: an
+    error."""
+    absent: frozenset[str] = frozenset()
+    """For a lenient schema: names that no event has either, so that `?name` is null."""
 
     def find(self, name: str) -> Field | None:
-        """The field of that name, or None where the schema has none. A key of a flattened field is a keyword."""
+        """The field of that name, or None where the schema has none. A key of a flattened field is one, too, which
+        no query can use."""
         found = self.fields.get(name)
         if found is not None:
             return found
@@ -110,8 +114,7 @@ class Schema:
             if parent is not None:
                 if parent.type is not DataType.FLATTENED:
                     return None
-                path = f"{parent.source_path}{name[end:]}"
-                return Field(name, DataType.KEYWORD, path=path, ignore_above=parent.ignore_above)
+                return Field(name, DataType.FLATTENED, path=f"{parent.source_path}{name[end:]}")
             end = name.rfind(".", 0, end)
         return None
 
@@ -229,6 +232,7 @@ def _mapped_fields(body: Mapping[str, Any]) -> dict[str, Field]:
     """The fields of one index by name."""
     found: dict[str, Field] = {}
     aliases: dict[str, str] = {}
+    copied: dict[str, list[str]] = {}
     stack = [("", _properties_of(body, ""))]
     while stack:
         prefix, properties = stack.pop()
@@ -244,6 +248,10 @@ def _mapped_fields(body: Mapping[str, Any]) -> dict[str, Field]:
             if found[full].type in _CONTAINERS and definition.get("enabled") not in (False, "false"):
                 stack.append((f"{full}.", _properties_of(definition, full)))
             found.update(_multi_fields(found[full], definition))
+            targets = definition.get("copy_to") or ()
+            for target in (targets,) if isinstance(targets, str) else targets:
+                copied.setdefault(target, []).append(full)
+    _read_from_sources(found, copied)
     for name, definition in (body.get("runtime") or {}).items():
         found[name] = _runtime_field(name, definition)
     for name, target in aliases.items():
@@ -252,6 +260,20 @@ def _mapped_fields(body: Mapping[str, Any]) -> dict[str, Field]:
         else:
             found[name] = Field(name, DataType.UNSUPPORTED, original_type=f"alias to unknown field {target}")
     return found
+
+
+def _read_from_sources(found: dict[str, Field], copied: Mapping[str, Sequence[str]]) -> None:
+    """Have each target of a `copy_to`, and its multi-fields, read the field that is copied: `_source` has no copy.
+
+    A target of several fields reads only what stands under its own name.
+    """
+    for target, sources in copied.items():
+        if target not in found or len(sources) != 1:
+            continue
+        path = found[target].source_path
+        for name, one in found.items():
+            if one.source_path == path:
+                found[name] = replace(one, path=sources[0])
 
 
 def _properties_of(definition: Mapping[str, Any], name: str) -> Mapping[str, Any]:

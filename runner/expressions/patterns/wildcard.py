@@ -59,6 +59,16 @@ def escaped_matcher(pattern: str, insensitive: bool) -> TextMatcher:
     return token_matcher(tokens, insensitive)
 
 
+def needle_pattern(needle: str, *, at_end: bool) -> str:
+    r"""The wildcard query of `stringContains`, or `endsWith` (`at_end`): the needle's wildcards and escapes stay such.
+
+    A lone `\` at the needle's end is a literal one, not an escape of the star that follows.
+    """
+    if (len(needle) - len(needle.rstrip("\\"))) % 2:
+        needle += "\\"
+    return f"*{needle}" if at_end else f"*{needle}*"
+
+
 def java_matcher(pattern: str, insensitive: bool) -> TextMatcher:
     """The same for `:`, `like` and `like~` on an expression, which Elasticsearch answers with Java.
 

@@ -181,7 +181,6 @@ class FetchSearch:
             raise query_error(str(found), compiled.rule)
         filters = filters_for(
             found.plan,
-            types.schema,
             now_ns=request.window.end_ns,
             unsearchable=types.unsearchable,
             fold_regexps=compiled not in self._case_bound,

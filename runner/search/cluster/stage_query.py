@@ -5,8 +5,8 @@ passes. It may be wider, since the engine looks at each document again. So a con
 meaning asks for less: that the field has a value, or nothing at all; and the negation of a wider condition, which would
 be a narrower one, asks for nothing at all. `Translation.exact` keeps the two apart.
 
-A `keyword` with a normaliser counts as the plain keyword that the field capabilities show, and a `flattened` field with
-`ignore_above` as one that has all of its values; the server's query decides for them, as it does in the EQL search API.
+A `keyword` with a normaliser counts as the plain keyword that the field capabilities show; the server's query decides
+for it, as it does in the EQL search API.
 Query DSL: https://www.elastic.co/guide/en/elasticsearch/reference/8.19/query-dsl.html
 """
 
@@ -21,9 +21,10 @@ from typing import Any, TypeAlias
 from runner.engine.plan import Plan, Stage
 from runner.events.fields import dates, values
 from runner.events.fields.dates import MILLI
-from runner.events.fields.schema import DATES, INTEGERS, KEYWORDS, WHOLE_RANGES, DataType, Field, Schema
+from runner.events.fields.schema import DATES, INTEGERS, KEYWORDS, WHOLE_RANGES, DataType, Field
 from runner.expressions import nodes
 from runner.expressions.functions import text_of
+from runner.expressions.patterns import wildcard
 
 Query: TypeAlias = dict[str, Any]
 
@@ -80,16 +81,14 @@ class Filters:
     needed: tuple[Translation, ...] = ()
 
 
-def filters_for(
-    plan: Plan, schema: Schema, *, now_ns: int, unsearchable: Collection[str] = (), fold_regexps: bool = True
-) -> Filters:
+def filters_for(plan: Plan, *, now_ns: int, unsearchable: Collection[str] = (), fold_regexps: bool = True) -> Filters:
     """The filters of a plan.
 
-    `schema` is the one that the plan was made with, `unsearchable` names its fields that some index cannot search in,
+    `unsearchable` names its fields that some index cannot search in,
     `now_ns` is what `now` means in date math, in nanoseconds since 1970. Without `fold_regexps` no regular expression
     is sent that ignores case: runtime fields can not do that, and no field capability tells them.
     """
-    translator = _Translator(schema, frozenset(unsearchable), now_ns, fold_regexps=fold_regexps)
+    translator = _Translator(frozenset(unsearchable), now_ns, fold_regexps=fold_regexps)
     stages = [_NONE if stage.empty else translator.stage(stage) for stage in plan.all_stages()]
     needed = tuple(part for stage, part in zip(plan.stages, stages, strict=False) if not stage.missing)
     if any(part.is_nothing for part in needed):
@@ -144,9 +143,8 @@ def _joined(query: Query, parts: Sequence[Translation], *, exact: bool) -> Trans
 class _Translator:
     """Translates the conditions of one plan. Follows `eql.kernels`, which says what each condition means."""
 
-    def __init__(self, schema: Schema, unsearchable: frozenset[str], now_ns: int, *, fold_regexps: bool) -> None:
+    def __init__(self, unsearchable: frozenset[str], now_ns: int, *, fold_regexps: bool) -> None:
         self._fold_regexps = fold_regexps
-        self._schema = schema
         self._unsearchable = unsearchable
         self._now_ns = now_ns
 
@@ -207,10 +205,6 @@ class _Translator:
     def _is_searchable_text(self, field: Field, texts: Sequence[str]) -> bool:
         """Whether queries for texts say of the field what the engine says."""
         return field.type in KEYWORDS and field.name not in self._unsearchable and all(map(_is_sendable, texts))
-
-    def _is_flattened_key(self, field: Field) -> bool:
-        """Whether the field is inside a flattened one, where no patterns are: no mapping has it by its own name."""
-        return self._schema.fields.get(field.name) is None
 
     # Comparisons with constants.
 
@@ -330,9 +324,7 @@ class _Translator:
         return Translation({"wildcard": {field.name: asked}}, exact=not insensitive or pattern.isascii())
 
     def _can_match_patterns(self, field: Field, pattern: str) -> bool:
-        if not self._is_searchable_text(field, [pattern]) or self._is_flattened_key(field):
-            return False
-        return 0 < len(pattern) <= _LONGEST_PATTERN
+        return 0 < len(pattern) <= _LONGEST_PATTERN and self._is_searchable_text(field, [pattern])
 
     def _call(
         self, field: Field, name: str, constants: Sequence[nodes.Value], *, insensitive: bool
@@ -347,7 +339,7 @@ class _Translator:
         needle = text_of(constants[0])
         if name != "startswith":
             # The needle is not escaped there: wildcards in it are wildcards.
-            pattern = f"*{needle}" if name == "endswith" else f"*{needle}*"
+            pattern = wildcard.needle_pattern(needle, at_end=name == "endswith")
             found = self._wildcard(field, pattern, insensitive=insensitive)
             return replace(found, exact=found.exact and not any(char in needle for char in "\\*?"))
         if not self._can_match_patterns(field, needle):

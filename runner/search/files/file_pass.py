@@ -12,6 +12,7 @@ from runner.events.fields.schema import Field
 from runner.events.files.event_files import EventFiles, ReadProgress, TimeWanted
 from runner.events.files.splits import PART, Split
 from runner.garbage_collection import rarely_collecting
+from runner.search.files.field_watch import FieldWatch
 from runner.search.files.worker import SplitSearch
 from runner.search.files.worker_pool import WorkerPool
 
@@ -24,6 +25,7 @@ def matched(
     wanted: TimeWanted,
     progress: ReadProgress | None = None,
     unordered: Collection[int] = (),
+    watch: FieldWatch | None = None,
     conjuncts: Conjuncts | None = None,
     filters: StageFilterPool | None = None,
     workers: int = 1,
@@ -34,11 +36,14 @@ def matched(
 
     `fields` are read beside those of the asks. Sequences are matched on the way, up to the watermark that the order of
     the files gives, when `room` entries are held. After an event older than the watermark the files are read once more,
-    and the asks that met it wait for all events. `conjuncts` and `filters` keep what other passes can use again.
+    and the asks that met it wait for all events. `conjuncts` and `filters` keep what other passes can use again,
+    `watch` what fields the events have.
     Several `workers` are processes that read splits of about `part_size` bytes; the result is the same. Raises
     EventsError if a worker dies.
     """
     waiting = frozenset(unordered)
+    watch = watch if watch is not None else FieldWatch(())
+    fields = (*fields, *watch.fields)
     with rarely_collecting() as pass_over:
         while True:
             pass_over()
@@ -48,10 +53,11 @@ def matched(
             if workers > 1 and files.can_be_shared():
                 known = {field.name: field for field in (*matcher.fields(), *fields)}
                 parts = files.parts(known[wanted.names[0]], size=part_size)
-                job = SplitSearch(tuple(asks), tuple(fields), wanted, files.folder / "lines")
+                job = SplitSearch(tuple(asks), fields, wanted, files.folder / "lines", watch)
                 _share(files, matcher, parts, job, workers=workers, progress=progress)
             else:
                 for batch in files.batches(matcher.columns(fields), wanted=wanted, progress=progress):
+                    watch.look(batch)
                     files.keep(batch, matcher.feed(batch, Watermark(*files.watermark(tight=True))))
                     _settle(files, matcher)
                     pass_over()
@@ -76,6 +82,7 @@ def _share(
         for part, finding in pool.findings(parts):
             files.take_over(part, finding.read, is_last=finding.is_last)
             matcher.take_over(finding.handover)
+            job.watch.take_over(finding.fields_found, is_whole=finding.watch_is_whole)
             _settle(files, matcher)
             if finding.is_last and progress is not None:
                 progress(part.size)

@@ -9,6 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, overload
 
+import structlog
+
 from runner import eql
 from runner.engine.filter.predicates import Conjuncts
 from runner.engine.filter.stage_filter import StageFilterPool
@@ -23,12 +25,16 @@ from runner.events.files.time_index import TimeIndex
 from runner.garbage_collection import rarely_collecting
 from runner.rules.rule import Rule
 from runner.search.cluster.request_body import has_filters
-from runner.search.compiled_rule import CompiledRule, time_fields
+from runner.search.compiled_rule import CompiledRule, UnknownFields, time_fields
+from runner.search.files.field_watch import FieldWatch
 from runner.search.files.file_pass import matched
 from runner.search.protocol import Hit, Match, SearchRequest, SearchResult
 
+_LOG = structlog.get_logger("runner.search")
 _WORTH_WORKERS = 1 << 30
 """Least bytes for which workers save more than they cost: with hundreds of rules each takes a second to start."""
+_MOST_NAMED = 20
+"""Unknown fields that one warning names."""
 _ATTEMPTS = 3
 """Passes over a folder whose files are renamed between listing and opening; after that its windows stay owed."""
 _MODIFIED_MARGIN_S = 3600.0
@@ -39,11 +45,18 @@ class FileSearch:
     """Rules searched in files, by one pass of the local engine for all requests. Implements `Search`.
 
     Types come from the shipped field table; other fields keep the types of their values. `live`: folders are still
-    written to, so files not modified since before every window are left out.
+    written to, so files not modified since before every window are left out. `names_unknown`: fields that neither the
+    table nor the events have are logged.
     """
 
     def __init__(
-        self, paths: Sequence[str | Path], *, live: bool = False, progress: ReadProgress | None = None, workers: int = 1
+        self,
+        paths: Sequence[str | Path],
+        *,
+        live: bool = False,
+        progress: ReadProgress | None = None,
+        workers: int = 1,
+        names_unknown: bool = True,
     ) -> None:
         self._paths = tuple(paths)
         self._live = live
@@ -58,6 +71,10 @@ class FileSearch:
         self._unordered: set[str] = set()
         self._folders_with_files: set[str] = set()
         self._named_left_out: set[str] = set()
+        self._unknown: dict[CompiledRule, UnknownFields] = {}
+        self._found_fields: set[str] = set()
+        self._new_fields: set[str] = set()
+        self._has_named_unknown = not names_unknown
         self.report = ReadReport()
         """What the last pass read."""
 
@@ -72,6 +89,7 @@ class FileSearch:
                 for stage in program.plan.all_stages():
                     self._conjuncts.of(stage.conjuncts, 0)
         self._resolved = resolved
+        self._unknown = {rule: self._unknown[rule] for rule in resolved if rule in self._unknown}
         return [problem for _, problems in resolved.values() for problem in problems]
 
     @property
@@ -81,10 +99,13 @@ class FileSearch:
         return ("@timestamp", *sorted(names - {"@timestamp"}))
 
     def _resolve(self, compiled: CompiledRule) -> tuple[eql.Program | None, list[Problem]]:
-        program, problems = compiled.resolved(self._schema)
-        if self._paths and has_filters(compiled.rule):
-            return None, [*problems, _unfiltered(compiled.rule)]
-        return program, problems
+        if not self._paths:
+            return compiled.resolved(self._schema)
+        unknown = self._unknown[compiled] = compiled.unknown_fields(self._schema)
+        program, problems = compiled.resolved(replace(self._schema, absent=unknown.doubtful - self._found_fields))
+        # Whether an unknown field is one is known when the events were read: `_name_unknown`.
+        problems = [problem for problem in problems if problem.severity == "error"]
+        return (None, [*problems, _unfiltered(compiled.rule)]) if has_filters(compiled.rule) else (program, problems)
 
     async def times(self, selecting: Collection[tuple[str, ...]]) -> EventTimes:
         """The times of all events by each of the `selecting`: a time field and its fallbacks. Reads everything once."""
@@ -129,20 +150,64 @@ class FileSearch:
                 self._files = EventFiles(self._paths, modified_after=after if self._live else None, index=self._index)
                 self._index.keep_only(self._files.keys())
             files = self._opened()
-            found = self._matches_in(files, requests)
+            found = self._matches_in(files, requests, self._progress)
+            if self._resolved_anew():
+                found = self._matches_in(self._opened(), requests, None)
             # A file of a folder that was renamed after the listing is found under its new name.
             if not self.report.moved or not files.only_folders:
                 break
         return found
 
-    def _matches_in(self, files: EventFiles, requests: Sequence[SearchRequest]) -> list[eql.Found]:
-        times = self._times
+    def _resolved_anew(self) -> bool:
+        """Whether a pass has found fields that optional names were taken not to be; their rules are resolved anew."""
+        changed = [
+            rule
+            for rule, unknown in self._unknown.items()
+            if rule in self._resolved and not unknown.doubtful.isdisjoint(self._new_fields)
+        ]
+        self._found_fields |= self._new_fields
+        for rule in changed:
+            self._resolved[rule] = self._resolve(rule)
+        if changed:
+            self._conjuncts, self._filters = Conjuncts(), StageFilterPool()
+        return bool(changed)
+
+    def _watch(self) -> FieldWatch:
+        """A watch for the unknown fields that a pass should know of."""
+        unknown = [self._unknown.get(rule, UnknownFields()) for rule in self._resolved]
+        names = {name for one in unknown for name in one.required} if not self._has_named_unknown else set()
+        return FieldWatch(names, thorough={name for one in unknown for name in one.doubtful} - self._found_fields)
+
+    def _name_unknown(self, watch: FieldWatch) -> None:
+        """Log which fields neither the table nor the events have, once, after the first pass with events."""
+        if self._has_named_unknown or not self.report.events:
+            return
+        self._has_named_unknown = True
+        missing = {rule.rule.rule_id: self._unknown[rule].required - watch.found for rule in self._unknown}
+        names = sorted(set().union(*missing.values()))
+        if not names:
+            return
+        rules = sum(map(bool, missing.values()))
+        subject = f"{rules:,} rules name" if rules > 1 else "1 rule names"
+        fields = f"{len(names):,} fields" if len(names) > 1 else "a field"
+        where = "the events have" if watch.is_whole else "the events looked at have"
+        more = f" and {len(names) - _MOST_NAMED:,} more" if len(names) > _MOST_NAMED else ""
+        _LOG.warning(
+            f"{subject} {fields} that neither the field table nor {where}: {', '.join(names[:_MOST_NAMED])}{more}; "
+            "`rule-runner check` shows the places"
+        )
+
+    def _matches_in(
+        self, files: EventFiles, requests: Sequence[SearchRequest], progress: ReadProgress | None
+    ) -> list[eql.Found]:
+        times, watch = self._times, self._watch()
         found, unordered = matched(
             files,
             [self._ask(request) for request in requests],
             [date_field(self._schema, name) for name in times],
             wanted=TimeWanted(times, tuple((one.window.start_ns, one.window.end_ns) for one in requests)),
-            progress=self._progress,
+            progress=progress,
+            watch=watch,
             unordered=[place for place, request in enumerate(requests) if request.rule.rule_id in self._unordered],
             conjuncts=self._conjuncts,
             filters=self._filters,
@@ -156,6 +221,8 @@ class FileSearch:
             text = "had event files and has none now; is a file system not mounted?"
             unread = (*self.report.unread, *(f"{folder}: {text}" for folder in sorted(lost)))
             self.report = replace(self.report, unread=unread)
+        self._new_fields = watch.found - self._found_fields
+        self._name_unknown(watch)
         return found
 
     def _left_out_warning(self) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import pickle
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
@@ -24,6 +24,7 @@ from runner.events.files.kept_lines import KeptLines
 from runner.events.files.read_report import Counts
 from runner.events.files.splits import Split, SplitRead
 from runner.garbage_collection import rarely_collecting
+from runner.search.files.field_watch import FieldWatch
 
 _CHUNK = 16 << 20
 """Bytes of a block of lines."""
@@ -39,6 +40,7 @@ class SplitSearch:
     fields: tuple[Field, ...]
     wanted: TimeWanted
     spool: Path
+    watch: FieldWatch = field(default_factory=lambda: FieldWatch(()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +50,8 @@ class SplitResult:
     handover: Handover
     read: SplitRead
     is_last: bool
+    fields_found: frozenset[str] = frozenset()
+    watch_is_whole: bool = True
 
 
 class Worker:
@@ -66,6 +70,7 @@ class Worker:
             batch = stream.batch(self._columns, block, self._job.wanted)
             if not len(batch):
                 continue
+            self._job.watch.look(batch)
             rows = self._matcher.feed(batch)
             if len(rows):
                 self._kept.keep(batch, rows, block=block, source=stream.source(is_shared=True))
@@ -75,7 +80,8 @@ class Worker:
         read = SplitRead(
             stream.counts, stream.lines, stream.progress.newest, stream.progress.disorder, self._kept.hand_over()
         )
-        yield SplitResult(self._matcher.hand_over(), read, is_last=True)
+        watch = self._job.watch
+        yield SplitResult(self._matcher.hand_over(), read, True, frozenset(watch.found), watch.is_whole)
 
 
 def serve(jobs: IO[bytes], answers: IO[bytes]) -> None:

@@ -109,10 +109,25 @@ def test_a_mapping_gives_what_else_is_known_of_a_field() -> None:
     assert found(schema, "computed").original_type == "long runtime field with a script"
 
 
-def test_the_keys_of_a_flattened_field_are_keywords() -> None:
+def test_the_target_of_a_copy_reads_what_is_copied() -> None:
+    properties = {
+        "user": {"properties": {"name": {"type": "keyword", "copy_to": ["who", "nowhere"]}}},
+        "who": {"type": "text", "fields": {"raw": {"type": "keyword"}}},
+        "one": {"type": "keyword", "copy_to": "both"},
+        "two": {"type": "keyword", "copy_to": "both"},
+        "both": {"type": "keyword"},
+    }
+    schema = schema_from_mapping({"properties": properties})
+    assert [found(schema, name).source_path for name in ("user.name", "who", "who.raw", "both")] == [
+        "user.name", "user.name", "user.name", "both",
+    ]  # fmt: skip
+    assert schema.find("nowhere") is None
+
+
+def test_the_keys_of_a_flattened_field_are_flattened() -> None:
     schema = schema_from_mapping(MAPPING)
     key = found(schema, "labels.team.name")
-    assert (key.type, key.source_path, key.ignore_above) == (DataType.KEYWORD, "labels.team.name", 10)
+    assert (key.type, key.source_path) == (DataType.FLATTENED, "labels.team.name")
     assert schema.find("process.pid.x") is None
     assert schema.find("title.keyword") is None
 
@@ -220,7 +235,7 @@ def test_field_capabilities_give_a_schema() -> None:
         ("process.pid", "long"),
         ("source.ip", "ip"),
         ("process.pe.imports", "flattened"),
-        ("process.pe.imports.kernel32.dll", "keyword"),
+        ("process.pe.imports.kernel32.dll", "flattened"),
         ("file.elf.sections", "nested"),
         ("client.geo.location", "unsupported"),
         ("data_stream.dataset", "constant_keyword"),

@@ -46,7 +46,6 @@ BOTH: Mapping[str, Any] = {
     "m": {"type": "match_only_text", "fields": {"keyword": {"type": "keyword", "ignore_above": 3}}},
     "o": {"properties": {"a": {"type": "keyword"}, "b": {"type": "long"}}},
     "deep": {"type": "nested", "properties": {"a": {"type": "keyword"}}},
-    "flat": {"type": "flattened"},
     "raw": {"type": "long"},
 }
 ONE = {**BOTH, "c": {"type": "constant_keyword", "value": "one"}, "k": {"type": "keyword"}, "w": {"type": "wildcard"}}
@@ -63,7 +62,7 @@ RUNTIME = {"rk": {"type": "keyword"}, "rn": {"type": "long"}, "rd": {"type": "da
 EXTRA = {"raw": {"type": "keyword"}, "ri": {"type": "ip"}}
 """Runtime fields of every search; the first one shadows a field of the indices."""
 
-STRING_FIELDS = ("folded", "short", "t", "m", "o.a", "?deep.a", "flat.a", "c", "k", "w", "only", "?absent", "rk", "raw")
+STRING_FIELDS = ("folded", "short", "t", "m", "o.a", "?deep.a", "c", "k", "w", "only", "?absent", "rk", "raw")
 NUMBER_FIELDS = ("o.b", "n", "x", "rn")
 DATE_FIELDS = ("d", "rd", "format")
 
@@ -97,7 +96,6 @@ DOCUMENTS = st.fixed_dictionaries(
         **dict.fromkeys(("n", "x", "rn", "raw"), WHOLE),
         "o": OBJECTS,
         "deep": OBJECTS,
-        "flat": st.fixed_dictionaries({}, optional={"a": VALUES}),
         "d": several(st.sampled_from([date for date in DATES if date > "1970"])),
         "rd": st.sampled_from(DATES[:3]),
         "rb": st.booleans(),
@@ -158,7 +156,7 @@ def test_what_the_engine_matches_of_the_servers_values_the_filter_returns(
                     refused += 1  # types that do not fit
             filters = {
                 condition: filters_for(
-                    program.plan, types.schema, now_ns=NOW, unsearchable=types.unsearchable, fold_regexps=False
+                    program.plan, now_ns=NOW, unsearchable=types.unsearchable, fold_regexps=False
                 ).whole
                 for condition, program in programs.items()
             }

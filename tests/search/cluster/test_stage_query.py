@@ -33,7 +33,6 @@ PROPERTIES: Mapping[str, Any] = {
     "t": {"type": "text", "fields": {"keyword": {"type": "keyword", "ignore_above": 3}}},
     "p": {"properties": {"name": {"type": "keyword", "fields": {"text": {"type": "match_only_text"}}}}},
     "also": {"type": "alias", "path": "k"},
-    "flat": {"type": "flattened"},
     "n": {"type": "long"},
     "small": {"type": "byte", "ignore_malformed": True},
     "x": {"type": "double"},
@@ -50,7 +49,7 @@ MAPPING = {"properties": PROPERTIES}
 def translated(query: str, *, caps: Mapping[str, Any] | None = None) -> Translation:
     schema = schema_from_field_caps(caps) if caps is not None else schema_from_mapping(MAPPING)
     plan = eql.compile(query, schema).plan
-    return filters_for(plan, schema, now_ns=NOW, unsearchable={"unindexed"}).whole
+    return filters_for(plan, now_ns=NOW, unsearchable={"unindexed"}).whole
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case["condition"])
@@ -81,7 +80,7 @@ def test_the_category_is_a_condition() -> None:
     schema = schema_from_mapping(
         {"properties": {**PROPERTIES, "event": {"properties": {"category": {"type": "keyword"}}}}}
     )
-    found = filters_for(eql.compile("process where true", schema).plan, schema, now_ns=NOW).whole
+    found = filters_for(eql.compile("process where true", schema).plan, now_ns=NOW).whole
     assert found.query == {"term": {"event.category": {"value": "process"}}}
 
 
@@ -110,7 +109,7 @@ DATES = (
     "1969-12-31",
     "2026-03-02T10:00:00.123456789Z",
 )
-STRING_FIELDS = ("k", "short", "nil", "w", "t", "p.name", "also", "flat.a", "unindexed")
+STRING_FIELDS = ("k", "short", "nil", "w", "t", "p.name", "also", "unindexed")
 NUMBER_FIELDS = ("n", "small", "x", "single")
 OPERATORS = ("==", "!=", "<", "<=", ">", ">=")
 
@@ -196,7 +195,6 @@ DOCUMENTS = st.fixed_dictionaries(
         "t": TEXT_VALUES,
         "p.name": TEXT_VALUES,
         "unindexed": TEXT_VALUES,
-        "flat": st.fixed_dictionaries({}, optional={"a": several(st.sampled_from(TEXTS)), "b": st.just("z")}),
         "n": several(NUMBER_VALUES),
         "small": several(NUMBER_VALUES),
         "x": several(NUMBER_VALUES),
@@ -213,7 +211,7 @@ PITFALLS: list[dict[str, Any]] = [
     {"k": "\\", "w": "\\", "x": -0.0, "t": "?", "single": 0.1},
     {"k": "\\a", "w": "\\a", "x": [0, -0.0], "t": "", "single": [0.1, 0.2]},
     {"k": "", "w": "", "nil": [None], "short": ["abc"], "t": "long text", "d": "1969-12-31T23:59:59.999Z"},
-    {"k": "*", "w": "*", "nil": [], "short": ["abc", "ab"], "t": [], "flat": {"a": "*"}, "ip": "::ffff:10.0.0.1"},
+    {"k": "*", "w": "*", "nil": [], "short": ["abc", "ab"], "t": [], "ip": "::ffff:10.0.0.1"},
     {"k": "É", "d": "2026-03-02T10:00:00.000999Z", "dn": "2026-03-02T10:00:00.000999Z", "n": 2**53 + 1, "small": "1.9"},
     {},
 ]
@@ -223,7 +221,7 @@ CONDITIONS_ON_PITFALLS = (
     *(f"endsWith(k, {quoted(text)})" for text in ("\\", "*", "", "\\a")),
     *(f"x {operator} 0" for operator in OPERATORS),
     *(f"single {operator} 0.1" for operator in OPERATORS),
-    *(f"{field} {operator} null" for field in ("t", "k", "nil", "short", "flat.a") for operator in ("==", "!=")),
+    *(f"{field} {operator} null" for field in ("t", "k", "nil", "short") for operator in ("==", "!=")),
     *(f'{field} {operator} "2026-03-02T10:00:00.000Z"' for field in ("d", "dn") for operator in OPERATORS),
     *(f"n {operator} 9007199254740993" for operator in OPERATORS),
     *(f'ip {operator} "10.0.0.1"' for operator in OPERATORS),
@@ -231,8 +229,6 @@ CONDITIONS_ON_PITFALLS = (
     'not short == "abc"',
     "small == 1",
     "not length(t) > 0 or length(t) == null",
-    'flat.a : "*"',
-    'not flat.a == "*"',
 )
 
 

@@ -1,0 +1,54 @@
+"""`FieldWatch`: which fields that no mapping names have a value in the events of a pass."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from runner.events.columns.batch import EventBatch, Rows
+from runner.events.columns.projections import slices
+from runner.events.fields.schema import DataType, Field
+
+_FIRST = 20_000
+"""Events of a pass that are looked at whatever they cost; after them the first few of each batch."""
+_OF_BATCH = 256
+
+
+class FieldWatch:
+    """The watched names, and those of them that an event had a value of.
+
+    `thorough` names are looked for in every event of a pass until they are found, the others in a sample of them.
+    """
+
+    def __init__(self, names: Collection[str], *, thorough: Collection[str] = ()) -> None:
+        self.fields = tuple(Field(name, DataType.NULL) for name in sorted({*names, *thorough}))
+        self.found: set[str] = set()
+        self.is_whole = True
+        """Whether every event was looked at for every name."""
+        self._thorough = frozenset(thorough)
+        self._left = _FIRST
+
+    def look(self, batch: EventBatch) -> None:
+        """Take in the events of a batch whose columns have `fields`."""
+        missing = {field.name for field in self.fields} - self.found
+        if not missing:
+            return
+        rows = batch.all_rows()
+        first = max(self._left, _OF_BATCH)
+        self._left -= min(self._left, len(rows))
+        self._look(batch, missing, rows[:first])
+        if len(rows) > first:
+            self.is_whole = False
+            self._look(batch, missing & self._thorough, rows[first:])
+
+    def _look(self, batch: EventBatch, names: Collection[str], rows: Rows) -> None:
+        missing = frozenset(names) - self.found
+        for some in slices(rows):
+            if not missing:
+                return
+            projection, decoded = batch.project(missing, some.tolist())
+            self.found |= {name for name in missing if any(one is not None for one in projection.take(name, decoded))}
+
+    def take_over(self, found: Collection[str], *, is_whole: bool) -> None:
+        """What the watch of a worker process has found."""
+        self.found |= set(found)
+        self.is_whole = self.is_whole and is_whole
