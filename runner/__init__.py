@@ -8,6 +8,7 @@ A module or package imports only what stands above it. `docs/architecture.md` wa
 `rule_run`, `garbage_collection`    what one execution of a rule did; when Python's collector rests, and why
 `json_text`                         documents from JSON and to JSON, as untidy as they may be
 `messages`                          places in a text, pictures of them, near names
+`dates`                             dates as Elasticsearch reads them: formats, rounding, date math
 `events`                            what events are and how they are read: fields, columns, files; knows no query
 `expressions`                       typed conditions over one event, of no language in particular
 `engine`                            which events meet which stage of a plan, and which stages make a match

@@ -27,6 +27,7 @@ ORDER = (
     "garbage_collection",
     "json_text",
     "messages",
+    "dates",
     "events",
     "expressions",
     "engine",

@@ -21,7 +21,7 @@ from runner.alerts.identity import content_hash, rule_uuid
 from runner.alerts.reason import build_reason
 from runner.alerts.rule_fields import Overrides, overridden, own_values, rule_fields
 from runner.alerts.shared_fields import intersection
-from runner.events.fields.dates import date_text, read_date
+from runner.dates.dates import date_text, read_date
 from runner.rules.rule import Rule
 from runner.search.protocol import Hit
 from runner.windows import iso

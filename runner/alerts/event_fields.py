@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from math import isfinite
 from typing import Any, Final
 
-from runner.events.fields.dates import read_date
+from runner.dates.dates import read_date
 from runner.events.fields.schema import DATES, DECIMALS, INTEGERS, DataType, Schema
 from runner.events.fields.values import as_indexed, read_ip
 from runner.search.protocol import Hit

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from runner.events.fields.dates import read_date
+from runner.dates.dates import read_date
 from runner.events.fields.schema import DATES, NUMBERS, DataType, Field
 from runner.events.fields.values import read_cidr, read_ip
 from runner.expressions import nodes

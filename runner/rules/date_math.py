@@ -9,7 +9,7 @@ import re
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 
-from runner.events.fields.dates import FIXED_UNITS, read_moment, rounded, shifted
+from runner.dates.dates import FIXED_UNITS, read_moment, rounded, shifted
 from runner.windows import from_nanoseconds, nanoseconds
 
 _DURATION = re.compile(r"(?P<count>[0-9]+)(?P<unit>[A-Za-z]*)")

@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
+from runner.dates.dates import read_date
 from runner.events.documents import flatten
-from runner.events.fields.dates import read_date
 from runner.rules.rule import Rule
 from runner.search.compiled_rule import Reach, time_fields
 from runner.search.protocol import Hit, Match, SearchRequest

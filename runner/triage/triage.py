@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any, Final, Protocol, TypeVar
 
 from runner.alerts.event_fields import flat_values, text_at, texts_at, value_at, values_at
-from runner.events.fields.dates import read_date
+from runner.dates.dates import read_date
 from runner.triage.network import NetworkConnection, connection_of
 from runner.triage.next_searches import Clause, FollowUp, follow_up
 from runner.triage.process_chain import ProcessStep, process_chains

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from runner.events.fields.dates import date_range, read_date
+from runner.dates.dates import date_range, read_date
 from runner.events.fields.schema import DataType, Field, Schema
 from runner.events.fields.values import version_key, words
 from runner.expressions import nodes

@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from runner.dates.dates import date_text
 from runner.eql.syntax import ast
 from runner.eql.syntax.parser import parse
-from runner.events.fields.dates import date_text
 from runner.events.fields.schema import DataType, Field, Schema
 from runner.events.fields.values import version_key
 from runner.expressions import nodes

@@ -8,7 +8,7 @@ import struct
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from runner.events.fields.dates import date_text, read_date
+from runner.dates.dates import date_text, read_date
 from runner.events.fields.schema import DataType, Field, Schema
 from runner.events.fields.values import ip_text
 

@@ -26,17 +26,7 @@ from runner.cluster.elasticsearch import Elastic, open_client
 from runner.errors import StoreError
 from runner.setup.index_objects import setup_objects
 from runner.store.file_lock import FileLock, HeldError, Holder
-from runner.store.leases import (
-    GROUPS,
-    Change,
-    EveryRule,
-    LeaseBoard,
-    Leases,
-    Note,
-    SharedLeases,
-    group_of,
-    share_out,
-)
+from runner.store.leases import GROUPS, Change, EveryRule, LeaseBoard, Leases, Note, SharedLeases, group_of, share_out
 from tests.cluster.opened import login_of
 from tests.elasticsearch.proxy import Proxy
 from tests.paths import ROOT

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from runner.alerts.event_fields import text_at
 from runner.cli.console import SEVERITY_STYLES, is_narrow, moment, printable, table
-from runner.events.fields.dates import date_text, read_date
+from runner.dates.dates import date_text, read_date
 from runner.store.protocol import StoredAlert
 
 SHORT_ID = 12

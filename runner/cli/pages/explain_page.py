@@ -7,13 +7,13 @@ from dataclasses import dataclass
 
 from rich.text import Text
 
+from runner.dates.dates import date_text
 from runner.eql.explain.event_chain import Chain, Link
 from runner.eql.explain.event_verdict import EventVerdict, StageVerdict, Verdict
 from runner.eql.explain.funnel import KeyStep, StageFunnel
 from runner.eql.explain.partial_trace import Ending, PartialStep
 from runner.eql.explain.query_reading import ConditionReading, QueryReading, StageReading
 from runner.eql.explain.unparse import string
-from runner.events.fields.dates import date_text
 from runner.expressions.functions import text_of
 from runner.messages.quantities import counted, in_whole_units
 

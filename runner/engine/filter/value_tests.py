@@ -14,8 +14,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from runner.dates import dates
 from runner.errors import WrongTypeError
-from runner.events.fields import dates, values
+from runner.events.fields import values
 from runner.events.fields.schema import DATES, STRINGS, DataType, Field
 from runner.events.fields.values import Canonical, Scalar
 from runner.expressions import functions, nodes

@@ -9,8 +9,9 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from runner.dates import dates
 from runner.events.columns.batch import EventBatch, Rows
-from runner.events.fields import dates, values
+from runner.events.fields import values
 from runner.events.fields.schema import DATES, KEYWORDS, DataType, Field
 from runner.events.fields.values import Canonical, Scalar, typed
 from runner.expressions.functions import text_of

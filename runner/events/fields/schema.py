@@ -9,7 +9,7 @@ from enum import Enum
 from importlib import resources
 from typing import Any
 
-from runner.events.fields.dates import DEFAULT_FORMATS, formats_of
+from runner.dates.dates import DEFAULT_FORMATS, formats_of
 
 
 class DataType(Enum):

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-from runner.events.fields.dates import read_date
+from runner.dates.dates import read_date
 from runner.events.fields.schema import DataType, Field
 from runner.events.fields.values import Canonical
 

@@ -11,11 +11,11 @@ from typing import Any
 
 from runner import eql
 from runner.cluster.elasticsearch import Elastic
+from runner.dates.dates import MILLI
 from runner.engine.matcher import Watermark
 from runner.engine.sequence.sequence_matcher import FoundSequence
 from runner.errors import SearchError
 from runner.events.columns.batch import Columns, EventBatch
-from runner.events.fields.dates import MILLI
 from runner.events.fields.schema import DATES, Field
 from runner.search.cluster.pages import Page, hits_of, read_answer, read_page
 from runner.search.cluster.point_in_time import PassOptions, Point

@@ -18,9 +18,10 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
+from runner.dates import dates
+from runner.dates.dates import MILLI
 from runner.engine.plan import Plan, Stage
-from runner.events.fields import dates, values
-from runner.events.fields.dates import MILLI
+from runner.events.fields import values
 from runner.events.fields.schema import DATES, INTEGERS, KEYWORDS, WHOLE_RANGES, DataType, Field
 from runner.expressions import nodes
 from runner.expressions.functions import text_of

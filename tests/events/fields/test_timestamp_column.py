@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from runner.events.fields.dates import read_date
+from runner.dates.dates import read_date
 from runner.events.fields.schema import DataType, Field
 from runner.events.fields.timestamp_column import NO_TIME, read_timestamps
 

@@ -13,7 +13,7 @@ from functools import lru_cache
 from typing import NamedTuple
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from runner.events.fields.date_formats import PATTERNS, compile_pattern
+from runner.dates.date_formats import PATTERNS, compile_pattern
 
 SECOND = 1_000_000_000
 MILLI = 1_000_000
