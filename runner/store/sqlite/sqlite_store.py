@@ -8,9 +8,10 @@ hold up the loop.
 from __future__ import annotations
 
 import asyncio
+import logging
 import sqlite3
 import threading
-from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from functools import partial
@@ -37,6 +38,7 @@ from runner.windows import nanoseconds
 
 T = TypeVar("T")
 
+_LOG = logging.getLogger("runner.store.sqlite")
 _PAGE: Final = 500
 """Alerts read, or ids looked up, in one query."""
 _ALERT_COLUMNS: Final = "id, rule_id, kind, group_id, group_index, detected, host_name, host_id, severity, document"
@@ -79,7 +81,8 @@ class SqliteStore:
             size = _PAGE if left is None else min(left, _PAGE)
             rows = await self._run(partial(_page, wanted=wanted, after=after, size=size))
             for _, _, id_, document in rows:
-                yield _stored(id_, document)
+                for stored in _readable([(id_, document)]):
+                    yield stored
             if len(rows) < size:
                 return
             after = rows[-1][:2]
@@ -205,8 +208,13 @@ def _get(connection: sqlite3.Connection, prefix: str) -> tuple[StoredAlert, ...]
 
 
 def _stored_all(rows: sqlite3.Cursor) -> tuple[StoredAlert, ...]:
-    return tuple(_stored(id_, document) for id_, document in rows)
+    return tuple(_readable(rows))
 
 
-def _stored(id_: str, document: bytes) -> StoredAlert:
-    return StoredAlert(id_, "sqlite", read_document(document))
+def _readable(rows: Iterable[tuple[str, bytes]]) -> Iterator[StoredAlert]:
+    """The alerts of rows of id and document; one whose document is damaged is logged, and hides no other."""
+    for id_, document in rows:
+        try:
+            yield StoredAlert(id_, "sqlite", read_document(document))
+        except ValueError as error:
+            _LOG.warning("alert %s is left out: its stored document is damaged: %s", id_, error)

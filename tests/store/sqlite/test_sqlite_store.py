@@ -371,3 +371,14 @@ async def test_many_may_make_the_file_at_once(path: Path) -> None:
     assert sum(len(result.created) for result in results) == 1
     for store in stores:
         await store.close()
+
+
+async def test_a_damaged_alert_is_logged_and_hides_no_other(path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    store = SqliteStore(path)
+    await store.create([MADE.alert("a"), MADE.alert("b"), MADE.alert("c")])
+    with contextlib.closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("UPDATE alerts SET document = ? WHERE id = ?", (b"{", alert_id("b")))
+    assert await found_ids(store) == [alert_id("c"), alert_id("a")]
+    assert await store.get(alert_id("b")) == ()
+    assert f"alert {alert_id('b')} is left out: its stored document is damaged" in caplog.text
+    await store.close()
