@@ -58,8 +58,7 @@ def read_document(line: bytes, *, exact: bool = False) -> dict[str, Any]:
     Integers are kept exactly, lone surrogates as they are; invalid UTF-8 becomes U+FFFD; a number that neither int nor
     float can hold is a `WrittenNumber`, as are all floats if `exact`.
     """
-    brackets = line.count(b"{") + line.count(b"[")
-    if brackets > _USUAL_DEPTH:
+    if len(line) > _USUAL_DEPTH and (brackets := line.count(b"{") + line.count(b"[")) > _USUAL_DEPTH:
         if brackets > MAX_DEPTH and _depth_of(line) > MAX_DEPTH:
             raise BrokenLine(f"nested over {MAX_DEPTH:,} levels deep")
         with deep_stack():
@@ -118,12 +117,12 @@ def _read_untidy(line: bytes, decoder: json.JSONDecoder) -> Any:
 
 def is_blank(line: bytes) -> bool:
     """Whether a line has no document: whitespace, NUL bytes and byte order marks alone."""
-    return not line.strip(_BLANK).replace(_BYTE_ORDER_MARK, b"").strip(_BLANK)
+    return line[:1] != b"{" and not line.strip(_BLANK).replace(_BYTE_ORDER_MARK, b"").strip(_BLANK)
 
 
 def lost_before_hole(line: bytes) -> bool:
     """Whether NUL bytes, a hole of a file, stand within the line, so that what is before them is lost."""
-    return b"\0" in line.replace(_BYTE_ORDER_MARK, b"").strip(_BLANK)
+    return b"\0" in line and b"\0" in line.replace(_BYTE_ORDER_MARK, b"").strip(_BLANK)
 
 
 def _reason(text: str, error: Exception) -> str:

@@ -113,6 +113,43 @@ def test_search_answers_as_the_api_does(command: Command, tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize(
+    ("lines", "code", "is_partial", "found"),
+    [
+        (["good"], 0, False, 1),
+        (["good", "broken"], 0, True, 1),
+        (["broken"], 1, True, 0),
+        ([""], 0, False, 0),
+        (["good", '{"@timestamp": "2026-03-02T10:00:00Z", "event": {"category": "process"}, "n": 1e400}'], 0, False, 2),
+        (
+            ["good", '{"@timestamp": "2026-03-02T10:00:00Z", "event": {"category": "process"}, "n": "\\ud83d"}'],
+            0,
+            False,
+            2,
+        ),
+    ],
+)
+def test_an_answer_over_files_says_whether_it_is_whole(
+    command: Command, tmp_path: Path, lines: list[str], code: int, is_partial: bool, found: int
+) -> None:
+    events = write_events(tmp_path / "good.ndjson", ONE)
+    path = tmp_path / "e.ndjson"
+    path.write_text("".join(f"{line}\n" for line in lines).replace("good\n", events.read_text()))
+    answer = command("search", "process where true", "--events", path)
+    given = json.loads(answer.out)
+    assert (answer.code, given["is_partial"], given["hits"]["total"]["value"]) == (code, is_partial, found)
+
+
+def test_an_answer_without_a_file_of_a_folder_is_no_success(command: Command, tmp_path: Path) -> None:
+    (tmp_path / "logs").mkdir()
+    write_events(tmp_path / "logs" / "a.ndjson", ONE)
+    (tmp_path / "logs" / "b.ndjson").write_text("x,y\n1,2\n")
+    answer = command("search", "process where true", "--events", tmp_path / "logs")
+    assert (answer.code, answer.json["is_partial"]) == (1, True)
+    assert answer.json["hits"]["total"]["value"] == 1
+    assert "b.ndjson: cannot be read: it is CSV" in answer.err
+
+
+@pytest.mark.parametrize(
     ("arguments", "said"),
     [
         (("process where proces.name == 1",), "query:1:15: "),

@@ -82,7 +82,7 @@ class RowDecoder:
         }
         self._build, self._empty, document = structure(root, self._paths, self._familiar)
         self._parents = {path for leaf in self._leaves for path in _above(leaf) if path in self._leaves}
-        self._texts = [path for path, leaf in self._leaves.items() if leaf.type in _TEXTS]
+        self._texts = {path for path, leaf in self._leaves.items() if leaf.type in _TEXTS}
         # Never: then every line is read as a whole document.
         self._readable: Any = document if all(map(is_nameable, self._leaves)) else Never
         self._plain = msgspec.json.Decoder(self._readable)
@@ -258,30 +258,25 @@ class RowDecoder:
         if is_blank(line):
             return None
         document = read_document(line)
-        index = id_ = None
-        if isinstance(document.get("_source"), dict):
+        source = document.get("_source")
+        if isinstance(source, dict):
             index, id_ = document.get("_index"), document.get("_id")
-            document = document["_source"]
-        values = flatten(document, self._leaves) if self._leaves else {}
-        if any(float in map(type, values.get(path, ())) for path in self._texts):
-            # The text of a number is compared as it was written: 1.50 is not 1.5.
-            document = read_document(line, exact=True)
-            document = document["_source"] if isinstance(document.get("_source"), dict) else document
-            values = flatten(document, self._leaves)
-        return DecodedRow(self._row_of(values), _text(index), _text(id_))
+            return DecodedRow(self.row(source, line), _text(index), _text(id_))
+        return DecodedRow(self.row(document, line), None, None)
 
-    def row(self, document: Mapping[str, Any]) -> Row:
-        """The row of a whole document in nested, dotted or mixed form."""
-        return self._row_of(flatten(document, self._leaves)) if self._leaves else self._empty
-
-    def _row_of(self, values: Mapping[str, list[Any]]) -> Row:
-        """The row of the values by path."""
+    def row(self, document: Mapping[str, Any], line: bytes | None = None) -> Row:
+        """The row of a whole document in nested, dotted or mixed form; `line` is the document's, if it has one."""
         if not self._leaves:
             return self._empty
+        values = flatten(document, self._leaves)
         found: dict[str, Canonical] = {}
         for path, wanted in self._leaves.items():
             if path in values:
                 given = values[path]
+                if line is not None and path in self._texts and float in map(type, given):
+                    # The text of a number is compared as it was written: 1.50 is not 1.5.
+                    exact = read_document(line, exact=True)
+                    return self.row(exact["_source"] if isinstance(exact.get("_source"), dict) else exact)
                 if path in self._parents:
                     given = [item for item in given if not isinstance(item, dict)]
                 value, readable = canonical(given[0] if len(given) == 1 else given, wanted)
