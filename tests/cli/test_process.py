@@ -162,6 +162,7 @@ def test_a_line_of_200_mb_is_skipped_and_costs_no_memory(tmp_path: Path) -> None
     before, after = ndjson([ONE]).encode(), ndjson(["e2 exec 10:02:00.000 name=nc"]).encode()
     with events.open("wb") as file:
         file.write(before)
+        file.write(b"{")
         file.seek(200 << 20, os.SEEK_CUR)  # a hole reads as zeros
         file.write(b"\n" + after)
     script = (

@@ -20,7 +20,7 @@ from runner.events.files.json_documents import Unwrapped, is_csv, is_wrapped, un
 from runner.events.files.kept_lines import LineSource
 from runner.events.files.line_blocks import Block, ReadProgress, blocks_of
 from runner.events.files.read_report import Counts, SkippedLine
-from runner.events.files.time_index import FileReading, LineSpan, TimeIndex
+from runner.events.files.time_index import FileReading, LineSpan, TimeIndex, times_by
 
 _START = 1 << 16
 _ALLOWANCE_NS = 600 * 10**9
@@ -281,14 +281,6 @@ def latest_at_the_ends(path: str, time: Field) -> int:
         return int(np.iinfo(np.int64).max)
     times = _times_in([*start.split(b"\n")[:-1], *end.split(b"\n")[1:], *(() if b"\n" in start else (start,))], time)
     return int(times.max(initial=NO_TIME))
-
-
-def times_by(batch: EventBatch, names: Sequence[str]) -> NDArray[np.int64]:
-    """The time of each event by the first field that it has; `NO_TIME` without one."""
-    times = batch.timestamps(names[0])
-    for fallback in names[1:]:
-        times = np.where(times == NO_TIME, batch.timestamps(fallback), times)
-    return times
 
 
 def _times_in(lines: Sequence[bytes], time: Field) -> NDArray[np.int64]:

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from runner.events.columns.batch import Columns
 from runner.events.fields.timestamp_column import NO_TIME
 from runner.events.files.event_files import EventFiles
-from runner.events.files.event_stream import TimeWanted, times_by
+from runner.events.files.event_stream import TimeWanted
 from runner.events.files.line_blocks import ReadProgress
+from runner.events.files.time_index import times_by
 
 _MINUTE = 60 * 10**9
 _MOST_SLOTS = 1 << 20

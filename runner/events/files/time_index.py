@@ -57,7 +57,7 @@ class FileReading:
         """Add the events of a block, and its broken lines."""
         if not block.is_whole:
             return
-        columns = [batch.timestamps(name) for name in self.names]
+        columns = [*(batch.timestamps(name) for name in self.names), times_by(batch, self.names)]
         bad = np.array([line.line - block.first_line for line in broken], dtype=np.int64)
         for first in range(0, len(block.lines), _STRETCH):
             last = min(first + _STRETCH, len(block.lines))
@@ -65,7 +65,7 @@ class FileReading:
             parts = [column[start:end] for column in columns]
             timed = [part[part != NO_TIME] for part in parts]
             times = [int(time) for part in timed for time in (part.min(initial=_NEVER), part.max(initial=NO_TIME))]
-            untimed = end - start - int(np.count_nonzero(np.any([part != NO_TIME for part in parts], axis=0)))
+            untimed = end - start - len(timed[-1])
             count = int(np.count_nonzero((bad >= first) & (bad < last)))
             begin = int(block.offsets[first]), block.first_line + first
             self.rows.append((*begin, end - start, count, 0, untimed, *times))
@@ -75,7 +75,7 @@ class FileReading:
 
     def add_oversized(self, line: SkippedLine) -> None:
         """Add an oversized line as a stretch of its own."""
-        self.rows.append((line.offset, line.line, 0, 0, 1, 0, *[_NEVER, NO_TIME] * len(self.names)))
+        self.rows.append((line.offset, line.line, 0, 0, 1, 0, *[_NEVER, NO_TIME] * (len(self.names) + 1)))
         if sum(not line.reason for line in self.skipped) < MOST_EXAMPLES:
             self.skipped.append(line)
 
@@ -91,7 +91,7 @@ class _IndexedFile:
     hashes: tuple[bytes, bytes] = (b"", b"")
     table: NDArray[np.int64] = field(default_factory=lambda: np.zeros((0, 0), dtype=np.int64))
     """A row per stretch: offset, first line, counts of events, broken lines, oversized lines and untimed events, then
-    the earliest and the latest time of each time field."""
+    the earliest and the latest time of each time field, and of the events by the first field that they have."""
     skipped: list[SkippedLine] = field(default_factory=list)
 
 
@@ -173,6 +173,14 @@ class TimeIndex:
         self.peeked = {state: latest for state, latest in self.peeked.items() if state[:2] in files}
 
 
+def times_by(batch: EventBatch, names: Sequence[str]) -> NDArray[np.int64]:
+    """The time of each event by the first field that it has; `NO_TIME` without one."""
+    times = batch.timestamps(names[0])
+    for fallback in names[1:]:
+        times = np.where(times == NO_TIME, batch.timestamps(fallback), times)
+    return times
+
+
 def united(spans: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
     """The union of spans, ascending and disjoint.
 
@@ -197,8 +205,8 @@ def _counts(known: _IndexedFile, unread: NDArray[np.bool_], spans: Sequence[Line
     counts = Counts(
         events=totals[_EVENTS], broken=totals[_BROKEN], oversized=totals[_OVERSIZED], untimed=totals[_UNTIMED]
     )
-    counts.oldest = int(table[:, _TIMES::2].min(initial=_NEVER))
-    counts.newest = int(table[:, _TIMES + 1 :: 2].max(initial=NO_TIME))
+    counts.oldest = int(table[:, -2].min(initial=_NEVER))
+    counts.newest = int(table[:, -1].max(initial=NO_TIME))
     again = [(span.start, _NEVER if span.end is None else span.end) for span in spans]
     counts.skipped = [
         replace(line, file=file_index)
