@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, overload
-
-import structlog
 
 from runner import eql
 from runner.engine.filter.predicates import Conjuncts
@@ -30,7 +29,7 @@ from runner.search.files.field_watch import FieldWatch
 from runner.search.files.file_pass import matched
 from runner.search.protocol import Hit, Match, SearchRequest, SearchResult
 
-_LOG = structlog.get_logger("runner.search")
+_LOG = logging.getLogger("runner.search")
 _WORTH_WORKERS = 1 << 30
 """Least bytes for which workers save more than they cost: with hundreds of rules each takes a second to start."""
 _MOST_NAMED = 20
