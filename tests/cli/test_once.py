@@ -282,7 +282,8 @@ def test_a_field_that_no_event_has_is_told_once_and_finds_nothing(command: Comma
     assert {run["rule_id"]: run["matches"] for run in answer.json["runs"]} == {"nc": 1, "odd": 0}
     assert "Unknown column" not in answer.err
     text = "1 rule names a field that neither the field table nor the events have: proces.name; `rule-runner check`"
-    assert answer.err.count("proces.name") == answer.err.count(text) == 1
+    (line,) = (line for line in answer.err.splitlines() if "proces.name" in line)
+    assert json.loads(line)["message"].startswith(text)
     place = "rules/odd.toml:13:24: warning: Unknown column [proces.name], did you mean [process.name]?"
     assert place in command("check").out
 
