@@ -113,7 +113,7 @@ def indexed(url: str, count: int) -> Iterator[tuple[str, int]]:
             data_stream={},
             priority=500,
             template={
-                "settings": {"number_of_replicas": 0, "index.mapping.total_fields.limit": 8_000},
+                "settings": {"number_of_replicas": 0, "index.mapping.total_fields.limit": 30_000},
                 "mappings": {"dynamic_templates": [KEYWORDS], "properties": properties()},
             },
         )
