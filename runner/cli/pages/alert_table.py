@@ -11,6 +11,7 @@ from rich.text import Text
 from runner.alerts.event_fields import text_at
 from runner.cli.console import SEVERITY_STYLES, is_narrow, moment, printable, table
 from runner.dates.dates import date_text, read_date
+from runner.json_text import deep_stack
 from runner.store.protocol import StoredAlert
 
 SHORT_ID = 12
@@ -28,7 +29,8 @@ def alert_table(alerts: Sequence[StoredAlert]) -> Table:
         row = summary(alert)
         severity = Text(row["severity"], style=SEVERITY_STYLES.get(row["severity"], ""))
         time = event_time_ns(alert)
-        shown_time = moment(row["event_time"] if time is None else date_text(time))
+        with deep_stack():  # of an array of arrays in its place
+            shown_time = moment(row["event_time"] if time is None else date_text(time))
         cells: list[str | Text] = [alert.id[: 8 if narrow else SHORT_ID], shown_time, severity]
         cells += [] if narrow else [_risk(row["risk_score"])]
         shown.add_row(*cells, *(Text(printable(row[name])) for name in ("rule", "host", "user")))
