@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import chain, filterfalse
 from typing import TypeAlias
 
 import numpy as np
@@ -66,7 +67,7 @@ class EventBatch:
         *,
         base: int,
         origins: Origins | None = None,
-        positions: Sequence[int] | None = None,
+        positions: Sequence[int] | NDArray[np.intp] | None = None,
     ) -> None:
         """`positions` are those of the rows among the lines of their block, if blank or broken lines were left out."""
         self.columns = columns
@@ -144,11 +145,15 @@ class EventBatch:
     def load(self, names: frozenset[str], rows: Rows) -> None:
         """Read these fields of these rows, as far as the scan has not, for `values` (late materialisation)."""
         names = self.unread(names).difference(self._groups[0].fields if self._groups is not None else ())
-        for part in slices(rows) if names else ():
-            projection, decoded = self.project(names, part.tolist())
-            for name in names:
-                loaded = self._loaded.setdefault(name, {})
-                loaded.update(zip(part.tolist(), projection.take(name, decoded), strict=True))
+        known = [self._loaded.get(name, {}).__contains__ for name in names]
+        unread = set(chain.from_iterable(filterfalse(is_known, rows.tolist()) for is_known in known))
+        for part in slices(np.asarray(sorted(unread), dtype=np.intp)):
+            self.keep(names, part, *self.project(names, part.tolist()))
+
+    def keep(self, names: frozenset[str], rows: Rows, projection: Projection, decoded: Sequence[Row]) -> None:
+        """Take these fields of these rows for `values` from what a projection has decoded."""
+        for name in names:
+            self._loaded.setdefault(name, {}).update(zip(rows.tolist(), projection.take(name, decoded), strict=True))
 
     def held(self, name: str, rows: Sequence[int]) -> list[Canonical]:
         """The same as `values` for a field that the scan has read, or of a batch without lines."""

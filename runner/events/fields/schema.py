@@ -6,6 +6,7 @@ from collections import ChainMap
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
+from functools import cache
 from importlib import resources
 from typing import Any
 
@@ -170,6 +171,7 @@ _SHIPPED_SCALING_FACTOR = 1000.0
 """That of every scaled float in ECS."""
 
 
+@cache
 def shipped_schema() -> Schema:
     """The fields of ECS and of Elastic Defend's events.
 

@@ -8,7 +8,7 @@ from runner.events.columns.batch import EventBatch, Rows
 from runner.events.columns.projections import slices
 from runner.events.fields.schema import DataType, Field
 
-_FIRST = 20_000
+_FIRST = 4_096
 """Events of a pass that are looked at whatever they cost; after them the first few of each batch."""
 _OF_BATCH = 256
 
