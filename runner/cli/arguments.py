@@ -265,6 +265,10 @@ def setup(
         bool, Option("--print", help="Print what would be created, as JSON, and change nothing.")
     ] = False,
     roles: Annotated[bool, Option("--roles/--no-roles", help="Create the runner's roles, too.")] = False,
+    api_key: Annotated[
+        str | None,
+        Option(metavar="FILE", help="Make an API key with just what the runner needs, and write it to FILE or to - ."),
+    ] = None,
     kibana: Annotated[
         bool, Option("--kibana/--no-kibana", help="Where Kibana is set, install data views, search and dashboard.")
     ] = True,
@@ -288,7 +292,7 @@ def setup(
         return setup.print_objects(settings)
     if kibana_objects is not None:
         return setup.write_kibana_objects(settings, kibana_objects)
-    return setup.install(settings, roles=roles, kibana=kibana, replace=replace_kibana_objects)
+    return setup.install(settings, roles=roles, api_key=api_key, kibana=kibana, replace=replace_kibana_objects)
 
 
 def sample(
