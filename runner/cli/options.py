@@ -40,6 +40,14 @@ ListenOption = Annotated[
     Option("--listen", metavar="HOST:PORT|off", help="Where to serve /metrics, /healthz and /readyz meanwhile."),
 ]
 OutputOption = Annotated[str | None, Option("--output", "-o", metavar="table|json", help="How to print the result.")]
+KeepAlertsOption = Annotated[
+    str | None,
+    Option("--keep-alerts", metavar="TIME", help="How long alerts are kept after their detection: 90d, or forever."),
+]
+KeepRunsOption = Annotated[
+    str | None,
+    Option("--keep-runs", metavar="TIME", help="How long the record of single runs is kept: 30d, or forever."),
+]
 AlertsAsOption = Annotated[
     str | None, Option("--alerts-as", metavar="own|external|security", help="How alerts are shown in Kibana.")
 ]

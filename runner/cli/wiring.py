@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from runner.alerts.build import AlertContext
 from runner.alerts.event_fields import FieldTypes
 from runner.cli.locations import NO_SOURCE, has_cluster, kibana_names
-from runner.clock import Clock
+from runner.clock import Clock, SystemClock
 from runner.errors import SettingsError
 from runner.events.fields.schema import shipped_schema
 from runner.events.files.event_files import ReadProgress
@@ -22,6 +22,7 @@ from runner.store.file_lock import FileLock
 from runner.store.leases import EveryRule, Leases
 from runner.store.memory import MemoryStore
 from runner.store.protocol import Stores
+from runner.store.sqlite.retention import Retention
 from runner.store.sqlite.sqlite_store import SqliteStore
 
 PATIENCE_S = 60.0
@@ -109,7 +110,8 @@ async def opened(
             client = await closing.enter_async_context(opened_client(settings))
             search, stores = search or elasticsearch_search(settings, client), stores or stores_in(client, settings)
         elif stores is None:
-            store = SqliteStore(settings.state)
+            kept = Retention(settings.keep_alerts, settings.keep_runs, SystemClock().now)
+            store = SqliteStore(settings.state, retention=kept)
             closing.push_async_callback(store.close)
             stores = _in_one(store)
         assert search is not None

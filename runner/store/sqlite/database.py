@@ -93,6 +93,7 @@ def open_or_make(path: Path, busy_timeout: float) -> sqlite3.Connection:
     try:
         if not _is_empty(connection):
             _check_version(connection)
+        connection.execute("PRAGMA auto_vacuum = INCREMENTAL")  # of a file that is made now; others stay as they are
         _use_write_ahead_log(connection, busy_timeout)
         _make_tables(connection)
         _check_version(connection)

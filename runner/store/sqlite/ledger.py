@@ -20,6 +20,9 @@ _RUN_COLUMNS: Final = (
     "capped, took_ms, complete, messages"
 )
 
+LAST_RUNS: Final = "SELECT max(seq) FROM runs GROUP BY rule_id"
+"""The rows of `runs` that are each rule's last run: a state has them."""
+
 
 def record(connection: sqlite3.Connection, run: RuleRun, fingerprint: str) -> None:
     """Add one run to the log, of which the newest `KEPT_RUNS` of a rule are kept, and to its rule's state."""
@@ -54,7 +57,7 @@ def read_states(connection: sqlite3.Connection) -> dict[str, RuleState]:
     for rule_id, start, end in connection.execute("SELECT * FROM spans ORDER BY rule_id, window_start"):
         spans.setdefault(rule_id, []).append(_window(start, end))
     last: dict[str, tuple[RuleRun, str]] = {}
-    query = f"SELECT fingerprint, {_RUN_COLUMNS} FROM runs WHERE seq IN (SELECT max(seq) FROM runs GROUP BY rule_id)"
+    query = f"SELECT fingerprint, {_RUN_COLUMNS} FROM runs WHERE seq IN ({LAST_RUNS})"
     for fingerprint, *columns in connection.execute(query):
         run = read_run(columns)
         last[run.rule_id] = (run, fingerprint)
