@@ -37,21 +37,27 @@ def once(
     rules: options.RulesOption = None,
     state: options.StateOption = None,
     now: options.NowOption = None,
+    rule: options.OnlyRuleOption = None,
+    force: Annotated[
+        bool, Option("--force", help="Search each rule's window as of now, though its interval has not passed yet.")
+    ] = False,
     workers: options.WorkersOption = None,
     listen: options.ListenOption = None,
     output: options.OutputOption = None,
 ) -> int:
     """One run of every due rule, then exit: for cron, for CI and for a first look."""
+    rules, rule = options.rule_files(rules, rule)
     settings = read_settings(
         events=events, rules=rules, state=state, now=now, workers=workers, listen=listen, output=output
     )
+    from runner.cli.commands import once
+
+    wanted = once.OnceOptions(tuple(rule or ()), force)
     if listen is not None:  # and not for RUNNER_LISTEN, which is for the service beside it
         from runner.cli.commands import once_metrics
 
-        return once_metrics.once(settings)
-    from runner.cli.commands import once
-
-    return once.once(settings)
+        return once_metrics.once(settings, wanted)
+    return once.once(settings, options=wanted)
 
 
 def replay(
@@ -62,7 +68,7 @@ def replay(
         str | None, Option("--from", metavar="TIME", help="Where the span begins: ISO or date math.")
     ] = None,
     end: Annotated[str | None, Option("--to", metavar="TIME", help="Where it ends.")] = None,
-    rule: Annotated[list[str] | None, Option(metavar="RULE_ID", help="Only this rule. May be repeated.")] = None,
+    rule: options.OnlyRuleOption = None,
     dry_run: Annotated[bool, Option("--dry-run", help="Write nothing; show what would be found.")] = False,
     restart: Annotated[bool, Option("--restart", help="Begin anew where an interrupted replay would go on.")] = False,
     workers: options.WorkersOption = None,
@@ -73,6 +79,7 @@ def replay(
     One that was interrupted goes on where it was when it is called with the same events, rules and span again. What is
     searched counts as searched: it closes gaps that are older than RUNNER_CATCH_UP.
     """
+    rules, rule = options.rule_files(rules, rule)
     settings = read_settings(events=events, rules=rules, state=state, workers=workers, output=output)
     from runner.cli.commands import replay
 

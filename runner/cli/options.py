@@ -52,6 +52,10 @@ AlertsAsOption = Annotated[
     str | None, Option("--alerts-as", metavar="own|external|security", help="How alerts are shown in Kibana.")
 ]
 RuleOption = Annotated[str | None, Option("--rule", metavar="RULE_ID", help="Only alerts of this rule.")]
+OnlyRuleOption = Annotated[
+    list[str] | None,
+    Option("--rule", metavar="ID|NAME|FILE", help="Only the rule of this id, name or file. May be repeated."),
+]
 HostOption = Annotated[str | None, Option("--host", metavar="NAME", help="Only alerts of this host (name or id).")]
 SinceOption = Annotated[
     str | None, Option("--since", metavar="TIME", help="Detected at or after: ISO or date math, e.g. now-1d.")
@@ -70,6 +74,13 @@ def read_settings(**flags: Any) -> Settings:
         for text in found:
             warn(text)
     return settings
+
+
+def rule_files(rules: list[str] | None, named: list[str] | None) -> tuple[list[str] | None, list[str] | None]:
+    """The values of `--rules` and `--rule`: rule files that `--rule` alone names are all that is loaded."""
+    if rules is None and named and all(Path(name).exists() for name in named):
+        return named, None
+    return rules, named
 
 
 def read_moment(text: str | None) -> datetime | None:

@@ -6,6 +6,7 @@ import asyncio
 import sys
 from collections.abc import AsyncGenerator, AsyncIterator, Collection, Sequence
 from contextlib import aclosing
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -29,7 +30,9 @@ from runner.cli.console import (
 from runner.cli.console import err as stderr
 from runner.cli.exit_codes import ExitCode
 from runner.cli.locations import require_rule_paths
+from runner.cli.own_command import own_command
 from runner.cli.pages.alert_table import SHORT_ID, alert_table, by_event_time
+from runner.cli.rule_choice import chosen
 from runner.cli.signals import on_signals
 from runner.cli.wiring import Opened, alone, opened
 from runner.clock import Clock, FakeClock, SystemClock
@@ -69,14 +72,24 @@ class RunObserver:
         """A run is done."""
 
 
-def once(settings: Settings, observer: RunObserver | None = None) -> ExitCode:
+@dataclass(frozen=True, slots=True)
+class OnceOptions:
+    """What a single run is asked for beside its settings."""
+
+    rules: tuple[str, ...] = ()
+    """Ids, names or files of the only rules to run; all of them without."""
+    force: bool = False
+    """Search each rule's window now, whether it is due or not."""
+
+
+def once(settings: Settings, observer: RunObserver | None = None, options: OnceOptions = OnceOptions()) -> ExitCode:
     """Run every due rule once and print what was done."""
     configure_logging(settings, stream=sys.stderr, color=may_color())
     require_rule_paths(settings)
-    return asyncio.run(_once(settings, observer or RunObserver()))
+    return asyncio.run(_once(settings, observer or RunObserver(), options))
 
 
-async def _once(settings: Settings, observer: RunObserver) -> ExitCode:
+async def _once(settings: Settings, observer: RunObserver, options: OnceOptions) -> ExitCode:
     stopping = asyncio.Event()
     on_signals(stopping.set)
     total: list[int] = []
@@ -85,10 +98,10 @@ async def _once(settings: Settings, observer: RunObserver) -> ExitCode:
         async with opened(settings, progress=progress) as tools, alone(tools, enough=stopping.is_set):
             if tools.files is not None:
                 total.append(tools.files.bytes_to_read())  # says at once what cannot be read at all
-            active = await load_active(settings.rules, tools.search)
+            active = chosen(await load_active(settings.rules, tools.search), options.rules)
             _require_rules(active, settings)
             clock = await _clock(tools, active)
-            requests = await _requests(tools, active, clock.now())
+            requests = await _requests(tools, active, clock.now(), force=options.force)
             observer.begin(active, tools.schedule)
             execution = observer.observed(tools.execution(clock))
             runs = []
@@ -130,13 +143,14 @@ def named(selecting: Collection[tuple[str, ...]]) -> str:
     return " or ".join(dict.fromkeys(name for names in sorted(selecting) for name in names)) or "@timestamp"
 
 
-async def _requests(tools: Opened, active: ActiveRules, now: datetime) -> list[SearchRequest]:
+async def _requests(tools: Opened, active: ActiveRules, now: datetime, *, force: bool = False) -> list[SearchRequest]:
     schedule = tools.schedule
-    if tools.files is not None:
+    if tools.files is not None or force:
         # Named files are a finite input: their window is searched, whatever the ledger says. A folder without a named
         # time is where something writes to: there the ledger says what earlier runs have left.
         current = requests_at(active.compiled, now)
-        if tools.settings.now is not None or not all(Path(path).is_dir() for path in tools.settings.events):
+        named = tools.files is not None and not all(Path(path).is_dir() for path in tools.settings.events)
+        if tools.settings.now is not None or named:
             return current
         states = await known_states(tools.stores.ledger, active, now, schedule=schedule)
         return [*current, *requests_before(current, states, schedule)]
@@ -204,7 +218,8 @@ def _report(
         _print_runs(runs, alerts, settings)
         idle = len(active.rules) - len({run.rule_id for run in runs})
         if idle and asked < len(active.rules):
-            say(f"{counted(idle, 'rule')} not due yet: the interval has not passed since the last run")
+            why = "the interval has not passed since the last run; --force searches all the same"
+            say(f"{counted(idle, 'rule')} not due yet: {why}")
     if tools.files is not None:
         _remark_on_input(tools, active.rules, now)
     failed = any(run.status == "failed" for run in runs)
@@ -266,8 +281,8 @@ def _print_runs(runs: Sequence[RuleRun], alerts: Sequence[StoredAlert], settings
     console.print(f"{counted(len(alerts), 'new alert')}:")
     print_table(alert_table(alerts[:_SHOWN_ALERTS]))
     if len(alerts) > _SHOWN_ALERTS:
-        console.print(f"... and {len(alerts) - _SHOWN_ALERTS} more: rule-runner alerts list{_state_flag(settings)}")
-    follow = f"rule-runner alerts show {alerts[0].id[:SHORT_ID]}{_state_flag(settings)}"
+        console.print(f"... and {len(alerts) - _SHOWN_ALERTS} more: {own_command()} alerts list{_state_flag(settings)}")
+    follow = f"{own_command()} alerts show {alerts[0].id[:SHORT_ID]}{_state_flag(settings)}"
     console.print(f"\nLook at one: {follow}", soft_wrap=True)
 
 

@@ -22,6 +22,7 @@ from runner.cli.console import (
 )
 from runner.cli.exit_codes import ExitCode
 from runner.cli.locations import has_cluster, require_rule_paths
+from runner.cli.own_command import runnable
 from runner.cli.wiring import opened_stores
 from runner.clock import SystemClock
 from runner.rules.load import LoadedRules, load_rules
@@ -144,7 +145,8 @@ def _print_standings(standings: Sequence[RuleStatus], now: datetime) -> None:
         given_up = sum((standing.given_up_length for standing in standings), _NOTHING)
         lengths = ((owed, "owed"), (given_up, "given up"))
         parts = [f"{length_text(length)} {what}" for length, what in lengths if length]
-        console.print(f"{' and '.join(parts)} over all rules; `rule-runner status --gaps` lists it.", soft_wrap=True)
+        text = f"{' and '.join(parts)} over all rules; `rule-runner status --gaps` lists it."
+        console.print(runnable(text), soft_wrap=True)
 
 
 def _cells(standing: RuleStatus, now: datetime) -> list[Text | str]:
