@@ -9,6 +9,9 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
 import runner
 from runner.settings.settings import SECRETS, Settings, load_settings, variables_for
 
@@ -123,6 +126,37 @@ def test_a_copy_of_the_example_changes_nothing_for_the_runner() -> None:
     assert settings.warnings() == ()
 
 
+# What is installed
+
+
+def locked(name: str) -> dict[str, list[str]]:
+    """The versions of a lock file by package; each has its hashes."""
+    found: dict[str, list[str]] = {}
+    for entry in re.sub(r" \\\n\s+", " ", (ROOT / "deploy" / name).read_text()).splitlines():
+        assert " --hash=sha256:" in entry, entry
+        package, version = entry.split()[0].split("==")
+        found.setdefault(package, []).append(version)
+    return found
+
+
+def test_lock_files_have_every_dependency_in_a_version_that_is_asked_for() -> None:
+    for requirements, name in (
+        (PYPROJECT["project"]["dependencies"], "requirements.lock"),
+        (PYPROJECT["build-system"]["requires"], "build.lock"),
+    ):
+        packages = locked(name)
+        for text in requirements:
+            wanted = Requirement(text)
+            versions = packages[canonicalize_name(wanted.name)]
+            assert all(version in wanted.specifier for version in versions), text
+
+
+def test_actions_are_named_by_commit() -> None:
+    for workflow in (ROOT / ".github" / "workflows").iterdir():
+        for used in re.findall(r"uses: (.+)", workflow.read_text()):
+            assert used.startswith("./") or re.fullmatch(r"[\w/-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+", used), used
+
+
 # The image
 
 
@@ -130,7 +164,9 @@ def test_the_image_is_pinned_and_runs_as_nobody_special() -> None:
     bases = instructions("FROM")
     assert len(bases) == 2
     for base in bases:
-        assert re.match(r"python:3\.\d+-slim-[a-z]+( AS \w+)?$", base), base
+        assert re.match(r"python:3\.\d+\.\d+-slim-[a-z]+@sha256:[0-9a-f]{64}( AS \w+)?$", base), base
+    assert len({base.split()[0] for base in bases}) == 1
+    assert re.match(r"# syntax=docker/dockerfile:\d\.\d+@sha256:[0-9a-f]{64}\n", DOCKERFILE)
     assert instructions("USER") == ["10001:10001"]
     assert instructions("STOPSIGNAL") == ["SIGTERM"]
     assert instructions("ENTRYPOINT") == ['["rule-runner"]']
