@@ -11,9 +11,11 @@ from typing import Any
 
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+from typer.main import get_command
 
 import runner
-from runner.settings.settings import SECRETS, Settings, load_settings, variables_for
+from runner.cli.app import app
+from runner.settings.settings import SECRETS, Settings, flag_for, load_settings, variables_for
 
 ROOT = Path(__file__).resolve().parents[1]
 PYPROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())
@@ -86,6 +88,19 @@ def test_every_setting_is_documented_and_nothing_else() -> None:
     settings |= {f"{variables_for(field)[0]}_FILE" for field in SECRETS}
     for_compose = set(re.findall(r"\$\{([A-Z_]+)", COMPOSE)) - settings | {"COMPOSE_PROFILES", "COMPOSE_FILE"}
     assert sorted(documented()) == sorted(settings | for_compose)
+
+
+def flags_of(group: Any) -> set[str]:
+    """The flags of all commands."""
+    own = {flag for option in group.params for flag in option.opts}
+    return own.union(*map(flags_of, getattr(group, "commands", {}).values()))
+
+
+def test_every_flag_that_the_example_names_is_a_flag_of_a_setting_and_of_a_command() -> None:
+    named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", ENV_EXAMPLE))
+    assert named
+    assert named <= flags_of(get_command(app))
+    assert named <= {flag_for(field) for field in Settings.model_fields}
 
 
 def test_every_setting_is_explained() -> None:

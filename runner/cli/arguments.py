@@ -23,10 +23,11 @@ def run(
     rules: options.RulesOption = None,
     state: options.StateOption = None,
     tick: Annotated[str | None, Option(metavar="TIME", help="How often to look for what is due, e.g. 10s.")] = None,
+    on_cap: options.OnCapOption = None,
     listen: options.ListenOption = None,
 ) -> int:
     """The service: every rule on its schedule, until it is stopped (SIGTERM or Ctrl-C finish the window in hand)."""
-    settings = read_settings(events=events, rules=rules, state=state, tick=tick, listen=listen)
+    settings = read_settings(events=events, rules=rules, state=state, tick=tick, on_cap=on_cap, listen=listen)
     from runner.cli.commands import run
 
     return run.run(settings)
@@ -41,6 +42,7 @@ def once(
     force: Annotated[
         bool, Option("--force", help="Search each rule's window as of now, though its interval has not passed yet.")
     ] = False,
+    on_cap: options.OnCapOption = None,
     workers: options.WorkersOption = None,
     listen: options.ListenOption = None,
     output: options.OutputOption = None,
@@ -48,7 +50,7 @@ def once(
     """One run of every due rule, then exit: for cron, for CI and for a first look."""
     rules, rule = options.rule_files(rules, rule)
     settings = read_settings(
-        events=events, rules=rules, state=state, now=now, workers=workers, listen=listen, output=output
+        events=events, rules=rules, state=state, now=now, on_cap=on_cap, workers=workers, listen=listen, output=output
     )
     from runner.cli.commands import once
 
@@ -71,6 +73,7 @@ def replay(
     rule: options.OnlyRuleOption = None,
     dry_run: Annotated[bool, Option("--dry-run", help="Write nothing; show what would be found.")] = False,
     restart: Annotated[bool, Option("--restart", help="Begin anew where an interrupted replay would go on.")] = False,
+    on_cap: options.OnCapOption = None,
     workers: options.WorkersOption = None,
     output: options.OutputOption = None,
 ) -> int:
@@ -80,7 +83,7 @@ def replay(
     searched counts as searched: it closes gaps that are older than RUNNER_CATCH_UP.
     """
     rules, rule = options.rule_files(rules, rule)
-    settings = read_settings(events=events, rules=rules, state=state, workers=workers, output=output)
+    settings = read_settings(events=events, rules=rules, state=state, on_cap=on_cap, workers=workers, output=output)
     from runner.cli.commands import replay
 
     wanted = replay.ReplayOptions(read_moment(start), read_moment(end), tuple(rule or ()), dry_run, restart)

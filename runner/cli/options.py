@@ -39,6 +39,9 @@ ListenOption = Annotated[
     str | None,
     Option("--listen", metavar="HOST:PORT|off", help="Where to serve /metrics, /healthz and /readyz meanwhile."),
 ]
+OnCapOption = Annotated[
+    str | None, Option("--on-cap", metavar="carry|drop", help="What happens to matches over a rule's max_signals.")
+]
 OutputOption = Annotated[str | None, Option("--output", "-o", metavar="table|json", help="How to print the result.")]
 KeepAlertsOption = Annotated[
     str | None,
