@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shlex
 import tempfile
 from pathlib import Path
 
 from runner.errors import SettingsError
 from runner.messages.suggestions import near_name
-from runner.settings.settings import Settings
+from runner.settings.settings import Settings, flag_for
 from runner.setup.saved_objects import KibanaNames
 
 NO_SOURCE = (
@@ -47,6 +48,17 @@ def _near(path: Path) -> str:
         return ""
     near = near_name(path.name, names)
     return f"; did you mean {path.parent / near}?" if near else ""
+
+
+def given_flags(settings: Settings) -> str:
+    """The flags that name events, rules and state as far as they were given, for another command over the same."""
+    values = {"events": settings.events, "rules": settings.rules, "state": (settings.state,)}
+    return "".join(
+        f" {flag_for(name)} {shlex.quote(str(value))}"
+        for name, given in values.items()
+        if settings.is_flag(name)
+        for value in given
+    )
 
 
 def heartbeat_path(settings: Settings) -> Path:

@@ -16,6 +16,7 @@ from runner.events.files.event_files import ReadProgress
 from runner.schedule.schedule import Schedule
 from runner.search.files.file_search import FileSearch
 from runner.search.protocol import Search
+from runner.service.arrivals import ArrivalWatch
 from runner.service.execution import Execution
 from runner.settings.settings import Settings
 from runner.store.file_lock import FileLock
@@ -50,6 +51,14 @@ class Opened:
     def is_shared(self) -> bool:
         """Whether several runners may work with the same store at a time."""
         return has_cluster(self.settings)
+
+    @property
+    def arrivals(self) -> ArrivalWatch | None:
+        """The watch for late events in files that are written to."""
+        if self.files is None or "-" in self.settings.events:
+            return None
+        stores = self.stores
+        return ArrivalWatch(self.files, stores.files, stores.ledger, horizon=self.settings.catch_up)
 
     def lock(self, command: str) -> FileLock:
         """The lock of the state file, for a process that does `command`; not locked yet."""
@@ -119,7 +128,7 @@ async def opened(
 
 
 def _in_one(store: MemoryStore | SqliteStore) -> Stores:
-    return Stores(store, store, store)
+    return Stores(store, store, store, store)
 
 
 @asynccontextmanager

@@ -161,6 +161,10 @@ class Settings(BaseSettings):
         """Whether the setting has its default because no layer sets it."""
         return field not in self._places
 
+    def is_flag(self, field: str) -> bool:
+        """Whether a flag has set the setting."""
+        return self._places.get(field) == flag_for(field)
+
     def secrets(self) -> tuple[str, ...]:
         """The secret values that are set, in plain text, for the one use of keeping them out of the logs."""
         values = (getattr(self, name) for name in sorted(SECRETS))

@@ -28,12 +28,13 @@ LONGEST_ANSWER = 100
 
 
 class MemoryStore:
-    """Alerts, ledger and run log in memory. Implements `AlertStore`, `Ledger` and `RunLog`."""
+    """Alerts, ledger and run log in memory. Implements `AlertStore`, `Ledger`, `RunLog` and `FileRecord`."""
 
     def __init__(self) -> None:
         self._rows: dict[str, AlertRow] = {}
         self._runs: dict[str, deque[RuleRun]] = {}
         self._states: dict[str, RuleState] = {}
+        self._files: dict[str, bytes] = {}
 
     async def existing_ids(self, ids: Collection[str]) -> frozenset[str]:
         return frozenset(id_ for id_ in ids if id_ in self._rows)
@@ -88,6 +89,12 @@ class MemoryStore:
         runs = (run for rule_id in rule_ids for run in self._runs.get(rule_id, ()))
         found = [run for run in runs if not run.complete and run.window.end > since]
         return tuple(sorted(found, key=lambda run: run.started, reverse=True)[:MOST_UNFINISHED])
+
+    async def read_files(self) -> Mapping[str, bytes]:
+        return dict(self._files)
+
+    async def keep_files(self, texts: Mapping[str, bytes]) -> None:
+        self._files |= texts
 
     async def close(self) -> None:
         """Nothing to close."""

@@ -33,7 +33,7 @@ MADE = Made()
 async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Stores]:
     if request.param != "elasticsearch":
         backend = BACKENDS[request.param](tmp_path)
-        yield Stores(backend, backend, backend)
+        yield Stores(backend, backend, backend, backend)
         await backend.close()
         return
     name = request.getfixturevalue("namespace")

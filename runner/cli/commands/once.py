@@ -8,7 +8,6 @@ from collections.abc import AsyncGenerator, AsyncIterator, Collection, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from pathlib import Path
 
 from rich.text import Text
 
@@ -29,8 +28,8 @@ from runner.cli.console import (
 )
 from runner.cli.console import err as stderr
 from runner.cli.exit_codes import ExitCode
-from runner.cli.locations import require_rule_paths
-from runner.cli.own_command import own_command
+from runner.cli.locations import given_flags, require_rule_paths
+from runner.cli.own_command import own_command, runnable
 from runner.cli.pages.alert_table import SHORT_ID, alert_table, by_event_time
 from runner.cli.rule_choice import chosen
 from runner.cli.signals import on_signals
@@ -98,9 +97,12 @@ async def _once(settings: Settings, observer: RunObserver, options: OnceOptions)
         async with opened(settings, progress=progress) as tools, alone(tools, enough=stopping.is_set):
             if tools.files is not None:
                 total.append(tools.files.bytes_to_read())  # says at once what cannot be read at all
-            active = chosen(await load_active(settings.rules, tools.search), options.rules)
+            whole = await load_active(settings.rules, tools.search)
+            active = chosen(whole, options.rules)
             _require_rules(active, settings)
             clock = await _clock(tools, active)
+            if tools.files is not None and tools.files.only_folders:
+                await reopen(tools, whole, clock.now())
             requests = await _requests(tools, active, clock.now(), force=options.force)
             observer.begin(active, tools.schedule)
             execution = observer.observed(tools.execution(clock))
@@ -144,19 +146,26 @@ def named(selecting: Collection[tuple[str, ...]]) -> str:
 
 
 async def _requests(tools: Opened, active: ActiveRules, now: datetime, *, force: bool = False) -> list[SearchRequest]:
-    schedule = tools.schedule
+    schedule, ledger = tools.schedule, tools.stores.ledger
     if tools.files is not None or force:
         # Named files are a finite input: their window is searched, whatever the ledger says. A folder without a named
         # time is where something writes to: there the ledger says what earlier runs have left.
         current = requests_at(active.compiled, now)
-        named = tools.files is not None and not all(Path(path).is_dir() for path in tools.settings.events)
-        if tools.settings.now is not None or named:
+        if tools.settings.now is not None or (tools.files is not None and not tools.files.only_folders):
             return current
-        states = await known_states(tools.stores.ledger, active, now, schedule=schedule)
+        states = await known_states(ledger, active, now, schedule=schedule)
         return [*current, *requests_before(current, states, schedule)]
-    ledger, is_past = tools.stores.ledger, tools.settings.now is not None
+    is_past = tools.settings.now is not None
     states = await (ledger.read() if is_past else known_states(ledger, active, now, schedule=schedule))
     return requests_due(active.compiled, states, now, schedule=schedule)
+
+
+async def reopen(tools: Opened, active: ActiveRules, now: datetime) -> None:
+    """Mark in the ledger as owed what was searched before events of its time came; says so on stderr."""
+    if (watch := tools.arrivals) is not None:
+        looked = await watch.look(active.compiled, await tools.stores.ledger.read(), now)
+        for text in looked.remarks(given_flags(tools.settings)):
+            warn(runnable(text))
 
 
 async def _until(runs: AsyncGenerator[RuleRun, None], stopping: asyncio.Event, asked: int) -> AsyncIterator[RuleRun]:

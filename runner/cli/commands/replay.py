@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from runner.cli.commands.once import named, show_problems
+from runner.cli.commands.once import named, reopen, show_problems
 from runner.cli.console import may_color, say, warn
 from runner.cli.exit_codes import ExitCode
 from runner.cli.locations import has_cluster, require_rule_paths
@@ -66,6 +66,8 @@ async def _replay(settings: Settings, wanted: ReplayOptions) -> ExitCode:
                 bar.expect_bytes(tools.files.bytes_to_read())
             active = await load_active(settings.rules, tools.search)
             compiled = chosen(active, wanted.rules).compiled
+            if tools.files is not None and tools.files.only_folders and not wanted.dry_run:
+                await reopen(tools, active, SystemClock().now())
             rules = [one.rule for one in compiled]
             span, times = await _span(tools, compiled, wanted)
             path = settings.state.with_name(settings.state.name + ".replay")

@@ -19,6 +19,7 @@ from runner.clock import SystemClock
 from runner.errors import RunnerError, SettingsError
 from runner.garbage_collection import HeapFreezer
 from runner.rule_run import RuleRun
+from runner.service.arrivals import Looked
 from runner.service.rules_in_use import ActiveRules
 from runner.service.service import Pace, Service, ServiceObserver
 from runner.settings.settings import Settings
@@ -72,6 +73,7 @@ async def _run(settings: Settings) -> ExitCode:
             observer=_ServiceReporter(clock, health, metrics, heap=HeapFreezer(), is_shared=tools.is_shared),
             leases=leases,
             pace=Pace(settings.tick, settings.lease / 3 if tools.is_shared else None, settings.concurrency),
+            arrivals=tools.arrivals,
         )
         on_signals(service.stop)
         source = ", ".join(settings.events) or ", ".join(settings.elasticsearch_hosts) or "Elastic Cloud"
@@ -123,6 +125,11 @@ class _ServiceReporter(ServiceObserver):
 
     def on_remark(self, text: str) -> None:
         _LOG.warning(text)
+
+    def on_look(self, looked: Looked) -> None:
+        self.metrics.record_look(looked)
+        for text in looked.remarks():
+            _LOG.warning(text)
 
 
 def _log_rules(active: ActiveRules) -> None:

@@ -40,7 +40,13 @@ _NOTES = {
     "broken": " (its file has an error)",
     "gone": " (not in the rule files)",
 }
-_GAP_STYLES = {"failed": "bold red", "given up": "red", "left over": "yellow", "never searched": "yellow"}
+_GAP_STYLES = {
+    "failed": "bold red",
+    "given up": "red",
+    "left over": "yellow",
+    "late events": "yellow",
+    "never searched": "yellow",
+}
 _NOTHING = timedelta(0)
 
 
@@ -102,6 +108,7 @@ def _standing_json(standing: RuleStatus, now: datetime) -> dict[str, Any]:
         "owed_s": _seconds(standing.owed_length),
         "given_up": [_span_json(span) for span in standing.given_up],
         "given_up_s": _seconds(standing.given_up_length),
+        "late": [_span_json(span) for span in standing.late],
     }
 
 
@@ -147,6 +154,8 @@ def _print_standings(standings: Sequence[RuleStatus], now: datetime) -> None:
         parts = [f"{length_text(length)} {what}" for length, what in lengths if length]
         text = f"{' and '.join(parts)} over all rules; `rule-runner status --gaps` lists it."
         console.print(runnable(text), soft_wrap=True)
+    if late := sum(bool(standing.late) for standing in standings):
+        console.print(f"Of {counted(late, 'rule')} time is owed again, as events came late.", soft_wrap=True)
 
 
 def _cells(standing: RuleStatus, now: datetime) -> list[Text | str]:

@@ -7,6 +7,7 @@ import logging
 import time
 from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, overload
 
@@ -18,6 +19,7 @@ from runner.engine.sequence.sequence_matcher import FoundSequence
 from runner.errors import EventsError, Problem, RunnerError, UnreadableEventError
 from runner.events.columns.batch import Columns
 from runner.events.fields.schema import DATES, DataType, Field, Schema, shipped_schema
+from runner.events.files.arrivals import Arrivals, KnownFiles, read_arrivals
 from runner.events.files.event_files import EVENT_FILES, EventFiles, ReadProgress, ReadReport, TimeWanted
 from runner.events.files.event_times import EventTimes, read_event_times
 from runner.events.files.time_index import TimeIndex
@@ -115,6 +117,21 @@ class FileSearch:
         found = await asyncio.to_thread(read_event_times, files, columns, TimeWanted(names), kinds, self._progress)
         self.report = files.report()
         return found
+
+    async def arrivals(
+        self, known: KnownFiles, limits: Mapping[tuple[str, ...], int], *, now: datetime, kept: timedelta
+    ) -> Arrivals:
+        """The events that came into the files since they were as `known`; see `read_arrivals`."""
+        others = {name for names in limits for name in names}.difference(self._times)
+        fields = [date_field(self._schema, name) for name in (*self._times, *sorted(others))]
+        seconds, kept_s = int(now.timestamp()), int(kept.total_seconds())
+        more: dict[str, Any] = {"now": seconds, "kept_s": kept_s, "progress": self._progress}
+        return await asyncio.to_thread(read_arrivals, self._paths, known, limits, fields, **more)
+
+    @property
+    def only_folders(self) -> bool:
+        """Whether the events are in folders alone, where something writes to; no file was named."""
+        return all(Path(path).is_dir() for path in self._paths)
 
     def bytes_to_read(self) -> int:
         """Bytes of all files, as they are stored: the sum of what one pass reports to the progress callback."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import socket
 from dataclasses import dataclass
 
 from runner.cluster.elasticsearch import Elastic
 from runner.setup.index_objects import StoreNames
 from runner.store.elasticsearch.alerts import ElasticsearchAlerts
+from runner.store.elasticsearch.file_record import ElasticsearchFileRecord
 from runner.store.elasticsearch.installation import Installation
 from runner.store.elasticsearch.lease_board import ElasticsearchBoard
 from runner.store.elasticsearch.ledger import ElasticsearchLedger
@@ -30,6 +32,7 @@ def elasticsearch_stores(client: Elastic, names: StoreNames) -> ElasticsearchSto
         alerts=ElasticsearchAlerts(client, names, installation),
         ledger=ElasticsearchLedger(client, names, installation),
         run_log=ElasticsearchRunLog(client, names.runs),
+        files=ElasticsearchFileRecord(client, names, installation, socket.gethostname()),
         board=ElasticsearchBoard(client, names.state, installation),
         installation=installation,
     )

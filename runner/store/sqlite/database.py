@@ -47,6 +47,12 @@ _LATER: Final = {
         rule_id TEXT NOT NULL, pause_start INTEGER NOT NULL, pause_end INTEGER,
         PRIMARY KEY (rule_id, pause_start)) WITHOUT ROWID
     """,
+    "late": """
+    CREATE TABLE IF NOT EXISTS late (
+        rule_id TEXT NOT NULL, window_start INTEGER NOT NULL, window_end INTEGER NOT NULL,
+        PRIMARY KEY (rule_id, window_start)) WITHOUT ROWID
+    """,
+    "files": "CREATE TABLE IF NOT EXISTS files (path TEXT PRIMARY KEY, marks BLOB NOT NULL)",
 }
 """Tables that the first files did not have: added where they are missing, as they change nothing that is there."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final, cast
 
@@ -65,12 +65,28 @@ def read_states(connection: sqlite3.Connection) -> dict[str, RuleState]:
     if has_table(connection, "pauses"):  # one of the first files, only read since, has none
         for rule_id, start, end in connection.execute("SELECT * FROM pauses ORDER BY rule_id, pause_start"):
             pauses.setdefault(rule_id, []).append((start, end))
+    late: dict[str, list[Window]] = {}
+    if has_table(connection, "late"):
+        for rule_id, start, end in connection.execute("SELECT * FROM late ORDER BY rule_id, window_start"):
+            late.setdefault(rule_id, []).append(_window(start, end))
     states: dict[str, RuleState] = {}
     for rule_id in last.keys() | spans.keys() | pauses.keys():
         newest, fingerprint = last.get(rule_id, (None, ""))
         skipped, paused = _pauses(pauses.get(rule_id, ()))
-        states[rule_id] = RuleState(rule_id, tuple(spans.get(rule_id, ())), newest, fingerprint, skipped, paused)
+        searched, again = tuple(spans.get(rule_id, ())), tuple(late.get(rule_id, ()))
+        states[rule_id] = RuleState(rule_id, searched, newest, fingerprint, skipped, paused, again)
     return states
+
+
+def read_files(connection: sqlite3.Connection) -> dict[str, bytes]:
+    """What was read of event files, by path."""
+    return dict(connection.execute("SELECT path, marks FROM files")) if has_table(connection, "files") else {}
+
+
+def keep_files(connection: sqlite3.Connection, texts: Mapping[str, bytes]) -> None:
+    """Replace what was read of the event files of these paths."""
+    with transaction(connection):
+        connection.executemany("INSERT OR REPLACE INTO files (path, marks) VALUES (?, ?)", texts.items())
 
 
 def read_unfinished(connection: sqlite3.Connection, rule_ids: Collection[str], since: int) -> tuple[RuleRun, ...]:
@@ -109,17 +125,22 @@ def _state(connection: sqlite3.Connection, rule_id: str) -> RuleState | None:
     skipped, paused = _pauses(connection.execute(query, (rule_id,)).fetchall())
     if not searched and not skipped and paused is None:
         return None
-    return RuleState(rule_id, searched, skipped=skipped, paused=paused)
+    query = "SELECT window_start, window_end FROM late WHERE rule_id = ? ORDER BY window_start"
+    late = tuple(_window(*row) for row in connection.execute(query, (rule_id,)))
+    return RuleState(rule_id, searched, skipped=skipped, paused=paused, late=late)
 
 
 def _write_state(connection: sqlite3.Connection, before: RuleState | None, *, after: RuleState) -> None:
     """Replace the spans and pauses that changed; what was kept of the last run stands in its own table."""
     rule_id = after.rule_id
-    there = set(before.searched) if before is not None else set()
-    gone = [(rule_id, nanoseconds(span.start)) for span in there.difference(after.searched)]
-    new = [(rule_id, nanoseconds(span.start), nanoseconds(span.end)) for span in set(after.searched).difference(there)]
-    connection.executemany("DELETE FROM spans WHERE rule_id = ? AND window_start = ?", gone)
-    connection.executemany("INSERT INTO spans (rule_id, window_start, window_end) VALUES (?, ?, ?)", new)
+    for table, there, here in (
+        ("spans", before.searched if before is not None else (), after.searched),
+        ("late", before.late if before is not None else (), after.late),
+    ):
+        gone = [(rule_id, nanoseconds(span.start)) for span in set(there).difference(here)]
+        new = [(rule_id, nanoseconds(span.start), nanoseconds(span.end)) for span in set(here).difference(there)]
+        connection.executemany(f"DELETE FROM {table} WHERE rule_id = ? AND window_start = ?", gone)
+        connection.executemany(f"INSERT INTO {table} (rule_id, window_start, window_end) VALUES (?, ?, ?)", new)
     if before is not None and (before.skipped, before.paused) == (after.skipped, after.paused):
         return
     pauses: list[tuple[str, int, int | None]] = [

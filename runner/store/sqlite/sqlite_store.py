@@ -33,7 +33,7 @@ from runner.store.sqlite.database import (
     reason_of,
     transaction,
 )
-from runner.store.sqlite.ledger import mark_all, read_states, read_unfinished, record
+from runner.store.sqlite.ledger import keep_files, mark_all, read_files, read_states, read_unfinished, record
 from runner.store.sqlite.retention import (
     KEEPS_ALL,
     Contents,
@@ -58,7 +58,8 @@ _ALERT_COLUMNS: Final = "id, rule_id, kind, group_id, group_index, detected, hos
 
 
 class SqliteStore:
-    """An `AlertStore`, a `Ledger` and a `RunLog` on one SQLite file, made if absent, readable by its owner alone.
+    """An `AlertStore`, `Ledger`, `RunLog` and `FileRecord` on one SQLite file, made if absent, readable by its
+    owner alone.
 
     `busy_timeout` is how long, in seconds, to wait for another process that holds the file. What `retention` does not
     keep is removed after a run was recorded, once an hour. Every method raises StoreError, with the file's name, for
@@ -163,6 +164,12 @@ class SqliteStore:
             return
         if removed.alerts:
             _LOG.info("documents of %d alerts older than RUNNER_KEEP_ALERTS removed, their ids stay", removed.alerts)
+
+    async def read_files(self) -> Mapping[str, bytes]:
+        return await self._run(read_files)
+
+    async def keep_files(self, texts: Mapping[str, bytes]) -> None:
+        await self._run(lambda connection: keep_files(connection, texts))
 
     async def close(self) -> None:
         """Close the file; a call that is running ends first."""
