@@ -10,6 +10,7 @@ from pathlib import Path
 
 from runner.errors import SettingsError
 from runner.messages.suggestions import near_name
+from runner.rules.load import LoadedRules
 from runner.settings.settings import Settings, flag_for
 from runner.setup.saved_objects import KibanaNames
 
@@ -39,6 +40,16 @@ def require_rule_paths(settings: Settings) -> None:
     if settings.is_default("rules"):
         raise SettingsError(f"no rules: there is no folder {missing[0]}; name rule files or folders with --rules")
     raise SettingsError("; ".join(f"{path}: no such file or folder{_near(path)}" for path in missing))
+
+
+def require_rules(loaded: LoadedRules, settings: Settings) -> None:
+    """Raise SettingsError if there is no rule at all, not even one with an error."""
+    if loaded.rules or loaded.unsupported or loaded.problems:
+        return
+    places = ", ".join(map(str, settings.rules))
+    raise SettingsError(
+        f"no rules in {places}: name files (.toml) or folders with rules with --rules (or RUNNER_RULES)"
+    )
 
 
 def _near(path: Path) -> str:

@@ -164,6 +164,7 @@ class Execution:
             window=request.window,
             started=self.clock(),
             shown=request.reach.shown(request.window),
+            blind=result.blind,
             messages=(*self.remarks.get(request.rule.rule_id, ()), *result.warnings, *([_held(held)] if held else ())),
         )
         if result.error is not None:

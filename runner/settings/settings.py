@@ -118,6 +118,7 @@ class Settings(BaseSettings):
     on_cap: Annotated[Literal["carry", "drop"], BeforeValidator(checks.choice_of("carry", "drop"))] = "carry"
 
     # Metrics and health
+    quiet_after: Annotated[timedelta, BeforeValidator(checks.duration(timedelta(0), "15m or 1h"))] = timedelta(hours=1)
     listen: Annotated[str, BeforeValidator(checks.listen_address)] = "127.0.0.1:9722"
 
     # Logs

@@ -53,7 +53,13 @@ class ServiceView:
     """The ids of the rules that this runner runs; None for all of them. The status of the others is not shown: what is
     known of it here is out of date."""
     newest_event: datetime | None = None
-    """The newest `@timestamp` that the last pass over files read; None for a cluster."""
+    """The newest time of an event in files that is not ahead of the clock; None for a cluster."""
+    event_files: int | None = None
+    """Event files of the last pass; None for a cluster."""
+    is_blind: bool = False
+    """Whether no events are seen, or none for too long; `/readyz` says why."""
+    blind_rules: int = 0
+    """Rules for which nothing was there that their index patterns name."""
 
 
 @dataclass(slots=True)
@@ -228,7 +234,11 @@ class Metrics(Collector):
         yield _counter("late_events", text, late, labels=("outcome",))
         yield _counter("late_spans", "Spans of rules that are owed again for late events.", self._late_spans)
         if (newest := view.newest_event) is not None:
-            yield _gauge("newest_event_timestamp_seconds", "The newest @timestamp read from files.", _seconds(newest))
+            yield _gauge("newest_event_timestamp_seconds", "The newest time of an event in files.", _seconds(newest))
+        if view.event_files is not None:
+            yield _gauge("event_files", "Event files that the last pass found.", view.event_files)
+        yield _gauge("blind", "1 while no events are seen, or none for too long.", float(view.is_blind))
+        yield _gauge("blind_rules", "Rules whose index patterns nothing is there for.", view.blind_rules)
 
 
 def registry_of(metrics: Metrics) -> CollectorRegistry:

@@ -7,7 +7,7 @@ from collections import Counter
 
 from runner.cli.console import counted, out, print_json, show_problem
 from runner.cli.exit_codes import ExitCode
-from runner.cli.locations import require_rule_paths
+from runner.cli.locations import require_rule_paths, require_rules
 from runner.errors import Problem
 from runner.rules.load import LoadedRules, load_rules
 from runner.search.compiled_rule import compile_rules
@@ -19,6 +19,7 @@ def check(settings: Settings) -> ExitCode:
     """Print every problem of the rules; FINDINGS if one of them is an error."""
     require_rule_paths(settings)
     loaded = load_rules(settings.rules)
+    require_rules(loaded, settings)
     compiled, faults = compile_rules(loaded.rules)
     problems = [*loaded.problems, *faults, *asyncio.run(FileSearch(()).prepare(compiled))]
     problems.sort(key=lambda problem: (str(problem.file), problem.line, problem.column))

@@ -28,7 +28,7 @@ from runner.cli.console import (
 )
 from runner.cli.console import err as stderr
 from runner.cli.exit_codes import ExitCode
-from runner.cli.locations import given_flags, require_rule_paths
+from runner.cli.locations import given_flags, require_rule_paths, require_rules
 from runner.cli.own_command import own_command, runnable
 from runner.cli.pages.alert_table import SHORT_ID, alert_table, by_event_time
 from runner.cli.rule_choice import chosen
@@ -201,12 +201,11 @@ async def _created(tools: Opened, runs: Sequence[RuleRun]) -> list[StoredAlert]:
 
 
 def _require_rules(active: ActiveRules, settings: Settings) -> None:
+    require_rules(active.loaded, settings)
     if active.rules or active.problems or active.loaded.unsupported:
         return
     places = ", ".join(map(str, settings.rules))
-    if active.loaded.rules:
-        raise SettingsError(f"every rule in {places} is disabled ({counted(len(active.loaded.rules), 'rule')})")
-    raise SettingsError(f"no rules in {places}: name rule files or folders with --rules (or RUNNER_RULES)")
+    raise SettingsError(f"every rule in {places} is disabled ({counted(len(active.loaded.rules), 'rule')})")
 
 
 def _report(

@@ -145,3 +145,29 @@ class TimeSlots:
             self.width *= 2
             rows[:, 0] //= 2
         self.rows, self.count = [rows], len(rows)
+
+
+class NewestTimes:
+    """The newest time, how many events are ahead of the clock, and the lags of the newest `most` of the others."""
+
+    def __init__(self, most: int) -> None:
+        self.newest = NO_TIME
+        self.ahead = 0
+        self._most = most
+        self._times = self._lags = np.zeros(0, dtype=np.int64)
+
+    def add(self, times: NDArray[np.int64], ingested: NDArray[np.int64], *, latest: int) -> None:
+        """Add events with these times; `latest` is that of an event which is not ahead, in nanoseconds since 1970."""
+        right = times <= latest
+        self.ahead += len(times) - int(np.count_nonzero(right))
+        self.newest = max(self.newest, int(times[right].max(initial=NO_TIME)))
+        both = right & (times != NO_TIME) & (ingested != NO_TIME)
+        all_times = np.concatenate((self._times, times[both]))
+        lags = np.concatenate((self._lags, ingested[both] - times[both]))
+        newest = np.argsort(all_times, kind="stable")[-self._most :]
+        self._times, self._lags = all_times[newest], lags[newest]
+
+    @property
+    def lags(self) -> list[int]:
+        """From the time of an event to its ingestion, in nanoseconds."""
+        return [int(lag) for lag in self._lags]

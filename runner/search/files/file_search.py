@@ -18,12 +18,15 @@ from runner.engine.plan import Plan
 from runner.engine.sequence.sequence_matcher import FoundSequence
 from runner.errors import EventsError, Problem, RunnerError, UnreadableEventError
 from runner.events.columns.batch import Columns
+from runner.events.fields.index_patterns import index_selector
 from runner.events.fields.schema import DATES, DataType, Field, Schema, shipped_schema
+from runner.events.fields.timestamp_column import NO_TIME
 from runner.events.files.arrivals import Arrivals, KnownFiles, read_arrivals
 from runner.events.files.event_files import EVENT_FILES, EventFiles, ReadProgress, ReadReport, TimeWanted
 from runner.events.files.event_times import EventTimes, read_event_times
 from runner.events.files.time_index import TimeIndex
 from runner.garbage_collection import rarely_collecting
+from runner.messages.quantities import counted
 from runner.rules.rule import Rule
 from runner.search.cluster.request_body import has_filters
 from runner.search.compiled_rule import CompiledRule, UnknownFields, time_fields
@@ -38,6 +41,7 @@ _MOST_NAMED = 20
 """Unknown fields that one warning names."""
 _ATTEMPTS = 3
 """Passes over a folder whose files are renamed between listing and opening; after that its windows stay owed."""
+_NEVER = 2**63 - 1
 _MODIFIED_MARGIN_S = 3600.0
 """Seconds by which a file of a live folder may be older than the window: clocks differ, writers buffer."""
 
@@ -75,7 +79,9 @@ class FileSearch:
         self._unknown: dict[CompiledRule, UnknownFields] = {}
         self._found_fields: set[str] = set()
         self._new_fields: set[str] = set()
+        self._streams: set[str | None] = set()
         self._has_named_unknown = not names_unknown
+        self._selectors: dict[tuple[str, ...], Callable[[str | None], bool]] = {}
         self.report = ReadReport()
         """What the last pass read."""
 
@@ -156,7 +162,11 @@ class FileSearch:
             whole = self.report.is_whole
             found_here = answer.matches if whole else _without_absences(answer.matches, plan)
             matches = FoundMatches(found_here, files.fetch, is_sequence=plan.kind != "event")
-            yield SearchResult(request, matches, True, warnings, answer.error, took_ms=took_ms, complete=whole)
+            unseen = self._unseen(request.rule)
+            told = (*warnings, unseen) if unseen else warnings
+            yield SearchResult(
+                request, matches, True, told, answer.error, took_ms=took_ms, complete=whole, blind=bool(unseen)
+            )
 
     def _pass(self, requests: Sequence[SearchRequest]) -> list[eql.Found]:
         for attempt in range(_ATTEMPTS):
@@ -238,6 +248,7 @@ class FileSearch:
             unread = (*self.report.unread, *(f"{folder}: {text}" for folder in sorted(lost)))
             self.report = replace(self.report, unread=unread)
         self._new_fields = watch.found - self._found_fields
+        self._streams |= watch.streams
         self._name_unknown(watch)
         return found
 
@@ -249,6 +260,28 @@ class FileSearch:
             return ()
         files = "1 file is" if len(new) == 1 else f"{len(new):,} files are"
         return (f"{files} left out, such as {new[0]}: files are read if {EVENT_FILES}",)
+
+    def _unseen(self, rule: Rule) -> str:
+        """Why the rule could not have seen any event; an empty text if it could."""
+        if not self._streams:
+            # Files of a live folder that are too old for the window were not read.
+            return "" if self.newest_ns() is not None else f"no event was read: {self._places()}"
+        if rule.index not in self._selectors:
+            self._selectors[rule.index] = index_selector(rule.index)
+        if any(map(self._selectors[rule.index], self._streams)):
+            return ""
+        return f"no event read so far is of {', '.join(rule.index)}: the rule sees none"
+
+    def _places(self) -> str:
+        names = ", ".join(map(str, self._paths))
+        files = self.report.files
+        return f"there is no event file in {names}" if not files else f"none is in {counted(files, 'file')} of {names}"
+
+    def newest_ns(self, limit: int = _NEVER) -> int | None:
+        """The newest time of an event up to `limit`, in nanoseconds since 1970, as far as it is known; None without."""
+        ends = [latest for latest in self._index.peeked.values() if NO_TIME < latest < _NEVER]
+        known = [time for time in (self.report.newest_ns, *ends) if time is not None and time <= limit]
+        return max(known, default=None)
 
     def _part_of(self, requests: Sequence[SearchRequest]) -> float:
         """About which part of the files a pass has to read, by the times that the last pass found."""
