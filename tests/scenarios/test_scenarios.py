@@ -38,6 +38,7 @@ def scenarios() -> Iterator[Any]:
 async def world(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[World]:
     store = MemoryStore() if request.param == "memory" else SqliteStore(tmp_path / "state.db")
     made = World(tmp_path, store, FakeClock(at("00:00:00")))
+    made.append(ndjson(["earlier exec 00:00:00 day=2026-02-01"]), "0.ndjson")  # a sensor that has seen events before
     yield made
     await made.restart()
     await store.close()
