@@ -300,3 +300,23 @@ async def test_runs_and_marks_of_two_writers_are_merged(store: Stores) -> None:
     state = (await store.ledger.read())["rule-1"]
     assert state.searched == (Window(at(0), at(34)),)
     assert state.paused == at(100) or state.skipped == (Window(at(100), at(101)),)
+
+
+async def test_spans_that_are_owed_again_for_late_events_are_kept_until_they_are_searched(store: Stores) -> None:
+    await store.ledger.record(run(last=60), "f")
+    await store.ledger.add_marks([Mark("rule-1", "late", at(61), (Window(at(10), at(12)), Window(at(50), at(70))))])
+    state = (await store.ledger.read())["rule-1"]
+    assert state.searched == (Window(at(0), at(10)), Window(at(12), at(50)))
+    assert state.late == (Window(at(10), at(12)), Window(at(50), at(60)))
+    await store.ledger.record(run(first=8, last=12), "f")
+    await store.ledger.record(run(first=55, last=61), "f")
+    state = (await store.ledger.read())["rule-1"]
+    assert state.searched == (Window(at(0), at(50)), Window(at(55), at(61)))
+    assert state.late == (Window(at(50), at(55)),)
+
+
+async def test_what_was_read_of_files_is_kept_by_path(store: Stores) -> None:
+    assert await store.files.read_files() == {}
+    await store.files.keep_files({"/a": b"[1]", "/b é": b"[]"})
+    await store.files.keep_files({"/a": b"[2]"})
+    assert await store.files.read_files() == {"/a": b"[2]", "/b é": b"[]"}

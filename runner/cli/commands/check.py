@@ -19,7 +19,6 @@ def check(settings: Settings) -> ExitCode:
     """Print every problem of the rules; FINDINGS if one of them is an error."""
     require_rule_paths(settings)
     loaded = load_rules(settings.rules)
-    require_rules(loaded, settings)
     compiled, faults = compile_rules(loaded.rules)
     problems = [*loaded.problems, *faults, *asyncio.run(FileSearch(()).prepare(compiled))]
     problems.sort(key=lambda problem: (str(problem.file), problem.line, problem.column))
@@ -28,6 +27,7 @@ def check(settings: Settings) -> ExitCode:
         print_json({"files": loaded.files, "rules": rules, "problems": [_as_json(problem) for problem in problems]})
     else:
         _print(loaded, problems)
+    require_rules(loaded, settings)
     return ExitCode.FINDINGS if any(problem.severity == "error" for problem in problems) else ExitCode.FINE
 
 

@@ -202,7 +202,7 @@ async def _created(tools: Opened, runs: Sequence[RuleRun]) -> list[StoredAlert]:
 
 def _require_rules(active: ActiveRules, settings: Settings) -> None:
     require_rules(active.loaded, settings)
-    if active.rules or active.problems or active.loaded.unsupported:
+    if active.rules or active.loaded.errors or active.problems or active.loaded.unsupported:
         return
     places = ", ".join(map(str, settings.rules))
     raise SettingsError(f"every rule in {places} is disabled ({counted(len(active.loaded.rules), 'rule')})")
