@@ -423,7 +423,7 @@ def test_a_rule_that_can_see_no_event_has_a_warning(command: Command, tmp_path: 
     blind.write_text(rule_text("blind", fields | {"index": ["winlogbeat-*", "logs-windows.*"]}))
     stream = {"type": "logs", "dataset": "endpoint.events.process", "namespace": "default"}
     (tmp_path / "events.ndjson").write_text(event(-60, data_stream=stream))
-    answer = command("once", "--events", "events.ndjson", "--rules", sees, blind, "-o", "json")
+    answer = command("once", "--events", "events.ndjson", "--rules", sees, "--rules", blind, "-o", "json")
     assert answer.code == 0
     assert {run["rule_id"]: (run["status"], run["messages"]) for run in answer.json["runs"]} == {
         "sees": ("succeeded", []),
@@ -439,7 +439,7 @@ def test_a_folder_without_rules_is_an_error(command: Command, tmp_path: Path) ->
     (tmp_path / "events.ndjson").write_text(event(-60))
     for arguments in (("check", "none"), ("once", "--events", "events.ndjson", "--rules", "none")):
         answer = command(*arguments)
-        assert (answer.code, answer.out) == (3, "")
+        assert answer.code == 3
         assert "no rules in none: name files (.toml) or folders with rules with --rules" in answer.err
 
 
