@@ -47,9 +47,8 @@ def require_rules(loaded: LoadedRules, settings: Settings) -> None:
     if loaded.rules or loaded.unsupported or loaded.errors:
         return
     places = ", ".join(map(str, settings.rules))
-    raise SettingsError(
-        f"no rules in {places}: name files (.toml) or folders with rules with --rules (or RUNNER_RULES)"
-    )
+    found = "".join(f"{problem.file}: {problem.text}; " for problem in loaded.problems)
+    raise SettingsError(f"no rules in {places}: {found}name files or folders with rules with --rules (or RUNNER_RULES)")
 
 
 def _near(path: Path) -> str:

@@ -248,6 +248,7 @@ def test_no_source_no_rules_wrong_paths(command: Command, tmp_path: Path) -> Non
     assert "other: no such file or folder" in wrong.err
     (tmp_path / "bare").mkdir()
     bare = command("once", "--events", events, "--rules", "bare", *NOW)
+    assert bare.code == 3
     assert "no rule files (*.toml) in this folder" in bare.err
 
 
@@ -440,7 +441,7 @@ def test_a_folder_without_rules_is_an_error(command: Command, tmp_path: Path) ->
     for arguments in (("check", "none"), ("once", "--events", "events.ndjson", "--rules", "none")):
         answer = command(*arguments)
         assert answer.code == 3
-        assert "no rules in none: name files (.toml) or folders with rules with --rules" in answer.err
+        assert "no rules in none: none: no rule files (*.toml) in this folder; name files or folders" in answer.err
 
 
 def test_files_that_are_delivered_late_are_searched_by_a_run_from_cron(command: Command, tmp_path: Path) -> None:
