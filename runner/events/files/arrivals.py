@@ -118,7 +118,7 @@ def read_arrivals(
     """
     found = Arrivals(KnownFiles(), early={names: TimeSlots() for names in limits})
     prefixes = _Prefixes(mark for marks in known.by_path.values() for mark in marks)
-    reader = _Reader(prefixes, limits, fields, found, (now + _AHEAD_S) * 10**9, progress)
+    reader = _Reader(prefixes, limits, fields, found, (now + _AHEAD_S) * 10**9, progress, Columns(fields))
     seen: set[FileKey] = set()
     for path in dict.fromkeys(map(str, paths)):
         place = os.path.abspath(path)  # noqa: PTH100
@@ -217,17 +217,19 @@ class _Prefixes:
     """The texts that were read, by their first bytes."""
 
     def __init__(self, marks: Iterable[FileMark]) -> None:
-        self._marks: dict[int, dict[str, list[FileMark]]] = {}
+        self._ends: dict[int, dict[str, set[tuple[int, str]]]] = {}
+        """By length and digest of the first bytes: the ends with the digests before them."""
         for mark in marks:
             if mark.end:
-                self._marks.setdefault(min(_HASHED, mark.end), {}).setdefault(mark.head, []).append(mark)
+                ends = self._ends.setdefault(min(_HASHED, mark.end), {}).setdefault(mark.head, set())
+                ends.add((mark.end, mark.tail))
 
     def longest_of(self, text: OpenText, start: bytes) -> int:
         """The length of the longest of them that this text, which has this start, begins with."""
-        lengths = [length for length in self._marks if length <= len(start)]
-        found = [mark for length in lengths for mark in self._marks[length].get(_digest(start[:length]), ())]
-        tails, _ = _tails(text, list({mark.end for mark in found})) if found else ({}, 0)
-        return max((mark.end for mark in found if tails.get(mark.end) == mark.tail), default=0)
+        lengths = [length for length in self._ends if length <= len(start)]
+        found = [one for length in lengths for one in self._ends[length].get(_digest(start[:length]), ())]
+        tails, _ = _tails(text, list({end for end, _ in found})) if found else ({}, 0)
+        return max((end for end, tail in found if tails.get(end) == tail), default=0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,6 +243,7 @@ class _Reader:
     clock: int
     """The latest time of an event that is not ahead of the clock."""
     progress: ReadProgress | None
+    columns: Columns
 
     def mark(self, path: str, state: os.stat_result) -> FileMark | None:
         """The mark of a file after what is new in it was read; None if it could not be read."""
@@ -252,27 +255,28 @@ class _Reader:
                 start = text.start(_START)
                 known = self.prefixes.longest_of(text, start)
                 if not is_wrapped(start):
-                    end = self._read(path, mark.key, known, is_plain=not text.packing)
+                    end = self._read(path, mark, known, is_plain=not text.packing)
                     return None if end is None else _marked(mark, text, end)
                 # Of an array only the whole can be read.
                 _, end = _tails(text, (), to_end=True)
-                if known != end and self._read(path, mark.key, 0, is_plain=False) is None:
+                if known != end and self._read(path, mark, 0, is_plain=False) is None:
                     return None
                 return _marked(mark, text, end)
         except (*DAMAGE, EventsError):
             return None  # the search says why, and owes its window
 
-    def _read(self, path: str, key: FileKey, known: int, *, is_plain: bool) -> int | None:
+    def _read(self, path: str, mark: FileMark, known: int, *, is_plain: bool) -> int | None:
         """Read a file from its byte `known` on; the end of its last whole line, None if it could not be opened."""
         span = LineSpan(known) if is_plain and known else None
         spools = Spools()
-        stream = EventStream(0, path, spools, identity=key, span=span)
-        columns, wanted = Columns(self.fields), TimeWanted(tuple(one.name for one in self.fields))
+        stream = EventStream(0, path, spools, identity=mark.key, span=span)
+        wanted = TimeWanted(tuple(one.name for one in self.fields))
         end, before = known, self.found.events
+        size = CHUNK if mark.size > CHUNK else _PIECE  # a buffer costs more than the lines of a small file
         try:
-            for block in stream.blocks(wanted, None, chunk=lambda: CHUNK, progress=self.progress):
+            for block in stream.blocks(wanted, None, chunk=lambda: size, progress=self.progress):
                 if block.offsets[-1] > known:
-                    self._add(stream.batch(columns, block, wanted), block, known)
+                    self._add(stream.batch(self.columns, block, wanted), block, known)
                     end = int(block.offsets[-1]) if block.is_whole else end
         finally:
             spools.close()
