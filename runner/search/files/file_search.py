@@ -255,7 +255,7 @@ class FileSearch:
     def _left_out_warning(self) -> tuple[str, ...]:
         """Which files of the folders are not read because of their names, said once for each of them."""
         new = sorted(set(self.report.left_out) - self._named_left_out)
-        self._named_left_out.update(new)
+        self._named_left_out = set(self.report.left_out)  # what is gone is forgotten, and named if it comes again
         if not new:
             return ()
         files = "1 file is" if len(new) == 1 else f"{len(new):,} files are"
