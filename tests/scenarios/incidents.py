@@ -76,10 +76,10 @@ class Plan:
         return frozenset(found)
 
 
-def write_live_rules(folder: Path) -> None:
+def write_live_rules(folder: Path, look_back: timedelta = LOOK_BACK) -> None:
     """The campaign's rules and the shipped ones, all of them with a short interval and look-back."""
     folder.mkdir(exist_ok=True)
-    times = {"from": f"now-{LOOK_BACK.seconds}s", "interval": f"{INTERVAL.seconds}s"}
+    times = {"from": f"now-{look_back.seconds}s", "interval": f"{INTERVAL.seconds}s"}
     for name, fields in RULES.items():
         (folder / f"{name}.toml").write_text(rule_text(name, fields | times), encoding="utf-8")
     for path in SHIPPED.glob("*.toml"):

@@ -53,6 +53,8 @@ _OFTEN = {
     **dict.fromkeys(COPIES, 3),
 }
 _LOGS = ("endpoint.ndjson", "network.ndjson")
+LOOK_BACK = timedelta(seconds=4)
+"""So short that an event is in two windows, not more: what one pass misses no other finds by chance."""
 _HISTORY = timedelta(minutes=75)
 _PAUSE_S = (0.02, 1.4)
 _LASTS_S = (0.1, 2.0)
@@ -110,7 +112,7 @@ def untidy_round(
 ) -> UntidyReport:
     """So many incidents of these kinds, then rest."""
     started = time.monotonic()
-    write_live_rules(folder / "rules")
+    write_live_rules(folder / "rules", LOOK_BACK)
     with UntidyPlace(folder) as place:
         round_ = _Round(folder, place, starter, rng=Random(seed), report=UntidyReport(seed))
         begin = datetime.now(UTC).replace(microsecond=0) - _HISTORY
