@@ -18,7 +18,7 @@ import sys
 import tempfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import fields
 from pathlib import Path
 from random import Random
 
@@ -43,7 +43,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         reports.append(report)
     _print_sum(reports)
     if options.json:
-        options.json.write_text(json.dumps([asdict(report) for report in reports], indent=1), encoding="utf-8")
+        rows = [{item.name: getattr(report, item.name) for item in fields(report)} for report in reports]
+        options.json.write_text(json.dumps(rows, indent=1), encoding="utf-8")
     return int(any(report.faults for report in reports))
 
 
