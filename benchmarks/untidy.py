@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import sys
 import tempfile
 from collections import Counter
@@ -36,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _options(arguments)
     kinds = [kind for kind in KINDS if kind not in options.without]
     reports: list[UntidyReport] = []
-    for report in campaign(options.incidents, options.seed, kinds):
+    for report in campaign(options.incidents, options.seed, kinds, keep=options.keep):
         print(report.line(), flush=True)
         for fault in report.faults[:20]:
             print(f"    {fault}", flush=True)
@@ -48,8 +49,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return int(any(report.faults for report in reports))
 
 
-def campaign(incidents: int, seed: int, kinds: Sequence[str]) -> Iterator[UntidyReport]:
-    """The reports of the rounds, each of them in a folder of its own."""
+def campaign(incidents: int, seed: int, kinds: Sequence[str], *, keep: Path | None = None) -> Iterator[UntidyReport]:
+    """The reports of the rounds, each of them in a folder of its own; `keep` gets copies of those with faults."""
     rng = Random(seed)
     left, seed_of_round = incidents, seed
     while left > 0:
@@ -59,6 +60,8 @@ def campaign(incidents: int, seed: int, kinds: Sequence[str]) -> Iterator[Untidy
         ):
             now = min(left, A_ROUND)
             report = untidy_round(Path(name), starter, seed=seed_of_round, incidents=now, kinds=kinds)
+            if keep is not None and report.faults:
+                shutil.copytree(name, keep / str(seed_of_round))
         yield report
         left, seed_of_round = left - report.incidents, rng.randrange(2**31)
 
@@ -87,6 +90,9 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--incidents", type=int, default=1_000)
     parser.add_argument("--without", action="append", default=[], choices=KINDS, help="a kind of incident to leave out")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument(
+        "--keep", type=Path, metavar="FOLDER", help="where the folders of rounds with faults are copied to"
+    )
     parser.add_argument("--json", type=Path, help="a file for the reports of all rounds")
     return parser.parse_args(arguments)
 

@@ -168,6 +168,7 @@ class _Round:
                 (kind,) = self._rng.choices(kinds, weights)
                 if self._happens(kind, writer, begin):
                     self.report.kinds[kind] += 1
+                    self._note(kind)
             if self._left:
                 writer.ask("lines", events=[_order(event) for event in self._left])
             self._calm_down()
@@ -300,6 +301,7 @@ class _Round:
         for what in [what for what, (due, _) in self._ends.items() if due <= until]:
             _, end = self._ends.pop(what)
             end()
+            self._note(f"{what}: over")
 
     def _wait(self, seconds: float) -> None:
         """Let time pass, in which what is amiss comes to its end."""
@@ -334,7 +336,13 @@ class _Round:
         self._process, self._command = self._starter.start(*arguments, env=self._place.env), command
         self._is_troubled = bool(self._ends)
         self.report.processes += 1
+        self._note(f"starts {command}, output-{self._process.output.stem.rpartition('-')[2]}")
         return self._process
+
+    def _note(self, text: str) -> None:
+        """Keep the order of what happened, for whoever looks into the folder of a round."""
+        with (self._folder / "timeline.txt").open("a", encoding="utf-8") as file:
+            file.write(f"{datetime.now(UTC):%H:%M:%S.%f} {text}\n")
 
     def _kill(self) -> bool:
         assert self._process is not None

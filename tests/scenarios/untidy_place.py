@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import Self
 
 from tests.scenarios.places import FolderPlace
+from tests.scenarios.snapshot import copy_sqlite
 from tests.scenarios.starter import Started
 
 STATE_SIZE, TEMPORARY_SIZE = 96 << 20, 8 << 20
@@ -108,5 +109,7 @@ class UntidyPlace(FolderPlace):
         return any(name.startswith(folder) for name in started.open_files())
 
     def close(self) -> None:
+        if self.disk.is_mounted and self.state.exists():
+            copy_sqlite(self.state, self._folder / "state.db")  # outlives the mount
         for disk in (self.disk, self.temporary):
             disk.close()
