@@ -48,7 +48,7 @@ from runner.service.rules_in_use import ActiveRules, load_active
 from runner.settings.settings import Settings
 from runner.store.protocol import AlertFilter, StoredAlert
 from runner.telemetry.logs import configure_logging
-from runner.windows import from_nanoseconds, nanoseconds
+from runner.windows import from_nanoseconds, nanoseconds, subtract
 
 _SHOWN_ALERTS = 20
 
@@ -102,7 +102,7 @@ async def _once(settings: Settings, observer: RunObserver, options: OnceOptions)
             _require_rules(active, settings)
             clock = await _clock(tools, active)
             if tools.files is not None and tools.files.only_folders:
-                await reopen(tools, whole, clock.now())
+                await reopen(tools, whole, clock.now(), searched_now=requests_at(active.compiled, clock.now()))
             requests = await _requests(tools, active, clock.now(), force=options.force)
             observer.begin(active, tools.schedule)
             execution = observer.observed(tools.execution(clock))
@@ -160,12 +160,18 @@ async def _requests(tools: Opened, active: ActiveRules, now: datetime, *, force:
     return requests_due(active.compiled, states, now, schedule=schedule)
 
 
-async def reopen(tools: Opened, active: ActiveRules, now: datetime) -> None:
-    """Mark in the ledger as owed what was searched before events of its time came; says so on stderr."""
-    if (watch := tools.arrivals) is not None:
-        looked = await watch.look(active.compiled, await tools.stores.ledger.read(), now)
-        for text in looked.remarks(given_flags(tools.settings)):
-            warn(runnable(text))
+async def reopen(
+    tools: Opened, active: ActiveRules, now: datetime, *, searched_now: Sequence[SearchRequest] = ()
+) -> None:
+    """Mark in the ledger as owed what was searched before events of its time came; says so on stderr, unless all of it
+    lies in the windows that are `searched_now`."""
+    if (watch := tools.arrivals) is None:
+        return
+    looked = await watch.look(active.compiled, await tools.stores.ledger.read(), now)
+    shown = {request.rule.rule_id: [request.reach.shown(request.window)] for request in searched_now}
+    left = any(subtract(span, shown.get(mark.rule_id, ())) for mark in looked.late.marks for span in mark.spans)
+    for text in looked.remarks(given_flags(tools.settings)) if left else ():
+        warn(runnable(text))
 
 
 async def _until(runs: AsyncGenerator[RuleRun, None], stopping: asyncio.Event, asked: int) -> AsyncIterator[RuleRun]:
