@@ -66,7 +66,7 @@ class ArrivalWatch:
         A process that dies before the files are recorded finds the same again. Raises StoreError.
         """
         if self._known is None:
-            self._known = KnownFiles.read(await self._record.read_files())
+            self._known = KnownFiles(await self._record.read_files())
         kept = max(self._horizon, _FORGOTTEN_AFTER)
         found = await self._search.arrivals(self._known, late_limits(rules, states), now=now, kept=kept)
         gap = NEAR // timedelta(microseconds=1) * 1_000
@@ -74,7 +74,7 @@ class ArrivalWatch:
         late = late_events(rules, states, arrived, now=now, horizon=self._horizon)
         if late.marks:
             await self._ledger.add_marks(late.marks)
-        changed = {path: text for path, text in found.known.texts().items() if text != self._known.texts().get(path)}
+        changed = {path: text for path, text in found.known.texts.items() if text != self._known.texts.get(path)}
         if changed:
             await self._record.keep_files(changed)
         self._known = found.known

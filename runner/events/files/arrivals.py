@@ -57,31 +57,34 @@ class FileMark:
 
 
 class KnownFiles:
-    """What was read of the files below each path that events are read from; a path that is missing is a new one."""
+    """What was read of the files below each path that events are read from; a path that is missing is a new one.
 
-    def __init__(self, by_path: Mapping[str, Sequence[FileMark]] | None = None) -> None:
-        self.by_path = dict(by_path or {})
+    Between two looks it is held as text: one object for each path, however many files came and went.
+    """
 
-    @classmethod
-    def read(cls, texts: Mapping[str, bytes]) -> KnownFiles:
-        """The record as it was kept by `texts`. A text that is none is left out: its path counts as a new one."""
-        known = cls()
-        for path, text in texts.items():
-            try:
-                known.by_path[path] = [FileMark((row[0], row[1]), *row[2:]) for row in orjson.loads(text)]
-            except (ValueError, TypeError, IndexError):
-                continue
-        return known
+    def __init__(self, texts: Mapping[str, bytes] | None = None) -> None:
+        """`texts` are those of an earlier record. One that is none is left out: its path counts as a new one."""
+        self.texts = {path: text for path, text in (texts or {}).items() if _read_marks(text) is not None}
 
-    def texts(self) -> dict[str, bytes]:
-        """The record of each path, to be kept."""
-        return {path: _text_of(marks) for path, marks in self.by_path.items()}
+    def __contains__(self, path: object) -> bool:
+        return path in self.texts
+
+    def marks(self, path: str) -> Sequence[FileMark]:
+        """What was read of each file below the path."""
+        return _read_marks(self.texts.get(path, b"[]")) or ()
+
+    def note(self, path: str, marks: Iterable[FileMark]) -> None:
+        """Put these marks in the place of the path's."""
+        self.texts[path] = orjson.dumps(
+            [[*mark.key, mark.size, mark.modified_ns, mark.end, mark.head, mark.tail, mark.gone] for mark in marks]
+        )
 
 
-def _text_of(marks: Iterable[FileMark]) -> bytes:
-    return orjson.dumps(
-        [[*mark.key, mark.size, mark.modified_ns, mark.end, mark.head, mark.tail, mark.gone] for mark in marks]
-    )
+def _read_marks(text: bytes) -> list[FileMark] | None:
+    try:
+        return [FileMark((row[0], row[1]), *row[2:]) for row in orjson.loads(text)]
+    except (ValueError, TypeError, IndexError):
+        return None
 
 
 @dataclass(slots=True)
@@ -117,12 +120,12 @@ def read_arrivals(
     in seconds since 1970; what is known of files that are gone is forgotten after `kept_s`.
     """
     found = Arrivals(KnownFiles(), early={names: TimeSlots() for names in limits})
-    prefixes = _Prefixes(mark for marks in known.by_path.values() for mark in marks)
+    prefixes = _Prefixes(mark for path in known.texts for mark in known.marks(path))
     reader = _Reader(prefixes, limits, fields, found, (now + _AHEAD_S) * 10**9, progress, Columns(fields))
     seen: set[FileKey] = set()
     for path in dict.fromkeys(map(str, paths)):
         place = os.path.abspath(path)  # noqa: PTH100
-        before = {mark.key: mark for mark in known.by_path.get(place, ())}
+        before = {mark.key: mark for mark in known.marks(place)}
         marks: dict[FileKey, FileMark] = {}
         for name, state in _files_of(path):
             if (key := key_of(state)) in seen:
@@ -131,13 +134,13 @@ def read_arrivals(
             mark = before.get(key)
             if mark is not None and (mark.size, mark.modified_ns) == (state.st_size, state.st_mtime_ns):
                 marks[key] = mark if not mark.gone else replace(mark, gone=0)
-            elif place not in known.by_path:
+            elif place not in known:
                 marks[key] = _mark_of(name, state)
             elif (read := reader.mark(name, state)) is not None:
                 marks[key] = read
             elif mark is not None:
                 marks[key] = mark
-        found.known.by_path[place] = [*marks.values(), *_gone(before, marks, now=now, kept_s=kept_s)]
+        found.known.note(place, [*marks.values(), *_gone(before, marks, now=now, kept_s=kept_s)])
     return found
 
 
