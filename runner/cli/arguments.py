@@ -224,6 +224,7 @@ def export_alerts(
 
 
 def status(
+    events: options.EventsOption = None,
     rules: options.RulesOption = None,
     state: options.StateOption = None,
     output: options.OutputOption = None,
@@ -240,7 +241,7 @@ def status(
     ] = False,
 ) -> int:
     """Per rule: the last window, its outcome and counts, how far it was searched, and what is owed."""
-    settings = read_settings(rules=rules, state=state, output=output)
+    settings = read_settings(events=events, rules=rules, state=state, output=output)
     if check:
         from runner.cli.commands import health_check
 

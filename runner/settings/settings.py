@@ -148,6 +148,10 @@ class Settings(BaseSettings):
         """What is doubtful but no error, one sentence each, to be shown once."""
         return self._warnings
 
+    def is_flag(self, field: str) -> bool:
+        """Whether the setting was given on the command line."""
+        return self._places.get(field) == flag_for(field)
+
     def is_default(self, field: str) -> bool:
         """Whether the setting has its default because no layer sets it."""
         return field not in self._places

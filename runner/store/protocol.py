@@ -9,6 +9,7 @@ from typing import Any, Literal, Protocol
 
 from runner.alerts.alert import Alert
 from runner.rule_run import RuleRun
+from runner.store.source import EventSource
 from runner.windows import Window, clipped, merge
 
 
@@ -100,7 +101,7 @@ def state_after(before: RuleState | None, run: RuleRun, fingerprint: str) -> Rul
     before = before or RuleState(run.rule_id)
     searched = before.searched or (Window(run.searched.start, run.searched.start),)
     if run.complete:
-        searched = _kept(merge((*searched, run.searched)))
+        searched = kept_spans(merge((*searched, run.searched)))
     return replace(before, searched=searched, last=run, fingerprint=fingerprint)
 
 
@@ -141,7 +142,7 @@ def state_with_mark(before: RuleState | None, mark: Mark) -> RuleState:
     )
 
 
-def _kept(searched: tuple[Window, ...]) -> tuple[Window, ...]:
+def kept_spans(searched: tuple[Window, ...]) -> tuple[Window, ...]:
     """The newest of too many spans, behind the mark of where the rule began."""
     if len(searched) <= KEPT_SPANS:
         return searched
@@ -153,7 +154,7 @@ MOST_UNFINISHED = 5_000
 
 
 class RunLog(Protocol):
-    """The record of single runs; how long they are kept is up to the store."""
+    """The record of single runs over one source; how long they are kept is up to the store."""
 
     async def unfinished(self, rule_ids: Collection[str], since: datetime) -> Sequence[RuleRun]:
         """The newest runs of these rules that left a window unsearched which ends after `since`, newest first."""
@@ -161,10 +162,13 @@ class RunLog(Protocol):
 
 
 class Ledger(Protocol):
-    """The record of what was searched. Written after the alerts of the run it records."""
+    """The record of what was searched in one source. Written after the alerts of the run it records."""
 
     async def read(self) -> Mapping[str, RuleState]:
-        """The state of every rule that ever ran, by rule id."""
+        """The state of every rule that ever ran over the source, by rule id.
+
+        Of a rule that never did, what sources with the same names leave to it (`first_state`).
+        """
         ...
 
     async def record(self, run: RuleRun, fingerprint: str) -> None:
@@ -176,6 +180,22 @@ class Ledger(Protocol):
         ...
 
 
+class Ledgers(Protocol):
+    """The ledgers in one place, one for each source."""
+
+    async def sources(self) -> Sequence[EventSource]:
+        """Every source that has a ledger."""
+        ...
+
+    def ledger(self, source: EventSource) -> Ledger:
+        """The ledger of a source; nothing need have been recorded of it."""
+        ...
+
+    def run_log(self, source: EventSource) -> RunLog:
+        """The run log of a source."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Stores:
     """The places for alerts and state that a process works with."""
@@ -183,3 +203,9 @@ class Stores:
     alerts: AlertStore
     ledger: Ledger
     run_log: RunLog
+    ledgers: Ledgers
+    """The ledgers and run logs of all sources, those above among them."""
+
+    def of(self, source: EventSource) -> Stores:
+        """The same place for alerts, with the ledger and the run log of that source."""
+        return replace(self, ledger=self.ledgers.ledger(source), run_log=self.ledgers.run_log(source))

@@ -74,8 +74,8 @@ async def _run(settings: Settings) -> ExitCode:
             pace=Pace(settings.tick, settings.lease / 3 if tools.is_shared else None, settings.concurrency),
         )
         on_signals(service.stop)
-        source = ", ".join(settings.events) or ", ".join(settings.elasticsearch_hosts) or "Elastic Cloud"
-        _LOG.info(f"rule-runner starts: events from {source}")
+        source, alerts_to = tools.places
+        _LOG.info(f"rule-runner starts: events from {source}; alerts go to {alerts_to}")
         with listening(settings, metrics, health, patience=patience, now=clock.now):
             health.beat(clock.now())
             try:

@@ -12,7 +12,7 @@ from typing import Final
 
 from runner.errors import StoreError
 
-_VERSION: Final = 1
+_VERSION: Final = 2
 """Of the tables, kept in the file's `user_version`."""
 _APPLICATION: Final = 0x52756E52
 """Marks the file as ours ("RunR"), kept in its `application_id`."""
@@ -32,23 +32,44 @@ _SCHEMA: Final = (
         status TEXT NOT NULL, window_start INTEGER NOT NULL, window_end INTEGER NOT NULL, started INTEGER NOT NULL,
         matches INTEGER NOT NULL, created INTEGER NOT NULL, duplicates INTEGER NOT NULL, suppressed INTEGER NOT NULL,
         capped INTEGER NOT NULL, took_ms INTEGER NOT NULL, complete INTEGER NOT NULL, messages TEXT NOT NULL,
-        fingerprint TEXT NOT NULL)
-    """,
-    "CREATE INDEX runs_by_rule ON runs (rule_id, seq)",
-    """
-    CREATE TABLE spans (
-        rule_id TEXT NOT NULL, window_start INTEGER NOT NULL, window_end INTEGER NOT NULL,
-        PRIMARY KEY (rule_id, window_start)) WITHOUT ROWID
+        fingerprint TEXT NOT NULL, source INTEGER NOT NULL DEFAULT 0)
     """,
 )
-_LATER: Final = {
-    "pauses": """
-    CREATE TABLE IF NOT EXISTS pauses (
-        rule_id TEXT NOT NULL, pause_start INTEGER NOT NULL, pause_end INTEGER,
-        PRIMARY KEY (rule_id, pause_start)) WITHOUT ROWID
+_LEDGERS: Final = (
+    # 0 is the ledger of no source in particular: that of files of version 1.
+    "CREATE TABLE sources (id INTEGER PRIMARY KEY, source TEXT NOT NULL UNIQUE, is_lasting INTEGER NOT NULL)",
+    "INSERT INTO sources VALUES (0, '', 1)",
+    "CREATE INDEX runs_by_source ON runs (source, rule_id, seq)",
+    """
+    CREATE TABLE spans (
+        source INTEGER NOT NULL, rule_id TEXT NOT NULL, window_start INTEGER NOT NULL, window_end INTEGER NOT NULL,
+        PRIMARY KEY (source, rule_id, window_start)) WITHOUT ROWID
     """,
-}
-"""Tables that the first files did not have: added where they are missing, as they change nothing that is there."""
+    """
+    CREATE TABLE pauses (
+        source INTEGER NOT NULL, rule_id TEXT NOT NULL, pause_start INTEGER NOT NULL, pause_end INTEGER,
+        PRIMARY KEY (source, rule_id, pause_start)) WITHOUT ROWID
+    """,
+)
+_FROM_VERSION_1: Final = (
+    "CREATE TABLE IF NOT EXISTS pauses (rule_id TEXT, pause_start INTEGER, pause_end INTEGER)",  # the first had none
+    "ALTER TABLE spans RENAME TO former_spans",
+    "ALTER TABLE pauses RENAME TO former_pauses",
+    "ALTER TABLE runs ADD COLUMN source INTEGER NOT NULL DEFAULT 0",
+    "DROP INDEX runs_by_rule",
+    *_LEDGERS,
+    "INSERT INTO spans SELECT 0, rule_id, window_start, window_end FROM former_spans",
+    "INSERT INTO pauses SELECT 0, rule_id, pause_start, pause_end FROM former_pauses",
+    "DROP TABLE former_spans",
+    "DROP TABLE former_pauses",
+)
+_VERSION_1_AS_2: Final = (
+    "CREATE TEMP VIEW sources AS SELECT 0 AS id, '' AS source, 1 AS is_lasting",
+    "CREATE TEMP VIEW runs AS SELECT *, 0 AS source FROM main.runs",
+    "CREATE TEMP VIEW spans AS SELECT 0 AS source, * FROM main.spans",
+    "CREATE TEMP VIEW pauses AS SELECT 0 AS source, * FROM {pauses}",
+)
+"""Views for a connection that may not change the file: they stand before the file's own tables."""
 
 
 class UnsuitableFileError(Exception):
@@ -117,7 +138,11 @@ def open_for_reading(path: Path, busy_timeout: float) -> sqlite3.Connection:
 def _open_checked(path: Path, mode: str, *, busy_timeout: float) -> sqlite3.Connection:
     connection = _connect(path, mode, busy_timeout=busy_timeout)
     try:
-        _check_version(connection)
+        if _check_version(connection) == 1:
+            connection.execute("PRAGMA temp_store = MEMORY")
+            former = "main.pauses" if _has_table(connection, "pauses") else "(SELECT '' AS rule_id, 0 AS pause_start, 0 AS pause_end WHERE 0)"
+            for statement in _VERSION_1_AS_2:
+                connection.execute(statement.format(pauses=former))
     except BaseException:
         connection.close()
         raise
@@ -153,17 +178,19 @@ def _make_tables(connection: sqlite3.Connection) -> None:
     if _is_empty(connection):
         with transaction(connection):
             if _is_empty(connection):  # else another process was faster
-                for statement in _SCHEMA:
+                for statement in (*_SCHEMA, *_LEDGERS):
                     connection.execute(statement)
                 connection.execute(f"PRAGMA application_id = {_APPLICATION}")
                 connection.execute(f"PRAGMA user_version = {_VERSION}")
-    for name, statement in _LATER.items():
-        if not has_table(connection, name):
-            connection.execute(statement)
+    if _check_version(connection) < _VERSION:
+        with transaction(connection):
+            if _check_version(connection) < _VERSION:  # else another process was faster
+                for statement in _FROM_VERSION_1:
+                    connection.execute(statement)
+                connection.execute(f"PRAGMA user_version = {_VERSION}")
 
 
-def has_table(connection: sqlite3.Connection, name: str) -> bool:
-    """Whether the file has that table."""
+def _has_table(connection: sqlite3.Connection, name: str) -> bool:
     return bool(connection.execute("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ?", (name,)).fetchone())
 
 
@@ -171,7 +198,8 @@ def _is_empty(connection: sqlite3.Connection) -> bool:
     return not connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone()
 
 
-def _check_version(connection: sqlite3.Connection) -> None:
+def _check_version(connection: sqlite3.Connection) -> int:
+    """The version of the file's tables; raises UnsuitableFileError for a file that is not ours, or a newer one."""
     version, application = _pragma(connection, "user_version"), _pragma(connection, "application_id")
     if application != _APPLICATION:
         raise UnsuitableFileError("is an SQLite file, but not one of rule-runner; name another file")
@@ -179,6 +207,7 @@ def _check_version(connection: sqlite3.Connection) -> None:
         raise UnsuitableFileError(
             f"was written by a newer rule-runner (its tables have version {version}, this program knows {_VERSION})"
         )
+    return version
 
 
 def _pragma(connection: sqlite3.Connection, name: str) -> int:
