@@ -140,7 +140,11 @@ def _open_checked(path: Path, mode: str, *, busy_timeout: float) -> sqlite3.Conn
     try:
         if _check_version(connection) == 1:
             connection.execute("PRAGMA temp_store = MEMORY")
-            former = "main.pauses" if _has_table(connection, "pauses") else "(SELECT '' AS rule_id, 0 AS pause_start, 0 AS pause_end WHERE 0)"
+            former = (
+                "main.pauses"
+                if _has_table(connection, "pauses")
+                else "(SELECT '' AS rule_id, 0 AS pause_start, 0 AS pause_end WHERE 0)"
+            )
             for statement in _VERSION_1_AS_2:
                 connection.execute(statement.format(pauses=former))
     except BaseException:
