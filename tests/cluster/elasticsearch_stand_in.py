@@ -61,6 +61,8 @@ class Elasticsearch:
     """Whether the first answer to an EQL search says that it is still running."""
     hostile: dict[str, tuple[bytes, str]] = field(default_factory=dict)
     """Answers by kind of request, each with its content type, with status 200."""
+    spoil: Callable[[str, Any], Any] = lambda kind, answer: answer
+    """The answer to give in the place of a true one, by its kind."""
     rejects: Callable[[Mapping[str, Any]], dict[str, Any] | None] = lambda document: None
     """The error, with its `status`, for a document that is to be written; None takes it."""
     events: list[dict[str, Any]] = field(default_factory=list)
@@ -83,7 +85,7 @@ class Elasticsearch:
             return 200, text, content_type
         handler = getattr(self, f"_{kind.replace(' ', '_')}", None)
         status, found = handler(path, body) if handler else (404, _error(404, "no_such", f"no handler: {kind}"))
-        return status, json.dumps(found).encode(), JSON
+        return status, json.dumps(self.spoil(kind, found) if status == 200 else found).encode(), JSON
 
     def _root(self, path: str, body: bytes) -> tuple[int, Any]:
         version = {"number": "8.19.0", "build_flavor": "default"}
@@ -247,7 +249,7 @@ class Elasticsearch:
                 self.aliases[alias] = path[1:]
         else:
             self.objects[path] = json.loads(body or b"{}")
-        return 200, {"acknowledged": True}
+        return 200, {"role": {"created": True}} if "/role/" in path else {"acknowledged": True}
 
 
 def _error(status: int, kind: str, reason: str) -> dict[str, Any]:
