@@ -62,7 +62,7 @@ class ActionOutcome:
     @property
     def refused(self) -> bool:
         """True if the document is at fault, so that it would be refused again."""
-        if self.type == "index_closed_exception" or self.reason.startswith("no write index"):
+        if self.type == "index_closed_exception" or self.reason.startswith(("no write index", "pipeline with id [")):
             return False
         return self.status in (400, _TOO_LARGE)
 
@@ -101,6 +101,8 @@ def _help_for(outcome: ActionOutcome) -> str:
         return ": the index is set to be read only (index.blocks.*); take the setting away"
     if outcome.type == "index_closed_exception":
         return ": open the index, or roll its alias over"
+    if outcome.reason.startswith("pipeline with id ["):
+        return ": make the pipeline, or take it out of the settings of the index"
     if outcome.reason.startswith("no write index"):
         return ": set `is_write_index` on one of the indices behind the alias"
     return ""
