@@ -25,7 +25,7 @@ from runner.garbage_collection import rarely_collecting
 from runner.rules.rule import Rule
 from runner.search.cluster.request_body import has_filters
 from runner.search.compiled_rule import CompiledRule, UnknownFields, time_fields
-from runner.search.files.field_watch import FieldWatch
+from runner.search.files.field_watch import FieldWatch, look_back
 from runner.search.files.file_pass import matched
 from runner.search.protocol import Hit, Match, SearchRequest, SearchResult
 
@@ -74,6 +74,8 @@ class FileSearch:
         self._found_fields: set[str] = set()
         self._new_fields: set[str] = set()
         self._has_named_unknown = not names_unknown
+        self._has_read = False
+        self._looked_back: set[str] = set()
         self.report = ReadReport()
         """What the last pass read."""
 
@@ -212,6 +214,11 @@ class FileSearch:
             filters=self._filters,
             workers=self._workers if self._pays(files, self._part_of(requests)) else 1,
         )
+        if not watch.missing <= self._looked_back:
+            paths = files.unread_paths(all_of_them=self._has_read)  # the first pass reads what is not too old
+            self._looked_back |= watch.missing
+            look_back(watch, paths, date_field(self._schema, times[0]))
+        self._has_read = True
         self._unordered.update(requests[place].rule.rule_id for place in unordered)
         self.report = files.report()
         lost = self._folders_with_files.intersection(files.empty_folders)
