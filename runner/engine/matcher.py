@@ -49,11 +49,13 @@ class Ask:
 class Found:
     """Matches of one ask, ascending: of each the join keys (as the API prints them) and the ids of its events.
 
-    `error` is set if there is no answer: a script of the query failed on a value.
+    `error` is set if there is no answer: a script of the query failed on a value. `crowded` are the events that were
+    left out, as they have over `MOST_KEYS` join keys.
     """
 
     matches: Sequence[FoundSequence] = ()
     error: str | None = None
+    crowded: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +69,8 @@ class Handover:
     errors: Mapping[int, str]
     documents: tuple[NDArray[np.int64], NDArray[np.uint64]]
     """Numbers and digests of the events that are documents of an index."""
+    crowded: tuple[frozenset[int], ...]
+    """By ask."""
 
 
 class Matcher:
@@ -197,7 +201,9 @@ class Matcher:
             if number in self._errors:
                 yield Found(error=self._errors[number])
             else:
-                yield Found(_limited(self._open[number].found(self._key_codes), ask))
+                open_events = self._open[number]
+                found = _limited(open_events.found(self._key_codes), ask)
+                yield Found(found, crowded=frozenset(open_events.crowded))
 
     def advance(self, watermarks: Iterable[Watermark]) -> None:
         """Advance open matches if many rows are held.
@@ -233,7 +239,8 @@ class Matcher:
         for open_events in self._open:
             open_events.parts, open_events.added = [], 0
         documents = self._repeats.hand_over() if self._repeats is not None else NO_DOCUMENTS
-        return Handover(stage_rows, keys, dict(self._errors), documents)
+        crowded = tuple(frozenset(open_events.crowded) for open_events in self._open)
+        return Handover(stage_rows, keys, dict(self._errors), documents, crowded)
 
     def take_over(self, handover: Handover) -> None:
         """Add the stage rows of another matcher. No batch may be fed any more: they open no gate here."""
@@ -243,6 +250,8 @@ class Matcher:
             if len(repeated):
                 stage_rows = stage_rows.at(~np.isin(stage_rows.events, repeated))
             self._open[number].add(replace(stage_rows, keys=codes[stage_rows.keys]))
+        for open_events, crowded in zip(self._open, handover.crowded, strict=True):
+            open_events.crowded |= crowded
         for number, error in handover.errors.items():
             self._errors.setdefault(number, error)
 

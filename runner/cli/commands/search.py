@@ -78,7 +78,7 @@ def _search_files(
         report = files.report()
         for text in report.warnings():
             warn(text)
-    answer["is_partial"] = not report.is_whole or bool(report.broken or report.oversized)
+    answer["is_partial"] = not report.is_whole or bool(report.broken or report.oversized or found.crowded)
     is_refused = not report.is_whole or (report.broken and not report.events)
     return answer, ExitCode.FINDINGS if is_refused else ExitCode.FINE
 

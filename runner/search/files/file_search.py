@@ -14,7 +14,9 @@ from runner import eql
 from runner.engine.filter.predicates import Conjuncts
 from runner.engine.filter.stage_filter import StageFilterPool
 from runner.engine.plan import Plan
+from runner.engine.sequence.open_matches import distinct
 from runner.engine.sequence.sequence_matcher import FoundSequence
+from runner.engine.sequence.stage_sink import MOST_KEYS
 from runner.errors import EventsError, Problem, RunnerError, UnreadableEventError
 from runner.events.columns.batch import Columns
 from runner.events.fields.schema import DATES, DataType, Field, Schema, shipped_schema
@@ -140,8 +142,9 @@ class FileSearch:
             plan = self._program(request.compiled).plan
             whole = self.report.is_whole
             found_here = answer.matches if whole else _without_absences(answer.matches, plan)
-            matches = FoundMatches(found_here, files.fetch, is_sequence=plan.kind != "event")
-            yield SearchResult(request, matches, True, warnings, answer.error, took_ms=took_ms, complete=whole)
+            matches = FoundMatches(distinct(found_here), files.fetch, is_sequence=plan.kind != "event")
+            told = (*warnings, _crowded(answer)) if answer.crowded else warnings
+            yield SearchResult(request, matches, True, told, answer.error, took_ms=took_ms, complete=whole)
 
     def _pass(self, requests: Sequence[SearchRequest]) -> list[eql.Found]:
         for attempt in range(_ATTEMPTS):
@@ -276,6 +279,12 @@ class FileSearch:
         if self._files is not None:
             self._files.close()
             self._files = None
+
+
+def _crowded(answer: eql.Found) -> str:
+    """The warning about events that were left out of a rule's sequences."""
+    what = "1 event was" if len(answer.crowded) == 1 else f"{len(answer.crowded):,} events were"
+    return f"{what} left out: lists of values make over {MOST_KEYS:,} combinations of join keys"
 
 
 def _without_absences(found: Sequence[FoundSequence], plan: Plan) -> Sequence[FoundSequence]:
