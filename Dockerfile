@@ -1,7 +1,10 @@
-# syntax=docker/dockerfile:1
+# syntax=docker/dockerfile:1.7@sha256:a57df69d0ea827fb7266491f2813635de6f17269be881f696fbfdf2d83dda33e
 
-# Stage 1: the wheel of rule-runner and those of everything it needs, installed into a virtual environment.
-FROM python:3.13-slim-bookworm AS build
+# Everything that is not ours is named by its digest: the base image, and every package by the hashes of the two lock files
+# (`make lock` brings them up to date).
+
+# Stage 1: the wheel of rule-runner, and everything it needs, installed into a virtual environment.
+FROM python:3.13.14-slim-bookworm@sha256:67a1e1f215ccda113cfc024e8639049257e88f273898f595b61476d128d387e8 AS build
 
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 \
     PIP_NO_CACHE_DIR=1 \
@@ -9,25 +12,29 @@ ENV PIP_DISABLE_PIP_VERSION_CHECK=1 \
 
 WORKDIR /src
 COPY pyproject.toml README.md LICENSE NOTICE ./
+COPY deploy/build.lock deploy/requirements.lock ./deploy/
 COPY runner ./runner
 COPY rules ./rules
 
 # The environment has no pip of its own: what runs in production installs nothing. Byte code is compiled here, for the root
 # file system of the container is read-only.
-RUN pip wheel --wheel-dir /wheels . \
+RUN pip install --require-hashes --requirement deploy/build.lock \
+    && pip wheel --no-build-isolation --no-deps --wheel-dir /wheels . \
     && python -m venv --without-pip /opt/rule-runner \
-    && pip --python /opt/rule-runner/bin/python install --no-index --find-links /wheels --compile /wheels/rule_runner-*.whl \
+    && pip --python /opt/rule-runner/bin/python install --require-hashes --compile --requirement deploy/requirements.lock \
+    && pip --python /opt/rule-runner/bin/python install --no-index --no-deps --compile /wheels/rule_runner-*.whl \
+    && pip --python /opt/rule-runner/bin/python check \
     && /opt/rule-runner/bin/rule-runner --help > /dev/null
 
 # Stage 2: the interpreter and that environment.
-FROM python:3.13-slim-bookworm
+FROM python:3.13.14-slim-bookworm@sha256:67a1e1f215ccda113cfc024e8639049257e88f273898f595b61476d128d387e8
 
 ARG VERSION=0.1.0
 LABEL org.opencontainers.image.title="rule-runner" \
       org.opencontainers.image.description="Elastic's detection rules, run on a schedule wherever the events are" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.licenses="Apache-2.0 AND Elastic-2.0" \
-      org.opencontainers.image.base.name="docker.io/library/python:3.13-slim-bookworm"
+      org.opencontainers.image.base.name="docker.io/library/python:3.13.14-slim-bookworm"
 
 RUN groupadd --system --gid 10001 runner \
     && useradd --system --uid 10001 --gid 10001 --home-dir /var/lib/rule-runner --shell /usr/sbin/nologin runner \

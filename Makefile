@@ -3,14 +3,16 @@
 # make test     the quick tests alone; make test ARGS='-k windows', ARGS='-m slow', ARGS=tests/engine
 # make bench    the benchmarks
 # make ci       what continuous integration runs, from a fresh environment
+# make lock     bring deploy/*.lock up to date with what pyproject.toml names; needs uv
 # make env      write .env for docker compose, with random passwords; an .env that is there stays
 #
 # The tools come from the active virtual environment, or from the one that VENV names: make check VENV=.venv
 
 BIN := $(if $(VENV),$(VENV)/bin/,)
 PYTHON := $(BIN)python3
+LOCK := --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --quiet --upgrade
 
-.PHONY: check format test bench ci env
+.PHONY: check format test bench ci env lock
 
 check:
 	$(BIN)ruff format --check .
@@ -30,6 +32,10 @@ bench:
 
 ci:
 	bash .ci/run
+
+lock:
+	$(BIN)uv pip compile pyproject.toml $(LOCK) --output-file deploy/requirements.lock
+	printf 'hatchling>=1.26,<2\n' | $(BIN)uv pip compile - $(LOCK) --output-file deploy/build.lock
 
 env: .env
 

@@ -67,6 +67,7 @@ NAMED_TWICE: dict[str, str] = {}
 """Public names of more than one class or type in `runner`, each with the reason."""
 
 TESTS_OF_NO_PACKAGE = {
+    "deploy": "the compose files, units and cron lines of deploy/, each of their steps",
     "docs": "examples and names in the documents",
     "elasticsearch": "the real node that tests start, and the proxy before it, with their own tests",
     "reference": "the plain evaluator that every faster one is compared with",

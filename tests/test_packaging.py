@@ -1,22 +1,21 @@
-"""What is shipped: package data, versions, licences, the documented settings, the image and the compose file."""
+"""What is shipped: package data, versions, licences, the documented settings, the image."""
 
 from __future__ import annotations
 
 import json
-import os
 import re
-import shutil
-import subprocess
 import tomllib
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-import pytest
-from dotenv import dotenv_values
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+from typer.main import get_command
 
 import runner
-from runner.settings.settings import SECRETS, Settings, load_settings, variables_for
+from runner.cli.app import app
+from runner.settings.settings import SECRETS, Settings, flag_for, load_settings, variables_for
 
 ROOT = Path(__file__).resolve().parents[1]
 PYPROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())
@@ -34,23 +33,6 @@ def instructions(name: str) -> list[str]:
     """The arguments of all instructions of that name in the Dockerfile, continued lines joined."""
     joined = re.sub(r"\\\n\s*", " ", DOCKERFILE)
     return re.findall(rf"^\s*{name}\s+(.+)$", joined, re.MULTILINE)
-
-
-def compose_with(tool: str, folder: Path, *, profile: str) -> dict[str, Any]:
-    """The compose file as docker reads it, with .env.example as .env."""
-    if shutil.which(tool) is None:
-        pytest.skip(f"{tool} is not installed")
-    if subprocess.run([tool, "compose", "version"], capture_output=True, check=False).returncode:
-        pytest.skip("the compose plugin of docker is not installed")
-    shutil.copy(ROOT / "docker-compose.yml", folder)
-    shutil.copy(ROOT / ".env.example", folder / ".env")
-    command = [tool, "compose", "--profile", profile, "config", "--format", "json"]
-    # Nothing of the caller's environment but what docker itself needs: its variables would go before .env.
-    environ = {name: value for name, value in os.environ.items() if name in ("PATH", "HOME", "DOCKER_CONFIG")}
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, env=environ)
-    assert done.returncode == 0, done.stderr
-    config: dict[str, Any] = json.loads(done.stdout)
-    return config
 
 
 # The package
@@ -104,8 +86,21 @@ def test_licences() -> None:
 def test_every_setting_is_documented_and_nothing_else() -> None:
     settings = {variables_for(field)[0] for field in Settings.model_fields}
     settings |= {f"{variables_for(field)[0]}_FILE" for field in SECRETS}
-    for_compose = set(re.findall(r"\$\{([A-Z_]+)", COMPOSE)) - settings | {"COMPOSE_PROFILES"}
+    for_compose = set(re.findall(r"\$\{([A-Z_]+)", COMPOSE)) - settings | {"COMPOSE_PROFILES", "COMPOSE_FILE"}
     assert sorted(documented()) == sorted(settings | for_compose)
+
+
+def flags_of(group: Any) -> set[str]:
+    """The flags of all commands."""
+    own = {flag for option in group.params for flag in option.opts}
+    return own.union(*map(flags_of, getattr(group, "commands", {}).values()))
+
+
+def test_every_flag_that_the_example_names_is_a_flag_of_a_setting_and_of_a_command() -> None:
+    named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", ENV_EXAMPLE))
+    assert named
+    assert named <= flags_of(get_command(app))
+    assert named <= {flag_for(field) for field in Settings.model_fields}
 
 
 def test_every_setting_is_explained() -> None:
@@ -146,6 +141,37 @@ def test_a_copy_of_the_example_changes_nothing_for_the_runner() -> None:
     assert settings.warnings() == ()
 
 
+# What is installed
+
+
+def locked(name: str) -> dict[str, list[str]]:
+    """The versions of a lock file by package; each has its hashes."""
+    found: dict[str, list[str]] = {}
+    for entry in re.sub(r" \\\n\s+", " ", (ROOT / "deploy" / name).read_text()).splitlines():
+        assert " --hash=sha256:" in entry, entry
+        package, version = entry.split()[0].split("==")
+        found.setdefault(package, []).append(version)
+    return found
+
+
+def test_lock_files_have_every_dependency_in_a_version_that_is_asked_for() -> None:
+    for requirements, name in (
+        (PYPROJECT["project"]["dependencies"], "requirements.lock"),
+        (PYPROJECT["build-system"]["requires"], "build.lock"),
+    ):
+        packages = locked(name)
+        for text in requirements:
+            wanted = Requirement(text)
+            versions = packages[canonicalize_name(wanted.name)]
+            assert all(version in wanted.specifier for version in versions), text
+
+
+def test_actions_are_named_by_commit() -> None:
+    for workflow in (ROOT / ".github" / "workflows").iterdir():
+        for used in re.findall(r"uses: (.+)", workflow.read_text()):
+            assert used.startswith("./") or re.fullmatch(r"[\w/-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+", used), used
+
+
 # The image
 
 
@@ -153,7 +179,9 @@ def test_the_image_is_pinned_and_runs_as_nobody_special() -> None:
     bases = instructions("FROM")
     assert len(bases) == 2
     for base in bases:
-        assert re.match(r"python:3\.\d+-slim-[a-z]+( AS \w+)?$", base), base
+        assert re.match(r"python:3\.\d+\.\d+-slim-[a-z]+@sha256:[0-9a-f]{64}( AS \w+)?$", base), base
+    assert len({base.split()[0] for base in bases}) == 1
+    assert re.match(r"# syntax=docker/dockerfile:\d\.\d+@sha256:[0-9a-f]{64}\n", DOCKERFILE)
     assert instructions("USER") == ["10001:10001"]
     assert instructions("STOPSIGNAL") == ["SIGTERM"]
     assert instructions("ENTRYPOINT") == ['["rule-runner"]']
@@ -173,50 +201,3 @@ def test_what_the_image_copies_is_let_through_and_there() -> None:
     assert copied == allowed
     for name in copied:
         assert (ROOT / name).exists(), name
-
-
-# The compose file
-
-
-def test_compose_images_are_pinned_and_ports_are_local() -> None:
-    versions = dotenv_values(ROOT / ".env.example")
-    assert re.fullmatch(r"8\.19\.\d+", versions["STACK_VERSION"] or "")
-    images = re.findall(r"^\s*image: (\S+)", COMPOSE, re.MULTILINE)
-    assert images
-    for image in images:
-        assert image.endswith(runner.__version__) or "${STACK_VERSION" in image, image
-    ports = re.findall(r"^\s*ports: (.+)$", COMPOSE, re.MULTILINE)
-    assert len(ports) == 4  # Elasticsearch, Kibana, and the metrics of the runner in either profile
-    assert all(port.startswith('["127.0.0.1:') for port in ports)
-
-
-def test_compose_hands_the_runner_every_setting_that_a_container_can_use() -> None:
-    # Files of the host, output for a reader and the clock are for the command line.
-    command_line = {"events", "now", "output"}
-    handed = set(re.findall(r"^\s+([A-Z_]+): ", COMPOSE, re.MULTILINE))
-    missing = {variables_for(field)[0] for field in Settings.model_fields if field not in command_line} - handed
-    assert missing == set()
-
-
-@pytest.mark.parametrize(
-    ("profile", "services"),
-    [
-        ("stack", {"certs", "elasticsearch", "users", "kibana", "setup", "kibana-objects", "runner"}),
-        ("existing", {"runner-existing"}),
-    ],
-)
-def test_docker_reads_the_compose_file(profile: str, services: set[str], tmp_path: Path) -> None:
-    config = compose_with("docker", tmp_path, profile=profile)
-    assert services <= set(config["services"])
-    for name in services:
-        service = config["services"][name]
-        assert service["mem_limit"], name
-        if service["image"].startswith("rule-runner:"):
-            assert service["read_only"] is True
-            assert service["cap_drop"] == ["ALL"]
-            assert service["user"] == "10001:10001"
-            assert service["security_opt"] == ["no-new-privileges:true"]
-            # The certificate is in a volume, which is not here.
-            settings = load_settings({}, environ=service["environment"] | {"ELASTICSEARCH_CA_CERTS": ""})
-            assert bool(settings.elasticsearch_hosts) == (profile == "stack")
-            assert settings.warnings() == ()

@@ -45,6 +45,7 @@ for _command in (
 ):  # fmt: skip
     app.command()(_command)
 app.add_typer(arguments.alerts, name="alerts")
+app.add_typer(arguments.state_file, name="state")
 
 
 def _print_version(wanted: bool) -> None:

@@ -15,6 +15,7 @@ from runner.cli import options
 from runner.cli.options import read_moment, read_settings
 
 alerts = Typer(help="Look at alerts.", no_args_is_help=True)
+state_file = Typer(help="The SQLite file of alerts and state: its size, and what is old in it.", no_args_is_help=True)
 
 
 def run(
@@ -22,10 +23,11 @@ def run(
     rules: options.RulesOption = None,
     state: options.StateOption = None,
     tick: Annotated[str | None, Option(metavar="TIME", help="How often to look for what is due, e.g. 10s.")] = None,
+    on_cap: options.OnCapOption = None,
     listen: options.ListenOption = None,
 ) -> int:
     """The service: every rule on its schedule, until it is stopped (SIGTERM or Ctrl-C finish the window in hand)."""
-    settings = read_settings(events=events, rules=rules, state=state, tick=tick, listen=listen)
+    settings = read_settings(events=events, rules=rules, state=state, tick=tick, on_cap=on_cap, listen=listen)
     from runner.cli.commands import run
 
     return run.run(settings)
@@ -36,21 +38,28 @@ def once(
     rules: options.RulesOption = None,
     state: options.StateOption = None,
     now: options.NowOption = None,
+    rule: options.OnlyRuleOption = None,
+    force: Annotated[
+        bool, Option("--force", help="Search each rule's window as of now, though its interval has not passed yet.")
+    ] = False,
+    on_cap: options.OnCapOption = None,
     workers: options.WorkersOption = None,
     listen: options.ListenOption = None,
     output: options.OutputOption = None,
 ) -> int:
     """One run of every due rule, then exit: for cron, for CI and for a first look."""
+    rules, rule = options.rule_files(rules, rule)
     settings = read_settings(
-        events=events, rules=rules, state=state, now=now, workers=workers, listen=listen, output=output
+        events=events, rules=rules, state=state, now=now, on_cap=on_cap, workers=workers, listen=listen, output=output
     )
+    from runner.cli.commands import once
+
+    wanted = once.OnceOptions(tuple(rule or ()), force)
     if listen is not None:  # and not for RUNNER_LISTEN, which is for the service beside it
         from runner.cli.commands import once_metrics
 
-        return once_metrics.once(settings)
-    from runner.cli.commands import once
-
-    return once.once(settings)
+        return once_metrics.once(settings, wanted)
+    return once.once(settings, options=wanted)
 
 
 def replay(
@@ -61,9 +70,10 @@ def replay(
         str | None, Option("--from", metavar="TIME", help="Where the span begins: ISO or date math.")
     ] = None,
     end: Annotated[str | None, Option("--to", metavar="TIME", help="Where it ends.")] = None,
-    rule: Annotated[list[str] | None, Option(metavar="RULE_ID", help="Only this rule. May be repeated.")] = None,
+    rule: options.OnlyRuleOption = None,
     dry_run: Annotated[bool, Option("--dry-run", help="Write nothing; show what would be found.")] = False,
     restart: Annotated[bool, Option("--restart", help="Begin anew where an interrupted replay would go on.")] = False,
+    on_cap: options.OnCapOption = None,
     workers: options.WorkersOption = None,
     output: options.OutputOption = None,
 ) -> int:
@@ -72,7 +82,8 @@ def replay(
     One that was interrupted goes on where it was when it is called with the same events, rules and span again. What is
     searched counts as searched: it closes gaps that are older than RUNNER_CATCH_UP.
     """
-    settings = read_settings(events=events, rules=rules, state=state, workers=workers, output=output)
+    rules, rule = options.rule_files(rules, rule)
+    settings = read_settings(events=events, rules=rules, state=state, on_cap=on_cap, workers=workers, output=output)
     from runner.cli.commands import replay
 
     wanted = replay.ReplayOptions(read_moment(start), read_moment(end), tuple(rule or ()), dry_run, restart)
@@ -223,6 +234,43 @@ def export_alerts(
     return alerts.export(settings, AlertFilter(rule, *span, host, building_blocks), out_file)
 
 
+@state_file.command("show")
+def show_state(
+    state: options.StateOption = None,
+    output: options.OutputOption = None,
+) -> int:
+    """What is in the file, and how large it is."""
+    settings = read_settings(state=state, output=output)
+    from runner.cli.commands import state as command
+
+    return command.show(settings)
+
+
+@state_file.command("prune")
+def prune_state(
+    state: options.StateOption = None,
+    keep_alerts: options.KeepAlertsOption = None,
+    keep_runs: options.KeepRunsOption = None,
+) -> int:
+    """Remove the documents of alerts, and runs, that are older; `run` and `once` do it by themselves.
+
+    The ids of the alerts stay, so that none is created again.
+    """
+    settings = read_settings(state=state, keep_alerts=keep_alerts, keep_runs=keep_runs)
+    from runner.cli.commands import state as command
+
+    return command.prune(settings)
+
+
+@state_file.command("vacuum")
+def vacuum_state(state: options.StateOption = None) -> int:
+    """Write the file anew without free space; what runs beside it waits meanwhile."""
+    settings = read_settings(state=state)
+    from runner.cli.commands import state as command
+
+    return command.vacuum(settings)
+
+
 def status(
     events: options.EventsOption = None,
     rules: options.RulesOption = None,
@@ -266,6 +314,10 @@ def setup(
         bool, Option("--print", help="Print what would be created, as JSON, and change nothing.")
     ] = False,
     roles: Annotated[bool, Option("--roles/--no-roles", help="Create the runner's roles, too.")] = False,
+    api_key: Annotated[
+        str | None,
+        Option(metavar="FILE", help="Make an API key with just what the runner needs, and write it to FILE or to - ."),
+    ] = None,
     kibana: Annotated[
         bool, Option("--kibana/--no-kibana", help="Where Kibana is set, install data views, search and dashboard.")
     ] = True,
@@ -289,7 +341,7 @@ def setup(
         return setup.print_objects(settings)
     if kibana_objects is not None:
         return setup.write_kibana_objects(settings, kibana_objects)
-    return setup.install(settings, roles=roles, kibana=kibana, replace=replace_kibana_objects)
+    return setup.install(settings, roles=roles, api_key=api_key, kibana=kibana, replace=replace_kibana_objects)
 
 
 def sample(

@@ -14,6 +14,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 from rich.table import Table
 from rich.text import Text
 
+from runner.cli.own_command import runnable
 from runner.eql.syntax.errors import EqlError
 from runner.errors import Problem
 from runner.json_text import write_json
@@ -69,7 +70,7 @@ def print_json(value: Any, *, indented: bool = False) -> None:
 
 def say(text: str, style: str = "") -> None:
     """Print a remark on stderr."""
-    err().print(Text(text, style=style), soft_wrap=True)
+    err().print(Text(runnable(text), style=style), soft_wrap=True)
 
 
 def warn(text: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shlex
 import socket
 import tempfile
 from pathlib import Path
@@ -11,7 +12,8 @@ from urllib.parse import urlsplit
 
 from runner.errors import SettingsError
 from runner.messages.suggestions import near_name
-from runner.settings.settings import Settings
+from runner.rules.load import LoadedRules
+from runner.settings.settings import Settings, flag_for
 from runner.setup.saved_objects import KibanaNames
 from runner.store.source import UNNAMED, EventSource
 
@@ -90,6 +92,15 @@ def require_rule_paths(settings: Settings) -> None:
     raise SettingsError("; ".join(f"{path}: no such file or folder{_near(path)}" for path in missing))
 
 
+def require_rules(loaded: LoadedRules, settings: Settings) -> None:
+    """Raise SettingsError if there is no rule at all, not even one with an error."""
+    if loaded.rules or loaded.unsupported or loaded.errors:
+        return
+    places = ", ".join(map(str, settings.rules))
+    found = "".join(f"{problem.file}: {problem.text}; " for problem in loaded.problems)
+    raise SettingsError(f"no rules in {places}: {found}name files or folders with rules with --rules (or RUNNER_RULES)")
+
+
 def _near(path: Path) -> str:
     try:
         names = [entry.name for entry in path.parent.iterdir()]
@@ -97,6 +108,17 @@ def _near(path: Path) -> str:
         return ""
     near = near_name(path.name, names)
     return f"; did you mean {path.parent / near}?" if near else ""
+
+
+def given_flags(settings: Settings) -> str:
+    """The flags that name events, rules and state as far as they were given, for another command over the same."""
+    values = {"events": settings.events, "rules": settings.rules, "state": (settings.state,)}
+    return "".join(
+        f" {flag_for(name)} {shlex.quote(str(value))}"
+        for name, given in values.items()
+        if settings.is_flag(name)
+        for value in given
+    )
 
 
 def heartbeat_path(settings: Settings) -> Path:

@@ -20,7 +20,7 @@ EventsOption = Annotated[
         "--events",
         "-e",
         metavar="PATH",
-        help="File or folder of NDJSON events (.gz, .zst too), or - for standard input. May be repeated.",
+        help="File or folder of NDJSON events (.gz, .zst, .bz2, .xz too), or - for standard input. May be repeated.",
     ),
 ]
 RulesOption = Annotated[
@@ -39,11 +39,26 @@ ListenOption = Annotated[
     str | None,
     Option("--listen", metavar="HOST:PORT|off", help="Where to serve /metrics, /healthz and /readyz meanwhile."),
 ]
+OnCapOption = Annotated[
+    str | None, Option("--on-cap", metavar="carry|drop", help="What happens to matches over a rule's max_signals.")
+]
 OutputOption = Annotated[str | None, Option("--output", "-o", metavar="table|json", help="How to print the result.")]
+KeepAlertsOption = Annotated[
+    str | None,
+    Option("--keep-alerts", metavar="TIME", help="How long alerts are kept after their detection: 90d, or forever."),
+]
+KeepRunsOption = Annotated[
+    str | None,
+    Option("--keep-runs", metavar="TIME", help="How long the record of single runs is kept: 30d, or forever."),
+]
 AlertsAsOption = Annotated[
     str | None, Option("--alerts-as", metavar="own|external|security", help="How alerts are shown in Kibana.")
 ]
 RuleOption = Annotated[str | None, Option("--rule", metavar="RULE_ID", help="Only alerts of this rule.")]
+OnlyRuleOption = Annotated[
+    list[str] | None,
+    Option("--rule", metavar="ID|NAME|FILE", help="Only the rule of this id, name or file. May be repeated."),
+]
 HostOption = Annotated[str | None, Option("--host", metavar="NAME", help="Only alerts of this host (name or id).")]
 SinceOption = Annotated[
     str | None, Option("--since", metavar="TIME", help="Detected at or after: ISO or date math, e.g. now-1d.")
@@ -62,6 +77,13 @@ def read_settings(**flags: Any) -> Settings:
         for text in found:
             warn(text)
     return settings
+
+
+def rule_files(rules: list[str] | None, named: list[str] | None) -> tuple[list[str] | None, list[str] | None]:
+    """The values of `--rules` and `--rule`: rule files that `--rule` alone names are all that is loaded."""
+    if rules is None and named and all(Path(name).exists() for name in named):
+        return named, None
+    return rules, named
 
 
 def read_moment(text: str | None) -> datetime | None:

@@ -17,13 +17,14 @@ from runner.cli.locations import (
     kibana_names,
     stores_in_cluster,
 )
-from runner.clock import Clock
+from runner.clock import Clock, SystemClock
 from runner.errors import SettingsError
 from runner.events.fields.schema import shipped_schema
 from runner.events.files.event_files import ReadProgress
 from runner.schedule.schedule import Schedule
 from runner.search.files.file_search import FileSearch
 from runner.search.protocol import Search
+from runner.service.arrivals import ArrivalWatch
 from runner.service.execution import Execution
 from runner.settings.settings import Settings
 from runner.store.file_lock import FileLock
@@ -31,6 +32,7 @@ from runner.store.leases import EveryRule, Leases
 from runner.store.memory import MemoryStore
 from runner.store.protocol import Stores
 from runner.store.source import UNNAMED, EventSource
+from runner.store.sqlite.retention import Retention
 from runner.store.sqlite.sqlite_store import SqliteStore
 
 PATIENCE_S = 60.0
@@ -65,6 +67,14 @@ class Opened:
         source = ", ".join(self.settings.events) or f"Elasticsearch at {cluster_address(self.settings)}"
         dry = isinstance(self.stores.alerts, MemoryStore)
         return source, "nowhere: this is a dry run" if dry else alerts_place(self.settings)
+
+    @property
+    def arrivals(self) -> ArrivalWatch | None:
+        """The watch for late events in files that are written to."""
+        if self.files is None or "-" in self.settings.events:
+            return None
+        stores = self.stores
+        return ArrivalWatch(self.files, stores.files, stores.ledger, horizon=self.settings.catch_up)
 
     def lock(self, command: str) -> FileLock:
         """The lock of the state file, for a process that does `command`; not locked yet."""
@@ -122,7 +132,8 @@ async def opened(
             closing.push_async_callback(search.close)
         stores = _in_one(MemoryStore(), source) if dry_run else None
         if stores is None and not stores_in_cluster(settings):
-            store = SqliteStore(settings.state)
+            kept = Retention(settings.keep_alerts, settings.keep_runs, SystemClock().now)
+            store = SqliteStore(settings.state, retention=kept)
             closing.push_async_callback(store.close)
             stores = _in_one(store, source)
         if search is None or stores is None:
@@ -139,7 +150,7 @@ async def opened(
 
 
 def _in_one(store: MemoryStore | SqliteStore, source: EventSource = UNNAMED) -> Stores:
-    return Stores(store, store, store, store).of(source)
+    return Stores(store, store, store, store, store).of(source)
 
 
 @asynccontextmanager

@@ -177,6 +177,19 @@ class Elastic:
         expected = answer_shapes.ROLE_WRITTEN if kind == "role" else answer_shapes.DONE
         await self.transport.send(ApiCall("PUT", path, action, body=body, expects=expected))
 
+    async def create_api_key(self, name: str, roles: Mapping[str, Any]) -> str:
+        """A new API key of that name, encoded, with the privileges of these role descriptors and no end.
+
+        Sent once: a key whose answer is lost stays in the cluster unknown.
+        """
+        body = {"name": name, "role_descriptors": roles, "metadata": {"managed_by": name}}
+        call = ApiCall("POST", "/_security/api_key", f"make the API key {name}", body=body)
+        answer = await self.transport.send(call, attempts=1)
+        encoded = answer.get("encoded") if isinstance(answer, dict) else None
+        if not isinstance(encoded, str):
+            raise ClusterError(f"could not {call.action}: the answer has no `encoded`", status=200)
+        return encoded
+
     async def read_alias(self, alias: str) -> Mapping[str, bool] | None:
         """The indices behind an alias, each with whether it is the one written to; None if there is no such alias."""
         path, action = f"/_alias/{path_part(alias)}", f"read the alias {alias}"

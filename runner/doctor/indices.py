@@ -25,11 +25,11 @@ from runner.search.compiled_rule import CompiledRule, compile_rules
 
 _UNKNOWN = re.compile(r"Unknown column \[([^\]]+)\]")
 _NOTHING = "nothing there"
-_NEWEST = 100
+NEWEST = 100
 """The newest events whose ingest lag is measured."""
 _QUIET = timedelta(hours=1)
 """Age of the newest event without a warning, even if the look-back is shorter."""
-_AHEAD = timedelta(minutes=5)
+AHEAD = timedelta(minutes=5)
 """Lead of the newest event's time over ours without a warning."""
 
 
@@ -198,7 +198,7 @@ async def _arrival_checks(
     client: Elastic, pattern: str, time: str, *, rules: Sequence[Rule], now: CurrentTime
 ) -> list[Check]:
     body = {
-        "size": _NEWEST,
+        "size": NEWEST,
         "_source": False,
         "fields": [time, "event.ingested"],
         "sort": [{time: {"order": "desc", "unmapped_type": "date", "numeric_type": "date"}}],
@@ -218,12 +218,12 @@ async def _arrival_checks(
     checks = [_age_check(pattern, now() - newest, rules)]
     lags = [lag for hit in hits if (lag := _lag(hit)) is not None]
     if (longest := max(lags, default=timedelta(0))) > timedelta(0):
-        checks.append(_lag_check(pattern, lags, rules, longest=longest))
+        checks.append(lag_check(pattern, lags, rules, longest=longest))
     return checks
 
 
 def _age_check(pattern: str, age: timedelta, rules: Sequence[Rule]) -> Check:
-    if age < -_AHEAD:
+    if age < -AHEAD:
         found = f"the newest event is {spoken(age)} ahead of our time: it is in no window until then"
         return Check("events", pattern, "warning", found, "set the clocks of the hosts", names_of(rules))
     found = f"the newest event is {spoken(age)} old"
@@ -236,7 +236,7 @@ def _age_check(pattern: str, age: timedelta, rules: Sequence[Rule]) -> Check:
     return Check("events", pattern, "warning", text, remedy, names_of(outdated))
 
 
-def _lag_check(pattern: str, lags: Sequence[timedelta], rules: Sequence[Rule], *, longest: timedelta) -> Check:
+def lag_check(pattern: str, lags: Sequence[timedelta], rules: Sequence[Rule], *, longest: timedelta) -> Check:
     """A warning if events arrive later than the windows of rules overlap."""
     missing = [rule for rule in rules if not rule.timestamp_override and longest > rule.look_back - rule.every]
     found = (

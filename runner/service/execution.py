@@ -151,11 +151,6 @@ class Execution:
         """The run of a result, with at most `limit` new alerts; `window` is the one that the result is a part of."""
         request = result.request
         started = time.perf_counter()
-        settled = decided_matches(result.matches, request)
-        held = 0
-        if len(settled) < len(result.matches):  # what one part of a window cannot decide, another one can
-            held = len(result.matches) - len(decided_matches(result.matches, replace(request, window=window)))
-        result = replace(result, matches=settled)
         run = RuleRun(
             rule_id=request.rule.rule_id,
             name=request.rule.name,
@@ -164,16 +159,18 @@ class Execution:
             window=request.window,
             started=self.clock(),
             shown=request.reach.shown(request.window),
-            messages=(*self.remarks.get(request.rule.rule_id, ()), *result.warnings, *([_held(held)] if held else ())),
+            blind=result.blind,
+            messages=(*self.remarks.get(request.rule.rule_id, ()), *result.warnings),
         )
         if result.error is not None:
             return _Finished(replace(_failed(run, result.error), took_ms=round(result.took_ms)), is_broken=True)
         is_broken = False
         try:
             with deep_stack():
+                result, run = _decided(result, run, window)
                 space = self.context.space
                 impossible: list[str] = []
-                candidates: Iterable[Candidate] = _candidates(settled, request.rule, space, impossible)
+                candidates: Iterable[Candidate] = _candidates(result.matches, request.rule, space, impossible)
                 if not result.exhausted:
                     candidates = list(candidates)
                     if await self._is_short(candidates, request.rule, limit):
@@ -331,6 +328,16 @@ def _over_cap(over: int, left: int, *, dropped: bool) -> str:
     verb = "is" if over == 1 and not left else "are"
     outcome = "dropped (RUNNER_ON_CAP=drop)" if dropped else "left for the next run"
     return f"max_signals reached: {found} {verb} {outcome}"
+
+
+def _decided(result: SearchResult, run: RuleRun, window: Window) -> tuple[SearchResult, RuleRun]:
+    """The result without the matches that its window cannot decide; the run has a message with their number."""
+    request, found = result.request, result.matches
+    settled = decided_matches(found, request)
+    if len(settled) < len(found):  # what one part of a window cannot decide, another one can
+        held = len(found) - len(decided_matches(found, replace(request, window=window)))
+        run = replace(run, messages=(*run.messages, _held(held))) if held else run
+    return replace(result, matches=settled), run
 
 
 def _held(count: int) -> str:

@@ -26,12 +26,19 @@ from runner.errors import SettingsError
 from runner.messages.suggestions import did_you_mean, near_name
 from runner.rules.discovery import default_rules_path
 from runner.settings import value_checks as checks
+from runner.settings.container_paths import host_paths
 from runner.windows import iso
 
 SECRETS = frozenset(
     {"elasticsearch_password", "elasticsearch_api_key", "elasticsearch_bearer_token", "elasticsearch_proxy"}
 )
 """The fields whose value is never shown and that may be given as a file."""
+
+_PATHS = (
+    "events", "rules", "elasticsearch_ca_certs", "elasticsearch_client_cert", "elasticsearch_client_key",
+    "kibana_ca_certs", "runtime_fields",
+)  # fmt: skip
+"""The fields whose values are paths that docker compose may share with the command line."""
 
 _FOREIGN = re.compile(
     # Variables that begin with RUNNER_ and belong to others: the test suite, GitHub Actions, and services that
@@ -103,12 +110,15 @@ class Settings(BaseSettings):
     workers: Annotated[int, BeforeValidator(checks.whole_number(1, 64))] = 1
     search_timeout: Duration = timedelta(minutes=2)
     runtime_fields: ReadableFile | None = None
+    keep_alerts: Annotated[timedelta | None, BeforeValidator(checks.retention)] = None
+    keep_runs: Annotated[timedelta | None, BeforeValidator(checks.retention)] = timedelta(days=30)
     catch_up: Annotated[timedelta, BeforeValidator(checks.duration(timedelta(0), "6h or 7d"))] = timedelta(days=7)
     lease: Annotated[timedelta, BeforeValidator(checks.duration(timedelta(seconds=3), "30s"))] = timedelta(seconds=30)
     instance: Annotated[str | None, BeforeValidator(checks.instance_name)] = None
     on_cap: Annotated[Literal["carry", "drop"], BeforeValidator(checks.choice_of("carry", "drop"))] = "carry"
 
     # Metrics and health
+    quiet_after: Annotated[timedelta, BeforeValidator(checks.duration(timedelta(0), "15m or 1h"))] = timedelta(hours=1)
     listen: Annotated[str, BeforeValidator(checks.listen_address)] = "127.0.0.1:9722"
 
     # Logs
@@ -148,13 +158,13 @@ class Settings(BaseSettings):
         """What is doubtful but no error, one sentence each, to be shown once."""
         return self._warnings
 
-    def is_flag(self, field: str) -> bool:
-        """Whether the setting was given on the command line."""
-        return self._places.get(field) == flag_for(field)
-
     def is_default(self, field: str) -> bool:
         """Whether the setting has its default because no layer sets it."""
         return field not in self._places
+
+    def is_flag(self, field: str) -> bool:
+        """Whether a flag has set the setting."""
+        return self._places.get(field) == flag_for(field)
 
     def secrets(self) -> tuple[str, ...]:
         """The secret values that are set, in plain text, for the one use of keeping them out of the logs."""
@@ -219,7 +229,9 @@ def load_settings(
     """
     problems: list[str] = []
     env_layer = {name: _GivenValue(value, f"{name} (environment)") for name, value in environ.items()}
-    layers = (env_layer, _read_env_file(env_file, problems))
+    file_layer = _read_env_file(env_file, problems)
+    not_here = _use_host_paths(file_layer, env_file)
+    layers = (env_layer, file_layer)
     given = {
         name: _GivenValue(value, flag_for(name)) for name, value in overrides.items() if value not in (None, (), [])
     }
@@ -244,7 +256,7 @@ def load_settings(
         count = f"{len(problems)} problem{'s' * (len(problems) != 1)}"
         raise SettingsError("\n  ".join((f"{count} in the settings:", *problems)))
     settings._places = {field: found.place for field, found in given.items()}
-    settings._warnings = (*_unknown_names(layers), *_doubts(settings))
+    settings._warnings = (*not_here, *_unknown_names(layers), *_doubts(settings))
     return settings
 
 
@@ -275,6 +287,16 @@ def _read_env_file(path: Path | None, problems: list[str]) -> dict[str, _GivenVa
         elif binding.key is not None:
             found[binding.key] = _GivenValue(binding.value or "", f"{binding.key} ({path}, line {line})")
     return found
+
+
+def _use_host_paths(layer: dict[str, _GivenValue], env_file: Path | None) -> list[str]:
+    """Replace the container's paths of an `.env` file by the host's; a warning for each that is not here."""
+    names = {name for field in _PATHS for name in variables_for(field)}
+    names |= {f"{name}_FILE" for field in SECRETS for name in variables_for(field)}
+    folder = Path() if env_file is None else env_file.parent
+    found = host_paths({name: str(given.value) for name, given in layer.items()}, names, folder)
+    layer.update({name: _GivenValue(value, layer[name].place) for name, value in found.values.items()})
+    return [f"{layer[name].place}: {text}" for name, text in found.missing.items()]
 
 
 def _look_up(field: str, layer: Mapping[str, _GivenValue], problems: list[str]) -> _GivenValue | None:
@@ -404,7 +426,7 @@ def _shown(value: object) -> str:
         case list() | tuple():
             return ", ".join(map(str, value))
         case timedelta():
-            return f"{value.total_seconds():g}s"
+            return f"{value.total_seconds():.15g}s"
         case datetime():
             return iso(value)
         case bool():

@@ -71,6 +71,16 @@ def duration(low: timedelta, example: str) -> Callable[[object], timedelta]:
     return span
 
 
+def retention(value: object) -> timedelta | None:
+    """A length of time of at least a day that something is kept; None for `forever`."""
+    if value is None or str(value).strip().lower() == "forever":
+        return None
+    try:
+        return duration(timedelta(days=1), "90d")(value)
+    except ValueError as error:
+        raise ValueError(f"{error}, or forever") from None
+
+
 def switch(value: object) -> bool:
     """True or false, from the words that people write for them."""
     words = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
-from runner.store.protocol import RuleState, kept_spans
+from runner.store.protocol import RuleState, kept_spans, without
 from runner.store.source import UNNAMED, EventSource
 from runner.windows import Window, merge, subtract
 
@@ -40,7 +40,8 @@ def _any_of(states: Iterable[RuleState]) -> RuleState:
     paused = last.paused if all(state.paused is not None for state in found) else None
     skipped = merge(span for state in found for span in state.skipped)
     searched = merge(span for state in found for span in state.searched)
-    return replace(last, searched=kept_spans(searched), skipped=skipped, paused=paused)
+    late = merge(without((span for state in found for span in state.late), searched))
+    return replace(last, searched=kept_spans(searched), skipped=skipped, paused=paused, late=late)
 
 
 def _all_of(states: Iterable[RuleState]) -> RuleState:
@@ -60,7 +61,9 @@ def _all_of(states: Iterable[RuleState]) -> RuleState:
         owed += subtract(whole, (*state.accounted, before))
     searched = subtract(whole, owed)
     paused = last.paused if all(state.paused is not None for state in found) else None
-    return replace(last, searched=kept_spans(merge((Window(first, first), *searched))), skipped=(), paused=paused)
+    late = merge(without((span for state in found for span in state.late), searched))
+    searched = merge((Window(first, first), *searched))
+    return replace(last, searched=kept_spans(searched), skipped=(), paused=paused, late=late)
 
 
 def _newest(state: RuleState) -> float:

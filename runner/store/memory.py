@@ -33,13 +33,15 @@ LONGEST_ANSWER = 100
 class MemoryStore:
     """Alerts, ledgers and run logs in memory. Implements `AlertStore` and `Ledgers`.
 
-    It is also the `Ledger` and the `RunLog` of one source: that without a name unless `ledger` gives another.
+    It is also the `Ledger`, the `RunLog` and the `FileRecord` of one source: that without a name unless `ledger` gives
+    another.
     """
 
     def __init__(self) -> None:
         self._rows: dict[str, AlertRow] = {}
         self._runs: dict[EventSource, dict[str, deque[RuleRun]]] = {}
         self._states: dict[EventSource, dict[str, RuleState]] = {}
+        self._files: dict[EventSource, dict[str, bytes]] = {}
         self._source = UNNAMED
 
     async def existing_ids(self, ids: Collection[str]) -> frozenset[str]:
@@ -92,6 +94,9 @@ class MemoryStore:
     def run_log(self, source: EventSource) -> MemoryStore:
         return self.ledger(source)
 
+    def files(self, source: EventSource) -> MemoryStore:
+        return self.ledger(source)
+
     async def read(self) -> Mapping[str, RuleState]:
         rule_ids = {rule_id for states in self._states.values() for rule_id in states}
         found = {rule_id: self._state(rule_id) for rule_id in rule_ids}
@@ -117,6 +122,13 @@ class MemoryStore:
         runs = (run for rule_id in rule_ids for run in logged.get(rule_id, ()))
         found = [run for run in runs if not run.complete and run.window.end > since]
         return tuple(sorted(found, key=lambda run: run.started, reverse=True)[:MOST_UNFINISHED])
+
+    async def read_files(self) -> Mapping[str, bytes]:
+        known = [source for source in self._files if source.leaves_files_to(self._source)]
+        return {path: text for source in (*known, self._source) for path, text in self._files.get(source, {}).items()}
+
+    async def keep_files(self, texts: Mapping[str, bytes]) -> None:
+        self._files.setdefault(self._source, {}).update(texts)
 
     async def close(self) -> None:
         """Nothing to close."""

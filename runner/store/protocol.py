@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Literal, Protocol
@@ -10,7 +10,7 @@ from typing import Any, Literal, Protocol
 from runner.alerts.alert import Alert
 from runner.rule_run import RuleRun
 from runner.store.source import EventSource
-from runner.windows import Window, clipped, merge
+from runner.windows import Window, clipped, merge, subtract
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +85,8 @@ class RuleState:
     """Merged, ascending: spans in which the rule was disabled. They were not searched and are not owed."""
     paused: datetime | None = None
     """Since when the rule is disabled, if it is."""
+    late: tuple[Window, ...] = ()
+    """Merged, ascending: spans that were searched and are owed again, since events of their time came later."""
 
     @property
     def accounted(self) -> tuple[Window, ...]:
@@ -102,7 +104,8 @@ def state_after(before: RuleState | None, run: RuleRun, fingerprint: str) -> Rul
     searched = before.searched or (Window(run.searched.start, run.searched.start),)
     if run.complete:
         searched = kept_spans(merge((*searched, run.searched)))
-    return replace(before, searched=searched, last=run, fingerprint=fingerprint)
+    late = without(before.late, (run.searched,)) if run.complete else before.late
+    return replace(before, searched=searched, last=run, fingerprint=fingerprint, late=late)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,12 +114,14 @@ class Mark:
 
     `begin`: all time from there on is owed, unless the ledger knows the rule already. `pause` and `resume`: the rule
     was disabled and enabled again; what lies between is not owed. `doubt`: what was recorded of later times
-    is owed again, since the clock was wrong then.
+    is owed again, since the clock was wrong then. `late`: the `spans` are owed again, as far as they were searched,
+    since events of their time have come.
     """
 
     rule_id: str
-    kind: Literal["begin", "pause", "resume", "doubt"]
+    kind: Literal["begin", "pause", "resume", "doubt", "late"]
     at: datetime
+    spans: tuple[Window, ...] = ()
 
 
 def state_with_mark(before: RuleState | None, mark: Mark) -> RuleState:
@@ -132,6 +137,8 @@ def state_with_mark(before: RuleState | None, mark: Mark) -> RuleState:
                 return state
             pause = Window(state.paused, max(state.paused, mark.at))
             return replace(state, skipped=merge((*state.skipped, pause))[-KEPT_SPANS:], paused=None)
+        case "late":
+            return _reopened(state, mark.spans)
     first = min((span.start for span in state.searched[:1]), default=mark.at)
     return replace(
         state,
@@ -140,6 +147,22 @@ def state_with_mark(before: RuleState | None, mark: Mark) -> RuleState:
         paused=None if state.paused is None else min(state.paused, mark.at),
         last=None if state.last is not None and state.last.started > mark.at else state.last,
     )
+
+
+def _reopened(state: RuleState, spans: tuple[Window, ...]) -> RuleState:
+    """The state with these spans as owed, as far as they were searched; the beginning of the rule stays where it is."""
+    left = without(state.searched, spans)
+    if left == state.searched:
+        return state
+    again = without(spans, without(spans, state.searched))
+    if not left or left[0].start > state.searched[0].start:
+        left = (Window(state.searched[0].start, state.searched[0].start), *left)
+    return replace(state, searched=kept_spans(left), late=merge((*state.late, *again))[-KEPT_SPANS:])
+
+
+def without(spans: Iterable[Window], others: Sequence[Window]) -> tuple[Window, ...]:
+    """The parts of the spans that lie in none of the others."""
+    return tuple(part for span in spans for part in subtract(span, others))
 
 
 def kept_spans(searched: tuple[Window, ...]) -> tuple[Window, ...]:
@@ -180,6 +203,18 @@ class Ledger(Protocol):
         ...
 
 
+class FileRecord(Protocol):
+    """The record of what was read of event files, as a text for each path that events are read from."""
+
+    async def read_files(self) -> Mapping[str, bytes]:
+        """The text of every path; of one that the source has none of, that of a source with the same names."""
+        ...
+
+    async def keep_files(self, texts: Mapping[str, bytes]) -> None:
+        """Replace the texts of these paths. Raises StoreError."""
+        ...
+
+
 class Ledgers(Protocol):
     """The ledgers in one place, one for each source."""
 
@@ -195,6 +230,10 @@ class Ledgers(Protocol):
         """The run log of a source."""
         ...
 
+    def files(self, source: EventSource) -> FileRecord:
+        """The record of the files of a source."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Stores:
@@ -203,9 +242,11 @@ class Stores:
     alerts: AlertStore
     ledger: Ledger
     run_log: RunLog
+    files: FileRecord
     ledgers: Ledgers
-    """The ledgers and run logs of all sources, those above among them."""
+    """The ledgers, run logs and file records of all sources, those above among them."""
 
     def of(self, source: EventSource) -> Stores:
-        """The same place for alerts, with the ledger and the run log of that source."""
-        return replace(self, ledger=self.ledgers.ledger(source), run_log=self.ledgers.run_log(source))
+        """The same place for alerts, with the ledger, the run log and the file record of that source."""
+        every = self.ledgers
+        return replace(self, ledger=every.ledger(source), run_log=every.run_log(source), files=every.files(source))

@@ -54,6 +54,10 @@ class EventSource:
         same = (self.kind, self.place) == (other.kind, other.place)
         return same and not set(self.names).isdisjoint(other.names)
 
+    def leaves_files_to(self, other: EventSource) -> bool:
+        """Whether what was read of files there counts for the other source, as long as that has read nothing."""
+        return other.kind == "files" and (not self.kind or self.is_akin(other))
+
 
 UNNAMED: Final = EventSource()
 

@@ -38,6 +38,7 @@ def test_spec(case: dict[str, Any], tmp_path: Path) -> None:
 
     case = fill(case)
     for name, text in case.get("files", {}).items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(text.encode())
     env_file = tmp_path / ".env"
     if "dotenv" in case:

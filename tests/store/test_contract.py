@@ -35,7 +35,7 @@ MADE = Made()
 async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Stores]:
     if request.param != "elasticsearch":
         backend = BACKENDS[request.param](tmp_path)
-        yield Stores(backend, backend, backend, backend)
+        yield Stores(backend, backend, backend, backend, backend)
         await backend.close()
         return
     name = request.getfixturevalue("namespace")
@@ -352,3 +352,42 @@ async def test_a_cluster_is_known_by_its_id_and_by_each_of_its_addresses(store: 
     for names in (("uuid-1", "https://two:9200"), ("https://one:9200", "https://two:9200")):
         assert await spans(store, replace(CLUSTER, names=names)) == [(0, 10)]
     assert await spans(store, replace(CLUSTER, names=("https://two:9200", "uuid-2"))) == []
+
+
+async def test_spans_that_are_owed_again_for_late_events_are_kept_until_they_are_searched(store: Stores) -> None:
+    await store.ledger.record(run(last=60), "f")
+    await store.ledger.add_marks([Mark("rule-1", "late", at(61), (Window(at(10), at(12)), Window(at(50), at(70))))])
+    state = (await store.ledger.read())["rule-1"]
+    assert state.searched == (Window(at(0), at(10)), Window(at(12), at(50)))
+    assert state.late == (Window(at(10), at(12)), Window(at(50), at(60)))
+    await store.ledger.record(run(first=8, last=12), "f")
+    await store.ledger.record(run(first=55, last=61), "f")
+    state = (await store.ledger.read())["rule-1"]
+    assert state.searched == (Window(at(0), at(50)), Window(at(55), at(61)))
+    assert state.late == (Window(at(50), at(55)),)
+
+
+async def test_what_was_read_of_files_is_kept_by_path(store: Stores) -> None:
+    assert await store.files.read_files() == {}
+    await store.files.keep_files({"/a": b"[1]", "/b é": b"[]"})
+    await store.files.keep_files({"/a": b"[2]"})
+    assert await store.files.read_files() == {"/a": b"[2]", "/b é": b"[]"}
+
+
+async def test_each_source_has_a_record_of_its_files_that_begins_with_that_of_its_names(store: Stores) -> None:
+    both = replace(A, names=("/a", "/b"))
+    await store.of(A).files.keep_files({"/a": b"1"})
+    assert await store.of(both).files.read_files() == {"/a": b"1"}
+    await store.of(both).files.keep_files({"/a": b"2", "/b": b"3"})
+    assert await store.of(A).files.read_files() == {"/a": b"1", "/b": b"3"}
+    assert await store.of(both).files.read_files() == {"/a": b"2", "/b": b"3"}
+
+
+async def test_late_spans_are_those_of_their_source(store: Stores) -> None:
+    for source in (A, B):
+        await store.of(source).ledger.record(run(last=60), "f")
+    await store.of(A).ledger.add_marks([Mark("rule-1", "late", at(61), (Window(at(10), at(12)),))])
+    assert await spans(store, B) == [(0, 60)]
+    both = replace(A, names=("/a", "/b"))
+    state = (await store.of(both).ledger.read())["rule-1"]
+    assert (state.searched, state.late) == ((Window(at(0), at(10)), Window(at(12), at(60))), (Window(at(10), at(12)),))

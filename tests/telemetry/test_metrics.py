@@ -192,7 +192,7 @@ def test_the_newest_event_is_told_of_files_only(observed: Observed) -> None:
 def full() -> Observed:
     """Metrics with every family there is."""
     states = {"a": RuleState("a", (Window(NOON - MINUTE, NOON),), rule_run("a"))}
-    made = Observed(ServiceView(active(rule("a")), states, held=frozenset({"a"}), newest_event=NOON))
+    made = Observed(ServiceView(active(rule("a")), states, held=frozenset({"a"}), newest_event=NOON, event_files=1))
     made.metrics.record_run(rule_run("a"))
     return made
 

@@ -18,6 +18,7 @@ from runner.errors import AccessError, RunnerError
 from runner.json_text import deep_stack, write_json
 from runner.settings.settings import Settings
 from runner.store.protocol import AlertFilter, AlertStore, StoredAlert
+from runner.store.sqlite.sqlite_store import SqliteStore
 from runner.triage.triage import triage
 
 
@@ -98,6 +99,10 @@ async def _only(alerts: AlertStore, id_: str) -> StoredAlert:
         raise RunnerError("an empty id names no alert; `rule-runner alerts list` shows what there is")
     found = await alerts.get(id_)
     if not found:
+        if isinstance(alerts, SqliteStore) and await alerts.pruned_ids([id_]):
+            raise RunnerError(
+                f"the alert {id_} is older than alerts are kept (RUNNER_KEEP_ALERTS): its id alone is left"
+            )
         raise RunnerError(f"no alert has an id that begins with {id_!r}; `rule-runner alerts list` shows what there is")
     if len(found) > 1:
         shown = ", ".join(alert.id[: max(SHORT_ID, len(id_) + 4)] for alert in found[:5])

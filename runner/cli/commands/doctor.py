@@ -15,6 +15,7 @@ from runner.cli.cluster_wiring import kibana_connection, opened_client, read_run
 from runner.cli.console import counted, out, print_json, printable, progress_bar
 from runner.cli.exit_codes import ExitCode
 from runner.cli.locations import NO_SOURCE, has_cluster, require_rule_paths
+from runner.cli.own_command import runnable
 from runner.clock import SystemClock
 from runner.cluster.elasticsearch import Retry
 from runner.cluster.kibana import Kibana
@@ -142,7 +143,7 @@ def _print_finding(alike: Sequence[Check], console: Console) -> None:
     if check.rules:
         console.print(Text(f"  {counted(len(check.rules), 'rule')}: {_named(check.rules)}"), soft_wrap=True)
     if check.remedy:
-        console.print(Text(f"  -> {check.remedy}", style="dim"), soft_wrap=True)
+        console.print(Text(f"  -> {runnable(check.remedy)}", style="dim"), soft_wrap=True)
 
 
 def _named(rules: Sequence[RuleName]) -> str:

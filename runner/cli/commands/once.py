@@ -6,8 +6,8 @@ import asyncio
 import sys
 from collections.abc import AsyncGenerator, AsyncIterator, Collection, Sequence
 from contextlib import aclosing
+from dataclasses import dataclass
 from datetime import datetime, timedelta
-from pathlib import Path
 
 from rich.text import Text
 
@@ -29,8 +29,10 @@ from runner.cli.console import (
 )
 from runner.cli.console import err as stderr
 from runner.cli.exit_codes import ExitCode
-from runner.cli.locations import require_rule_paths
+from runner.cli.locations import given_flags, require_rule_paths, require_rules
+from runner.cli.own_command import own_command, runnable
 from runner.cli.pages.alert_table import SHORT_ID, alert_table, by_event_time
+from runner.cli.rule_choice import chosen
 from runner.cli.signals import on_signals
 from runner.cli.wiring import Opened, alone, opened
 from runner.clock import Clock, FakeClock, SystemClock
@@ -70,14 +72,24 @@ class RunObserver:
         """A run is done."""
 
 
-def once(settings: Settings, observer: RunObserver | None = None) -> ExitCode:
+@dataclass(frozen=True, slots=True)
+class OnceOptions:
+    """What a single run is asked for beside its settings."""
+
+    rules: tuple[str, ...] = ()
+    """Ids, names or files of the only rules to run; all of them without."""
+    force: bool = False
+    """Search each rule's window now, whether it is due or not."""
+
+
+def once(settings: Settings, observer: RunObserver | None = None, options: OnceOptions = OnceOptions()) -> ExitCode:
     """Run every due rule once and print what was done."""
     configure_logging(settings, stream=sys.stderr, color=may_color())
     require_rule_paths(settings)
-    return asyncio.run(_once(settings, observer or RunObserver()))
+    return asyncio.run(_once(settings, observer or RunObserver(), options))
 
 
-async def _once(settings: Settings, observer: RunObserver) -> ExitCode:
+async def _once(settings: Settings, observer: RunObserver, options: OnceOptions) -> ExitCode:
     stopping = asyncio.Event()
     on_signals(stopping.set)
     total: list[int] = []
@@ -86,10 +98,13 @@ async def _once(settings: Settings, observer: RunObserver) -> ExitCode:
         async with opened(settings, progress=progress) as tools, alone(tools, enough=stopping.is_set):
             if tools.files is not None:
                 total.append(tools.files.bytes_to_read())  # says at once what cannot be read at all
-            active = await load_active(settings.rules, tools.search)
+            whole = await load_active(settings.rules, tools.search)
+            active = chosen(whole, options.rules)
             _require_rules(active, settings)
             clock = await _clock(tools, active)
-            requests = await _requests(tools, active, clock.now())
+            if tools.files is not None and tools.files.only_folders:
+                await reopen(tools, whole, clock.now())
+            requests = await _requests(tools, active, clock.now(), force=options.force)
             observer.begin(active, tools.schedule)
             execution = observer.observed(tools.execution(clock))
             runs = []
@@ -131,19 +146,27 @@ def named(selecting: Collection[tuple[str, ...]]) -> str:
     return " or ".join(dict.fromkeys(name for names in sorted(selecting) for name in names)) or "@timestamp"
 
 
-async def _requests(tools: Opened, active: ActiveRules, now: datetime) -> list[SearchRequest]:
-    schedule = tools.schedule
-    if tools.files is not None:
+async def _requests(tools: Opened, active: ActiveRules, now: datetime, *, force: bool = False) -> list[SearchRequest]:
+    schedule, ledger = tools.schedule, tools.stores.ledger
+    if tools.files is not None or force:
         # Named files are a finite input: their window is searched, whatever the ledger says. A folder without a named
         # time is where something writes to: there the ledger says what earlier runs have left.
         current = requests_at(active.compiled, now)
-        if tools.settings.now is not None or not all(Path(path).is_dir() for path in tools.settings.events):
+        if tools.settings.now is not None or (tools.files is not None and not tools.files.only_folders):
             return current
-        states = await known_states(tools.stores.ledger, active, now, schedule=schedule)
+        states = await known_states(ledger, active, now, schedule=schedule)
         return [*current, *requests_before(current, states, schedule)]
-    ledger, is_past = tools.stores.ledger, tools.settings.now is not None
+    is_past = tools.settings.now is not None
     states = await (ledger.read() if is_past else known_states(ledger, active, now, schedule=schedule))
     return requests_due(active.compiled, states, now, schedule=schedule)
+
+
+async def reopen(tools: Opened, active: ActiveRules, now: datetime) -> None:
+    """Mark in the ledger as owed what was searched before events of its time came; says so on stderr."""
+    if (watch := tools.arrivals) is not None:
+        looked = await watch.look(active.compiled, await tools.stores.ledger.read(), now)
+        for text in looked.remarks(given_flags(tools.settings)):
+            warn(runnable(text))
 
 
 async def _until(runs: AsyncGenerator[RuleRun, None], stopping: asyncio.Event, asked: int) -> AsyncIterator[RuleRun]:
@@ -179,12 +202,11 @@ async def _created(tools: Opened, runs: Sequence[RuleRun]) -> list[StoredAlert]:
 
 
 def _require_rules(active: ActiveRules, settings: Settings) -> None:
-    if active.rules or active.problems or active.loaded.unsupported:
+    require_rules(active.loaded, settings)
+    if active.rules or active.loaded.errors or active.problems or active.loaded.unsupported:
         return
     places = ", ".join(map(str, settings.rules))
-    if active.loaded.rules:
-        raise SettingsError(f"every rule in {places} is disabled ({counted(len(active.loaded.rules), 'rule')})")
-    raise SettingsError(f"no rules in {places}: name rule files or folders with --rules (or RUNNER_RULES)")
+    raise SettingsError(f"every rule in {places} is disabled ({counted(len(active.loaded.rules), 'rule')})")
 
 
 def _report(
@@ -207,7 +229,8 @@ def _report(
         _print_runs(runs, alerts, tools)
         idle = len(active.rules) - len({run.rule_id for run in runs})
         if idle and asked < len(active.rules):
-            say(f"{counted(idle, 'rule')} not due yet: the interval has not passed since the last run")
+            why = "the interval has not passed since the last run; --force searches all the same"
+            say(f"{counted(idle, 'rule')} not due yet: {why}")
     if tools.files is not None:
         _remark_on_input(tools, active.rules, now)
     failed = any(run.status == "failed" for run in runs)
@@ -270,8 +293,8 @@ def _print_runs(runs: Sequence[RuleRun], alerts: Sequence[StoredAlert], tools: O
     console.print(f"{counted(len(alerts), 'new alert')}:")
     print_table(alert_table(alerts[:_SHOWN_ALERTS]))
     if len(alerts) > _SHOWN_ALERTS:
-        console.print(f"... and {len(alerts) - _SHOWN_ALERTS} more: rule-runner alerts list{_state_flag(settings)}")
-    follow = f"rule-runner alerts show {alerts[0].id[:SHORT_ID]}{_state_flag(settings)}"
+        console.print(f"... and {len(alerts) - _SHOWN_ALERTS} more: {own_command()} alerts list{_state_flag(settings)}")
+    follow = f"{own_command()} alerts show {alerts[0].id[:SHORT_ID]}{_state_flag(settings)}"
     console.print()
     print_places(*tools.places)
     console.print(f"Look at one: {follow}", soft_wrap=True)

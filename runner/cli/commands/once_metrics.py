@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from datetime import timedelta
 
-from runner.cli.commands.once import RunObserver
+from runner.cli.commands.once import OnceOptions, RunObserver
 from runner.cli.commands.once import once as run_once
 from runner.cli.exit_codes import ExitCode
 from runner.cli.metrics_port import listening
@@ -64,9 +64,9 @@ class ShownRun(RunObserver):
         self._states = {**self._states, run.rule_id: state}
 
 
-def once(settings: Settings) -> ExitCode:
+def once(settings: Settings, options: OnceOptions) -> ExitCode:
     """As `once`, with metrics and health served meanwhile. Raises SettingsError if nothing can listen there."""
     shown = ShownRun()
     patience = settings.search_timeout + _PATIENCE
     with listening(settings, shown.metrics, shown.health, patience=patience, now=shown.clock.now):
-        return run_once(settings, shown)
+        return run_once(settings, shown, options)

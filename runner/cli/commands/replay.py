@@ -10,25 +10,25 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from runner.cli.commands.once import named, show_problems
+from runner.cli.commands.once import named, reopen, show_problems
 from runner.cli.console import may_color, say, warn
 from runner.cli.exit_codes import ExitCode
 from runner.cli.locations import require_rule_paths, stores_in_cluster
 from runner.cli.pages.replay_progress import ReplayBar, replay_bar
 from runner.cli.pages.replay_report import ReplayOutcome, print_outcome
+from runner.cli.rule_choice import chosen
 from runner.cli.signals import on_signals
 from runner.cli.wiring import Opened, opened
 from runner.clock import SystemClock
 from runner.errors import SettingsError, StoreError
 from runner.events.files.event_files import ReadReport
 from runner.events.files.event_times import EventTimes
-from runner.messages.suggestions import did_you_mean
 from runner.rules.rule import Rule
 from runner.search.compiled_rule import CompiledRule, time_fields
 from runner.service.execution import Execution
 from runner.service.replay import WINDOWS_AT_A_TIME, DryRunStore, Passed, ReplayLedger, ReplayPlan, replay
 from runner.service.replay_journal import Done, Journal, identity_of
-from runner.service.rules_in_use import ActiveRules, load_active
+from runner.service.rules_in_use import load_active
 from runner.settings.settings import Settings
 from runner.telemetry.logs import configure_logging
 from runner.windows import Window, from_nanoseconds, iso
@@ -43,7 +43,8 @@ class ReplayOptions:
 
     start: datetime | None = None
     end: datetime | None = None
-    rule_ids: tuple[str, ...] = ()
+    rules: tuple[str, ...] = ()
+    """Ids, names or files of the only rules to search with; all of them without."""
     dry_run: bool = False
     anew: bool = False
     """Begin at the beginning, also if an interrupted one could go on."""
@@ -64,7 +65,9 @@ async def _replay(settings: Settings, wanted: ReplayOptions) -> ExitCode:
             if tools.files is not None:
                 bar.expect_bytes(tools.files.bytes_to_read())
             active = await load_active(settings.rules, tools.search)
-            compiled = _chosen(active, wanted.rule_ids)
+            compiled = chosen(active, wanted.rules).compiled
+            if tools.files is not None and tools.files.only_folders and not wanted.dry_run:
+                await reopen(tools, active, SystemClock().now())
             rules = [one.rule for one in compiled]
             span, times = await _span(tools, compiled, wanted)
             path = settings.state.with_name(settings.state.name + ".replay")
@@ -132,15 +135,6 @@ async def _run(
                 outcome.stopped = True
                 return
     outcome.left = 0
-
-
-def _chosen(active: ActiveRules, rule_ids: Sequence[str]) -> list[CompiledRule]:
-    """The rules in use, or those of them that were named; raises SettingsError for one that is not among them."""
-    by_id = {compiled.rule.rule_id: compiled for compiled in active.compiled}
-    for id_ in rule_ids:
-        if id_ not in by_id:
-            raise SettingsError(f"--rule {id_}: no rule in use has this id{did_you_mean(id_, by_id)}")
-    return [by_id[id_] for id_ in dict.fromkeys(rule_ids)] if rule_ids else list(active.compiled)
 
 
 async def _span(

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import sys
 from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
 
 import structlog
 
@@ -14,22 +15,26 @@ from runner.cli.exit_codes import ExitCode
 from runner.cli.locations import heartbeat_path, require_rule_paths
 from runner.cli.metrics_port import listening
 from runner.cli.signals import on_signals
-from runner.cli.wiring import PATIENCE_S, opened
+from runner.cli.wiring import PATIENCE_S, Opened, opened
 from runner.clock import SystemClock
 from runner.errors import RunnerError, SettingsError
 from runner.garbage_collection import HeapFreezer
 from runner.rule_run import RuleRun
+from runner.search.files.file_search import FileSearch
+from runner.service.arrivals import Looked
 from runner.service.rules_in_use import ActiveRules
 from runner.service.service import Pace, Service, ServiceObserver
 from runner.settings.settings import Settings
 from runner.store.file_lock import FileLock
-from runner.telemetry.health import HealthState
+from runner.telemetry.health import EventsSeen, HealthState, sight
 from runner.telemetry.heartbeat import HeartbeatFile
 from runner.telemetry.logs import configure_logging, log_run
 from runner.telemetry.metrics import Metrics, ServiceView
-from runner.windows import from_nanoseconds
+from runner.windows import from_nanoseconds, nanoseconds
 
 _PATIENCE_TICKS = 3
+_AHEAD = timedelta(minutes=5)
+"""By how much the time of an event may be ahead of the clock and count as new."""
 _LOG = structlog.get_logger("runner.service")
 
 
@@ -59,9 +64,17 @@ async def _run(settings: Settings) -> ExitCode:
             await leases.wait_for("once", seconds=PATIENCE_S, enough=lambda: False)
 
         def view() -> ServiceView:
-            newest = tools.files.report.newest_ns if tools.files is not None else None
-            event = None if newest is None else from_nanoseconds(newest)
-            return ServiceView(service.active, service.states, tools.schedule, service.held, event)
+            events, sees = health.snapshot.events, sight(health.snapshot, clock.now(), settings.quiet_after)
+            return ServiceView(
+                service.active,
+                service.states,
+                tools.schedule,
+                service.held,
+                newest_event=None if events is None else events.newest,
+                event_files=None if events is None else events.files,
+                is_blind=sees is not None and not sees.ok,
+                blind_rules=health.snapshot.blind,
+            )
 
         metrics = Metrics(view, clock.now)
         service = Service(
@@ -69,9 +82,10 @@ async def _run(settings: Settings) -> ExitCode:
             replace(tools.execution(clock), on_created=metrics.record_alerts),
             clock=clock,
             schedule=tools.schedule,
-            observer=_ServiceReporter(clock, health, metrics, heap=HeapFreezer(), is_shared=tools.is_shared),
+            observer=_ServiceReporter(settings, tools, clock, health=health, metrics=metrics),
             leases=leases,
             pace=Pace(settings.tick, settings.lease / 3 if tools.is_shared else None, settings.concurrency),
+            arrivals=tools.arrivals,
         )
         on_signals(service.stop)
         source, alerts_to = tools.places
@@ -86,15 +100,19 @@ async def _run(settings: Settings) -> ExitCode:
     return ExitCode.FINE
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _ServiceReporter(ServiceObserver):
     """Reports what the service does to logs, metrics and health state."""
 
+    settings: Settings
+    tools: Opened
     clock: SystemClock
-    health: HealthState
-    metrics: Metrics
-    heap: HeapFreezer = field(kw_only=True)
-    is_shared: bool = field(kw_only=True)
+    health: HealthState = field(kw_only=True)
+    metrics: Metrics = field(kw_only=True)
+    heap: HeapFreezer = field(default_factory=HeapFreezer)
+    saw: bool = True
+    arrived: datetime | None = None
+    """The newest time of the events that have come."""
 
     def on_run(self, done: RuleRun) -> None:
         log_run(done)
@@ -109,20 +127,50 @@ class _ServiceReporter(ServiceObserver):
         self.heap.rules_changed()
 
     def on_tick(self, trouble: Exception | None) -> None:
+        now = self.clock.now()
         self.metrics.record_tick(trouble)
-        self.health.record_tick(self.clock.now(), trouble)
+        self.health.record_tick(now, trouble)
+        if self.tools.files is not None and self.health.snapshot.runs:
+            seen = events_seen(self.tools.files, now)
+            newest = max((time for time in (seen.newest, self.arrived) if time is not None), default=None)
+            self.health.record_events(replace(seen, newest=newest))
+        self._log_sight(now)
         self.heap.tick_done()
+
+    def _log_sight(self, now: datetime) -> None:
+        """Log when events are not seen any more, and when they are again."""
+        found = sight(self.health.snapshot, now, self.settings.quiet_after)
+        if found is None or found.ok == self.saw:
+            return
+        self.saw = found.ok
+        if found.ok:
+            _LOG.info(f"events are seen again: {found.reason}")
+        else:
+            _LOG.warning(f"no events are seen: {found.reason}")
 
     def on_trouble(self, error: Exception) -> None:
         unexpected = None if isinstance(error, RunnerError) else error  # only that one with its traceback
         _LOG.error(f"the search stopped: {error}; what was not searched stays due", exc_info=unexpected)
 
     def on_held(self, held: int, rules: int) -> None:
-        if self.is_shared:
+        if self.tools.is_shared:
             _LOG.info(f"this runner leads {held} of {counted(rules, 'rule')}")
 
     def on_remark(self, text: str) -> None:
         _LOG.warning(text)
+
+    def on_look(self, looked: Looked) -> None:
+        self.metrics.record_look(looked)
+        if looked.newest is not None:
+            self.arrived = max(looked.newest, self.arrived or looked.newest)
+        for text in looked.remarks():
+            _LOG.warning(text)
+
+
+def events_seen(files: FileSearch, now: datetime) -> EventsSeen:
+    """What a search has seen of the events in its files."""
+    newest = files.newest_ns(nanoseconds(now + _AHEAD))
+    return EventsSeen(files.report.files, None if newest is None else from_nanoseconds(newest))
 
 
 def _log_rules(active: ActiveRules) -> None:

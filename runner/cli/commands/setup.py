@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import sys
 from pathlib import Path
 
-from runner.cli.cluster_wiring import kibana_connection, opened_client, store_names
+from runner.cli.cluster_wiring import connection_of, kibana_connection, opened_client, store_names
 from runner.cli.console import print_json, say, warn
 from runner.cli.exit_codes import ExitCode
 from runner.cli.locations import kibana_names, require_rule_paths
+from runner.cluster.elasticsearch import Elastic, open_client
 from runner.cluster.kibana import Kibana
 from runner.errors import AccessError
 from runner.rules.load import load_rules
 from runner.settings.settings import Settings
+from runner.setup.api_key import make_api_key, read_key_file, write_key_file
 from runner.setup.index_objects import setup_objects
 from runner.setup.install_indices import SetupReport
 from runner.setup.install_saved_objects import install_objects
@@ -51,9 +54,12 @@ def write_kibana_objects(settings: Settings, to: str) -> ExitCode:
     return ExitCode.FINE
 
 
-def install(settings: Settings, *, roles: bool, kibana: bool, replace: bool) -> ExitCode:
-    """Create the missing objects in the cluster and in Kibana, and print a report."""
-    asyncio.run(_install(settings, roles=roles))
+def install(settings: Settings, *, roles: bool, api_key: str | None = None, kibana: bool, replace: bool) -> ExitCode:
+    """Create the missing objects in the cluster and in Kibana, and print a report.
+
+    `api_key` is the file for a key of the runner's own, `-` for standard output.
+    """
+    asyncio.run(_install(settings, roles=roles, api_key=api_key))
     if kibana:
         asyncio.run(_install_in_kibana(settings, replace=replace))
     return ExitCode.FINE
@@ -66,12 +72,42 @@ def _patterns(settings: Settings) -> tuple[str, ...]:
     return tuple(sorted(patterns)) or ("logs-*",)
 
 
-async def _install(settings: Settings, *, roles: bool) -> None:
+async def _install(settings: Settings, *, roles: bool, api_key: str | None) -> None:
     async with opened_client(settings) as client:
         installation = Installation(client, store_names(settings))
         _print_report(await installation.install())
         if roles:
             _print_report(await installation.install_roles(events=_patterns(settings)))
+        if api_key is not None:
+            await _install_key(settings, client, api_key)
+
+
+async def _install_key(settings: Settings, client: Elastic, to: str) -> None:
+    """Make an API key for the runner, unless the file has one that the cluster accepts."""
+    known = read_key_file(Path(to)) if to != "-" else None
+    if known is not None and await _is_accepted(settings, known):
+        say(f"there already: API key in {to}")
+        return
+    key = await make_api_key(client, store_names(settings), events=_patterns(settings))
+    if to == "-":
+        sys.stdout.write(f"{key}\n")
+        sys.stdout.flush()
+        return
+    write_key_file(Path(to), key)
+    say(f"{'created' if known is None else 'updated'} API key in {to}: ELASTICSEARCH_API_KEY_FILE={to}", "green")
+
+
+async def _is_accepted(settings: Settings, key: str) -> bool:
+    """Whether the cluster takes the key."""
+    signed_out = dataclasses.replace(connection_of(settings), username="", password="", bearer_token="")
+    client = open_client(dataclasses.replace(signed_out, api_key=key))
+    try:
+        await client.info()
+    except AccessError:
+        return False
+    finally:
+        await client.close()
+    return True
 
 
 async def _install_in_kibana(settings: Settings, *, replace: bool) -> None:

@@ -25,6 +25,7 @@ from runner.cli.console import (
 )
 from runner.cli.exit_codes import ExitCode
 from runner.cli.locations import require_rule_paths, stores_in_cluster, wanted_source
+from runner.cli.own_command import runnable
 from runner.cli.wiring import opened_stores
 from runner.clock import SystemClock
 from runner.rules.load import LoadedRules, load_rules
@@ -44,7 +45,13 @@ _NOTES = {
     "broken": " (its file has an error)",
     "gone": " (not in the rule files)",
 }
-_GAP_STYLES = {"failed": "bold red", "given up": "red", "left over": "yellow", "never searched": "yellow"}
+_GAP_STYLES = {
+    "failed": "bold red",
+    "given up": "red",
+    "left over": "yellow",
+    "late events": "yellow",
+    "never searched": "yellow",
+}
 _NOTHING = timedelta(0)
 
 
@@ -174,6 +181,7 @@ def _standing_json(standing: RuleStatus, now: datetime) -> dict[str, Any]:
         "owed_s": _seconds(standing.owed_length),
         "given_up": [_span_json(span) for span in standing.given_up],
         "given_up_s": _seconds(standing.given_up_length),
+        "late": [_span_json(span) for span in standing.late],
     }
 
 
@@ -217,7 +225,10 @@ def _print_standings(standings: Sequence[RuleStatus], now: datetime) -> None:
         given_up = sum((standing.given_up_length for standing in standings), _NOTHING)
         lengths = ((owed, "owed"), (given_up, "given up"))
         parts = [f"{length_text(length)} {what}" for length, what in lengths if length]
-        console.print(f"{' and '.join(parts)} over all rules; `rule-runner status --gaps` lists it.", soft_wrap=True)
+        text = f"{' and '.join(parts)} over all rules; `rule-runner status --gaps` lists it."
+        console.print(runnable(text), soft_wrap=True)
+    if late := sum(bool(standing.late) for standing in standings):
+        console.print(f"Of {counted(late, 'rule')} time is owed again, as events came late.", soft_wrap=True)
 
 
 def _cells(standing: RuleStatus, now: datetime) -> list[Text | str]:

@@ -34,19 +34,24 @@ from runner.events.fields.values import Canonical
 
 GROUP_FIELDS = (
     "process.name",
+    "event.action",
     "process.parent.name",
     "process.executable",
     "process.parent.executable",
-    "event.action",
     "host.os.type",
     "event.type",
     "event.category",
     "event.dataset",
     "event.kind",
+    "file.extension",
+    "auditd.data.syscall",
 )
 """Fields with few values that many rules have conditions on. What rules out most stands first, arrays stand behind
 texts, which take half as long to read."""
 _ENOUGH_GROUP_FIELDS = 3
+_WORTH_A_FIELD = 5
+"""Stages with conditions on a field for which it is read of every event, if they have conditions on others, too."""
+_FEWEST_GROUP_FIELDS = 2
 _COMMON = frozenset(GROUP_FIELDS)
 _LOOKED_UP = 100_000
 """Most combinations of bitmaps remembered for one choice of fields."""
@@ -78,6 +83,8 @@ class OpenStage:
     """The lookups of these conditions, as bits."""
     fields: frozenset[str]
     """The fields of these conditions; none if only scripts are left."""
+    read: frozenset[str]
+    """The fields that are read together: those of the conditions, and what is carried if most events meet these."""
     selective: frozenset[frozenset[str]]
     """The fields of each of the conditions that few events meet."""
     given: dict[tuple[int, int], OpenStage | None] = field(default_factory=dict)
@@ -94,7 +101,9 @@ class Node:
     step: Step | None
     """The fields that are looked up next; None if no stage is open."""
     read: frozenset[str]
-    """All fields that may be looked up from here on: the class's projection."""
+    """All fields that may be looked up from here on, or are carried by most events: the class's projection."""
+    carried: frozenset[str]
+    """The fields that are carried by the stages that are met."""
     matters: int
     """The lookups on which the open stages depend, as bits."""
     following: dict[int, Node | Literal[False]] = field(default_factory=dict)
@@ -167,7 +176,8 @@ class Nodes:
             reads = reads or [frozenset(fields_of(part)) for part in safe]
             selective = frozenset(names for names in reads if not names <= _COMMON) or frozenset(reads)
             fields: frozenset[str] = frozenset(name for part in safe for name in fields_of(part))
-            known = self._stages[key] = OpenStage(stage, tuple(conditions), matters, fields, selective)
+            read = fields | stage.carried if fields <= _COMMON else fields
+            known = self._stages[key] = OpenStage(stage, tuple(conditions), matters, fields, read, selective)
         return known
 
     def reduced(self, one: OpenStage, known: int, bits: int) -> OpenStage | None:
@@ -191,7 +201,7 @@ class Nodes:
         key = is_last, tuple(stages)
         known = self._nodes.get(key)
         if known is None:
-            met = tuple(one.stage.index for one in stages if not one.fields)
+            met = tuple(one.stage for one in stages if not one.fields)
             left = tuple(one for one in stages if one.fields)
             fields: frozenset[str] = frozenset().union(*(one.fields for one in left))
             matters = 0
@@ -201,7 +211,10 @@ class Nodes:
             if left:
                 names = tuple(sorted(fields)) if is_last else self._cover(frozenset(one.selective for one in left))
                 step = self._step(names)
-            known = self._nodes[key] = Node(met, left, step, fields, matters)
+            carried: frozenset[str] = frozenset().union(*(stage.carried for stage in met))
+            read: frozenset[str] = carried.union(*(one.read for one in left))
+            known = Node(tuple(stage.index for stage in met), left, step, read, carried, matters)
+            self._nodes[key] = known
         return known
 
     def _step(self, names: tuple[str, ...]) -> Step:
@@ -310,20 +323,21 @@ def _selected(stages: Sequence[StageConditions], scopes: ScopeMasks, stream: str
 
 
 def group_fields(stages: Sequence[StageConditions], streams: Sequence[str]) -> tuple[str, ...]:
-    """The fields by whose values events are grouped: those of the data stream, and those of a fixed list as far as some
-    stage reads them and has conditions on fewer than three that stand before them. If fewer than three are chosen from
-    the list, the fields with the most equality conditions are added."""
+    """The fields by whose values events are grouped: those of the data stream, and of a fixed list those on which five
+    stages have conditions that have some on fewer than three fields before it, or one stage that has none on those. If
+    fewer than two are chosen from the list, the fields with the most equality conditions are added."""
     conditions = [[part for part in stage.conditions if isinstance(part, Lookup)] for stage in stages]
     chosen: list[str] = []
     for name in GROUP_FIELDS:
         reading = [fields for parts in conditions if name in (fields := {part.field for part in parts})]
-        if any(len(fields.intersection(chosen)) < _ENOUGH_GROUP_FIELDS for fields in reading):
+        lacking = [count for fields in reading if (count := len(fields.intersection(chosen))) < _ENOUGH_GROUP_FIELDS]
+        if 0 in lacking or len(lacking) >= _WORTH_A_FIELD:
             chosen.append(name)
-    if len(chosen) < _ENOUGH_GROUP_FIELDS:
+    if len(chosen) < _FEWEST_GROUP_FIELDS:
         parts = [one for stage in stages for part in stage.conditions for one in lookups_in(part)]
         equalities = Counter(one.field for one in parts if one.field not in chosen and is_equality(one))
         most = sorted(equalities, key=lambda name: (-equalities[name], name))
-        chosen += most[: _ENOUGH_GROUP_FIELDS - len(chosen)]
+        chosen += most[: _FEWEST_GROUP_FIELDS - len(chosen)]
     return (*streams, *(name for name in chosen if name not in streams))
 
 

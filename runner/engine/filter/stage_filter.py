@@ -150,10 +150,11 @@ class StageFilter:
         met: _Met = {}
         self._search(batch, grouped, searched, rows, met)
         found = {index: self._scopes.inside(self._searches[index].scope, _united(met[index])) for index in sorted(met)}
-        carried = frozenset().union(*(self._stages[index].carried for index in found))
-        carrying = [rows for index, rows in found.items() if self._stages[index].carried]
-        if carrying:
-            batch.load(carried, np.unique(np.concatenate(carrying)))
+        carrying: dict[frozenset[str], list[Rows]] = {}
+        for index, met_rows in found.items():
+            carrying.setdefault(self._stages[index].carried, []).append(met_rows)
+        for carried, parts in sorted(carrying.items(), key=lambda item: -len(item[0])):
+            batch.load(carried, np.unique(np.concatenate(parts)))
         for index, met_rows in found.items():
             passing = self._passing(batch, index, met_rows, grouped.truths)
             if isinstance(passing, ValueError) or len(passing):
@@ -199,7 +200,11 @@ class StageFilter:
                 if names:
                     chosen = rows[places[start : start + SLICE]]
                     part = _Read(chosen, names, *batch.project(names, chosen.tolist()))
-                self._look_up(batch, grouped, step, owners[start : start + len(part.rows)], part, met)
+                nodes_here = owners[start : start + len(part.rows)]
+                for node in set(nodes_here):
+                    if node.carried:
+                        _keep(batch, node, part.at([place for place, one in enumerate(nodes_here) if one is node]))
+                self._look_up(batch, grouped, step, nodes_here, part, met)
 
     def _look_up(
         self, batch: EventBatch, grouped: GroupStages, step: Step, nodes: Sequence[Node], read: _Read, met: _Met
@@ -213,6 +218,8 @@ class StageFilter:
         steps: dict[Step, list[int]] = {}
         for node, places in by_node.items():
             _add_met(node, read.rows[places], met)
+            if node.carried:
+                _keep(batch, node, read.at(places))
             if node.step is not None:
                 steps.setdefault(node.step, []).extend(places)
         for next_step, places in steps.items():
@@ -258,6 +265,12 @@ def _stage(index: int, search: StageSearch, predicates: Sequence[Predicate]) -> 
     scripts = tuple(predicate for predicate in predicates if predicate.scripted)
     carried = search.carried.union(name for script in scripts for name in fields_of(script))
     return StageConditions(index, search.scope.indices, conditions, scripts, carried)
+
+
+def _keep(batch: EventBatch, node: Node, read: _Read) -> None:
+    """Have the batch keep what the node's stages carry, as far as it was read with their conditions."""
+    if read.projection is not None:
+        batch.keep(node.carried & read.names, read.rows, read.projection, read.decoded)
 
 
 def _by_class(classes: NDArray[np.int32]) -> Iterator[tuple[int, NDArray[np.intp]]]:

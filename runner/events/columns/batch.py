@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import chain, filterfalse
 from typing import TypeAlias
 
 import numpy as np
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from runner.events.columns.event_groups import STREAM_FIELDS, EventGroups, GroupReader
 from runner.events.columns.projections import Projection, ProjectionCache, ScanProjection, slices
 from runner.events.columns.row_decoder import Line, Origins, Row
+from runner.events.fields.index_patterns import stream_name
 from runner.events.fields.schema import Field
 from runner.events.fields.timestamp_column import read_timestamps
 from runner.events.fields.values import Canonical
@@ -66,7 +68,7 @@ class EventBatch:
         *,
         base: int,
         origins: Origins | None = None,
-        positions: Sequence[int] | None = None,
+        positions: Sequence[int] | NDArray[np.intp] | None = None,
     ) -> None:
         """`positions` are those of the rows among the lines of their block, if blank or broken lines were left out."""
         self.columns = columns
@@ -114,6 +116,19 @@ class EventBatch:
         """Whether these are all rows; as many rows may have some of them twice, as with several join keys."""
         return len(rows) == len(self._rows) and np.array_equal(rows, self.all_rows())
 
+    @property
+    def grouped(self) -> EventGroups | None:
+        """The groups that the events were last put into, with those of all batches before."""
+        return self._groups[0] if self._groups is not None else None
+
+    def streams(self, rows: Rows) -> set[str | None]:
+        """The indices and data streams that these events name; None for those that name none."""
+        names = [field.name for field in STREAM_FIELDS]
+        self.load(frozenset(names), rows)
+        parts = zip(*(self.values(name, rows) for name in names), strict=True)
+        indices = [None] * len(rows) if self._origins is None else [self._origins.indices[row] for row in rows.tolist()]
+        return {index or stream_name(*part) for index, part in zip(indices, parts, strict=True)}
+
     def groups(self, groups: EventGroups) -> NDArray[np.int32]:
         """The group of each event."""
         if self._groups is not None and self._groups[0] is groups:
@@ -149,11 +164,15 @@ class EventBatch:
     def load(self, names: frozenset[str], rows: Rows) -> None:
         """Read these fields of these rows, as far as the scan has not, for `values` (late materialisation)."""
         names = self.unread(names).difference(self._groups[0].fields if self._groups is not None else ())
-        for part in slices(rows) if names else ():
-            projection, decoded = self.project(names, part.tolist())
-            for name in names:
-                loaded = self._loaded.setdefault(name, {})
-                loaded.update(zip(part.tolist(), projection.take(name, decoded), strict=True))
+        known = [self._loaded.get(name, {}).__contains__ for name in names]
+        unread = set(chain.from_iterable(filterfalse(is_known, rows.tolist()) for is_known in known))
+        for part in slices(np.asarray(sorted(unread), dtype=np.intp)):
+            self.keep(names, part, *self.project(names, part.tolist()))
+
+    def keep(self, names: frozenset[str], rows: Rows, projection: Projection, decoded: Sequence[Row]) -> None:
+        """Take these fields of these rows for `values` from what a projection has decoded."""
+        for name in names:
+            self._loaded.setdefault(name, {}).update(zip(rows.tolist(), projection.take(name, decoded), strict=True))
 
     def held(self, name: str, rows: Sequence[int]) -> list[Canonical]:
         """The same as `values` for a field that the scan has read, or of a batch without lines."""

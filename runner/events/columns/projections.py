@@ -78,7 +78,7 @@ class ProjectionCache:
 class ScanColumns:
     """What a scan has read: the events' lines, their groups, and the values of some fields."""
 
-    positions: list[int]
+    positions: NDArray[np.intp]
     origins: Origins | None
     groups: NDArray[np.int32]
     """Empty if the scan does not group."""
@@ -107,7 +107,8 @@ class ScanProjection:
 
         Rows are not kept: their memory is used again for the next slice, which is what makes a scan cheap.
         """
-        positions: list[int] = []
+        positions: list[NDArray[np.intp]] = [np.zeros(0, dtype=np.intp)]
+        count = 0
         indices: list[str | None] = []
         ids: list[str | None] = []
         groups: list[NDArray[np.int32]] = [np.zeros(0, dtype=np.int32)]
@@ -117,16 +118,17 @@ class ScanProjection:
             rows, places, origins = self._projection.decoder.read_lines(part, partial(_report_from, broken, start))
             self._rows += len(rows)
             if origins is not None:
-                indices += [None] * (len(positions) - len(indices)) + list(origins.indices)
-                ids += [None] * (len(positions) - len(ids)) + list(origins.ids)
-            positions += range(start, start + len(part)) if places is None else [start + place for place in places]
+                indices += [None] * (count - len(indices)) + list(origins.indices)
+                ids += [None] * (count - len(ids)) + list(origins.ids)
+            count += len(rows)
+            positions.append(np.arange(len(part)) + start if places is None else np.asarray(places, np.intp) + start)
             if self._read_groups is not None:
                 groups.append(self._read_groups(rows, None if origins is None else origins.indices))
             for name, column in values.items():
                 column += self._projection.take(name, rows)
-        missing = [None] * (len(positions) - len(indices))
+        missing = [None] * (count - len(indices))
         found = Origins((*indices, *missing), (*ids, *missing)) if indices else None
-        return ScanColumns(positions, found, np.concatenate(groups), values)
+        return ScanColumns(np.concatenate(positions), found, np.concatenate(groups), values)
 
     def is_outdated(self) -> bool:
         """Whether many events had texts that were not declared when this projection was generated."""

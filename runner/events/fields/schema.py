@@ -6,7 +6,9 @@ from collections import ChainMap
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
+from functools import cache
 from importlib import resources
+from sys import intern
 from typing import Any
 
 from runner.dates.dates import DEFAULT_FORMATS, formats_of
@@ -172,28 +174,29 @@ _SHIPPED_SCALING_FACTOR = 1000.0
 """That of every scaled float in ECS."""
 
 
+@cache
 def shipped_schema() -> Schema:
     """The fields of ECS and of Elastic Defend's events.
 
     >>> shipped_schema().find("process.command_line").type
     <DataType.WILDCARD: 'wildcard'>
     """
-    text = resources.files(__package__).joinpath("field_types.txt").read_text("utf-8")
     types: dict[str, str] = {}
     parents: list[str] = [""]
-    last, depth = "", 0
-    for line in text.splitlines():  # a tree: one tab for each level, a leaf without a type is a keyword
-        entry = line.lstrip("\t")
-        level = len(line) - len(entry)
-        segment, _, written = entry.partition(" ")
-        if level > depth:
-            if not types[last]:
-                del types[last]
-            parents.append(f"{last}.")
-        del parents[level + 1 :]
-        last, depth = parents[level] + segment, level
-        types[last] = written
-    return Schema(_ShippedFields({name: written or "keyword" for name, written in types.items()}))
+    last, depth, written = "", 0, ""
+    with resources.files(__package__).joinpath("field_types.txt").open(encoding="utf-8") as table:
+        for line in table:  # a tree: one tab for each level, a leaf without a type is a keyword
+            entry = line.lstrip("\t")
+            level = len(line) - len(entry)
+            if level > depth:
+                if not written:
+                    del types[last]
+                parents.append(f"{last}.")
+            segment, _, written = entry.rstrip("\n").partition(" ")
+            del parents[level + 1 :]
+            last, depth = parents[level] + segment, level
+            types[last] = intern(written or "keyword")
+    return Schema(_ShippedFields(types))
 
 
 def schema_from_mapping(mapping: Mapping[str, Any]) -> Schema:

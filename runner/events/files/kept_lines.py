@@ -13,12 +13,13 @@ import resource
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import IO
 
 import numpy as np
 from numpy.typing import NDArray
-from xxhash import xxh3_64
+from xxhash import xxh3_64_intdigest
 
 from runner.errors import EventsError
 from runner.events.columns.batch import EventBatch, Rows
@@ -106,7 +107,7 @@ class KeptLines:
     def keep(self, batch: EventBatch, rows: Rows, *, block: Block, source: LineSource) -> None:
         """Keep some rows of the batch of a block."""
         lines: Sequence[Line] = block.lines
-        positions, offset = batch.positions, block.offset
+        positions, starts = batch.positions, block.offsets
         chosen = np.zeros(len(batch), dtype=np.bool_)
         chosen[rows] = True
         here = positions[chosen]
@@ -119,6 +120,7 @@ class KeptLines:
             path = "" if self._spool_path is None else str(self._spool_path)
             lines = [lines[position] for position in here.tolist()]
             here = np.arange(len(lines))
+            starts = offset + np.cumsum([0, *(len(line) + 1 for line in lines)])
             spool.writelines(text for line in lines for text in (line, b"\n"))
         else:
             if len(positions) < len(lines):
@@ -127,8 +129,6 @@ class KeptLines:
                 events = np.packbits(bits)
             if path not in self._held and source.descriptor is not None and len(self._held) < self._most_held:
                 self._held[path] = os.dup(source.descriptor), file
-        ends = np.fromiter(map(len, lines), dtype=np.int64, count=len(lines)).cumsum() + np.arange(1, len(lines) + 1)
-        starts = offset + np.concatenate((np.zeros(1, dtype=np.int64), ends))
         step = _STRETCH_LINES
         if len(lines) > step and int((starts[step:] - starts[:-step]).max()) > _STRETCH_BYTES:
             step = 1
@@ -230,17 +230,13 @@ class KeptLines:
 def _by_stretch(lines: NDArray[np.intp], step: int) -> list[tuple[int, list[int]]]:
     """Indices of lines by the stretch that they are in."""
     stretches, firsts = np.unique(lines // step, return_index=True)
-    parts = np.split(lines, firsts[1:])
-    return [(stretch, part.tolist()) for stretch, part in zip(stretches.tolist(), parts, strict=True)]
+    listed, bounds = lines.tolist(), pairwise([*firsts.tolist(), len(lines)])
+    return [(stretch, listed[start:end]) for stretch, (start, end) in zip(stretches.tolist(), bounds, strict=True)]
 
 
 def _digest(lines: Sequence[Line]) -> int:
     """XXH3 over lines, 64 bits: changes of a log are accidents, not attacks on a digest."""
-    state = xxh3_64()
-    for line in lines:
-        state.update(line)
-        state.update(b"\n")
-    return state.intdigest()
+    return xxh3_64_intdigest(b"\n".join(lines))
 
 
 def _opened(path: str, file: FileKey | None) -> int:

@@ -24,7 +24,7 @@ A little less than 32 MiB, from which on glibc allocates a buffer with mmap, whi
 _BATCH = 32_768
 """Most lines of a block."""
 _BREAK = b"\n"
-_SAMPLE = 512
+_SAMPLE = 2048
 _BLANK_RUN = 4 * _SAMPLE
 """Least bytes of a run of blank lines, or of NUL bytes that copytruncate leaves, that is skipped as a whole."""
 _PIECE = 1 << 20

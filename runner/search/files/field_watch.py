@@ -6,13 +6,15 @@ from collections.abc import Collection, Iterable
 
 from runner.errors import EventsError
 from runner.events.columns.batch import Columns, EventBatch, Rows
+from runner.events.columns.event_groups import EventGroups
 from runner.events.columns.projections import slices
 from runner.events.fields.schema import DataType, Field
 from runner.events.files.event_files import EventFiles, TimeWanted
 
-_FIRST = 20_000
+_FIRST = 4_096
 """Events of a pass that are looked at whatever they cost; after them the first few of each batch."""
 _OF_BATCH = 256
+_OF_STREAMS = 64
 _BACK = 1 << 30
 """Stored bytes of older files that are looked into."""
 
@@ -28,6 +30,10 @@ class FieldWatch:
         self.found: set[str] = set()
         self.is_whole = True
         """Whether every event was looked at for every name."""
+        self.streams: set[str | None] = set()
+        """The indices and data streams that the events name; None for events that name none."""
+        self._groups: EventGroups | None = None
+        self._known = 0
         self._thorough = frozenset(thorough)
         self._left = _FIRST
 
@@ -49,6 +55,18 @@ class FieldWatch:
             self.is_whole = False
             self._look(batch, missing & self._thorough, rows[first:])
 
+    def look_at_streams(self, batch: EventBatch) -> None:
+        """Take in where the events of a batch belong, after it was matched, which has grouped them."""
+        groups = batch.grouped
+        if groups is None:  # no event is of the time that is searched
+            rows = batch.all_rows()
+            self.streams |= batch.streams(rows[:: max(1, len(rows) // _OF_STREAMS)])
+            return
+        if groups is not self._groups:
+            self._groups, self._known = groups, 0
+        self.streams.update(map(groups.stream, range(self._known, len(groups))))
+        self._known = len(groups)
+
     def _look(self, batch: EventBatch, names: Collection[str], rows: Rows) -> None:
         missing = frozenset(names) - self.found
         for some in slices(rows):
@@ -57,9 +75,10 @@ class FieldWatch:
             projection, decoded = batch.project(missing, some.tolist())
             self.found |= {name for name in missing if any(one is not None for one in projection.take(name, decoded))}
 
-    def take_over(self, found: Collection[str], *, is_whole: bool) -> None:
+    def take_over(self, found: Collection[str], streams: Collection[str | None], *, is_whole: bool) -> None:
         """What the watch of a worker process has found."""
         self.found |= set(found)
+        self.streams |= set(streams)
         self.is_whole = self.is_whole and is_whole
 
 

@@ -66,6 +66,7 @@ def matched(
                 for batch in files.batches(matcher.columns(fields), wanted=wanted, progress=progress):
                     watch.look(batch)
                     files.keep(batch, matcher.feed(batch, Watermark(*files.watermark(tight=True))))
+                    watch.look_at_streams(batch)
                     _settle(files, matcher)
                     pass_over()
             matcher.close()
@@ -89,7 +90,7 @@ def _share(
         for part, finding in pool.findings(parts):
             files.take_over(part, finding.read, is_last=finding.is_last)
             matcher.take_over(finding.handover)
-            job.watch.take_over(finding.fields_found, is_whole=finding.watch_is_whole)
+            job.watch.take_over(finding.fields_found, finding.streams, is_whole=finding.watch_is_whole)
             _settle(files, matcher)
             if finding.is_last and progress is not None:
                 progress(part.size)

@@ -7,6 +7,7 @@ import logging
 import time
 from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, overload
 
@@ -19,11 +20,15 @@ from runner.engine.sequence.sequence_matcher import FoundSequence
 from runner.engine.sequence.stage_sink import MOST_KEYS
 from runner.errors import EventsError, Problem, RunnerError, UnreadableEventError
 from runner.events.columns.batch import Columns
+from runner.events.fields.index_patterns import index_selector
 from runner.events.fields.schema import DATES, DataType, Field, Schema, shipped_schema
+from runner.events.fields.timestamp_column import NO_TIME
+from runner.events.files.arrivals import Arrivals, KnownFiles, read_arrivals
 from runner.events.files.event_files import EVENT_FILES, EventFiles, ReadProgress, ReadReport, TimeWanted
 from runner.events.files.event_times import EventTimes, read_event_times
 from runner.events.files.time_index import TimeIndex
 from runner.garbage_collection import rarely_collecting
+from runner.messages.quantities import counted
 from runner.rules.rule import Rule
 from runner.search.cluster.request_body import has_filters
 from runner.search.compiled_rule import CompiledRule, UnknownFields, time_fields
@@ -38,6 +43,7 @@ _MOST_NAMED = 20
 """Unknown fields that one warning names."""
 _ATTEMPTS = 3
 """Passes over a folder whose files are renamed between listing and opening; after that its windows stay owed."""
+_NEVER = 2**63 - 1
 _MODIFIED_MARGIN_S = 3600.0
 """Seconds by which a file of a live folder may be older than the window: clocks differ, writers buffer."""
 
@@ -75,9 +81,11 @@ class FileSearch:
         self._unknown: dict[CompiledRule, UnknownFields] = {}
         self._found_fields: set[str] = set()
         self._new_fields: set[str] = set()
+        self._streams: set[str | None] = set()
         self._has_named_unknown = not names_unknown
         self._has_read = False
         self._looked_back: set[str] = set()
+        self._selectors: dict[tuple[str, ...], Callable[[str | None], bool]] = {}
         self.report = ReadReport()
         """What the last pass read."""
 
@@ -120,6 +128,21 @@ class FileSearch:
         self.report = files.report()
         return found
 
+    async def arrivals(
+        self, known: KnownFiles, limits: Mapping[tuple[str, ...], int], *, now: datetime, kept: timedelta
+    ) -> Arrivals:
+        """The events that came into the files since they were as `known`; see `read_arrivals`."""
+        others = {name for names in limits for name in names}.difference(self._times)
+        fields = [date_field(self._schema, name) for name in (*self._times, *sorted(others))]
+        seconds, kept_s = int(now.timestamp()), int(kept.total_seconds())
+        more: dict[str, Any] = {"now": seconds, "kept_s": kept_s, "progress": self._progress}
+        return await asyncio.to_thread(read_arrivals, self._paths, known, limits, fields, **more)
+
+    @property
+    def only_folders(self) -> bool:
+        """Whether the events are in folders alone, where something writes to; no file was named."""
+        return all(Path(path).is_dir() for path in self._paths)
+
     def bytes_to_read(self) -> int:
         """Bytes of all files, as they are stored: the sum of what one pass reports to the progress callback."""
         return self._opened().size()
@@ -143,8 +166,11 @@ class FileSearch:
             whole = self.report.is_whole
             found_here = answer.matches if whole else _without_absences(answer.matches, plan)
             matches = FoundMatches(distinct(found_here), files.fetch, is_sequence=plan.kind != "event")
-            told = (*warnings, _crowded(answer)) if answer.crowded else warnings
-            yield SearchResult(request, matches, True, told, answer.error, took_ms=took_ms, complete=whole)
+            unseen, crowded = self._unseen(request.rule), _crowded(answer) if answer.crowded else ""
+            told = (*warnings, *filter(None, (unseen, crowded)))
+            yield SearchResult(
+                request, matches, True, told, answer.error, took_ms=took_ms, complete=whole, blind=bool(unseen)
+            )
 
     def _pass(self, requests: Sequence[SearchRequest]) -> list[eql.Found]:
         for attempt in range(_ATTEMPTS):
@@ -231,17 +257,40 @@ class FileSearch:
             unread = (*self.report.unread, *(f"{folder}: {text}" for folder in sorted(lost)))
             self.report = replace(self.report, unread=unread)
         self._new_fields = watch.found - self._found_fields
+        self._streams |= watch.streams
         self._name_unknown(watch)
         return found
 
     def _left_out_warning(self) -> tuple[str, ...]:
         """Which files of the folders are not read because of their names, said once for each of them."""
         new = sorted(set(self.report.left_out) - self._named_left_out)
-        self._named_left_out.update(new)
+        self._named_left_out = set(self.report.left_out)  # what is gone is forgotten, and named if it comes again
         if not new:
             return ()
         files = "1 file is" if len(new) == 1 else f"{len(new):,} files are"
         return (f"{files} left out, such as {new[0]}: files are read if {EVENT_FILES}",)
+
+    def _unseen(self, rule: Rule) -> str:
+        """Why the rule could not have seen any event; an empty text if it could."""
+        if not self._streams:
+            # Files of a live folder that are too old for the window were not read.
+            return "" if self.newest_ns() is not None else f"no event was read: {self._places()}"
+        if rule.index not in self._selectors:
+            self._selectors[rule.index] = index_selector(rule.index)
+        if any(map(self._selectors[rule.index], self._streams)):
+            return ""
+        return f"no event read so far is of {', '.join(rule.index)}: the rule sees none"
+
+    def _places(self) -> str:
+        names = ", ".join(map(str, self._paths))
+        files = self.report.files
+        return f"there is no event file in {names}" if not files else f"none is in {counted(files, 'file')} of {names}"
+
+    def newest_ns(self, limit: int = _NEVER) -> int | None:
+        """The newest time of an event up to `limit`, in nanoseconds since 1970, as far as it is known; None without."""
+        ends = [latest for latest in self._index.peeked.values() if NO_TIME < latest < _NEVER]
+        known = [time for time in (self.report.newest_ns, *ends) if time is not None and time <= limit]
+        return max(known, default=None)
 
     def _part_of(self, requests: Sequence[SearchRequest]) -> float:
         """About which part of the files a pass has to read, by the times that the last pass found."""

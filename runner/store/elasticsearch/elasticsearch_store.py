@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from runner.cluster.elasticsearch import Elastic
 from runner.setup.index_objects import StoreNames
 from runner.store.elasticsearch.alerts import ElasticsearchAlerts
+from runner.store.elasticsearch.file_record import ElasticsearchFileRecord
 from runner.store.elasticsearch.installation import Installation
 from runner.store.elasticsearch.lease_board import ElasticsearchBoard
 from runner.store.elasticsearch.ledger import ElasticsearchLedger, read_sources
@@ -42,6 +44,9 @@ class ElasticsearchLedgers:
     def run_log(self, source: EventSource) -> ElasticsearchRunLog:
         return ElasticsearchRunLog(self._client, self._names.runs, source=source)
 
+    def files(self, source: EventSource) -> ElasticsearchFileRecord:
+        return ElasticsearchFileRecord(self._client, self._names, self._installation, socket.gethostname(), source)
+
     def board(self, source: EventSource) -> ElasticsearchBoard:
         return ElasticsearchBoard(self._client, self._names.state, self._installation, source=source)
 
@@ -57,6 +62,7 @@ def elasticsearch_stores(client: Elastic, names: StoreNames, source: EventSource
         alerts=ElasticsearchAlerts(client, names, installation),
         ledger=ledgers.ledger(source),
         run_log=ledgers.run_log(source),
+        files=ledgers.files(source),
         ledgers=ledgers,
         board=ledgers.board(source),
         installation=installation,

@@ -258,6 +258,7 @@ def _state_document(state: RuleState, source: EventSource) -> dict[str, Any]:
             "searched": [_window_json(window) for window in state.searched],
             "skipped": [_window_json(window) for window in state.skipped],
             "paused": None if state.paused is None else _moment(state.paused),
+            "late": [_window_json(window) for window in state.late],
         },
     }
     if last is not None:
@@ -345,6 +346,7 @@ def _read_stored(hit: Mapping[str, Any]) -> _Stored:
             part["fingerprint"],
             tuple(_read_window(window) for window in part.get("skipped") or ()),
             None if part.get("paused") is None else _read_moment(part["paused"]),
+            tuple(_read_window(window) for window in part.get("late") or ()),
         )
         return _Stored(state, {"_seq_no": hit["_seq_no"], "_primary_term": hit["_primary_term"]})
     except (AttributeError, KeyError, TypeError, ValueError) as error:

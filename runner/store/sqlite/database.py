@@ -50,26 +50,29 @@ _LEDGERS: Final = (
         source INTEGER NOT NULL, rule_id TEXT NOT NULL, pause_start INTEGER NOT NULL, pause_end INTEGER,
         PRIMARY KEY (source, rule_id, pause_start)) WITHOUT ROWID
     """,
+    """
+    CREATE TABLE late (
+        source INTEGER NOT NULL, rule_id TEXT NOT NULL, window_start INTEGER NOT NULL, window_end INTEGER NOT NULL,
+        PRIMARY KEY (source, rule_id, window_start)) WITHOUT ROWID
+    """,
+    "CREATE TABLE files (source INTEGER NOT NULL, path TEXT NOT NULL, marks BLOB NOT NULL, PRIMARY KEY (source, path))",
 )
+_FORMER: Final = {
+    "spans": "rule_id, window_start, window_end",
+    "pauses": "rule_id, pause_start, pause_end",
+    "late": "rule_id, window_start, window_end",
+    "files": "path, marks",
+}
+"""The tables of version 1 that have no source, of which the first files had only the first."""
 _FROM_VERSION_1: Final = (
-    "CREATE TABLE IF NOT EXISTS pauses (rule_id TEXT, pause_start INTEGER, pause_end INTEGER)",  # the first had none
-    "ALTER TABLE spans RENAME TO former_spans",
-    "ALTER TABLE pauses RENAME TO former_pauses",
+    *(f"CREATE TABLE IF NOT EXISTS {table} ({columns})" for table, columns in _FORMER.items()),
+    *(f"ALTER TABLE {table} RENAME TO former_{table}" for table in _FORMER),
     "ALTER TABLE runs ADD COLUMN source INTEGER NOT NULL DEFAULT 0",
     "DROP INDEX runs_by_rule",
     *_LEDGERS,
-    "INSERT INTO spans SELECT 0, rule_id, window_start, window_end FROM former_spans",
-    "INSERT INTO pauses SELECT 0, rule_id, pause_start, pause_end FROM former_pauses",
-    "DROP TABLE former_spans",
-    "DROP TABLE former_pauses",
+    *(f"INSERT INTO {table} SELECT 0, {columns} FROM former_{table}" for table, columns in _FORMER.items()),
+    *(f"DROP TABLE former_{table}" for table in _FORMER),
 )
-_VERSION_1_AS_2: Final = (
-    "CREATE TEMP VIEW sources AS SELECT 0 AS id, '' AS source, 1 AS is_lasting",
-    "CREATE TEMP VIEW runs AS SELECT *, 0 AS source FROM main.runs",
-    "CREATE TEMP VIEW spans AS SELECT 0 AS source, * FROM main.spans",
-    "CREATE TEMP VIEW pauses AS SELECT 0 AS source, * FROM {pauses}",
-)
-"""Views for a connection that may not change the file: they stand before the file's own tables."""
 
 
 class UnsuitableFileError(Exception):
@@ -114,6 +117,7 @@ def open_or_make(path: Path, busy_timeout: float) -> sqlite3.Connection:
     try:
         if not _is_empty(connection):
             _check_version(connection)
+        connection.execute("PRAGMA auto_vacuum = INCREMENTAL")  # of a file that is made now; others stay as they are
         _use_write_ahead_log(connection, busy_timeout)
         _make_tables(connection)
         _check_version(connection)
@@ -139,18 +143,22 @@ def _open_checked(path: Path, mode: str, *, busy_timeout: float) -> sqlite3.Conn
     connection = _connect(path, mode, busy_timeout=busy_timeout)
     try:
         if _check_version(connection) == 1:
-            connection.execute("PRAGMA temp_store = MEMORY")
-            former = (
-                "main.pauses"
-                if _has_table(connection, "pauses")
-                else "(SELECT '' AS rule_id, 0 AS pause_start, 0 AS pause_end WHERE 0)"
-            )
-            for statement in _VERSION_1_AS_2:
-                connection.execute(statement.format(pauses=former))
+            _show_as_version_2(connection)
     except BaseException:
         connection.close()
         raise
     return connection
+
+
+def _show_as_version_2(connection: sqlite3.Connection) -> None:
+    """Make views for a connection that may not change the file: they stand before the file's own tables."""
+    connection.execute("PRAGMA temp_store = MEMORY")
+    connection.execute("CREATE TEMP VIEW sources AS SELECT 0 AS id, '' AS source, 1 AS is_lasting")
+    connection.execute("CREATE TEMP VIEW runs AS SELECT *, 0 AS source FROM main.runs")
+    for table, columns in _FORMER.items():
+        nothing = ", ".join(f"NULL AS {column}" for column in columns.split(", "))
+        former = f"main.{table}" if _has_table(connection, table) else f"(SELECT {nothing} WHERE 0)"
+        connection.execute(f"CREATE TEMP VIEW {table} AS SELECT 0 AS source, {columns} FROM {former}")
 
 
 def _connect(path: Path, mode: str, *, busy_timeout: float) -> sqlite3.Connection:

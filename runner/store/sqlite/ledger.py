@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final, cast
 
@@ -23,6 +23,9 @@ _RUN_COLUMNS: Final = (
     "rule_id, name, execution_id, status, window_start, window_end, started, matches, created, duplicates, suppressed, "
     "capped, took_ms, complete, messages"
 )
+
+LAST_RUNS: Final = "SELECT max(seq) FROM runs GROUP BY source, rule_id"
+"""The rows of `runs` that are each rule's last run over a source: a state has them."""
 
 
 def record(connection: sqlite3.Connection, source: EventSource, run: RuleRun, fingerprint: str) -> None:
@@ -85,10 +88,7 @@ def _read_states(connection: sqlite3.Connection, number: int) -> dict[str, RuleS
     for rule_id, start, end in connection.execute(query, (number,)):
         spans.setdefault(rule_id, []).append(_window(start, end))
     last: dict[str, tuple[RuleRun, str]] = {}
-    query = (
-        f"SELECT fingerprint, {_RUN_COLUMNS} FROM runs "
-        "WHERE seq IN (SELECT max(seq) FROM runs WHERE source = ? GROUP BY rule_id)"
-    )
+    query = f"SELECT fingerprint, {_RUN_COLUMNS} FROM runs WHERE source = ? AND seq IN ({LAST_RUNS})"
     for fingerprint, *columns in connection.execute(query, (number,)):
         run = read_run(columns)
         last[run.rule_id] = (run, fingerprint)
@@ -96,12 +96,39 @@ def _read_states(connection: sqlite3.Connection, number: int) -> dict[str, RuleS
     query = "SELECT rule_id, pause_start, pause_end FROM pauses WHERE source = ? ORDER BY rule_id, pause_start"
     for rule_id, start, end in connection.execute(query, (number,)):
         pauses.setdefault(rule_id, []).append((start, end))
+    late: dict[str, list[Window]] = {}
+    query = "SELECT rule_id, window_start, window_end FROM late WHERE source = ? ORDER BY rule_id, window_start"
+    for rule_id, start, end in connection.execute(query, (number,)):
+        late.setdefault(rule_id, []).append(_window(start, end))
     states: dict[str, RuleState] = {}
     for rule_id in last.keys() | spans.keys() | pauses.keys():
         newest, fingerprint = last.get(rule_id, (None, ""))
         skipped, paused = _pauses(pauses.get(rule_id, ()))
-        states[rule_id] = RuleState(rule_id, tuple(spans.get(rule_id, ())), newest, fingerprint, skipped, paused)
+        searched, again = tuple(spans.get(rule_id, ())), tuple(late.get(rule_id, ()))
+        states[rule_id] = RuleState(rule_id, searched, newest, fingerprint, skipped, paused, again)
     return states
+
+
+def read_files(connection: sqlite3.Connection, source: EventSource) -> dict[str, bytes]:
+    """What was read of event files, by path; of paths of which the source has nothing what the latest other one has."""
+    query = "SELECT path, marks, sources.source FROM files JOIN sources ON id = files.source ORDER BY id"
+    own: dict[str, bytes] = {}
+    others: dict[str, bytes] = {}
+    for path, marks, text in connection.execute(query):
+        other = read_source(text)
+        if other == source:
+            own[path] = marks
+        elif other.leaves_files_to(source):
+            others[path] = marks
+    return others | own
+
+
+def keep_files(connection: sqlite3.Connection, source: EventSource, texts: Mapping[str, bytes]) -> None:
+    """Replace what was read of the event files of these paths."""
+    with transaction(connection):
+        number = _number_of(connection, source)
+        rows = [(number, path, text) for path, text in texts.items()]
+        connection.executemany("INSERT OR REPLACE INTO files (source, path, marks) VALUES (?, ?, ?)", rows)
 
 
 def read_unfinished(
@@ -143,8 +170,9 @@ def _number_of(connection: sqlite3.Connection, source: EventSource) -> int:
     add = "INSERT INTO sources (source, is_lasting) VALUES (?, ?) ON CONFLICT (source) DO NOTHING"
     if connection.execute(add, (source.text, source.is_lasting)).rowcount:
         ended = "SELECT id FROM sources WHERE NOT is_lasting ORDER BY id DESC LIMIT -1 OFFSET ?"
-        for table, column in (("spans", "source"), ("pauses", "source"), ("runs", "source"), ("sources", "id")):
-            connection.execute(f"DELETE FROM {table} WHERE {column} IN ({ended})", (KEPT_ENDED,))
+        for table in ("spans", "pauses", "late", "runs", "files"):
+            connection.execute(f"DELETE FROM {table} WHERE source IN ({ended})", (KEPT_ENDED,))
+        connection.execute(f"DELETE FROM sources WHERE id IN ({ended})", (KEPT_ENDED,))
     elif source.is_lasting:
         connection.execute("UPDATE sources SET is_lasting = 1 WHERE source = ? AND NOT is_lasting", (source.text,))
     (number,) = connection.execute("SELECT id FROM sources WHERE source = ?", (source.text,)).fetchone()
@@ -174,17 +202,23 @@ def _recorded(connection: sqlite3.Connection, number: int, rule_id: str) -> Rule
     skipped, paused = _pauses(connection.execute(query, (number, rule_id)).fetchall())
     if not searched and not skipped and paused is None:
         return None
-    return RuleState(rule_id, searched, skipped=skipped, paused=paused)
+    query = "SELECT window_start, window_end FROM late WHERE source = ? AND rule_id = ? ORDER BY window_start"
+    late = tuple(_window(*row) for row in connection.execute(query, (number, rule_id)))
+    return RuleState(rule_id, searched, skipped=skipped, paused=paused, late=late)
 
 
 def _write_state(connection: sqlite3.Connection, number: int, before: RuleState | None, *, after: RuleState) -> None:
     """Replace the spans and pauses that changed; what was kept of the last run stands in its own table."""
     key = number, after.rule_id
-    there = set(before.searched) if before is not None else set()
-    gone = [(*key, nanoseconds(span.start)) for span in there.difference(after.searched)]
-    new = [(*key, nanoseconds(span.start), nanoseconds(span.end)) for span in set(after.searched).difference(there)]
-    connection.executemany("DELETE FROM spans WHERE source = ? AND rule_id = ? AND window_start = ?", gone)
-    connection.executemany("INSERT INTO spans (source, rule_id, window_start, window_end) VALUES (?, ?, ?, ?)", new)
+    for table, there, here in (
+        ("spans", before.searched if before is not None else (), after.searched),
+        ("late", before.late if before is not None else (), after.late),
+    ):
+        gone = [(*key, nanoseconds(span.start)) for span in set(there).difference(here)]
+        new = [(*key, nanoseconds(span.start), nanoseconds(span.end)) for span in set(here).difference(there)]
+        connection.executemany(f"DELETE FROM {table} WHERE source = ? AND rule_id = ? AND window_start = ?", gone)
+        insert = f"INSERT INTO {table} (source, rule_id, window_start, window_end) VALUES (?, ?, ?, ?)"
+        connection.executemany(insert, new)
     if before is not None and (before.skipped, before.paused) == (after.skipped, after.paused):
         return
     pauses: list[tuple[int, int | None]] = [(nanoseconds(span.start), nanoseconds(span.end)) for span in after.skipped]

@@ -14,7 +14,7 @@ import threading
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import copy
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -35,7 +35,27 @@ from runner.store.sqlite.database import (
     reason_of,
     transaction,
 )
-from runner.store.sqlite.ledger import mark_all, read_sources, read_states, read_unfinished, record
+from runner.store.sqlite.ledger import (
+    keep_files,
+    mark_all,
+    read_files,
+    read_sources,
+    read_states,
+    read_unfinished,
+    record,
+)
+from runner.store.sqlite.retention import (
+    KEEPS_ALL,
+    Contents,
+    Removed,
+    Retention,
+    contents,
+    make_table,
+    packed,
+    prune,
+    pruned_ids,
+    vacuum,
+)
 from runner.windows import nanoseconds
 
 T = TypeVar("T")
@@ -43,19 +63,30 @@ T = TypeVar("T")
 _LOG = logging.getLogger("runner.store.sqlite")
 _PAGE: Final = 500
 """Alerts read, or ids looked up, in one query."""
+_PRUNED_EVERY: Final = timedelta(hours=1)
 _ALERT_COLUMNS: Final = "id, rule_id, kind, group_id, group_index, detected, host_name, host_id, severity, document"
 
 
 class SqliteStore:
     """An `AlertStore` and `Ledgers` on one SQLite file, made if absent, readable by its owner alone.
 
-    It is also the `Ledger` and the `RunLog` of one source: that without a name unless `ledger` gives another.
-    `busy_timeout` is how long, in seconds, to wait for another process that holds the file. Every method raises
-    StoreError, with the file's name, for what the file or its folder does not allow.
+    It is also the `Ledger`, the `RunLog` and the `FileRecord` of one source: that without a name unless `ledger` gives
+    another. `busy_timeout` is how long, in seconds, to wait for another process that holds the file. What `retention`
+    does not keep is removed after a run was recorded, once an hour. Every method raises StoreError, with the file's
+    name, for what the file or its folder does not allow.
     """
 
-    def __init__(self, path: Path | str, *, busy_timeout: float = 10.0, must_exist: bool = False) -> None:
+    def __init__(
+        self,
+        path: Path | str,
+        *,
+        busy_timeout: float = 10.0,
+        must_exist: bool = False,
+        retention: Retention = KEEPS_ALL,
+    ) -> None:
         self._path = Path(path)
+        self._retention = retention
+        self._pruned: datetime | None = None
         self._busy_timeout = busy_timeout
         self._lock = threading.Lock()
         self._source = UNNAMED
@@ -64,6 +95,8 @@ class SqliteStore:
             if must_exist and not self._path.exists():
                 raise StoreError(f"{path}: there is no such file; it is made by the first run that writes alerts")
             self._connection = (open_for_reading if must_exist else open_or_make)(self._path, busy_timeout)
+            if not must_exist:
+                make_table(self._connection)
 
     @classmethod
     def open_existing(cls, path: Path | str, *, busy_timeout: float = 10.0) -> SqliteStore:
@@ -115,8 +148,15 @@ class SqliteStore:
     def run_log(self, source: EventSource) -> SqliteStore:
         return self.ledger(source)
 
+    def files(self, source: EventSource) -> SqliteStore:
+        return self.ledger(source)
+
     async def record(self, run: RuleRun, fingerprint: str) -> None:
         await self._run(lambda connection: record(connection, self._source, run, fingerprint))
+        now = self._retention.now() if self._retention.now is not None else None
+        if now is not None and (self._pruned is None or now - self._pruned >= _PRUNED_EVERY):
+            self._pruned = now
+            await self._prune_aside(now)
 
     async def add_marks(self, marks: Sequence[Mark]) -> None:
         """Add marks to the states of their rules, all of them or none."""
@@ -125,6 +165,38 @@ class SqliteStore:
     async def unfinished(self, rule_ids: Collection[str], since: datetime) -> Sequence[RuleRun]:
         source, start = self._source, nanoseconds(since)
         return await self._run(lambda connection: read_unfinished(connection, source, rule_ids, start))
+
+    async def prune(self, now: datetime) -> Removed:
+        """Remove what is not kept any longer. The ids of alerts stay, so that none is created again."""
+        return await self._run(lambda connection: prune(connection, self._retention, now))
+
+    async def vacuum(self) -> None:
+        """Write the file anew without free space; other processes wait for it."""
+        await self._run(vacuum)
+
+    async def contents(self) -> Contents:
+        """What is in the file."""
+        return await self._run(contents)
+
+    async def pruned_ids(self, ids: Collection[str]) -> frozenset[str]:
+        """Those of `ids` whose documents were removed."""
+        return await self._run(lambda connection: frozenset(pruned_ids(connection, ids)))
+
+    async def _prune_aside(self, now: datetime) -> None:
+        """Remove what is not kept any longer; a failure is logged, since the run before it was recorded."""
+        try:
+            removed = await self.prune(now)
+        except StoreError as error:
+            _LOG.warning("nothing old was removed: %s", error)
+            return
+        if removed.alerts:
+            _LOG.info("documents of %d alerts older than RUNNER_KEEP_ALERTS removed, their ids stay", removed.alerts)
+
+    async def read_files(self) -> Mapping[str, bytes]:
+        return await self._run(lambda connection: read_files(connection, self._source))
+
+    async def keep_files(self, texts: Mapping[str, bytes]) -> None:
+        await self._run(lambda connection: keep_files(connection, self._source, texts))
 
     async def close(self) -> None:
         """Close the file; a call that is running ends first."""
@@ -156,7 +228,7 @@ def _existing_ids(connection: sqlite3.Connection, ids: Sequence[str]) -> frozens
         chunk = ids[start : start + _PAGE]
         marks = ",".join("?" * len(chunk))
         found.update(row[0] for row in connection.execute(f"SELECT id FROM alerts WHERE id IN ({marks})", chunk))
-    return frozenset(found)
+    return frozenset(found | pruned_ids(connection, [id_ for id_ in ids if id_ not in found]))
 
 
 def _create(connection: sqlite3.Connection, alerts: Sequence[Alert]) -> WriteResult:
@@ -170,11 +242,14 @@ def _create(connection: sqlite3.Connection, alerts: Sequence[Alert]) -> WriteRes
         except ValueError as error:
             rejected[alert.id] = str(error)
     marks = ",".join("?" * len(_ALERT_COLUMNS.split(",")))
-    insert = f"INSERT INTO alerts ({_ALERT_COLUMNS}) VALUES ({marks}) ON CONFLICT (id) DO NOTHING"
+    insert = (
+        f"INSERT INTO alerts ({_ALERT_COLUMNS}) SELECT {marks} "
+        "WHERE NOT EXISTS (SELECT 1 FROM pruned WHERE id = ?) ON CONFLICT (id) DO NOTHING"
+    )
     if rows:
         with transaction(connection):
             for row in rows:
-                done = connection.execute(insert, _columns(row))
+                done = connection.execute(insert, (*_columns(row), packed(row.id)))
                 (created if done.rowcount else duplicates).add(row.id)
     return write_result(created, duplicates, rejected=rejected)
 

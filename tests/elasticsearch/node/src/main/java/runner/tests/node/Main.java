@@ -76,7 +76,7 @@ public final class Main {
             .put("path.logs", home.resolve("logs").toString())
             .put("cluster.name", "runner-tests")
             .put("node.name", "runner-tests")
-            .put("node.processors", 2)
+            .put("node.processors", Math.min(2, Runtime.getRuntime().availableProcessors()))
             .put("network.host", "127.0.0.1")
             .put("transport.port", "0")
             .put("http.port", Integer.toString(port))

@@ -1,0 +1,91 @@
+"""`rule-runner state`: what the SQLite file holds, and the removal of what is old."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from runner.cli.console import counted, out, print_json, say
+from runner.cli.exit_codes import ExitCode
+from runner.cli.locations import has_cluster
+from runner.clock import SystemClock
+from runner.errors import SettingsError, StoreError
+from runner.settings.settings import Settings
+from runner.store.sqlite.retention import Contents, Retention
+from runner.store.sqlite.sqlite_store import SqliteStore
+
+T = TypeVar("T")
+
+
+def show(settings: Settings) -> ExitCode:
+    """Print what is in the file, how large it is, and how long it is kept."""
+    found = asyncio.run(_with_store(settings, SqliteStore.contents, reading=True))
+    if settings.output == "json":
+        print_json({name: getattr(found, name) for name in ("alerts", "pruned", "runs", "size", "free")})
+        return ExitCode.FINE
+    kept = {"alerts": settings.keep_alerts, "runs": settings.keep_runs}
+    words = {name: "for good" if time is None else f"for {time.days} days" for name, time in kept.items()}
+    console = out()
+    console.print(f"{settings.state}: {_size(found.size)}, of which {_size(found.free)} are free")
+    console.print(f"alerts: {found.alerts:,}, kept {words['alerts']}; {found.pruned:,} older ones have left their ids")
+    console.print(f"runs: {found.runs:,}, kept {words['runs']}, of a rule never more than its last 1,000")
+    return ExitCode.FINE
+
+
+def prune(settings: Settings) -> ExitCode:
+    """Remove what is older than it is kept, and say what that was."""
+
+    async def remove(store: SqliteStore) -> tuple[str, Contents]:
+        removed = await store.prune(SystemClock().now())
+        left = await store.contents()
+        return f"{counted(removed.alerts, 'alert')} and {counted(removed.runs, 'run')} removed", left
+
+    text, left = asyncio.run(_with_store(settings, remove))
+    if settings.keep_alerts is None:
+        text += "; alerts are kept for good: --keep-alerts 90d (or RUNNER_KEEP_ALERTS) removes those older than that"
+    say(text)
+    if left.free and not left.gives_back:
+        say(f"{_size(left.free)} of {settings.state} are free for new ones: `rule-runner state vacuum` gives them back")
+    return ExitCode.FINE
+
+
+def vacuum(settings: Settings) -> ExitCode:
+    """Write the file anew without free space, and say what that gave back."""
+
+    async def shrink(store: SqliteStore) -> tuple[Contents, Contents]:
+        before = await store.contents()
+        await store.vacuum()
+        return before, await store.contents()
+
+    before, after = asyncio.run(_with_store(settings, shrink))
+    say(f"{settings.state}: {_size(before.size)} before, {_size(after.size)} now")
+    return ExitCode.FINE
+
+
+async def _with_store(settings: Settings, action: Callable[[SqliteStore], Awaitable[T]], *, reading: bool = False) -> T:
+    """What the action returns, for the file that is there."""
+    if has_cluster(settings):
+        raise SettingsError(
+            "alerts and state are in the cluster, where lifecycle policies say how long they are kept (docs/kibana.md)"
+        )
+    if not settings.state.exists():
+        raise StoreError(f"{settings.state}: there is no such file; it is made by the first run that writes alerts")
+    kept = Retention(settings.keep_alerts, settings.keep_runs)
+    store = SqliteStore(settings.state, must_exist=reading, retention=kept)
+    try:
+        return await action(store)
+    finally:
+        await store.close()
+
+
+def _size(size: int) -> str:
+    """Bytes in the unit that leaves one to three digits before the point.
+
+    >>> _size(0), _size(40_960), _size(3_500_000)
+    ('0 bytes', '41.0 kB', '3.5 MB')
+    """
+    for unit, factor in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
+        if size >= factor:
+            return f"{size / factor:.1f} {unit}"
+    return f"{size} bytes"
