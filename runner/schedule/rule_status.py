@@ -84,10 +84,15 @@ class Gap:
 
 
 def standings_of(
-    loaded: LoadedRules, states: Mapping[str, RuleState], schedule: Schedule, *, now: datetime
+    loaded: LoadedRules, states: Mapping[str, RuleState], schedule: Schedule, *, now: datetime, is_lasting: bool = True
 ) -> tuple[RuleStatus, ...]:
-    """The status of every rule of the rule files, in their order, then of those that only the ledger has, by name."""
-    known = [standing_of(rule, states.get(rule.rule_id), schedule, now=now) for rule in loaded.rules]
+    """The status of every rule of the rule files, in their order, then of those that only the ledger has, by name.
+
+    With `is_lasting=False` the source has come to an end: no time is owed beyond the last window.
+    """
+    known = [
+        standing_of(rule, states.get(rule.rule_id), schedule, now=now, is_lasting=is_lasting) for rule in loaded.rules
+    ]
     here = {rule.rule_id for rule in (*loaded.rules, *loaded.unsupported)}
     broken = {problem.rule_id for problem in loaded.errors if problem.rule_id is not None}
     others = [
@@ -99,12 +104,18 @@ def standings_of(
 
 
 def standing_of(
-    rule: Rule, state: RuleState | None, schedule: Schedule, *, now: datetime, reach: Reach | None = None
+    rule: Rule,
+    state: RuleState | None,
+    schedule: Schedule,
+    *,
+    now: datetime,
+    reach: Reach | None = None,
+    is_lasting: bool = True,
 ) -> RuleStatus:
     """The status of a rule of the rule files; `reach` is its query's, if the query was compiled."""
     last = state.last if state is not None else None
     ends = [last.window.end] if last is not None else []
-    if rule.enabled and state is not None:
+    if rule.enabled and state is not None and is_lasting:
         ends.append(schedule.live(rule, reach or Reach(), now).start)
     spans, given_up = _missing(state, max(ends, default=None), horizon_start=now - schedule.horizon)
     return RuleStatus(

@@ -23,7 +23,7 @@ from runner.rules.rule import Rule
 from runner.schedule.window_edges import decided_matches, halves_of
 from runner.search.protocol import Match, Search, SearchRequest, SearchResult
 from runner.store.protocol import AlertStore, Ledger
-from runner.windows import Window
+from runner.windows import Window, iso
 
 LARGEST_SIZE = 10_000
 """Most matches of one search (Elasticsearch's `index.max_result_window`)."""
@@ -222,33 +222,41 @@ class Execution:
             read += len(part)
             known = await self._stored_ids(part, rule)
             selection = take_new(part, known, limit=limit, seen=seen)
-            groups, unmade = _groups(selection, rule, context)
-            while unmade:  # what can become no alert takes no place under the cap
-                written = written.plus(_Written(impossible=tuple(unmade.values())))
-                part = [one for one in part if one.head not in unmade]
-                selection = take_new(part, known, limit=limit, seen=seen)
+            while part:
                 groups, unmade = _groups(selection, rule, context)
-            seen |= selection.heads
-            limit -= selection.created
-            over += len(selection.capped)
-            # Matches on the same events, of a document that was read twice, are one alert.
-            repeats += len(part) - len(selection.taken) - len(selection.capped)
-            written = written.plus(await self._create(groups))
+                while unmade:  # what can become no alert takes no place under the cap
+                    written = written.plus(_Written(impossible=tuple(unmade.values())))
+                    part = [one for one in part if one.head not in unmade]
+                    selection = take_new(part, known, limit=limit, seen=seen)
+                    groups, unmade = _groups(selection, rule, context)
+                done, refused = await self._create(groups)
+                written = written.plus(done)
+                limit += refused - selection.created
+                again = selection.capped if refused else ()  # nor does what the store rejects
+                seen |= selection.heads - {one.head for one in again}
+                over += len(selection.capped) - len(again)
+                # Matches on the same events, of a document that was read twice, are one alert.
+                repeats += len(part) - len(selection.taken) - len(selection.capped)
+                part = list(again)
+                selection = take_new(part, known, limit=limit, seen=seen)
             if over >= COUNTED_OVER_CAP:
                 break
         written = written.plus(_Written(impossible=tuple(impossible)))
         left = max(len(result.matches) - read - len(impossible), 0 if result.exhausted else 1)
         return self._counted(run, written, repeats=repeats, over=over, left=left, matches=len(result.matches))
 
-    async def _create(self, groups: Sequence[AlertGroup]) -> _Written:
+    async def _create(self, groups: Sequence[AlertGroup]) -> tuple[_Written, int]:
+        """What was written, and how many heads the store has rejected."""
         if not groups:
-            return _Written()
+            return _Written(), 0
         alerts = [alert for group in groups for alert in group.alerts]
         result = await self.alerts.create(alerts)
         self.on_created([alert for alert in alerts if alert.id in result.created])
         heads = {group.head.id for group in groups}
-        reasons = [f"alert {id_} was rejected: {reason}" for id_, reason in (result.rejected or {}).items()]
-        return _Written(len(heads & result.created), len(heads & result.duplicates), tuple(reasons))
+        rejected = result.rejected or {}
+        reasons = tuple(f"alert {id_}: {reason}" for id_, reason in rejected.items())
+        written = _Written(len(heads & result.created), len(heads & result.duplicates), reasons)
+        return written, len(heads & rejected.keys())
 
     def _counted(self, run: RuleRun, written: _Written, *, repeats: int, over: int, left: int, matches: int) -> RuleRun:
         duplicates = repeats + written.duplicates
@@ -260,7 +268,7 @@ class Execution:
         if written.impossible:
             run = replace(run, status="warning", messages=(*run.messages, _impossible(written.impossible)))
         if written.rejected:
-            run = replace(run, status="failed", complete=False, messages=(*run.messages, *written.rejected))
+            run = replace(run, status="warning", messages=(*run.messages, _rejected(written.rejected, run.window)))
         return run
 
 
@@ -280,11 +288,12 @@ class _Written:
     created: int = 0
     duplicates: int = 0
     rejected: tuple[str, ...] = ()
+    """Alerts, building blocks too, that the store will never take, each with the reason."""
     impossible: tuple[str, ...] = ()
     """Why a match can become no alert, for each such match: its window is not owed for that."""
 
     def plus(self, other: _Written) -> _Written:
-        rejected = (*self.rejected, *(text for text in other.rejected if text not in self.rejected))
+        rejected = (*self.rejected, *other.rejected)
         impossible = (*self.impossible, *other.impossible)
         return _Written(self.created + other.created, self.duplicates + other.duplicates, rejected, impossible)
 
@@ -388,6 +397,17 @@ def _reason(match: Match, error: Exception) -> str:
         if not hit.missing
     )
     return f"event {', '.join(filter(None, texts)) or 'without an id'}: {str(error) or type(error).__name__}"
+
+
+def _rejected(reasons: Sequence[str], window: Window) -> str:
+    """The message of alerts that the store has rejected: their number, the first of the reasons, and what helps."""
+    what = "1 alert was" if len(reasons) == 1 else f"{len(reasons):,} alerts were"
+    more = f"; and {len(reasons) - _MOST_REASONS:,} more" if len(reasons) > _MOST_REASONS else ""
+    again = f"`rule-runner replay --from {iso(window.start)} --to {iso(window.end)}`"
+    return (
+        f"{what} rejected by the index, all others are written: {'; '.join(reasons[:_MOST_REASONS])}{more}. They are "
+        f"not tried again; once the mapping takes them, {again} writes them"
+    )
 
 
 def _impossible(reasons: Sequence[str]) -> str:

@@ -9,6 +9,7 @@ from typing import Any, Literal, Protocol
 
 from runner.alerts.alert import Alert
 from runner.rule_run import RuleRun
+from runner.store.source import EventSource
 from runner.windows import Window, clipped, merge, subtract
 
 
@@ -102,8 +103,8 @@ def state_after(before: RuleState | None, run: RuleRun, fingerprint: str) -> Rul
     before = before or RuleState(run.rule_id)
     searched = before.searched or (Window(run.searched.start, run.searched.start),)
     if run.complete:
-        searched = _kept(merge((*searched, run.searched)))
-    late = _without(before.late, (run.searched,)) if run.complete else before.late
+        searched = kept_spans(merge((*searched, run.searched)))
+    late = without(before.late, (run.searched,)) if run.complete else before.late
     return replace(before, searched=searched, last=run, fingerprint=fingerprint, late=late)
 
 
@@ -150,21 +151,21 @@ def state_with_mark(before: RuleState | None, mark: Mark) -> RuleState:
 
 def _reopened(state: RuleState, spans: tuple[Window, ...]) -> RuleState:
     """The state with these spans as owed, as far as they were searched; the beginning of the rule stays where it is."""
-    left = _without(state.searched, spans)
+    left = without(state.searched, spans)
     if left == state.searched:
         return state
-    again = _without(spans, _without(spans, state.searched))
+    again = without(spans, without(spans, state.searched))
     if not left or left[0].start > state.searched[0].start:
         left = (Window(state.searched[0].start, state.searched[0].start), *left)
-    return replace(state, searched=_kept(left), late=merge((*state.late, *again))[-KEPT_SPANS:])
+    return replace(state, searched=kept_spans(left), late=merge((*state.late, *again))[-KEPT_SPANS:])
 
 
-def _without(spans: Iterable[Window], others: Sequence[Window]) -> tuple[Window, ...]:
+def without(spans: Iterable[Window], others: Sequence[Window]) -> tuple[Window, ...]:
     """The parts of the spans that lie in none of the others."""
     return tuple(part for span in spans for part in subtract(span, others))
 
 
-def _kept(searched: tuple[Window, ...]) -> tuple[Window, ...]:
+def kept_spans(searched: tuple[Window, ...]) -> tuple[Window, ...]:
     """The newest of too many spans, behind the mark of where the rule began."""
     if len(searched) <= KEPT_SPANS:
         return searched
@@ -176,7 +177,7 @@ MOST_UNFINISHED = 5_000
 
 
 class RunLog(Protocol):
-    """The record of single runs; how long they are kept is up to the store."""
+    """The record of single runs over one source; how long they are kept is up to the store."""
 
     async def unfinished(self, rule_ids: Collection[str], since: datetime) -> Sequence[RuleRun]:
         """The newest runs of these rules that left a window unsearched which ends after `since`, newest first."""
@@ -184,10 +185,13 @@ class RunLog(Protocol):
 
 
 class Ledger(Protocol):
-    """The record of what was searched. Written after the alerts of the run it records."""
+    """The record of what was searched in one source. Written after the alerts of the run it records."""
 
     async def read(self) -> Mapping[str, RuleState]:
-        """The state of every rule that ever ran, by rule id."""
+        """The state of every rule that ever ran over the source, by rule id.
+
+        Of a rule that never did, what sources with the same names leave to it (`first_state`).
+        """
         ...
 
     async def record(self, run: RuleRun, fingerprint: str) -> None:
@@ -203,11 +207,31 @@ class FileRecord(Protocol):
     """The record of what was read of event files, as a text for each path that events are read from."""
 
     async def read_files(self) -> Mapping[str, bytes]:
-        """The text of every path."""
+        """The text of every path; of one that the source has none of, that of a source with the same names."""
         ...
 
     async def keep_files(self, texts: Mapping[str, bytes]) -> None:
         """Replace the texts of these paths. Raises StoreError."""
+        ...
+
+
+class Ledgers(Protocol):
+    """The ledgers in one place, one for each source."""
+
+    async def sources(self) -> Sequence[EventSource]:
+        """Every source that has a ledger."""
+        ...
+
+    def ledger(self, source: EventSource) -> Ledger:
+        """The ledger of a source; nothing need have been recorded of it."""
+        ...
+
+    def run_log(self, source: EventSource) -> RunLog:
+        """The run log of a source."""
+        ...
+
+    def files(self, source: EventSource) -> FileRecord:
+        """The record of the files of a source."""
         ...
 
 
@@ -219,3 +243,10 @@ class Stores:
     ledger: Ledger
     run_log: RunLog
     files: FileRecord
+    ledgers: Ledgers
+    """The ledgers, run logs and file records of all sources, those above among them."""
+
+    def of(self, source: EventSource) -> Stores:
+        """The same place for alerts, with the ledger, the run log and the file record of that source."""
+        every = self.ledgers
+        return replace(self, ledger=every.ledger(source), run_log=every.run_log(source), files=every.files(source))

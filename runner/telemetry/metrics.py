@@ -251,9 +251,16 @@ def registry_of(metrics: Metrics) -> CollectorRegistry:
 
 
 def rendered(registry: CollectorRegistry, accept: str) -> tuple[bytes, str]:
-    """All metrics as the `Accept` header wants them (OpenMetrics or Prometheus' text), and the content type."""
-    encode, content_type = choose_encoder(accept)
-    return encode(registry), content_type
+    """All metrics as the `Accept` header wants them (OpenMetrics or Prometheus' text), and the content type.
+
+    A header that the client library cannot read, as with `version=x`, counts as none.
+    """
+    try:
+        encode, content_type = choose_encoder(accept)
+        return encode(registry), content_type
+    except (TypeError, ValueError):
+        encode, content_type = choose_encoder("")
+        return encode(registry), content_type
 
 
 def _rules(active: ActiveRules) -> Iterator[Metric]:

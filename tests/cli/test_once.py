@@ -50,7 +50,7 @@ def test_json_is_the_object_of_the_design(command: Command, sample: Path, shippe
         {"rule_id": id_, "name": name, "status": "succeeded", "window": window, **counts, "messages": []}
         for id_, name in names.items()
     ]
-    assert found == {"runs": runs, "created": 4}
+    assert found == {"runs": runs, "created": 4, "events": str(sample), "alerts_to": "rule-runner.db"}
     assert list(json.loads(answer.out)["runs"][0]) == [
         *("rule_id", "name", "status", "window", "matches", "created", "duplicates", "suppressed", "capped"),
         *("took_ms", "messages"),

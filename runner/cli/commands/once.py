@@ -18,6 +18,7 @@ from runner.cli.console import (
     moment,
     out,
     print_json,
+    print_places,
     print_table,
     progress_bar,
     say,
@@ -227,9 +228,11 @@ def _report(
     show_problems(active)
     created = sum(run.created for run in runs)
     if settings.output == "json":
-        print_json({"runs": [run.as_json() for run in runs], "created": created})
+        source, alerts_to = tools.places
+        runs_json = [run.as_json() for run in runs]
+        print_json({"runs": runs_json, "created": created, "events": source, "alerts_to": alerts_to})
     else:
-        _print_runs(runs, alerts, settings)
+        _print_runs(runs, alerts, tools)
         idle = len(active.rules) - len({run.rule_id for run in runs})
         if idle and asked < len(active.rules):
             why = "the interval has not passed since the last run; --force searches all the same"
@@ -269,8 +272,8 @@ def _remark_on_input(tools: Opened, rules: Sequence[Rule], now: datetime) -> Non
             )
 
 
-def _print_runs(runs: Sequence[RuleRun], alerts: Sequence[StoredAlert], settings: Settings) -> None:
-    console = out()
+def _print_runs(runs: Sequence[RuleRun], alerts: Sequence[StoredAlert], tools: Opened) -> None:
+    console, settings = out(), tools.settings
     counts = ("matches", "created", "known", "over cap", "ms")
     windows = {run.window for run in runs}
     if len(windows) == 1:
@@ -291,13 +294,16 @@ def _print_runs(runs: Sequence[RuleRun], alerts: Sequence[StoredAlert], settings
     console.print()
     if not alerts:
         console.print("No new alerts.")
+        print_places(*tools.places)
         return
     console.print(f"{counted(len(alerts), 'new alert')}:")
     print_table(alert_table(alerts[:_SHOWN_ALERTS]))
     if len(alerts) > _SHOWN_ALERTS:
         console.print(f"... and {len(alerts) - _SHOWN_ALERTS} more: {own_command()} alerts list{_state_flag(settings)}")
     follow = f"{own_command()} alerts show {alerts[0].id[:SHORT_ID]}{_state_flag(settings)}"
-    console.print(f"\nLook at one: {follow}", soft_wrap=True)
+    console.print()
+    print_places(*tools.places)
+    console.print(f"Look at one: {follow}", soft_wrap=True)
 
 
 def _state_flag(settings: Settings) -> str:

@@ -88,8 +88,8 @@ async def _run(settings: Settings) -> ExitCode:
             arrivals=tools.arrivals,
         )
         on_signals(service.stop)
-        source = ", ".join(settings.events) or ", ".join(settings.elasticsearch_hosts) or "Elastic Cloud"
-        _LOG.info(f"rule-runner starts: events from {source}")
+        source, alerts_to = tools.places
+        _LOG.info(f"rule-runner starts: events from {source}; alerts go to {alerts_to}")
         with listening(settings, metrics, health, patience=patience, now=clock.now):
             health.beat(clock.now())
             try:

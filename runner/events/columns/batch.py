@@ -83,6 +83,11 @@ class EventBatch:
         self._times: dict[str, NDArray[np.int64]] = {}
         self._groups: tuple[EventGroups, NDArray[np.int32]] | None = None
 
+    @property
+    def origins(self) -> Origins | None:
+        """Index and id of each event; None if none of them has any."""
+        return self._origins
+
     @classmethod
     def of_lines(
         cls, columns: Columns, lines: Sequence[Line], *, base: int, broken: Callable[[int, str], None]

@@ -53,6 +53,7 @@ class EventFiles:
         self._modified_after = modified_after
         self._files: dict[str, os.stat_result | None] = {}
         self._in_folders: set[str] = set()
+        self._too_old: set[str] = set()
         self.folders: set[str] = set()
         """Folders that were given."""
         self.empty_folders: list[str] = []
@@ -216,7 +217,8 @@ class EventFiles:
         self._kept.close()
         self._kept = KeptLines(self._spools.of)
         self._counts = Counts()
-        young = ((number, path) for number, path in enumerate(self.paths) if not self._is_too_old(path, time))
+        self._too_old = {path for path in self.paths if self._is_too_old(path, time)}
+        young = ((number, path) for number, path in enumerate(self.paths) if path not in self._too_old)
         streams = [EventStream(number, path, self._spools, identity=self._key_of(path)) for number, path in young]
         if len(streams) > 1:
             for stream in streams:
@@ -283,6 +285,12 @@ class EventFiles:
     def keys(self) -> frozenset[FileKey]:
         """Device and inode of each file."""
         return frozenset(key_of(found) for found in self._files.values() if found is not None)
+
+    def unread_paths(self, *, all_of_them: bool) -> list[str]:
+        """The files that the last pass has left out because of their age, or all files, the latest first."""
+        chosen = self.paths if all_of_them else self._too_old
+        times = {path: found.st_mtime for path in chosen if (found := self._files[path]) is not None}
+        return sorted(times, key=times.__getitem__, reverse=True)
 
     @property
     def only_folders(self) -> bool:

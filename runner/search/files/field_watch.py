@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 
-from runner.events.columns.batch import EventBatch, Rows
+from runner.errors import EventsError
+from runner.events.columns.batch import Columns, EventBatch, Rows
 from runner.events.columns.event_groups import EventGroups
 from runner.events.columns.projections import slices
 from runner.events.fields.schema import DataType, Field
+from runner.events.files.event_files import EventFiles, TimeWanted
 
 _FIRST = 4_096
 """Events of a pass that are looked at whatever they cost; after them the first few of each batch."""
 _OF_BATCH = 256
 _OF_STREAMS = 64
+_BACK = 1 << 30
+"""Stored bytes of older files that are looked into."""
 
 
 class FieldWatch:
@@ -32,6 +36,11 @@ class FieldWatch:
         self._known = 0
         self._thorough = frozenset(thorough)
         self._left = _FIRST
+
+    @property
+    def missing(self) -> frozenset[str]:
+        """The thorough names that were not found yet."""
+        return self._thorough - self.found
 
     def look(self, batch: EventBatch) -> None:
         """Take in the events of a batch whose columns have `fields`."""
@@ -71,3 +80,23 @@ class FieldWatch:
         self.found |= set(found)
         self.streams |= set(streams)
         self.is_whole = self.is_whole and is_whole
+
+
+def look_back(watch: FieldWatch, paths: Iterable[str], time: Field) -> None:
+    """Look for the missing thorough names in files that a pass has not read whole: some 1 GiB of them, in order.
+
+    In a cluster a field is mapped from its first event on, however old that is.
+    """
+    left = _BACK
+    for path in paths:
+        if left <= 0 or not watch.missing:
+            return
+        try:
+            with EventFiles([path]) as files:
+                left -= files.size()
+                for batch in files.batches(Columns([time, *watch.fields]), wanted=TimeWanted((time.name,))):
+                    watch.look(batch)
+                    if not watch.missing:
+                        return
+        except EventsError:
+            continue  # it is gone, or may not be read: a pass that needs its events says so

@@ -8,6 +8,7 @@ from runner import eql
 from runner.engine.filter.predicates import Conjuncts
 from runner.engine.filter.stage_filter import StageFilterPool
 from runner.engine.matcher import ROWS_HELD, Watermark
+from runner.engine.repeats import Repeats
 from runner.events.fields.schema import Field
 from runner.events.files.event_files import EventFiles, ReadProgress, TimeWanted
 from runner.events.files.splits import PART, Split
@@ -48,7 +49,13 @@ def matched(
         while True:
             pass_over()
             matcher = eql.Matcher(
-                asks, conjuncts=conjuncts, filters=filters, room=room, field=wanted.names[0], unordered=waiting
+                asks,
+                conjuncts=conjuncts,
+                filters=filters,
+                room=room,
+                field=wanted.names[0],
+                unordered=waiting,
+                repeats=Repeats(),
             )
             if workers > 1 and files.can_be_shared():
                 known = {field.name: field for field in (*matcher.fields(), *fields)}

@@ -15,7 +15,9 @@ from runner import eql
 from runner.engine.filter.predicates import Conjuncts
 from runner.engine.filter.stage_filter import StageFilterPool
 from runner.engine.plan import Plan
+from runner.engine.sequence.open_matches import distinct
 from runner.engine.sequence.sequence_matcher import FoundSequence
+from runner.engine.sequence.stage_sink import MOST_KEYS
 from runner.errors import EventsError, Problem, RunnerError, UnreadableEventError
 from runner.events.columns.batch import Columns
 from runner.events.fields.index_patterns import index_selector
@@ -30,7 +32,7 @@ from runner.messages.quantities import counted
 from runner.rules.rule import Rule
 from runner.search.cluster.request_body import has_filters
 from runner.search.compiled_rule import CompiledRule, UnknownFields, time_fields
-from runner.search.files.field_watch import FieldWatch
+from runner.search.files.field_watch import FieldWatch, look_back
 from runner.search.files.file_pass import matched
 from runner.search.protocol import Hit, Match, SearchRequest, SearchResult
 
@@ -81,6 +83,8 @@ class FileSearch:
         self._new_fields: set[str] = set()
         self._streams: set[str | None] = set()
         self._has_named_unknown = not names_unknown
+        self._has_read = False
+        self._looked_back: set[str] = set()
         self._selectors: dict[tuple[str, ...], Callable[[str | None], bool]] = {}
         self.report = ReadReport()
         """What the last pass read."""
@@ -161,9 +165,9 @@ class FileSearch:
             plan = self._program(request.compiled).plan
             whole = self.report.is_whole
             found_here = answer.matches if whole else _without_absences(answer.matches, plan)
-            matches = FoundMatches(found_here, files.fetch, is_sequence=plan.kind != "event")
-            unseen = self._unseen(request.rule)
-            told = (*warnings, unseen) if unseen else warnings
+            matches = FoundMatches(distinct(found_here), files.fetch, is_sequence=plan.kind != "event")
+            unseen, crowded = self._unseen(request.rule), _crowded(answer) if answer.crowded else ""
+            told = (*warnings, *filter(None, (unseen, crowded)))
             yield SearchResult(
                 request, matches, True, told, answer.error, took_ms=took_ms, complete=whole, blind=bool(unseen)
             )
@@ -239,6 +243,11 @@ class FileSearch:
             filters=self._filters,
             workers=self._workers if self._pays(files, self._part_of(requests)) else 1,
         )
+        if not watch.missing <= self._looked_back:
+            paths = files.unread_paths(all_of_them=self._has_read)  # the first pass reads what is not too old
+            self._looked_back |= watch.missing
+            look_back(watch, paths, date_field(self._schema, times[0]))
+        self._has_read = True
         self._unordered.update(requests[place].rule.rule_id for place in unordered)
         self.report = files.report()
         lost = self._folders_with_files.intersection(files.empty_folders)
@@ -319,6 +328,12 @@ class FileSearch:
         if self._files is not None:
             self._files.close()
             self._files = None
+
+
+def _crowded(answer: eql.Found) -> str:
+    """The warning about events that were left out of a rule's sequences."""
+    what = "1 event was" if len(answer.crowded) == 1 else f"{len(answer.crowded):,} events were"
+    return f"{what} left out: lists of values make over {MOST_KEYS:,} combinations of join keys"
 
 
 def _without_absences(found: Sequence[FoundSequence], plan: Plan) -> Sequence[FoundSequence]:

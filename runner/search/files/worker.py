@@ -16,6 +16,7 @@ from typing import IO
 
 from runner import eql
 from runner.engine.matcher import Handover
+from runner.engine.repeats import Repeats
 from runner.errors import EventsError
 from runner.events.columns.batch import Columns
 from runner.events.fields.schema import Field
@@ -60,7 +61,7 @@ class Worker:
 
     def __init__(self, job: SplitSearch) -> None:
         self._job = job
-        self._matcher = eql.Matcher(job.asks)
+        self._matcher = eql.Matcher(job.asks, repeats=Repeats())
         self._columns = Columns([*self._matcher.fields(), *job.fields])
         self._kept = KeptLines(lambda path: None, spool=job.spool)
 
