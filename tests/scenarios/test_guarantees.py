@@ -228,7 +228,7 @@ async def test_an_outage_between_search_and_ledger_loses_and_doubles_nothing(dia
     ]
 
 
-async def test_an_alert_that_the_store_refuses_fails_its_run_alone(diary: World) -> None:
+async def test_an_alert_that_the_store_rejects_is_told_and_owes_nothing(diary: World) -> None:
     store = diary.store
     assert isinstance(store, Diary)
     rule(diary, "a", NC)
@@ -236,12 +236,13 @@ async def test_an_alert_that_the_store_refuses_fails_its_run_alone(diary: World)
     diary.append(ndjson(["one exec 10:00:00.000 name=nc", "two exec 10:00:01.000 name=socat user=odd"]))
     store.refuses = {"odd"}
     runs = await diary.tick()
-    assert [told(run) for run in runs] == ["a 09:56:00-10:05:00 succeeded created=1", "b 09:56:00-10:05:00 failed owed"]
+    assert [told(run) for run in runs] == ["a 09:56:00-10:05:00 succeeded created=1", "b 09:56:00-10:05:00 warning"]
     assert "mapping says no" in runs[1].messages[0]
+    assert "replay --from 2026-03-01T09:56:00Z --to 2026-03-01T10:05:00Z" in runs[1].messages[0]
     store.refuses = set()
     diary.go_to(at("10:10:00"))
     await diary.tick()
-    assert list((await diary.heads()).values()) == ["a: one", "b: two"]
+    assert list((await diary.heads()).values()) == ["a: one"]
 
 
 async def test_stopping_finishes_the_window_in_hand(tmp_path: Path) -> None:
