@@ -238,7 +238,7 @@ async def test_an_alert_that_the_store_rejects_is_told_and_owes_nothing(diary: W
     runs = await diary.tick()
     assert [told(run) for run in runs] == ["a 09:56:00-10:05:00 succeeded created=1", "b 09:56:00-10:05:00 warning"]
     assert "mapping says no" in runs[1].messages[0]
-    assert "replay --from 2026-03-01T09:56:00Z --to 2026-03-01T10:05:00Z" in runs[1].messages[0]
+    assert "replay --from 2026-03-02T09:56:00.000Z --to 2026-03-02T10:05:00.000Z" in runs[1].messages[0]
     store.refuses = set()
     diary.go_to(at("10:10:00"))
     await diary.tick()
