@@ -43,6 +43,8 @@ class OpenText:
         self._text: Any = self._raw
         self._reported = self._at = 0
         self._end: int | None = None
+        self.reached = 0
+        """The end of the bytes read so far, of a plain file."""
         self.packing: Packing = packing_of(self._raw)
         self._rewind()
 
@@ -109,6 +111,7 @@ class OpenText:
         self._raw.seek(self._at)  # a spool may be read by others in between
         count = int(self._raw.readinto(room))
         self._at += count
+        self.reached = max(self.reached, self._at)
         return count
 
     def advanced(self) -> int:

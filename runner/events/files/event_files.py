@@ -219,12 +219,17 @@ class EventFiles:
         self._counts = Counts()
         self._too_old = {path for path in self.paths if self._is_too_old(path, time)}
         young = ((number, path) for number, path in enumerate(self.paths) if path not in self._too_old)
-        streams = [EventStream(number, path, self._spools, identity=self._key_of(path)) for number, path in young]
+        streams = [self._stream(number, path) for number, path in young]
         if len(streams) > 1:
             for stream in streams:
                 stream.peek(time)
         self._waiting = sorted(streams, key=_read_order, reverse=True)
         self._open = []
+
+    def _stream(self, number: int, path: str) -> EventStream:
+        found = self._files[path]
+        size = 0 if found is None else found.st_size
+        return EventStream(number, path, self._spools, identity=self._key_of(path), size=size)
 
     def _next(self, columns: Columns, wanted: TimeWanted, progress: ReadProgress | None) -> Iterator[EventBatch]:
         """The next batch of the earliest file; nothing if that file ends."""

@@ -91,9 +91,11 @@ class EventStream:
         spools: Spools,
         *,
         identity: FileKey | None = None,
+        size: int = 0,
         span: LineSpan | None = None,
     ) -> None:
-        """`identity` is the device and inode that the file must have; `span` is the part of a plain file to read."""
+        """`identity` is the device and inode that the file must have, `size` the stored bytes that it must have at
+        least; `span` is the part of a plain file to read."""
         self.file_index = file_index
         self.path = path
         self.progress = TimeProgress()
@@ -105,6 +107,7 @@ class EventStream:
         self._source = LineSource()
         self._spools = spools
         self._identity = identity
+        self._size = size
         self._span = span
         self._reading: FileReading | None = None
 
@@ -141,6 +144,8 @@ class EventStream:
         try:
             with OpenText(self.path, self._spools.of(self.path)) as text:
                 yield from self._blocks_of(text, wanted, index, chunk=chunk, progress=progress)
+                if os.fstat(text.file.fileno()).st_size < max(self._size, text.reached):
+                    self._moved("was truncated while it was being read")
         except DAMAGE as error:
             self.counts.moved += isinstance(error, FileNotFoundError)
             if isinstance(error, OSError) and error.errno is not None:
@@ -196,8 +201,7 @@ class EventStream:
     ) -> Iterator[Block]:
         spool = self._spools.of(self.path)
         if spool is None and self._identity not in (None, key_of(os.fstat(text.file.fileno()))):
-            self.counts.moved += 1
-            self._unread("was replaced while the files were looked up")
+            self._moved("was replaced while the files were looked up")
             return
         start = b"" if self.is_unwrapped else text.start(_START)
         if is_csv(start):
@@ -257,6 +261,10 @@ class EventStream:
 
     def _pass(self, line: int) -> None:
         self.lines = line
+
+    def _moved(self, reason: str) -> None:
+        self.counts.moved += 1
+        self._unread(reason)
 
     def _unread(self, reason: str) -> None:
         self.counts.unread.append(f"{self.path}: cannot be read: {reason}")

@@ -34,7 +34,7 @@ class ReadReport:
     unread: tuple[str, ...] = ()
     """Existing files and folders that could not be read, each with the reason; their events are still owed."""
     moved: int = 0
-    """The count of files that were renamed or deleted between listing and opening."""
+    """The count of files that were renamed, deleted or truncated between listing and reading; or may have been."""
     left_out: tuple[str, ...] = ()
     """Files of folders whose names look like events, but are none that are read."""
 

@@ -125,7 +125,8 @@ class TimeIndex:
         if known is None or set(names) != set(known.names) or not _is_same(known, state, file):
             self._stretches -= 0 if known is None else len(known.table)
             self._files[key_of(state)] = _IndexedFile(state, tuple(names))
-            return [LineSpan()], Counts()
+            # Its text is in a copy by now, which the files that were looked up may be without.
+            return [LineSpan()], Counts(moved=_was_truncated(known, file))
         table = known.table
         needed = np.zeros(len(table), dtype=np.bool_)
         for column in (_TIMES + 2 * known.names.index(name) for name in names) if len(table) else ():
@@ -222,6 +223,14 @@ def _is_same(known: _IndexedFile, state: os.stat_result, file: IO[bytes]) -> boo
     if state.st_size < known.end or (state.st_size == before.st_size and state.st_mtime_ns != before.st_mtime_ns):
         return False
     return _hashes(file, known.end) == known.hashes
+
+
+def _was_truncated(known: _IndexedFile | None, file: IO[bytes]) -> bool:
+    """Whether a file was truncated since it was read, or at an unknown time, as a hole at its start shows."""
+    if known is not None:
+        return known.end > 0 and _hashes(file, known.end) != known.hashes
+    file.seek(0)
+    return file.read(1) == b"\0"
 
 
 def _hashes(file: IO[bytes], end: int) -> tuple[bytes, bytes]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import time
 from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -131,7 +132,12 @@ class FileSearch:
     async def arrivals(
         self, known: KnownFiles, limits: Mapping[tuple[str, ...], int], *, now: datetime, kept: timedelta
     ) -> Arrivals:
-        """The events that came into the files since they were as `known`; see `read_arrivals`."""
+        """The events that came into the files since they were as `known`; see `read_arrivals`.
+
+        A folder that has files in the record and is empty is a lost mount for the search, too.
+        """
+        recorded = (str(path) for path in self._paths if known.by_path.get(os.path.abspath(path)))  # noqa: PTH100
+        self._folders_with_files.update(recorded)
         others = {name for names in limits for name in names}.difference(self._times)
         fields = [date_field(self._schema, name) for name in (*self._times, *sorted(others))]
         seconds, kept_s = int(now.timestamp()), int(kept.total_seconds())
@@ -183,9 +189,14 @@ class FileSearch:
             found = self._matches_in(files, requests, self._progress)
             if self._resolved_anew():
                 found = self._matches_in(self._opened(), requests, None)
-            # A file of a folder that was renamed after the listing is found under its new name.
+            # A file of a folder that was renamed after the listing is found under its new name, one that was truncated
+            # in its copy.
             if not self.report.moved or not files.only_folders:
                 break
+        else:
+            if self.report.is_whole:
+                text = f"files were renamed or truncated while they were read, {_ATTEMPTS} times in a row"
+                self.report = replace(self.report, unread=(text,))
         return found
 
     def _resolved_anew(self) -> bool:

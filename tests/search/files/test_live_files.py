@@ -7,7 +7,7 @@ import asyncio
 import dataclasses
 import gzip
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from random import Random
@@ -229,3 +229,47 @@ def test_an_optional_field_below_a_not_counts_if_older_files_have_it(tmp_path: P
     assert found_in(search, [ours, absent], now, now + 10) == [11, 0]
     later = compiled(rule_with(rule_id="later", query="process where not ?own.part > 5"))
     assert found_in(search, [ours, absent, later], now + 5, now + 10) == [6, 0, 6]
+
+
+def copy_and_truncate(log: Path) -> None:
+    log.with_name(f"{log.name}.1").write_bytes(log.read_bytes())
+    with log.open("r+b") as file:
+        file.truncate(0)
+
+
+def copy_and_leave_a_hole(log: Path) -> None:
+    size = log.stat().st_size
+    copy_and_truncate(log)
+    with log.open("r+b") as file:
+        file.seek(size)
+        file.write(line_of(Random(9), 5, 9) + b"\n")
+
+
+@pytest.mark.parametrize("rotate", [copy_and_truncate, copy_and_leave_a_hole, lambda log: log.rename(f"{log}.1")])
+@pytest.mark.parametrize("has_read_it", [True, False])
+@pytest.mark.parametrize("turn", [1, 2])
+async def test_a_log_that_is_rotated_during_a_pass_is_read_from_where_its_text_is(
+    tmp_path: Path, rotate: Callable[[Path], object], has_read_it: bool, turn: int
+) -> None:
+    """The second file is rotated while the first is read, or while it is read itself."""
+    rng, log, told = Random(4), tmp_path / "b.log", list[int]()
+    (tmp_path / "a.log").write_bytes(b"".join(line_of(rng, 0, number) + b"\n" for number in range(50)))
+    log.write_bytes(b"".join(line_of(rng, 2_000, number) + b"\n" for number in range(1_000)))
+    rotates_at = None if has_read_it else turn
+
+    def progress(size: int) -> None:
+        told.append(size)
+        if len(told) == rotates_at:
+            rotate(log)
+
+    search = FileSearch([tmp_path], live=True, progress=progress)
+    await search.prepare([*map(compiled, RULES)])
+    if has_read_it:
+        await answer(search, 0, 2_060)
+        told.clear()
+        rotates_at = turn
+    found = await answer(search, 0, 2_060)
+    await search.close()
+    assert len(told) > turn
+    assert found == await fresh(tmp_path, 0, 2_060)
+    assert search.report.is_whole
