@@ -88,6 +88,9 @@ def _print_sum(reports: Sequence[UntidyReport]) -> None:
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--incidents", type=int, default=1_000)
+    parser.add_argument(
+        "--smoke", action="store_const", dest="incidents", const=len(KINDS), help="each kind once, to see that it works"
+    )
     parser.add_argument("--without", action="append", default=[], choices=KINDS, help="a kind of incident to leave out")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument(

@@ -56,7 +56,7 @@ _LOGS = ("endpoint.ndjson", "network.ndjson")
 LOOK_BACK = timedelta(seconds=4)
 """So short that an event is in two windows, not more: what one pass misses no other finds by chance."""
 _HISTORY = timedelta(minutes=75)
-_PAUSE_S = (0.02, 1.4)
+LONGEST_PAUSE_S = 1.4
 _LASTS_S = (0.1, 2.0)
 """How long a disk is full, a mount lost, a line incomplete."""
 _READING_WITHIN_S = 1.5
@@ -108,9 +108,16 @@ class UntidyReport:
 
 
 def untidy_round(
-    folder: Path, starter: Starter, *, seed: int, incidents: int, kinds: Sequence[str] = KINDS
+    folder: Path,
+    starter: Starter,
+    *,
+    seed: int,
+    incidents: int,
+    kinds: Sequence[str] = KINDS,
+    longest_pause: float = LONGEST_PAUSE_S,
 ) -> UntidyReport:
-    """So many incidents of these kinds, then rest."""
+    """So many incidents of these kinds, each of them once before any comes again, then rest; at most `longest_pause`
+    seconds between two, and the time until events are read."""
     started = time.monotonic()
     write_live_rules(folder / "rules", LOOK_BACK)
     with UntidyPlace(folder) as place:
@@ -119,7 +126,7 @@ def untidy_round(
         (place.logs / _LOGS[0]).touch()
         round_.work("once", "--now", iso(begin))  # the promise begins with the first window that the ledger knows
         round_.work("replay", "--from", iso(begin), "--to", iso(datetime.now(UTC) - timedelta(minutes=1)))
-        round_.go(incidents, kinds, begin=begin)
+        round_.go(incidents, kinds, begin=begin, longest_pause=longest_pause)
         round_.catch_up()
         round_.compare()
         round_.report.seconds = time.monotonic() - started
@@ -153,22 +160,25 @@ class _Round:
         if started.code(_WORK_S) != 0 or "Traceback" in started.text():
             self.report.others.append(f"{command} ended with {started.code()}: {started.text()[-2000:]}")
 
-    def go(self, incidents: int, kinds: Sequence[str], *, begin: datetime) -> None:
+    def go(self, incidents: int, kinds: Sequence[str], *, begin: datetime, longest_pause: float) -> None:
         """Let events and incidents happen."""
         length = timedelta(seconds=20 + 2 * incidents)
         self._plan = live_plan(datetime.now(UTC) + timedelta(seconds=0.2), length, self._rng)
         plan = self._folder / "plan.ndjson"
         plan.write_bytes(b"".join(orjson.dumps(_order(event)) + b"\n" for event in self._plan.events))
         weights = [_OFTEN.get(kind, 1) for kind in kinds]
+        coming = self._rng.sample(kinds, len(kinds))
         with LogWriter(self._place.logs, plan=plan, journal=self._place.journal) as writer:
-            self._wait(1.0)
             while self.report.incidents < incidents:
                 self._keep_running()
-                self._await_moment()
-                (kind,) = self._rng.choices(kinds, weights)
+                self._await_moment(longest_pause)
+                kind = coming[-1] if coming else self._rng.choices(kinds, weights)[0]
                 if self._happens(kind, writer, begin):
                     self.report.kinds[kind] += 1
                     self._note(kind)
+                    coming = coming[:-1]
+                else:
+                    coming = [*coming[-1:], *coming[:-1]]  # later
             if self._left:
                 writer.ask("lines", events=[_order(event) for event in self._left])
             self._calm_down()
@@ -310,9 +320,9 @@ class _Round:
             self._calm_down(until=now)
             time.sleep(min(0.02, deadline - now))
 
-    def _await_moment(self) -> None:
+    def _await_moment(self, longest_pause: float) -> None:
         """Wait for a random time, and in half of the cases until the process reads events."""
-        self._wait(self._rng.uniform(*_PAUSE_S))
+        self._wait(self._rng.uniform(0.0, longest_pause))
         started = self._process
         if started is None or self._rng.random() < 0.5:
             return
