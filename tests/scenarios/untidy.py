@@ -21,7 +21,7 @@ import orjson
 
 from runner.rules.load import load_rules
 from runner.windows import iso, nanoseconds
-from tests.scenarios.incidents import ABSENCE, Event, Incident, Plan, events_of, live_plan, write_live_rules
+from tests.scenarios.incidents import ABSENCE, LOOK_BACK, Event, Incident, Plan, events_of, live_plan, write_live_rules
 from tests.scenarios.log_writer import LogWriter, Written
 from tests.scenarios.snapshot import Snapshot
 from tests.scenarios.starter import Started, Starter
@@ -53,8 +53,8 @@ _OFTEN = {
     **dict.fromkeys(COPIES, 3),
 }
 _LOGS = ("endpoint.ndjson", "network.ndjson")
-LOOK_BACK = timedelta(seconds=4)
-"""So short that an event is in two windows, not more: what one pass misses no other finds by chance."""
+LOOK_BACKS = (timedelta(seconds=2), timedelta(seconds=4), LOOK_BACK)
+"""With the first two an event is in one or two windows: what one pass misses no other finds by chance."""
 _HISTORY = timedelta(minutes=75)
 LONGEST_PAUSE_S = 1.4
 _LASTS_S = (0.1, 2.0)
@@ -119,9 +119,10 @@ def untidy_round(
     """So many incidents of these kinds, each of them once before any comes again, then rest; at most `longest_pause`
     seconds between two, and the time until events are read."""
     started = time.monotonic()
-    write_live_rules(folder / "rules", LOOK_BACK)
+    rng = Random(seed)
+    write_live_rules(folder / "rules", rng.choice(LOOK_BACKS))
     with UntidyPlace(folder) as place:
-        round_ = _Round(folder, place, starter, rng=Random(seed), report=UntidyReport(seed))
+        round_ = _Round(folder, place, starter, rng=rng, report=UntidyReport(seed))
         begin = datetime.now(UTC).replace(microsecond=0) - _HISTORY
         (place.logs / _LOGS[0]).touch()
         round_.work("once", "--now", iso(begin))  # the promise begins with the first window that the ledger knows
