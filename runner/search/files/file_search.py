@@ -136,7 +136,7 @@ class FileSearch:
 
         A folder that has files in the record and is empty is a lost mount for the search, too.
         """
-        recorded = (str(path) for path in self._paths if known.by_path.get(os.path.abspath(path)))  # noqa: PTH100
+        recorded = (str(path) for path in self._paths if known.marks(os.path.abspath(path)))  # noqa: PTH100
         self._folders_with_files.update(recorded)
         others = {name for names in limits for name in names}.difference(self._times)
         fields = [date_field(self._schema, name) for name in (*self._times, *sorted(others))]
