@@ -7,6 +7,7 @@ A module or package imports only what stands above it. `docs/architecture.md` wa
 `errors`, `clock`, `windows`        every exception on one page; the time; spans of time
 `rule_run`, `garbage_collection`    what one execution of a rule did; when Python's collector rests, and why
 `json_text`                         documents from JSON and to JSON, as untidy as they may be
+`file_formats`                      what a file is by its first bytes; records around documents
 `messages`                          places in a text, pictures of them, near names
 `dates`                             dates as Elasticsearch reads them: formats, rounding, date math
 `events`                            what events are and how they are read: fields, columns, files; knows no query

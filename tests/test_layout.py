@@ -26,6 +26,7 @@ ORDER = (
     "rule_run",
     "garbage_collection",
     "json_text",
+    "file_formats",
     "messages",
     "dates",
     "events",

@@ -20,7 +20,7 @@ EventsOption = Annotated[
         "--events",
         "-e",
         metavar="PATH",
-        help="File or folder of NDJSON events (.gz, .zst, .bz2, .xz too), or - for standard input. May be repeated.",
+        help="File or folder of events (NDJSON and more, docs/files.md), or - for standard input. May be repeated.",
     ),
 ]
 RulesOption = Annotated[

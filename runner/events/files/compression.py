@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bz2
 import gzip
+import io
 import lzma
 import shutil
 import sys
@@ -29,6 +30,8 @@ _MAGIC: dict[bytes, Packing] = {
     b"\xfd7zXZ\0": "xz",
 }
 """The first bytes of a compressed file."""
+_XZ_MEMORY = 256 << 20
+"""Bytes that the header of an .xz file may ask for; `xz -9` makes files that ask for 65 MiB."""
 
 
 class OpenText:
@@ -87,7 +90,7 @@ class OpenText:
             case "bz2":
                 self._text = bz2.BZ2File(self._raw)
             case "xz":
-                self._text = lzma.LZMAFile(self._raw)  # noqa: SIM115
+                self._text = io.BufferedReader(_XzReader(self._raw), _PIECE)
 
     def read_into(self, room: memoryview) -> tuple[int, Exception | None]:
         """Fill the room as far as there is text; how far, and why there is no more after it if the file is damaged."""
@@ -125,6 +128,41 @@ def packing_of(file: IO[bytes]) -> Packing:
     start = file.read(max(map(len, _MAGIC)))
     file.seek(0)
     return next((packing for magic, packing in _MAGIC.items() if start.startswith(magic)), "")
+
+
+class _XzReader(io.RawIOBase):
+    """The text of an .xz file of any number of streams; unlike `lzma.LZMAFile` it bounds the memory of decompressing.
+
+    Raises `lzma.LZMAError`, and EOFError if the file is cut off.
+    """
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self._decompressor = self._begun()
+
+    def _begun(self) -> lzma.LZMADecompressor:
+        return lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=_XZ_MEMORY)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, room: Any) -> int:
+        while True:
+            stored = b""
+            if self._decompressor.eof:
+                # Streams may be padded with NUL bytes.
+                stored = self._decompressor.unused_data.lstrip(b"\0")
+                while not stored and (piece := self._file.read(_PIECE)):
+                    stored = piece.lstrip(b"\0")
+                if not stored:
+                    return 0
+                self._decompressor = self._begun()
+            elif self._decompressor.needs_input and not (stored := self._file.read(_PIECE)):
+                raise EOFError("the file ends before the end of its last stream")
+            text = self._decompressor.decompress(stored, len(room))
+            if text:
+                room[: len(text)] = text
+                return len(text)
 
 
 def spooled(stream: IO[bytes]) -> IO[bytes]:

@@ -18,13 +18,14 @@ _EVENT_FILE = re.compile(
     r"(?:\.(?:gz|zst|bz2|xz))?",
     re.IGNORECASE | re.DOTALL,
 )
+_ARCHIVE = re.compile(r"[^.].*\.(?:zip|tar|tar\.(?:gz|bz2|xz|zst)|tgz|tbz2?|txz|tzst)", re.IGNORECASE | re.DOTALL)
 _LOOKS_LIKE_EVENTS = re.compile(
     rf"[^.].*(?:{_KINDS}\b.*|\.(?:evtx|csv|tar|tgz|zip|7z|parquet|avro)(?:\.\w+)?)", re.IGNORECASE | re.DOTALL
 )
 """Names that a user may expect to be read: those that are not are counted, and one is named."""
 EVENT_FILES = (
     "their names end in .ndjson, .jsonl, .json or .log, then what rotation adds (a number, a date, .old), "
-    "then .gz, .zst, .bz2 or .xz if they are compressed"
+    "then .gz, .zst, .bz2 or .xz if they are compressed; or .zip, .tar, .tar.gz and the like with such files in them"
 )
 """Which files of a folder are read, in words."""
 _DATE_DIGITS = 6
@@ -80,8 +81,8 @@ def _listed(folder: Path) -> Listing:
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(names, key=_age):
             path = os.path.join(root, name)  # noqa: PTH118 - a Path for each of thousands of names is slow
-            if not _EVENT_FILE.fullmatch(name):
-                if _LOOKS_LIKE_EVENTS.fullmatch(name):
+            if not is_event_file(name) and not is_archive(name):
+                if looks_like_events(name):
                     listing.left_out.append(path)
                 continue
             try:
@@ -96,6 +97,21 @@ def _listed(folder: Path) -> Listing:
             if os.path.isfile(path):  # noqa: PTH113
                 listing.files[path] = found
     return listing
+
+
+def is_event_file(name: str) -> bool:
+    """Whether a file of this name is read in a folder."""
+    return _EVENT_FILE.fullmatch(name) is not None
+
+
+def is_archive(name: str) -> bool:
+    """Whether this is the name of an archive whose event files are read."""
+    return _ARCHIVE.fullmatch(name) is not None
+
+
+def looks_like_events(name: str) -> bool:
+    """Whether a user may expect a file of this name to be read."""
+    return _LOOKS_LIKE_EVENTS.fullmatch(name) is not None
 
 
 def key_of(found: os.stat_result) -> FileKey:

@@ -96,6 +96,9 @@ class EventFiles:
         counts = Counts()
         for part in (self._counts, *(stream.counts for stream, _ in self._open)):
             counts.add(part)
+        barren = [
+            f"{path}: cannot be read: {said}" for path, said in counts.barren.items() if path not in self._in_folders
+        ]
         names = [
             ("standard input" if path == "-" else path) + (", document " if path in self._spools.unwrapped else ":")
             for path in self.paths
@@ -111,9 +114,10 @@ class EventFiles:
             examples=counts.examples(names, oversized=False),
             oversized_examples=counts.examples(names, oversized=True),
             failures=tuple(counts.failures),
-            unread=(*self._unread, *counts.unread),
+            unread=(*self._unread, *counts.unread, *barren),
             moved=counts.moved,
-            left_out=tuple(self._left_out),
+            left_out=(*self._left_out, *counts.left_out, *(counts.barren.keys() & self._in_folders)),
+            notes=tuple(counts.notes),
         )
 
     def batches(

@@ -16,11 +16,12 @@ from runner.events.fields.schema import Field
 from runner.events.fields.timestamp_column import NO_TIME
 from runner.events.files.compression import DAMAGE, OpenText
 from runner.events.files.discovery import FileKey, key_of
-from runner.events.files.json_documents import Unwrapped, is_csv, is_wrapped, unwrapped
 from runner.events.files.kept_lines import LineSource
 from runner.events.files.line_blocks import Block, ReadProgress, blocks_of
 from runner.events.files.read_report import Counts, SkippedLine
+from runner.events.files.shapes.unwrapped import Unwrapped, needs_unwrapping, unwrapped
 from runner.events.files.time_index import FileReading, LineSpan, TimeIndex, times_by
+from runner.file_formats.kinds import refusal
 
 _START = 1 << 16
 _ALLOWANCE_NS = 600 * 10**9
@@ -123,7 +124,7 @@ class EventStream:
                 start = text.start(_START)
         except DAMAGE:
             return
-        if not is_wrapped(start):
+        if not needs_unwrapping(start):
             times = _times_in(start.split(b"\n")[:-1] or [start], time)
             self.progress.newest = int(times[0]) if len(times) else NO_TIME
 
@@ -158,11 +159,11 @@ class EventStream:
         skipped: list[SkippedLine] = []
         self.lines = block.first_line + len(block.lines) - 1
 
-        places = self._spools.unwrapped[self.path].places if self.is_unwrapped else {}
+        made = self._spools.unwrapped.get(self.path)
 
         def broken(position: int, reason: str) -> None:
             number = block.first_line + position
-            place = f"line {places[number]}: " if number in places else ""
+            place = made.place(number) if made is not None else ""
             skipped.append(SkippedLine(self.file_index, number, block.offset, place + reason))
 
         base = (self.file_index << FILE_BITS) + self.events
@@ -204,18 +205,21 @@ class EventStream:
             self._moved("was replaced while the files were looked up")
             return
         start = b"" if self.is_unwrapped else text.start(_START)
-        if is_csv(start):
-            self._unread("it is CSV; expected NDJSON, a JSON array or a saved search answer")
+        if (said := refusal(start)) is not None:
+            self._unread(said)
             return
-        if is_wrapped(start):
-            self._spools.unwrapped[self.path] = unwrapped(text)
+        if needs_unwrapping(start):
+            self._spools.unwrapped[self.path] = unwrapped(text, start)
             if progress is not None:
+                text.file.seek(0, os.SEEK_END)
                 progress(text.advanced())
-            progress = None
         if self.is_unwrapped:
             made = self._spools.unwrapped[self.path]
-            if made.damage:
-                self.counts.failures.append(f"{self.path}: could not be read to its end: {made.damage}")
+            self.counts.failures += [f"{self.path}: could not be read to its end: {damage}" for damage in made.damage]
+            self.counts.notes += [f"{self.path}: {note}" for note in made.notes]
+            self.counts.left_out += [f"{self.path}: {name}" for name in made.left_out]
+            if made.barren:
+                self.counts.barren[self.path] = made.barren
             self._source = LineSource(self.path)
             with OpenText(self.path, made.lines) as lines:
                 yield from blocks_of(lines, self._skip, chunk=chunk)
@@ -285,7 +289,7 @@ def latest_at_the_ends(path: str, time: Field) -> int:
                 end = text.file.read(_START)
     except DAMAGE:
         return int(np.iinfo(np.int64).max)
-    if is_wrapped(start):
+    if needs_unwrapping(start):
         return int(np.iinfo(np.int64).max)
     times = _times_in([*start.split(b"\n")[:-1], *end.split(b"\n")[1:], *(() if b"\n" in start else (start,))], time)
     return int(times.max(initial=NO_TIME))

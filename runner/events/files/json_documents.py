@@ -1,23 +1,24 @@
-"""Texts without an event per line, converted to NDJSON a document at a time.
+"""`DocumentReader`: the documents of texts without an event per line, one at a time.
 
-Search answers (`_search`, `_eql/search`) have the events in `hits`; exports and `jq -s` write arrays; `jq .` prints a
-document over several lines.
+Search answers (`_search`, `_msearch`, `_eql/search`, what Kibana's inspector shows) have the events in `hits`; tests
+of pipelines in `expected` or `events`; exports and `jq -s` write arrays; `jq .` prints a document over several lines;
+others write documents one behind the other. Records around documents are those of `Records`.
 """
 
 from __future__ import annotations
 
 import codecs
 import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator
 from json import JSONDecodeError, JSONDecoder
-from typing import IO
+from typing import Any
 
 import orjson
 
 from runner.events.files.compression import OpenText
 from runner.events.files.read_report import MAX_LINE, MOST_EXAMPLES
-from runner.events.files.spools import temporary_file
+from runner.file_formats.kinds import decoded, encoding_of
+from runner.file_formats.records import Records, is_record
 
 _START = 1 << 16
 _PIECE = 1 << 20
@@ -28,47 +29,81 @@ _SPACE = re.compile(r"[ \t\r\n,\0\ufeff]*")
 _MARK = re.compile(r'"(?:[^"\\\n]|\\.)*"?|[\[\]{}\n]')
 _SCALAR = re.compile(r"[^,\n\[\]{}]+|.", re.DOTALL)
 _COLON = re.compile(r"[ \t\r\n]*:[ \t\r\n]*")
-_ARRAY = re.compile(rb"\[\s*\{")
-_SPREAD = re.compile(rb'\{[ \t\r]*\n\s*"')
+_ARRAY = re.compile(r"\[\s*(?:null\s*,\s*)*(?:\{|\]\s*\Z)")
+_SPREAD = re.compile(r'\{[ \t\r]*\n\s*"')
+_SEVERAL = re.compile(r"\}[ \t]*,?[ \t]*\{")
+_REQUEST = re.compile(r"(?:POST|PUT|GET) +/?\S*_bulk\S*[ \t\r]*\n")
+"""The first line of a request as Kibana's console has it."""
 _ANSWER = re.compile(
-    rb'\s*\{\s*"(?:took|timed_out|_shards|hits|_scroll_id|pit_id|is_partial|is_running|id|response|num_reduce_phases'
-    rb'|_clusters|terminated_early)"\s*:'
+    r'\{\s*"(?:took|timed_out|_shards|hits|_scroll_id|pit_id|is_partial|is_running|id|response|num_reduce_phases'
+    r"|_clusters|terminated_early|responses|rawResponse|isPartial|isRunning|isRestored|total|loaded|requestParams|result"
+    r'|completion_status|start_time_in_millis|expiration_time_in_millis|completion_time_in_millis)"\s*:'
 )
-_HITS = re.compile(rb'"hits"\s*:\s*\{\s*"(?:total|max_score|hits|events|sequences)"\s*:')
-_HEADER = re.compile(rb'"?[\w@.-]+"?(?:[,;\t]"?[\w@.-]+"?)+')
+_HITS = re.compile(r'"hits"\s*:\s*\{\s*"(?:total|max_score|hits|events|sequences)"\s*:|"responses"\s*:\s*\[\s*[{\]]')
+_LIST = re.compile(r'\{\s*"(?:expected|events|docs)"\s*:\s*\[\s*(?:null\s*,\s*)*(?:\{|null\s*\]|\])')
+_SEQUENCE = re.compile(r'\{\s*"(?:join_keys|events)"\s*:\s*\[')
 _CLOSING = {"{": "}", "[": "]"}
-_INSIDE = {"hits", "events", "sequences", "response"}
-"""The keys on the path to an answer's events: `hits.hits`, `hits.events`, `hits.sequences[].events`, and `response` of
-an async search."""
+_INSIDE = {"hits", "events", "sequences", "response", "rawResponse", "responses", "result", "expected", "docs"}
+"""The keys on the path to the events: `hits.hits`, `hits.events`, `hits.sequences[].events`, `response` of an async
+search, `rawResponse` of Kibana, `responses[]` of several searches, `docs` of a get of several documents or a try of a
+pipeline."""
+_SAID = {"total", "timed_out", "_shards", "is_partial", "error"}
+"""The keys that say whether the answer is whole."""
 
 
 def is_wrapped(start: bytes) -> bool:
-    """Whether a text with this start has its events in an array or answer, or over several lines each.
+    """Whether a text with this start has its events in an array, an answer or records, over several lines each, or
+    several in a line; or in another encoding than UTF-8.
 
-    >>> [is_wrapped(text) for text in (b'[{"a": 1},\\n {"a": 2}]', b'{"hits": {"hits": []}}', b'{\\n "a": 1}')]
-    [True, True, True]
+    >>> [is_wrapped(text) for text in (b'[{"a": 1},\\n {"a": 2}]', b'{"hits": {"hits": []}}', b'{\\n "a": 1}', b'{}{}')]
+    [True, True, True, True]
     >>> [is_wrapped(text) for text in (b'{"a": 1}\\n{"a": 2}', b'[1]\\n{"a": 2}')]
     [False, False]
     """
-    text = start.removeprefix(codecs.BOM_UTF8).lstrip()
+    text = decoded(start).lstrip("\ufeff \t\r\n\0")
+    if encoding_of(start) != "utf-8-sig" or _REQUEST.match(text):
+        return True
+    line, _, other_lines = text.partition("\n")
     if _ARRAY.match(text):
         # A complete array in the first of several lines is a broken line of NDJSON.
-        line, _, other_lines = text.partition(b"\n")
         return not other_lines.strip() or not _is_json(line)
-    return bool(_SPREAD.match(text)) or (_ANSWER.match(text) is not None and _HITS.search(text) is not None)
+    if not text.startswith("{"):
+        return False
+    if _SPREAD.match(text) or _is_envelope(text, 0) or is_record(line):
+        return True
+    if _SEVERAL.search(text) and any(map(_is_several, text.split("\n"))):
+        return True
+    return not _is_json(line) and _is_spread(text, len(line), is_cut=len(start) >= _START)
 
 
-def is_csv(start: bytes) -> bool:
-    """Whether a text with this start is a table with a header line.
-
-    >>> is_csv(b'"@timestamp","host.name"\\n"Mar 1, 2026","a"'), is_csv(b'{"a": 1}'), is_csv(b'x,y')
-    (True, False, False)
-    """
-    line, line_break, _ = start.removeprefix(codecs.BOM_UTF8).partition(b"\n")
-    return bool(line_break) and _HEADER.fullmatch(line.strip()) is not None
+def _is_envelope(text: str, at: int) -> bool:
+    """Whether the object that begins at a place has the events below some of its keys."""
+    if _ANSWER.match(text, at):
+        return _HITS.search(text, at, at + _START) is not None
+    return _LIST.match(text, at) is not None
 
 
-def _is_json(text: bytes) -> bool:
+def _is_several(line: str) -> bool:
+    """Whether a line holds several documents."""
+    for found in _SEVERAL.finditer(line):
+        first = line[: found.start() + 1]
+        if _is_json(first) and first.lstrip().startswith("{"):
+            return True
+    return False
+
+
+def _is_spread(text: str, line_end: int, *, is_cut: bool) -> bool:
+    """Whether the value at the start of a text goes on after the end of its first line."""
+    try:
+        _, end = _SCANNER.raw_decode(text)
+    except JSONDecodeError as error:
+        return is_cut and line_end < len(text) and error.pos > len(text) - _CUT
+    except RecursionError:
+        return False
+    return end > line_end
+
+
+def _is_json(text: str) -> bool:
     try:
         orjson.loads(text)
     except ValueError:
@@ -76,35 +111,8 @@ def _is_json(text: bytes) -> bool:
     return True
 
 
-@dataclass(frozen=True, slots=True)
-class Unwrapped:
-    """The documents of a wrapped text as lines of a temporary file."""
-
-    lines: IO[bytes]
-    damage: str
-    """The damage that ended the text, or an empty text."""
-    places: Mapping[int, int]
-    """The line, in the text, of documents that are no JSON, by their number from 1; of the first ones."""
-
-
-def unwrapped(text: OpenText) -> Unwrapped:
-    """The documents of a wrapped text, broken ones included. Raises EventsError if the temporary folder is full."""
-    spool = temporary_file()
-    damage = ""
-    reader = _Reader(text)
-    places: dict[int, int] = {}
-    try:
-        for number, document in enumerate(reader.documents(), 1):
-            # Line breaks occur between the values of a document only, where they are whitespace.
-            spool.write(document.replace("\r", " ").replace("\n", " ").encode(errors="surrogateescape") + b"\n")
-            if reader.broken_at and len(places) < MOST_EXAMPLES:
-                places[number] = reader.broken_at
-    except ValueError as error:
-        damage = str(error)
-    if reader.failure is not None:
-        damage = str(reader.failure)
-    spool.seek(0)
-    return Unwrapped(spool, damage, places)
+_SCANNER = JSONDecoder(strict=False, parse_int=bool, parse_float=bool)
+"""Finds where a value ends; what it reads numbers as does not matter."""
 
 
 def _is_placeholder(document: str) -> bool:
@@ -118,13 +126,18 @@ def _is_placeholder(document: str) -> bool:
     return isinstance(found, dict) and found.get("missing") is True and not found.get("_source")
 
 
-class _Reader:
+class DocumentReader:
     """A streaming reader of JSON values that holds one document at a time."""
 
     def __init__(self, text: OpenText) -> None:
+        """Begins to read the text."""
         self._text = text
-        self._decode = codecs.getincrementaldecoder("utf-8-sig")(errors="surrogateescape")
-        self._scan = JSONDecoder(strict=False, parse_int=bool, parse_float=bool).raw_decode  # the extent matters alone
+        encoding = encoding_of(text.start(_CUT))
+        errors = "surrogateescape" if encoding == "utf-8-sig" else "replace"
+        self._decode = codecs.getincrementaldecoder(encoding)(errors=errors)
+        self._scan = _SCANNER.raw_decode
+        self._records = Records()
+        self._completeness = _Completeness()
         self._buffer = ""
         self._at = 0
         self._lines = 1
@@ -144,31 +157,44 @@ class _Reader:
 
     def documents(self) -> Iterator[str]:
         """The text of each document. Raises ValueError for invalid JSON."""
-        while self._peek():
-            yield from self._value(is_answer=True)
+        self._fill(_START)
+        if (request := _REQUEST.match(self._buffer.lstrip())) is not None:
+            self._at = self._buffer.index(request[0]) + len(request[0])
+        while char := self._peek():
+            if char == "[":
+                yield from self._elements()
+            elif char == "{" and self._is_envelope():
+                yield from self._answer()
+            elif (document := self._records.document(self._next_value())) is not None:
+                yield document
 
-    def _value(self, *, is_answer: bool) -> Iterator[str]:
-        char = self._peek()
-        if char == "[":
-            yield from self._elements()
-        elif char == "{" and is_answer and self._is_answer():
-            yield from self._answer()
-        else:
-            yield self._next_value()
+    def notes(self) -> list[str]:
+        """What a user should know of what has been read: records that hold no event, hits that were not saved."""
+        passed = [f"{count:,} {kind} hold no event" for kind, count in self._records.passed.items()]
+        return [*passed, *self._completeness.notes()]
 
-    def _elements(self) -> Iterator[str]:
+    def faults(self) -> list[str]:
+        """Why the answers that have been read are not whole: what they say of their searches."""
+        return self._completeness.faults
+
+    def _elements(self, key: str = "") -> Iterator[str]:
+        """The documents of an array; it is the value of that key."""
         self._at += 1
         while (char := self._peek()) != "]":
             if not char:
                 raise ValueError("the text ends within an array")
-            if char == "{" and self._is_sequence():
-                yield from self._answer()
-            elif not _is_placeholder(document := self._next_value()):
-                yield document
+            if char == "{" and (key == "responses" or self._is_sequence()):
+                yield from self._answer(is_part=key == "responses")
+            elif not _is_placeholder(value := self._next_value()):
+                document = self._records.element(value)
+                if document is not None:
+                    self._completeness.count += 1
+                    yield document
         self._at += 1
 
-    def _answer(self) -> Iterator[str]:
-        """The documents below the keys of `_INSIDE`; other values are skipped."""
+    def _answer(self, *, is_part: bool = False) -> Iterator[str]:
+        """The documents below the keys of `_INSIDE`; of other values a few are looked at. A part is one of several
+        answers."""
         self._at += 1
         while (char := self._peek()) != "}":
             if not char:
@@ -176,22 +202,22 @@ class _Reader:
             key = orjson.loads(self._next_value())
             self._expect_colon()
             if key in _INSIDE and self._peek() == "{":
-                yield from self._answer()
+                yield from self._answer(is_part=is_part)
             elif key in _INSIDE and self._peek() == "[":
-                yield from self._elements()
+                yield from self._elements(key)
             else:
-                self._next_value()
+                value = self._next_value()
+                if key in _SAID:
+                    self._completeness.take(key, value, is_part=is_part)
         self._at += 1
 
-    def _is_answer(self) -> bool:
+    def _is_envelope(self) -> bool:
         self._fill(_START)
-        start = self._buffer[self._at : self._at + _START]
-        text = start.encode(errors="surrogateescape")
-        return _ANSWER.match(text) is not None and _HITS.search(text) is not None
+        return _is_envelope(self._buffer, self._at)
 
     def _is_sequence(self) -> bool:
         self._fill(64)
-        return re.match(r'\{\s*"(?:join_keys|events)"\s*:\s*\[', self._buffer[self._at : self._at + 64]) is not None
+        return _SEQUENCE.match(self._buffer, self._at, self._at + 64) is not None
 
     def _expect_colon(self) -> None:
         self._fill(64)
@@ -297,3 +323,47 @@ class _Reader:
         self._is_over = count < len(piece) or self.failure is not None
         self._buffer += self._decode.decode(bytes(piece[:count]), final=self._is_over)
         return count > 0
+
+
+class _Completeness:
+    """What answers say of how complete they are."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        """The hits that were read."""
+        self.faults: list[str] = []
+        self._total = self._parts = 0
+        self._is_more = False
+
+    def take(self, key: str, text: str, *, is_part: bool) -> None:
+        """Take in the value of one of the keys of `_SAID`."""
+        try:
+            value: Any = orjson.loads(text)
+        except ValueError:
+            return
+        if key == "total":
+            found = value.get("value") if isinstance(value, dict) else value
+            self._is_more |= isinstance(value, dict) and value.get("relation") == "gte"
+            total = found if isinstance(found, int) else 0
+            self._parts += total * is_part
+            self._total = max(self._total, total * (not is_part))
+        elif key == "error":
+            reason = value.get("reason", value.get("type")) if isinstance(value, dict) else value
+            self._add(f"one of its answers is an error: {str(reason)[:200]}")
+        elif key == "_shards":
+            if isinstance(value, dict) and value.get("failed"):
+                self._add(f"an answer lacks {value['failed']} of {value.get('total')} shards")
+        elif value is True:
+            self._add("an answer is partial" if key == "is_partial" else "an answer's search timed out")
+
+    def _add(self, text: str) -> None:
+        if text not in self.faults and len(self.faults) < MOST_EXAMPLES:
+            self.faults.append(text)
+
+    def notes(self) -> list[str]:
+        """How many hits were not saved."""
+        total = self._total + self._parts
+        if self.count >= total:
+            return []
+        hits = f"{self.count:,} of {total:,} {'or more ' * self._is_more}hits of its search"
+        return [f"it holds {hits}: search again with a larger `size` for all"]

@@ -36,7 +36,9 @@ class ReadReport:
     moved: int = 0
     """The count of files that were renamed, deleted or truncated between listing and reading; or may have been."""
     left_out: tuple[str, ...] = ()
-    """Files of folders whose names look like events, but are none that are read."""
+    """Files of folders and archives whose names look like events, but are none that are read."""
+    notes: tuple[str, ...] = ()
+    """What a user should know of files that were read to their end."""
 
     @property
     def is_whole(self) -> bool:
@@ -45,7 +47,7 @@ class ReadReport:
 
     def warnings(self) -> tuple[str, ...]:
         """The warnings for a user about the input, one sentence each."""
-        texts = [*self.unread, *self.failures]
+        texts = [*self.unread, *self.failures, *self.notes]
         if self.broken:
             texts.append(f"{self.broken:,} broken line{'s' * (self.broken > 1)} skipped: " + "; ".join(self.examples))
         if self.oversized:
@@ -83,6 +85,10 @@ class Counts:
     failures: list[str] = field(default_factory=list)
     unread: list[str] = field(default_factory=list)
     moved: int = 0
+    notes: list[str] = field(default_factory=list)
+    left_out: list[str] = field(default_factory=list)
+    barren: dict[str, str] = field(default_factory=dict)
+    """What is said of archives without any event file, by path."""
     skips: list[int] = field(default_factory=lambda: [0, 0])
     """The calls of `skip` for broken and for oversized lines."""
 
@@ -107,6 +113,9 @@ class Counts:
         self.failures.extend(other.failures)
         self.unread.extend(other.unread)
         self.moved += other.moved
+        self.notes.extend(other.notes)
+        self.left_out.extend(other.left_out)
+        self.barren.update(other.barren)
 
     def examples(self, names: list[str], *, oversized: bool) -> tuple[str, ...]:
         """The first broken or oversized lines in file order, as text; `names` are the prefixes of line numbers."""

@@ -9,9 +9,9 @@ from typing import IO
 
 from runner.events.files.compression import DAMAGE, OpenText
 from runner.events.files.event_stream import EventStream, Spools
-from runner.events.files.json_documents import is_wrapped
 from runner.events.files.kept_lines import Kept
 from runner.events.files.read_report import Counts
+from runner.events.files.shapes.unwrapped import needs_unwrapping
 from runner.events.files.time_index import LineSpan
 
 PART = 64 << 20
@@ -54,7 +54,7 @@ def splits_of(file_index: int, path: str, identity: tuple[int, int] | None, *, s
         return [whole]
     try:
         with OpenText(path) as text:
-            if text.packing or is_wrapped(text.start(_START)):
+            if text.packing or needs_unwrapping(text.start(_START)):
                 return [whole]
             cuts = [0]
             for offset in range(size, whole.size - size // 2, size):

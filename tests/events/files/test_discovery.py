@@ -33,9 +33,12 @@ READ = [
     "events.json.1",
     "EVENTS.JSONL.2.GZ",
     "a\nb.log",
+    "events.tar.gz",
+    "events.zip",
+    "events.TGZ",
 ]
-LEFT_OUT = ["endpoint.ndjson.tmp", "endpoint.log.swp", "Security.evtx", "events.csv", "events.tar.gz"]
-NO_EVENTS = ["README.md", "notes.txt", ".hidden.ndjson", "rules.toml", "log", "ndjson"]
+LEFT_OUT = ["endpoint.ndjson.tmp", "endpoint.log.swp", "Security.evtx", "events.csv", "events.7z"]
+NO_EVENTS = ["README.md", "notes.txt", ".hidden.ndjson", "rules.toml", "log", "ndjson", ".hidden.zip"]
 
 
 def test_names(tmp_path: Path) -> None:

