@@ -94,7 +94,7 @@ def require_rule_paths(settings: Settings) -> None:
 
 def require_rules(loaded: LoadedRules, settings: Settings) -> None:
     """Raise SettingsError if there is no rule at all, not even one with an error."""
-    if loaded.rules or loaded.unsupported or loaded.errors:
+    if loaded.rules or loaded.unsupported or loaded.deprecated or loaded.errors:
         return
     places = ", ".join(map(str, settings.rules))
     found = "".join(f"{problem.file}: {problem.text}; " for problem in loaded.problems)

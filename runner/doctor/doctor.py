@@ -130,6 +130,8 @@ def check_rules(loaded: LoadedRules) -> list[Check]:
         found += f", {off} off"
     if loaded.unsupported:
         found += f", {len(loaded.unsupported)} are of other types and not run"
+    if loaded.deprecated:
+        found += f", {len(loaded.deprecated)} are deprecated and not run"
     if not enabled:
         remedy = "name rule files or folders with --rules (RUNNER_RULES)"
         return [*checks, Check("rule", "all", "problem", found, remedy)]

@@ -24,6 +24,8 @@ class LoadedRules:
     """How many files were looked at."""
     unsupported: tuple[Rule, ...] = ()
     """Sound rules of the other types, which the runner cannot search for yet."""
+    deprecated: tuple[Rule, ...] = ()
+    """Sound rules of any type whose `maturity` is `deprecated`, found in folders: they are not run."""
     sources: tuple[RuleFile, ...] = field(default=(), repr=False)
 
     @property
@@ -63,7 +65,7 @@ def _is_lost(path: Path, lost: Iterable[Path]) -> bool:
 
 def _read_again(found: FoundFile, before: RuleFile | None) -> RuleFile:
     """The file as it is now, or as it was where it has not changed or has lost its rule to an edit."""
-    if before is not None and before.stamp == found.stamp:
+    if before is not None and before.stamp == found.stamp and before.named == found.named:
         return before
     now = read_rule_file(found.path, named=found.named)
     if now.rule is not None or before is None or before.rule is None:
@@ -80,17 +82,25 @@ def _kept(path: Path, rule: Rule, why: str) -> Problem:
 def _assemble(sources: Sequence[RuleFile], problems: Iterable[Problem], *, owners: Mapping[str, Path]) -> LoadedRules:
     """All files together. Of rules with one `rule_id` the one that ran before stays, else the first."""
     all_problems = list(problems)
+    deprecated = [source.rule for source in sources if source.rule and _is_retired(source)]
     owner_of: dict[str, Path] = {}
     for source in sources:
-        if source.rule and (source.rule.rule_id not in owner_of or owners.get(source.rule.rule_id) == source.path):
+        if (
+            source.rule
+            and not _is_retired(source)
+            and (source.rule.rule_id not in owner_of or owners.get(source.rule.rule_id) == source.path)
+        ):
             owner_of[source.rule.rule_id] = source.path
     first_named: dict[str, Path] = {}
     rules = []
     for source in sources:
         all_problems.extend(source.problems)
         rule = source.rule
-        if rule is None:
+        if rule is None or _is_retired(source):
             continue
+        if rule.metadata.maturity == "deprecated":
+            message = "the rule is deprecated; it is run because its file was named itself"
+            all_problems.append(Problem(source.path, 0, 0, "warning", message, rule.rule_id))
         if (owner := owner_of[rule.rule_id]) != source.path:
             message = f"`rule_id` {shortened(rule.rule_id)} is taken already, by {owner}"
             all_problems.append(_marked(source, "rule_id", Problem(source.path, 0, 0, "error", message, rule.rule_id)))
@@ -105,8 +115,14 @@ def _assemble(sources: Sequence[RuleFile], problems: Iterable[Problem], *, owner
         problems=tuple(all_problems),
         files=len(sources),
         unsupported=tuple(rule for rule in rules if rule.type != "eql"),
+        deprecated=tuple(deprecated),
         sources=tuple(sources),
     )
+
+
+def _is_retired(source: RuleFile) -> bool:
+    """Whether the rule of a file is deprecated, and the file was found in a folder, as those of `_deprecated` are."""
+    return source.rule is not None and source.rule.metadata.maturity == "deprecated" and not source.named
 
 
 def _marked(source: RuleFile, key: str, problem: Problem) -> Problem:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping, Set
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +40,8 @@ class RuleFile:
     problems: tuple[Problem, ...] = ()
     marks: Mapping[str, tuple[int, int, str]] = field(default_factory=dict)
     """Line, column and picture of the keys `rule_id` and `name`, for problems that involve other files."""
+    named: bool = True
+    """Whether the file was named itself, not found in a folder."""
 
 
 def read_rule_file(path: Path, *, named: bool = True) -> RuleFile:
@@ -57,7 +59,7 @@ def read_rule_file(path: Path, *, named: bool = True) -> RuleFile:
         return RuleFile(path, stamp, None, (problem,))
     if not isinstance(document.get("rule"), dict):
         return RuleFile(path, stamp, None, (_no_rule(path, document, Source(text), named=named),))
-    return _read_document(path, stamp, document=document, text=text)
+    return replace(_read_document(path, stamp, document=document, text=text), named=named)
 
 
 def _read(path: Path) -> tuple[bytes, Stamp]:
@@ -127,6 +129,8 @@ def _toml_words(said: str) -> str:
 
 _TOML_WORDS = {
     "Cannot overwrite a value": "this key is there already",
+    "Unescaped '\\' in a string": "TOML takes no single backslash in double quotes: write the text between ''' and '''"
+    ", which keep backslashes as they are",
     "Invalid value": "found no value that TOML knows; strings need quotes",
 }
 

@@ -6,6 +6,7 @@ against the fields that they find (`CompiledRule.program`).
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import timedelta
@@ -17,8 +18,9 @@ from runner.errors import Problem, Severity
 from runner.events.fields.schema import Schema
 from runner.expressions import nodes
 from runner.garbage_collection import rarely_collecting
-from runner.messages.text_positions import IN_QUERY, Source
+from runner.messages.text_positions import IN_QUERY, Source, Span
 from runner.rules.rule import Rule, place_in_file
+from runner.rules.toml_positions import spelled_offset
 from runner.windows import Window
 
 
@@ -110,7 +112,7 @@ def compile_rules(
                 compiled.append(before.get(id(rule)) or compile_rule(rule))
             except EqlError as error:
                 problems += query_problems(rule, error)
-    return compiled, problems
+    return compiled, problems + escape_problems(one.rule for one in compiled)
 
 
 def compile_rule(rule: Rule) -> CompiledRule:
@@ -164,6 +166,11 @@ def _timestamp_field(rule: Rule) -> str:
 def _problem(rule: Rule, source: Source, finding: QueryFinding, severity: Severity) -> Problem:
     line, column = source.place(finding.span.start)
     file_line, file_column = place_in_file(rule, line, column)
+    span, hint = finding.span, finding.hint
+    if rule.query_escaped:  # what is shown is what stands in the file
+        source, span = Source(rule.query_escaped), _spelled(rule, span)
+        if "\\" in source.text[span.start : span.end]:
+            hint = f"{hint}{_QUOTES}"
     return Problem(
         file=rule.path,
         line=file_line,
@@ -171,6 +178,42 @@ def _problem(rule: Rule, source: Source, finding: QueryFinding, severity: Severi
         severity=severity,
         message=finding.message,
         rule_id=rule.rule_id,
-        picture=source.picture(finding.span, IN_QUERY, shown_line=file_line),
-        hint=finding.hint,
+        picture=source.picture(span, IN_QUERY, shown_line=file_line),
+        hint=hint,
     )
+
+
+_QUOTES = (
+    "; in double quotes TOML reads backslashes itself, before EQL does: write the query between ''' and ''', which "
+    "keep all of them"
+)
+_EQL_STRING = re.compile(r'"""(?:[^"]|"{1,2}(?!"))*"{3,5}|"(?P<text>(?:[^"\\\n]|\\.)*)"')
+_EQL_ESCAPE = re.compile(r"\\(?P<letter>.)|[\t\b\f]")
+
+
+def escape_problems(rules: Iterable[Rule]) -> list[Problem]:
+    """Warnings of rules in whose texts double quotes have made a control character of a backslash and a letter."""
+    found = (_escape_problem(rule) for rule in rules if rule.query_escaped)
+    return [problem for problem in found if problem is not None]
+
+
+def _escape_problem(rule: Rule) -> Problem | None:
+    """The first such place in a rule."""
+    for string in _EQL_STRING.finditer(rule.query):
+        for escape in _EQL_ESCAPE.finditer(string["text"] or ""):
+            if escape["letter"] and escape["letter"] not in "bfnrt":
+                continue
+            first = string.start("text")
+            span = _spelled(rule, Span(first + escape.start(), first + escape.end()))
+            source = Source(rule.query_escaped)
+            line, column = source.place(span.start)
+            line, column = rule.query_line + line - 1, column + (rule.query_column - 1 if line == 1 else 0)
+            text = "this is a control character for EQL, not a backslash and a letter"
+            picture = source.picture(span, IN_QUERY, shown_line=line)
+            return Problem(rule.path, line, column, "warning", text + _QUOTES, rule.rule_id, picture)
+    return None
+
+
+def _spelled(rule: Rule, span: Span) -> Span:
+    """The span of a query's text in the spelling of its file."""
+    return Span(spelled_offset(rule.query_escaped, span.start), spelled_offset(rule.query_escaped, span.end))

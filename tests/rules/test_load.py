@@ -133,7 +133,7 @@ def test_other_toml_files_are_passed_over_in_a_folder_but_not_when_named(tmp_pat
         (b"[rule]\nrisk_score = " + b"9" * 5_000, (0, 0), "is not TOML: Exceeds the limit (4300 digits)"),
         (b"[rule]\nname = bare", (2, 8), "is not TOML: found no value that TOML knows; strings need quotes"),
         (b"[rule]\nname = 'a' 'b'", (2, 12), "is not TOML: expected newline or end of document after a statement"),
-        (b"[rule]\nname = \"\\q\"", (2, 11), "is not TOML: unescaped '\\' in a string"),
+        (b"[rule]\nname = \"\\q\"", (2, 11), "is not TOML: TOML takes no single backslash in double quotes: write"),
         (b"[rule]\nname \"x\"", (2, 6), "is not TOML: expected '=' after a key in a key/value pair"),
         (b"[rule]\n[rule]", (2, 6), "is not TOML: this table is there already"),
         (b"rule = 5", (1, 1), "`rule` is a whole number, expected one table [rule]"),
@@ -223,3 +223,21 @@ def test_rules_here_come_before_the_shipped_ones(tmp_path: Path, monkeypatch: py
     assert (default_rules_path() / "linux").is_dir()
     (tmp_path / "rules").mkdir()
     assert default_rules_path() == Path("rules")
+
+
+DEPRECATED = '[metadata]\nmaturity = "deprecated"\n'
+
+
+def test_deprecated_rules_of_a_folder_are_left_out_and_take_no_id(tmp_path: Path) -> None:
+    (tmp_path / "_deprecated").mkdir()
+    old = tmp_path / "_deprecated" / "old.toml"
+    old.write_text(rule_text("one", name="Old") + DEPRECATED)
+    (tmp_path / "new.toml").write_text(rule_text("one", name="New"))
+    loaded = load_rules([tmp_path])
+    assert [rule.name for rule in loaded.rules] == ["New"]
+    assert [rule.name for rule in loaded.deprecated] == ["Old"]
+    assert loaded.problems == ()
+    named = load_rules([old])
+    assert [rule.name for rule in named.rules] == ["Old"]
+    assert [problem.severity for problem in named.problems] == ["warning"]
+    assert "the rule is deprecated" in named.problems[0].message

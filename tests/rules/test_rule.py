@@ -50,7 +50,7 @@ def test_every_key_is_read() -> None:
     }  # fmt: skip
     assert unset == of_other_types
     assert rule.enabled is False
-    assert rule.metadata.maturity == "deprecated"
+    assert rule.metadata.maturity == "beta"
     assert rule.metadata.integration == ("endpoint",)
     assert rule.threat[0].technique[0].subtechnique[0].id == "T1059.004"
     assert rule.threat[1].tactic.name == "Persistence"

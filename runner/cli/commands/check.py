@@ -23,7 +23,7 @@ def check(settings: Settings) -> ExitCode:
     problems = [*loaded.problems, *faults, *asyncio.run(FileSearch(()).prepare(compiled))]
     problems.sort(key=lambda problem: (str(problem.file), problem.line, problem.column))
     if settings.output == "json":
-        rules = len(loaded.rules) + len(loaded.unsupported)
+        rules = len(loaded.rules) + len(loaded.unsupported) + len(loaded.deprecated)
         print_json({"files": loaded.files, "rules": rules, "problems": [_as_json(problem) for problem in problems]})
     else:
         _print(loaded, problems)
@@ -49,6 +49,8 @@ def _print(loaded: LoadedRules, problems: list[Problem]) -> None:
     counts = Counter(problem.severity for problem in problems)
     parts = (counted(counts["error"], "error"), counted(counts["warning"], "warning"))
     console.print(f"{counted(loaded.files, 'file')}, {counted(len(loaded.rules), 'EQL rule')}: {', '.join(parts)}")
+    if loaded.deprecated:
+        console.print(f"{counted(len(loaded.deprecated), 'deprecated rule')}, which no run searches for")
     if loaded.unsupported:
         kinds = Counter(rule.type for rule in loaded.unsupported)
         listed = ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()))

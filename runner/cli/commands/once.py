@@ -209,7 +209,8 @@ async def _created(tools: Opened, runs: Sequence[RuleRun]) -> list[StoredAlert]:
 
 def _require_rules(active: ActiveRules, settings: Settings) -> None:
     require_rules(active.loaded, settings)
-    if active.rules or active.loaded.errors or active.problems or active.loaded.unsupported:
+    others = active.loaded.unsupported or active.loaded.deprecated
+    if active.rules or active.loaded.errors or active.problems or others:
         return
     places = ", ".join(map(str, settings.rules))
     raise SettingsError(f"every rule in {places} is disabled ({counted(len(active.loaded.rules), 'rule')})")
@@ -248,6 +249,8 @@ def show_problems(active: ActiveRules) -> None:
     """What is wrong with the rules, on stderr; rules of other types in one line."""
     for problem in active.problems:
         show_problem(problem, stderr())
+    if retired := active.loaded.deprecated:
+        warn(f"{counted(len(retired), 'deprecated rule')} left out, such as {retired[0].path}")
     if others := active.loaded.unsupported:
         types = ", ".join(sorted({rule.type for rule in others}))
         warn(f"{counted(len(others), 'rule')} of other types ({types}) not run: only EQL rules are supported yet")

@@ -183,4 +183,5 @@ def _log_rules(active: ActiveRules) -> None:
     _LOG.info(
         f"{counted(len(active.rules), 'rule')} in use from {counted(active.loaded.files, 'file')}"
         + (f"; {others} of other types than EQL are not supported yet" if others else "")
+        + (f"; {len(active.loaded.deprecated)} deprecated ones are left out" if active.loaded.deprecated else "")
     )
