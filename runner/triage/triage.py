@@ -9,17 +9,12 @@ from typing import Any, Final, Protocol, TypeVar
 
 from runner.alerts.event_fields import flat_values, text_at, texts_at, value_at, values_at
 from runner.dates.dates import read_date
+from runner.triage.event_details import details_of, read_fields
 from runner.triage.network import NetworkConnection, connection_of
 from runner.triage.next_searches import Clause, FollowUp, follow_up
 from runner.triage.process_chain import ProcessStep, process_chains
 from runner.windows import from_nanoseconds
 
-_DETAILS: Final = (
-    "process.command_line", "process.executable", "file.path", "file.Ext.original.path", "file.size", "registry.path",
-    "registry.data.strings", "dns.question.name", "dns.question.type", "dns.resolved_ip", "dll.path", "library.path",
-    "destination.domain", "url.full", "http.request.method", "message",
-)  # fmt: skip
-"""The fields shown of an event, whatever its category; `message` only if no other has a value."""
 _HASHED: Final = ("process", "process.parent", "file", "dll", "library")
 _REMOTE: Final = frozenset({"public", "private", "shared", "unknown"})
 
@@ -55,7 +50,7 @@ class EventView:
     process: str
     pid: int | None
     details: tuple[tuple[str, str], ...]
-    """(field, value) of the fields with values that describe the event."""
+    """(field, value) of what the rule highlights and reads, and of more that describes the event."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,8 +132,8 @@ def triage(head: AlertDocument, blocks: Sequence[AlertDocument]) -> TriageView:
     is_shell = value_at(document, "kibana.alert.group.id") is not None
     is_shell = is_shell and value_at(document, "kibana.alert.group.index") is None
     documents = [block.document for block in blocks] or [document]
-    events = _event_views(documents)
     rule = "kibana.alert.rule"
+    events = _event_views(documents, read_fields(document, f"{rule}.parameters"))
     risk_score = value_at(document, "kibana.alert.risk_score")
     return TriageView(
         id=head.id,
@@ -169,7 +164,7 @@ def triage(head: AlertDocument, blocks: Sequence[AlertDocument]) -> TriageView:
     )
 
 
-def _event_views(documents: Sequence[Mapping[str, Any]]) -> tuple[EventView, ...]:
+def _event_views(documents: Sequence[Mapping[str, Any]], fields: Sequence[str]) -> tuple[EventView, ...]:
     views: list[EventView] = []
     for position, document in enumerate(documents, start=1):
         time = _time(value_at(document, "kibana.alert.original_time"))
@@ -190,7 +185,7 @@ def _event_views(documents: Sequence[Mapping[str, Any]]) -> tuple[EventView, ...
                 user=text_at(document, "user.name"),
                 process=text_at(document, "process.name"),
                 pid=pid if isinstance(pid, int) else None,
-                details=_details(document),
+                details=details_of(document, fields),
             )
         )
     return tuple(views)
@@ -200,11 +195,6 @@ def _source_of(document: Mapping[str, Any]) -> Mapping[str, Any]:
     """The last ancestor of an event alert or building block: the event itself."""
     entries = [entry for entry in values_at(document, "kibana.alert.ancestors") if isinstance(entry, Mapping)]
     return entries[-1] if entries else {}
-
-
-def _details(document: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
-    details = tuple((path, text) for path in _DETAILS if (text := text_at(document, path)))
-    return tuple(pair for pair in details if pair[0] != "message") or details
 
 
 def _host(document: Mapping[str, Any]) -> HostView | None:

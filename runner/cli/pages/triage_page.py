@@ -19,6 +19,8 @@ from runner.triage.triage import EventView, TriageView
 from runner.windows import iso
 
 _CHAIN_INDENT = "  "
+_LONGEST_VALUE = 4_000
+"""Characters of a value that are shown: scripts and call traces may have many more."""
 
 
 def print_triage(view: TriageView, console: Console) -> None:
@@ -115,7 +117,8 @@ def _event(event: EventView) -> Text:
     line.append(f"  {who}" if who else "")
     for name, value in event.details:
         line.append(f"\n     {name}: ", style="dim")
-        line.append(value)
+        cut = f"… ({len(value):,} characters; --output json has them)" if len(value) > _LONGEST_VALUE else ""
+        line.append(value[:_LONGEST_VALUE] + cut)
     line.append(f"\n     {event.index or event.dataset} {event.id}", style="dim")
     return line
 
