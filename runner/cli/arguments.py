@@ -20,6 +20,7 @@ state_file = Typer(help="The SQLite file of alerts and state: its size, and what
 
 def run(
     events: options.EventsOption = None,
+    unwrap: options.UnwrapOption = None,
     rules: options.RulesOption = None,
     state: options.StateOption = None,
     tick: Annotated[str | None, Option(metavar="TIME", help="How often to look for what is due, e.g. 10s.")] = None,
@@ -27,7 +28,9 @@ def run(
     listen: options.ListenOption = None,
 ) -> int:
     """The service: every rule on its schedule, until it is stopped (SIGTERM or Ctrl-C finish the window in hand)."""
-    settings = read_settings(events=events, rules=rules, state=state, tick=tick, on_cap=on_cap, listen=listen)
+    settings = read_settings(
+        events=events, unwrap=unwrap, rules=rules, state=state, tick=tick, on_cap=on_cap, listen=listen
+    )
     from runner.cli.commands import run
 
     return run.run(settings)
@@ -35,6 +38,7 @@ def run(
 
 def once(
     events: options.EventsOption = None,
+    unwrap: options.UnwrapOption = None,
     rules: options.RulesOption = None,
     state: options.StateOption = None,
     now: options.NowOption = None,
@@ -50,7 +54,15 @@ def once(
     """One run of every due rule, then exit: for cron, for CI and for a first look."""
     rules, rule = options.rule_files(rules, rule)
     settings = read_settings(
-        events=events, rules=rules, state=state, now=now, on_cap=on_cap, workers=workers, listen=listen, output=output
+        events=events,
+        unwrap=unwrap,
+        rules=rules,
+        state=state,
+        now=now,
+        on_cap=on_cap,
+        workers=workers,
+        listen=listen,
+        output=output,
     )
     from runner.cli.commands import once
 
@@ -64,6 +76,7 @@ def once(
 
 def replay(
     events: options.EventsOption = None,
+    unwrap: options.UnwrapOption = None,
     rules: options.RulesOption = None,
     state: options.StateOption = None,
     start: Annotated[
@@ -83,7 +96,9 @@ def replay(
     searched counts as searched: it closes gaps that are older than RUNNER_CATCH_UP.
     """
     rules, rule = options.rule_files(rules, rule)
-    settings = read_settings(events=events, rules=rules, state=state, on_cap=on_cap, workers=workers, output=output)
+    settings = read_settings(
+        events=events, unwrap=unwrap, rules=rules, state=state, on_cap=on_cap, workers=workers, output=output
+    )
     from runner.cli.commands import replay
 
     wanted = replay.ReplayOptions(read_moment(start), read_moment(end), tuple(rule or ()), dry_run, restart)
@@ -125,6 +140,7 @@ def test(
 def search(
     query: Annotated[str, Argument(metavar="QUERY", help="The EQL query, or @FILE to read it from a file.")],
     events: options.EventsOption = None,
+    unwrap: options.UnwrapOption = None,
     index: Annotated[str, Option(help="Index pattern to search in a cluster.")] = "logs-endpoint.events.*",
     size: Annotated[int, Option(help="How many matches to return at most.")] = 10,
     result_position: Annotated[str, Option(metavar="head|tail", help="The first or the last matches.")] = "tail",
@@ -156,7 +172,7 @@ def search(
     explain_format: Annotated[str, Option(metavar="text|json", help="How to print the explanation.")] = "text",
 ) -> int:
     """Run one EQL query over files, or in a cluster; prints the JSON that `_eql/search` answers."""
-    settings = read_settings(events=events)
+    settings = read_settings(events=events, unwrap=unwrap)
     from runner.cli.commands import search
     from runner.eql import SearchOptions
 
@@ -300,10 +316,13 @@ def status(
 
 
 def doctor(
-    events: options.EventsOption = None, rules: options.RulesOption = None, output: options.OutputOption = None
+    events: options.EventsOption = None,
+    unwrap: options.UnwrapOption = None,
+    rules: options.RulesOption = None,
+    output: options.OutputOption = None,
 ) -> int:
     """Look at everything and change nothing: hosts, privileges, indices, fields; what is missing for which rule."""
-    settings = read_settings(events=events, rules=rules, output=output)
+    settings = read_settings(events=events, unwrap=unwrap, rules=rules, output=output)
     from runner.cli.commands import doctor
 
     return doctor.doctor(settings)

@@ -14,6 +14,7 @@ from runner.events.columns.batch import Columns, EventBatch
 from runner.events.fields.schema import DataType, Field
 from runner.events.files.event_stream import FILE_BITS, EventStream, Spools, TimeWanted
 from runner.events.files.line_blocks import CHUNK
+from runner.file_formats.inner_events import InnerEvents
 from runner.json_text import read_document
 
 _EVENT_ID = Field("event.id", DataType.KEYWORD)
@@ -53,13 +54,13 @@ class _Reference:
     by_line: EventLine | None = None
 
 
-def find_events(paths: Sequence[str], references: Sequence[str]) -> list[EventLine]:
+def find_events(paths: Sequence[str], references: Sequence[str], inner: InnerEvents) -> list[EventLine]:
     """The event that each reference names: its `event.id`, its `_id`, `file:line`, or a line number of the only file.
 
     Raises SettingsError for a reference that names no event.
     """
     parsed = [_read_reference(text, paths) for text in references]
-    for event in _lines(paths):
+    for event in _lines(paths, inner):
         for reference in parsed:
             if reference.text and reference.text in (event.event_id, event.document_id):
                 reference.by_id = reference.by_id or event
@@ -68,9 +69,9 @@ def find_events(paths: Sequence[str], references: Sequence[str]) -> list[EventLi
     return [_event_of(reference, paths) for reference in parsed]
 
 
-def places_of(paths: Sequence[str], numbers: Set[int]) -> dict[int, EventLine]:
+def places_of(paths: Sequence[str], numbers: Set[int], inner: InnerEvents) -> dict[int, EventLine]:
     """The lines of events by their numbers."""
-    matching = (event for event in _lines(paths) if event.number in numbers)
+    matching = (event for event in _lines(paths, inner) if event.number in numbers)
     return {event.number: event for event in islice(matching, len(numbers))}
 
 
@@ -97,21 +98,22 @@ def _event_of(reference: _Reference, paths: Sequence[str]) -> EventLine:
     raise SettingsError(f"{tried}, and no single file of --events is called {reference.text.rpartition(':')[0]}")
 
 
-def _lines(paths: Sequence[str]) -> Iterator[EventLine]:
+def _lines(paths: Sequence[str], inner: InnerEvents) -> Iterator[EventLine]:
     """Every event of the files, with the number that a search gives it."""
     columns = Columns([_EVENT_ID])
     for file_index, path in enumerate(paths):
         number = file_index << FILE_BITS
-        with closing(Spools()) as spools:
+        with closing(Spools(inner=inner)) as spools:
             stream = EventStream(file_index, path, spools)
             for block in stream.blocks(TimeWanted(), None, chunk=lambda: CHUNK, progress=None):
-                rows, positions, origins = columns.decoder.read_lines(block.lines, _ignore)
+                texts = stream.event_lines(block)
+                rows, positions, origins = columns.decoder.read_lines(texts, _ignore)
                 batch = EventBatch(columns, rows, base=number)
                 for row, value in enumerate(batch.values(_EVENT_ID.name, batch.all_rows())):
                     at = row if positions is None else positions[row]
                     event_id = value if isinstance(value, str) else ""
                     document_id = (origins.ids[row] or "") if origins is not None else ""
-                    line = bytes(block.lines[at])
+                    line = bytes(texts[at])
                     yield EventLine(number, path, block.first_line + at, event_id, document_id, line)
                     number += 1
 

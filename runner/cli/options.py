@@ -23,6 +23,15 @@ EventsOption = Annotated[
         help="File or folder of events (NDJSON and more, docs/files.md), or - for standard input. May be repeated.",
     ),
 ]
+UnwrapOption = Annotated[
+    list[str] | None,
+    Option(
+        "--unwrap",
+        metavar="FIELD",
+        help="Where documents of files hold the events as JSON: a field such as message, log or event.original, or "
+        "`line` for the end of lines with a prefix. May be repeated.",
+    ),
+]
 RulesOption = Annotated[
     list[str] | None, Option("--rules", "-r", metavar="PATH", help="Rule file or folder. May be repeated.")
 ]

@@ -46,6 +46,8 @@ def _named(active: ActiveRules, name: str) -> list[Rule]:
     others = [rule for rule in active.loaded.unsupported if name in (rule.rule_id, rule.name)]
     if others:
         raise SettingsError(f"--rule {name}: rules of the type {others[0].type} are not supported yet")
+    if any(name in (rule.rule_id, rule.name) for rule in active.loaded.deprecated):
+        raise SettingsError(f"--rule {name}: the rule is deprecated; name its file with --rules to run it")
     if place.exists():
         raise SettingsError(f"--rule {name}: no rule in use is from there; name the file with --rules alone")
     near = did_you_mean(name, [text for rule in rules for text in (rule.rule_id, rule.name)])

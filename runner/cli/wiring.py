@@ -21,6 +21,7 @@ from runner.clock import Clock, SystemClock
 from runner.errors import SettingsError
 from runner.events.fields.schema import shipped_schema
 from runner.events.files.event_files import ReadProgress
+from runner.file_formats.inner_events import InnerEvents
 from runner.schedule.schedule import Schedule
 from runner.search.files.file_search import FileSearch
 from runner.search.protocol import Search
@@ -128,7 +129,8 @@ async def opened(
         source = UNNAMED
         if settings.events:
             source = file_source(settings, is_live=live)
-            search = FileSearch(settings.events, live=live, progress=progress, workers=settings.workers)
+            inner = InnerEvents(settings.unwrap)
+            search = FileSearch(settings.events, live=live, progress=progress, workers=settings.workers, inner=inner)
             closing.push_async_callback(search.close)
         stores = _in_one(MemoryStore(), source) if dry_run else None
         if stores is None and not stores_in_cluster(settings):

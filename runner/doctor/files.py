@@ -17,6 +17,7 @@ from runner.events.fields.schema import Field, Schema, shipped_schema
 from runner.events.fields.timestamp_column import NO_TIME
 from runner.events.files.event_files import EventFiles, ReadProgress, ReadReport
 from runner.events.files.event_times import NewestTimes
+from runner.file_formats.inner_events import InnerEvents
 from runner.messages.quantities import counted
 from runner.rules.rule import Rule
 from runner.search.compiled_rule import compile_rules, time_fields
@@ -29,11 +30,16 @@ _BROKEN_NOTED = 0.01
 
 
 def check_files(
-    paths: Sequence[str | Path], rules: Sequence[Rule], *, now: CurrentTime, progress: ReadProgress | None = None
+    paths: Sequence[str | Path],
+    rules: Sequence[Rule],
+    *,
+    now: CurrentTime,
+    progress: ReadProgress | None = None,
+    inner: InnerEvents | None = None,
 ) -> list[Check]:
     """The checks of the files' lines, of the age of their events, and of the rules' fields and indices."""
     try:
-        files = EventFiles(paths)
+        files = EventFiles(paths, inner=inner)
     except EventsError as error:
         return [Check("files", error.path, "problem", str(error), "correct --events (RUNNER_EVENTS)")]
     with files:
@@ -114,6 +120,7 @@ class _Pass:
 def _line_checks(report: ReadReport) -> list[Check]:
     checks = [Check("files", "unread", "problem", text, "make it readable") for text in report.unread]
     checks += [Check("files", "damaged", "warning", text, "read as far as possible") for text in report.failures]
+    checks += [Check("files", "notes", "warning", text) for text in report.notes]
     lines = report.events + report.broken + report.oversized
     lost = report.broken + report.oversized
     if lost:

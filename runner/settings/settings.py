@@ -66,6 +66,7 @@ class Settings(BaseSettings):
 
     # Input and output
     events: Annotated[tuple[str, ...], BeforeValidator(checks.items_of(os.pathsep))] = ()
+    unwrap: Annotated[tuple[str, ...], BeforeValidator(checks.items_of(","))] = ()
     rules: Annotated[tuple[Path, ...], BeforeValidator(checks.paths)] = Field(
         default_factory=lambda: (default_rules_path(),)
     )

@@ -24,6 +24,7 @@ from runner.doctor.doctor import Examination, check_rules, examine_cluster
 from runner.doctor.files import check_files
 from runner.doctor.hosts import check_kibana
 from runner.errors import SettingsError
+from runner.file_formats.inner_events import InnerEvents
 from runner.rules.load import LoadedRules, load_rules
 from runner.rules.rule import Rule
 from runner.search.compiled_rule import compile_rules
@@ -89,7 +90,8 @@ async def _examined(settings: Settings, rules: Sequence[Rule]) -> Examination:
 def _files(settings: Settings, rules: Sequence[Rule]) -> list[Check]:
     size = FileSearch(settings.events).bytes_to_read
     with progress_bar("reading events", size) as advance:
-        return check_files(settings.events, rules, now=SystemClock().now, progress=advance)
+        inner = InnerEvents(settings.unwrap)
+        return check_files(settings.events, rules, now=SystemClock().now, progress=advance, inner=inner)
 
 
 def _as_json(checks: Sequence[Check], rules: Sequence[Rule]) -> dict[str, Any]:

@@ -27,6 +27,7 @@ from runner.errors import SettingsError
 from runner.events.columns.batch import Columns
 from runner.events.fields.schema import Schema, shipped_schema
 from runner.events.files.event_files import EventFiles
+from runner.file_formats.inner_events import InnerEvents
 from runner.search.files.file_search import date_field
 from runner.settings.settings import Settings
 
@@ -71,12 +72,13 @@ def explain_search(
     text, mapped = query_text(query), read_mapping(mapping)
     with _files_on_disk(settings.events) as (paths, names):
         known = mapped if mapped is not None else shipped_schema()
-        with EventFiles(paths) as files:
+        inner = InnerEvents(settings.unwrap)
+        with EventFiles(paths, inner=inner) as files:
             searched = _search(files, options.parsed(text), options, known)
             listed = files.paths
-        lines = find_events(listed, references) if references else []
+        lines = find_events(listed, references, inner) if references else []
         explanation = _explanation(searched, lines, options, has_mapping=mapped is not None)
-        explanation = _with_places(explanation, listed, names)
+        explanation = _with_places(explanation, listed, names, inner)
     if form == "json":
         print_json(dataclasses.asdict(explanation) | {"places": {str(n): at for n, at in explanation.places.items()}})
     else:
@@ -175,7 +177,9 @@ def _check_chain(plan: Plan, count: int, most: int) -> None:
         raise SettingsError(f"--event was given {count} times, but the {plan.kind} has {most} stages with an event")
 
 
-def _with_places(explanation: Explanation, paths: Sequence[str], names: dict[str, str]) -> Explanation:
+def _with_places(
+    explanation: Explanation, paths: Sequence[str], names: dict[str, str], inner: InnerEvents
+) -> Explanation:
     """The explanation with `file:line` for every event that it names."""
     numbers = {event.number for event in explanation.events}
     chain = explanation.chain
@@ -188,6 +192,6 @@ def _with_places(explanation: Explanation, paths: Sequence[str], names: dict[str
         if step.near_key is not None:
             numbers.update((step.near_key.last, step.near_key.next))
     numbers.update(number for ending in endings for number in (*ending.events, ending.by) if number is not None)
-    found = places_of(paths, numbers)
+    found = places_of(paths, numbers, inner)
     places = {number: f"{names.get(line.path, line.path)}:{line.line}" for number, line in found.items()}
     return dataclasses.replace(explanation, places=places)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from runner import eql
-from runner.cli.console import print_json, progress_bar, warn
+from runner.cli.console import counted, print_json, progress_bar, warn
 from runner.cli.exit_codes import ExitCode
 from runner.cli.locations import NO_SOURCE, has_cluster
 from runner.eql.explain.query_reading import unmapped_names
@@ -19,6 +19,7 @@ from runner.errors import ClusterError, SearchError, SettingsError, UnreadableEv
 from runner.events.columns.batch import Columns
 from runner.events.fields.schema import Schema, schema_from_mapping, shipped_schema, with_inferred
 from runner.events.files.event_files import EventFiles, ReadProgress, TimeWanted
+from runner.file_formats.inner_events import InnerEvents
 from runner.search.files.file_pass import matched
 from runner.search.files.file_search import date_field
 from runner.settings.settings import Settings
@@ -67,7 +68,8 @@ def _search_files(
 ) -> tuple[dict[str, Any], ExitCode]:
     """The answer, and an exit code that is not 0 if a file, or every line, could not be read."""
     started = time.perf_counter()
-    with EventFiles(settings.events) as files, progress_bar("reading events", files.size) as advance:
+    inner = InnerEvents(settings.unwrap)
+    with EventFiles(settings.events, inner=inner) as files, progress_bar("reading events", files.size) as advance:
         program, schema = compiled(
             files, options.parsed(query), options, mapped if mapped is not None else shipped_schema(), advance
         )
@@ -78,6 +80,8 @@ def _search_files(
         report = files.report()
         for text in report.warnings():
             warn(text)
+        if report.left_out:
+            warn(f"{counted(len(report.left_out), 'file')} left out, such as {report.left_out[0]}")
     answer["is_partial"] = not report.is_whole or bool(report.broken or report.oversized or found.crowded)
     is_refused = not report.is_whole or (report.broken and not report.events)
     return answer, ExitCode.FINDINGS if is_refused else ExitCode.FINE

@@ -9,7 +9,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from runner.events.columns.event_groups import STREAM_FIELDS, EventGroups, GroupReader
+from runner.events.columns.event_groups import STREAM_FIELDS, EventGroups, GroupCounts, GroupReader
 from runner.events.columns.projections import Projection, ProjectionCache, ScanProjection, slices
 from runner.events.columns.row_decoder import Line, Origins, Row
 from runner.events.fields.index_patterns import stream_name
@@ -120,6 +120,11 @@ class EventBatch:
     def grouped(self) -> EventGroups | None:
         """The groups that the events were last put into, with those of all batches before."""
         return self._groups[0] if self._groups is not None else None
+
+    def count_in(self, counts: GroupCounts) -> None:
+        """Add the events by their groups."""
+        assert self._groups is not None and self._groups[0] is counts.groups
+        counts.add(self._groups[1])
 
     def streams(self, rows: Rows) -> set[str | None]:
         """The indices and data streams that these events name; None for those that name none."""

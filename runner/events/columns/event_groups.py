@@ -5,6 +5,7 @@ There are few groups even among many events, so whatever follows from these fiel
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from itertools import repeat
 from typing import TypeAlias
@@ -107,3 +108,24 @@ class EventGroups:
             return numbers
 
         return read
+
+
+class GroupCounts:
+    """How many events of each group there are."""
+
+    def __init__(self, groups: EventGroups) -> None:
+        self.groups = groups
+        self._sizes = np.zeros(0, dtype=np.intp)
+
+    def add(self, groups: NDArray[np.int32]) -> None:
+        """Add events by their groups."""
+        sizes = np.bincount(groups, minlength=len(self._sizes))
+        sizes[: len(self._sizes)] += self._sizes
+        self._sizes = sizes
+
+    def by_stream(self) -> Counter[str | None]:
+        """The count of events by the index or data stream that they name."""
+        counts: Counter[str | None] = Counter()
+        for group in np.flatnonzero(self._sizes).tolist():
+            counts[self.groups.stream(group)] += int(self._sizes[group])
+        return counts

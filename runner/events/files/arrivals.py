@@ -24,9 +24,10 @@ from runner.events.files.compression import DAMAGE, OpenText
 from runner.events.files.discovery import FileKey, files_in, key_of
 from runner.events.files.event_stream import EventStream, Spools, TimeWanted
 from runner.events.files.event_times import TimeSlots
-from runner.events.files.json_documents import is_wrapped
 from runner.events.files.line_blocks import CHUNK, Block, ReadProgress
+from runner.events.files.shapes.unwrapped import needs_unwrapping
 from runner.events.files.time_index import LineSpan, times_by
+from runner.file_formats.inner_events import InnerEvents
 
 _HASHED = 4096
 """Bytes of the digests at the start of a text and before the end of what was read."""
@@ -112,6 +113,7 @@ def read_arrivals(
     now: int,
     kept_s: int,
     progress: ReadProgress | None = None,
+    inner: InnerEvents | None = None,
 ) -> Arrivals:
     """The arrivals in these files and folders.
 
@@ -121,7 +123,8 @@ def read_arrivals(
     """
     found = Arrivals(KnownFiles(), early={names: TimeSlots() for names in limits})
     prefixes = _Prefixes(mark for path in known.texts for mark in known.marks(path))
-    reader = _Reader(prefixes, limits, fields, found, (now + _AHEAD_S) * 10**9, progress, Columns(fields))
+    inner = inner or InnerEvents()
+    reader = _Reader(prefixes, limits, fields, found, (now + _AHEAD_S) * 10**9, progress, Columns(fields), inner)
     seen: set[FileKey] = set()
     for path in dict.fromkeys(map(str, paths)):
         place = os.path.abspath(path)  # noqa: PTH100
@@ -174,7 +177,7 @@ def _mark_of(path: str, state: os.stat_result) -> FileMark:
             if text.packing or key_of(os.fstat(text.file.fileno())) != mark.key:
                 return mark
             end = state.st_size
-            if not is_wrapped(text.start(_START)):
+            if not needs_unwrapping(text.start(_START)):
                 text.file.seek(start := max(0, end - _PIECE))
                 end = start + text.file.read(end - start).rfind(b"\n") + 1
             return _marked(mark, text, end)
@@ -247,6 +250,7 @@ class _Reader:
     """The latest time of an event that is not ahead of the clock."""
     progress: ReadProgress | None
     columns: Columns
+    inner: InnerEvents
 
     def mark(self, path: str, state: os.stat_result) -> FileMark | None:
         """The mark of a file after what is new in it was read; None if it could not be read."""
@@ -257,7 +261,7 @@ class _Reader:
                     return None
                 start = text.start(_START)
                 known = self.prefixes.longest_of(text, start)
-                if not is_wrapped(start):
+                if not needs_unwrapping(start):
                     end = self._read(path, mark, known, is_plain=not text.packing)
                     return None if end is None else _marked(mark, text, end)
                 # Of an array only the whole can be read.
@@ -271,7 +275,7 @@ class _Reader:
     def _read(self, path: str, mark: FileMark, known: int, *, is_plain: bool) -> int | None:
         """Read a file from its byte `known` on; the end of its last whole line, None if it could not be opened."""
         span = LineSpan(known) if is_plain and known else None
-        spools = Spools()
+        spools = Spools(inner=self.inner)
         stream = EventStream(0, path, spools, identity=mark.key, span=span)
         wanted = TimeWanted(tuple(one.name for one in self.fields))
         end, before = known, self.found.events

@@ -23,6 +23,7 @@ from runner.events.files.line_blocks import CHUNK, Block, ReadProgress
 from runner.events.files.read_report import MAX_LINE, Counts, ReadReport
 from runner.events.files.splits import Split, SplitRead, splits_of
 from runner.events.files.time_index import TimeIndex
+from runner.file_formats.inner_events import InnerEvents
 from runner.json_text import BrokenLine, read_document
 
 __all__ = ["EVENT_FILES", "MAX_LINE", "EventFiles", "ReadProgress", "ReadReport", "TimeWanted"]
@@ -37,16 +38,22 @@ class EventFiles:
     """A fixed list of event files for one or more passes; a context manager."""
 
     def __init__(
-        self, paths: Sequence[str | Path], *, modified_after: float | None = None, index: TimeIndex | None = None
+        self,
+        paths: Sequence[str | Path],
+        *,
+        modified_after: float | None = None,
+        index: TimeIndex | None = None,
+        inner: InnerEvents | None = None,
     ) -> None:
         """Find the files: each path is a file, a folder (searched for event files, sorted by name) or `-`.
 
         A file (device and inode) is read once, however many names it has. `modified_after` (seconds since 1970) leaves
         out files of folders that were last written to before, unless their events are later than that. With an `index`
-        a pass reads only what may matter to it, and the index learns what it has not read before.
+        a pass reads only what may matter to it, and the index learns what it has not read before. `inner` says in
+        which fields documents hold the events.
         Raises EventsError for a path that does not exist or may not be read.
         """
-        self._spools = Spools()
+        self._spools = Spools(inner=inner or InnerEvents())
         self._unread: list[str] = []
         self._left_out: list[str] = []
         self._index = index
@@ -117,8 +124,14 @@ class EventFiles:
             unread=(*self._unread, *counts.unread, *barren),
             moved=counts.moved,
             left_out=(*self._left_out, *counts.left_out, *(counts.barren.keys() & self._in_folders)),
-            notes=tuple(counts.notes),
+            notes=(*counts.notes, *self._outer_note(counts.outer)),
         )
+
+    def _outer_note(self, count: int) -> list[str]:
+        if not count:
+            return []
+        subject = "1 document holds" if count == 1 else f"{count:,} documents hold"
+        return [f"{subject} no JSON object in {' or '.join(self._spools.inner.fields)}: read as it stands"]
 
     def batches(
         self,
@@ -154,7 +167,7 @@ class EventFiles:
         self._folder = self._folder or TemporaryDirectory(prefix="rule-runner-")
         streams = reversed(self._waiting)
         parts = (splits_of(one.file_index, one.path, self._key_of(one.path), size=size) for one in streams)
-        return list(chain.from_iterable(parts))
+        return [replace(part, inner=self._spools.inner) for part in chain.from_iterable(parts)]
 
     @property
     def folder(self) -> Path:
@@ -211,7 +224,7 @@ class EventFiles:
         """
         path, line = self._kept.fetch(number)
         try:
-            return read_document(line)
+            return read_document(self._spools.inner.event(line) or line if self._spools.inner else line)
         except BrokenLine as error:
             number &= (1 << FILE_BITS) - 1
             raise UnreadableEventError(f"{path}: event {number + 1:,} of the file cannot be read: {error}") from None
@@ -318,7 +331,7 @@ class EventFiles:
         state = (*key_of(found), found.st_size, found.st_mtime_ns)
         peeked = self._index.peeked if self._index is not None else {}
         if state not in peeked:
-            peeked[state] = latest_at_the_ends(path, time)
+            peeked[state] = latest_at_the_ends(path, time, self._spools.inner)
         return peeked[state] < after * 1e9
 
     def _key_of(self, path: str) -> FileKey | None:

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from runner.events.columns.batch import Columns, EventBatch
+from runner.events.columns.row_decoder import Line
 from runner.events.fields.schema import Field
 from runner.events.fields.timestamp_column import NO_TIME
 from runner.events.files.compression import DAMAGE, OpenText
@@ -21,7 +22,9 @@ from runner.events.files.line_blocks import Block, ReadProgress, blocks_of
 from runner.events.files.read_report import Counts, SkippedLine
 from runner.events.files.shapes.unwrapped import Unwrapped, needs_unwrapping, unwrapped
 from runner.events.files.time_index import FileReading, LineSpan, TimeIndex, times_by
+from runner.file_formats.inner_events import InnerEvents, told
 from runner.file_formats.kinds import refusal
+from runner.json_text import is_blank
 
 _START = 1 << 16
 _ALLOWANCE_NS = 600 * 10**9
@@ -47,6 +50,8 @@ class Spools:
 
     streams: dict[str, IO[bytes]] = field(default_factory=dict)
     unwrapped: dict[str, Unwrapped] = field(default_factory=dict)
+    inner: InnerEvents = field(default_factory=InnerEvents)
+    """Where documents hold the events, if they are not events themselves."""
 
     def of(self, path: str) -> IO[bytes] | None:
         """The copy with the lines of the file; None: the file has them."""
@@ -125,7 +130,7 @@ class EventStream:
         except DAMAGE:
             return
         if not needs_unwrapping(start):
-            times = _times_in(start.split(b"\n")[:-1] or [start], time)
+            times = _times_in(start.split(b"\n")[:-1] or [start], time, self._spools.inner)
             self.progress.newest = int(times[0]) if len(times) else NO_TIME
 
     def source(self, *, is_shared: bool = False) -> LineSource:
@@ -167,7 +172,7 @@ class EventStream:
             skipped.append(SkippedLine(self.file_index, number, block.offset, place + reason))
 
         base = (self.file_index << FILE_BITS) + self.events
-        batch = EventBatch.of_lines(columns, block.lines, base=base, broken=broken)
+        batch = EventBatch.of_lines(columns, self.event_lines(block), base=base, broken=broken)
         self.events += len(batch)
         self.counts.events += len(batch)
         for line in skipped:
@@ -176,6 +181,17 @@ class EventStream:
         if self._reading is not None:
             self._reading.add(batch, block, skipped)
         return batch
+
+    def event_lines(self, block: Block) -> Sequence[Line]:
+        """The lines of a block; where documents hold the events, those in their place."""
+        if not self._spools.inner:
+            return block.lines
+        found: list[Line] = []
+        for line in map(bytes, block.lines):
+            inner = self._spools.inner.event(line)
+            self.counts.outer += inner is None and not is_blank(line)
+            found.append(line if inner is None else inner)
+        return found
 
     def _add_times(self, batch: EventBatch, names: Sequence[str]) -> None:
         """Add the times by the first field, which orders the files; of events without it those by the others count."""
@@ -222,8 +238,10 @@ class EventStream:
                 self.counts.barren[self.path] = made.barren
             self._source = LineSource(self.path)
             with OpenText(self.path, made.lines) as lines:
+                self._tell_inner(lines.start(_START))
                 yield from blocks_of(lines, self._skip, chunk=chunk)
             return
+        self._tell_inner(start)
         if not text.packing:
             descriptor = text.file.fileno()
             key = key_of(os.fstat(descriptor))
@@ -256,6 +274,11 @@ class EventStream:
             if self._reading is not None:
                 index.add(text.file, self._reading)
 
+    def _tell_inner(self, start: bytes) -> None:
+        """Note that the documents of a text with this start hold the events, unless they are read from there."""
+        if not self._spools.inner and (said := told(start.split(b"\n"))):
+            self.counts.notes.append(f"{self.path}: its {said}")
+
     def _skip(self, line: int, offset: int) -> None:
         self.lines = line
         skipped = SkippedLine(self.file_index, line, offset, "")
@@ -274,7 +297,7 @@ class EventStream:
         self.counts.unread.append(f"{self.path}: cannot be read: {reason}")
 
 
-def latest_at_the_ends(path: str, time: Field) -> int:
+def latest_at_the_ends(path: str, time: Field, inner: InnerEvents) -> int:
     """The latest time (nanoseconds since 1970) in the first and the last lines of a file, `NO_TIME` if there is none.
 
     Of a compressed file only the first lines are read. What cannot be read counts as late: the reading will report it.
@@ -291,11 +314,13 @@ def latest_at_the_ends(path: str, time: Field) -> int:
         return int(np.iinfo(np.int64).max)
     if needs_unwrapping(start):
         return int(np.iinfo(np.int64).max)
-    times = _times_in([*start.split(b"\n")[:-1], *end.split(b"\n")[1:], *(() if b"\n" in start else (start,))], time)
-    return int(times.max(initial=NO_TIME))
+    lines = [*start.split(b"\n")[:-1], *end.split(b"\n")[1:], *(() if b"\n" in start else (start,))]
+    return int(_times_in(lines, time, inner).max(initial=NO_TIME))
 
 
-def _times_in(lines: Sequence[bytes], time: Field) -> NDArray[np.int64]:
+def _times_in(lines: Sequence[bytes], time: Field, inner: InnerEvents) -> NDArray[np.int64]:
+    if inner:
+        lines = [inner.event(line) or line for line in lines]
     batch = EventBatch.of_lines(Columns([time]), lines, base=0, broken=lambda place, reason: None)
     times = batch.timestamps(time.name)
     timed: NDArray[np.int64] = times[times != NO_TIME]

@@ -10,109 +10,29 @@ from __future__ import annotations
 import codecs
 import re
 from collections.abc import Iterator
-from json import JSONDecodeError, JSONDecoder
-from typing import Any
+from json import JSONDecodeError
 
 import orjson
 
 from runner.events.files.compression import OpenText
-from runner.events.files.read_report import MAX_LINE, MOST_EXAMPLES
-from runner.file_formats.kinds import decoded, encoding_of
-from runner.file_formats.records import Records, is_record
+from runner.events.files.read_report import MAX_LINE
+from runner.file_formats.completeness import TELLING, Completeness
+from runner.file_formats.json_starts import CUT, REQUEST, SCANNER, START, is_envelope
+from runner.file_formats.kinds import encoding_of
+from runner.file_formats.records import Records
 
-_START = 1 << 16
 _PIECE = 1 << 20
 _LONGEST_PLACEHOLDER = 1_000
-_CUT = 16
-"""Characters at the end of what has been read in which an error may be that of a value whose end is still to come."""
 _SPACE = re.compile(r"[ \t\r\n,\0\ufeff]*")
 _MARK = re.compile(r'"(?:[^"\\\n]|\\.)*"?|[\[\]{}\n]')
 _SCALAR = re.compile(r"[^,\n\[\]{}]+|.", re.DOTALL)
 _COLON = re.compile(r"[ \t\r\n]*:[ \t\r\n]*")
-_ARRAY = re.compile(r"\[\s*(?:null\s*,\s*)*(?:\{|\]\s*\Z)")
-_SPREAD = re.compile(r'\{[ \t\r]*\n\s*"')
-_SEVERAL = re.compile(r"\}[ \t]*,?[ \t]*\{")
-_REQUEST = re.compile(r"(?:POST|PUT|GET) +/?\S*_bulk\S*[ \t\r]*\n")
-"""The first line of a request as Kibana's console has it."""
-_ANSWER = re.compile(
-    r'\{\s*"(?:took|timed_out|_shards|hits|_scroll_id|pit_id|is_partial|is_running|id|response|num_reduce_phases'
-    r"|_clusters|terminated_early|responses|rawResponse|isPartial|isRunning|isRestored|total|loaded|requestParams|result"
-    r'|completion_status|start_time_in_millis|expiration_time_in_millis|completion_time_in_millis)"\s*:'
-)
-_HITS = re.compile(r'"hits"\s*:\s*\{\s*"(?:total|max_score|hits|events|sequences)"\s*:|"responses"\s*:\s*\[\s*[{\]]')
-_LIST = re.compile(r'\{\s*"(?:expected|events|docs)"\s*:\s*\[\s*(?:null\s*,\s*)*(?:\{|null\s*\]|\])')
 _SEQUENCE = re.compile(r'\{\s*"(?:join_keys|events)"\s*:\s*\[')
 _CLOSING = {"{": "}", "[": "]"}
 _INSIDE = {"hits", "events", "sequences", "response", "rawResponse", "responses", "result", "expected", "docs"}
 """The keys on the path to the events: `hits.hits`, `hits.events`, `hits.sequences[].events`, `response` of an async
 search, `rawResponse` of Kibana, `responses[]` of several searches, `docs` of a get of several documents or a try of a
 pipeline."""
-_SAID = {"total", "timed_out", "_shards", "is_partial", "error"}
-"""The keys that say whether the answer is whole."""
-
-
-def is_wrapped(start: bytes) -> bool:
-    """Whether a text with this start has its events in an array, an answer or records, over several lines each, or
-    several in a line; or in another encoding than UTF-8.
-
-    >>> [is_wrapped(text) for text in (b'[{"a": 1},\\n {"a": 2}]', b'{"hits": {"hits": []}}', b'{\\n "a": 1}', b'{}{}')]
-    [True, True, True, True]
-    >>> [is_wrapped(text) for text in (b'{"a": 1}\\n{"a": 2}', b'[1]\\n{"a": 2}')]
-    [False, False]
-    """
-    text = decoded(start).lstrip("\ufeff \t\r\n\0")
-    if encoding_of(start) != "utf-8-sig" or _REQUEST.match(text):
-        return True
-    line, _, other_lines = text.partition("\n")
-    if _ARRAY.match(text):
-        # A complete array in the first of several lines is a broken line of NDJSON.
-        return not other_lines.strip() or not _is_json(line)
-    if not text.startswith("{"):
-        return False
-    if _SPREAD.match(text) or _is_envelope(text, 0) or is_record(line):
-        return True
-    if _SEVERAL.search(text) and any(map(_is_several, text.split("\n"))):
-        return True
-    return not _is_json(line) and _is_spread(text, len(line), is_cut=len(start) >= _START)
-
-
-def _is_envelope(text: str, at: int) -> bool:
-    """Whether the object that begins at a place has the events below some of its keys."""
-    if _ANSWER.match(text, at):
-        return _HITS.search(text, at, at + _START) is not None
-    return _LIST.match(text, at) is not None
-
-
-def _is_several(line: str) -> bool:
-    """Whether a line holds several documents."""
-    for found in _SEVERAL.finditer(line):
-        first = line[: found.start() + 1]
-        if _is_json(first) and first.lstrip().startswith("{"):
-            return True
-    return False
-
-
-def _is_spread(text: str, line_end: int, *, is_cut: bool) -> bool:
-    """Whether the value at the start of a text goes on after the end of its first line."""
-    try:
-        _, end = _SCANNER.raw_decode(text)
-    except JSONDecodeError as error:
-        return is_cut and line_end < len(text) and error.pos > len(text) - _CUT
-    except RecursionError:
-        return False
-    return end > line_end
-
-
-def _is_json(text: str) -> bool:
-    try:
-        orjson.loads(text)
-    except ValueError:
-        return False
-    return True
-
-
-_SCANNER = JSONDecoder(strict=False, parse_int=bool, parse_float=bool)
-"""Finds where a value ends; what it reads numbers as does not matter."""
 
 
 def _is_placeholder(document: str) -> bool:
@@ -132,12 +52,12 @@ class DocumentReader:
     def __init__(self, text: OpenText) -> None:
         """Begins to read the text."""
         self._text = text
-        encoding = encoding_of(text.start(_CUT))
+        encoding = encoding_of(text.start(CUT))
         errors = "surrogateescape" if encoding == "utf-8-sig" else "replace"
         self._decode = codecs.getincrementaldecoder(encoding)(errors=errors)
-        self._scan = _SCANNER.raw_decode
+        self._scan = SCANNER.raw_decode
         self._records = Records()
-        self._completeness = _Completeness()
+        self._completeness = Completeness()
         self._buffer = ""
         self._at = 0
         self._lines = 1
@@ -157,8 +77,8 @@ class DocumentReader:
 
     def documents(self) -> Iterator[str]:
         """The text of each document. Raises ValueError for invalid JSON."""
-        self._fill(_START)
-        if (request := _REQUEST.match(self._buffer.lstrip())) is not None:
+        self._fill(START)
+        if (request := REQUEST.match(self._buffer.lstrip())) is not None:
             self._at = self._buffer.index(request[0]) + len(request[0])
         while char := self._peek():
             if char == "[":
@@ -207,13 +127,13 @@ class DocumentReader:
                 yield from self._elements(key)
             else:
                 value = self._next_value()
-                if key in _SAID:
+                if key in TELLING:
                     self._completeness.take(key, value, is_part=is_part)
         self._at += 1
 
     def _is_envelope(self) -> bool:
-        self._fill(_START)
-        return _is_envelope(self._buffer, self._at)
+        self._fill(START)
+        return is_envelope(self._buffer, self._at)
 
     def _is_sequence(self) -> bool:
         self._fill(64)
@@ -258,7 +178,7 @@ class DocumentReader:
 
     def _may_be_cut(self, error: Exception) -> bool:
         return isinstance(error, JSONDecodeError) and (
-            error.msg.startswith("Unterminated string") or error.pos > len(self._buffer) - _CUT
+            error.msg.startswith("Unterminated string") or error.pos > len(self._buffer) - CUT
         )
 
     def _broken_value(self, error: Exception) -> str:
@@ -323,47 +243,3 @@ class DocumentReader:
         self._is_over = count < len(piece) or self.failure is not None
         self._buffer += self._decode.decode(bytes(piece[:count]), final=self._is_over)
         return count > 0
-
-
-class _Completeness:
-    """What answers say of how complete they are."""
-
-    def __init__(self) -> None:
-        self.count = 0
-        """The hits that were read."""
-        self.faults: list[str] = []
-        self._total = self._parts = 0
-        self._is_more = False
-
-    def take(self, key: str, text: str, *, is_part: bool) -> None:
-        """Take in the value of one of the keys of `_SAID`."""
-        try:
-            value: Any = orjson.loads(text)
-        except ValueError:
-            return
-        if key == "total":
-            found = value.get("value") if isinstance(value, dict) else value
-            self._is_more |= isinstance(value, dict) and value.get("relation") == "gte"
-            total = found if isinstance(found, int) else 0
-            self._parts += total * is_part
-            self._total = max(self._total, total * (not is_part))
-        elif key == "error":
-            reason = value.get("reason", value.get("type")) if isinstance(value, dict) else value
-            self._add(f"one of its answers is an error: {str(reason)[:200]}")
-        elif key == "_shards":
-            if isinstance(value, dict) and value.get("failed"):
-                self._add(f"an answer lacks {value['failed']} of {value.get('total')} shards")
-        elif value is True:
-            self._add("an answer is partial" if key == "is_partial" else "an answer's search timed out")
-
-    def _add(self, text: str) -> None:
-        if text not in self.faults and len(self.faults) < MOST_EXAMPLES:
-            self.faults.append(text)
-
-    def notes(self) -> list[str]:
-        """How many hits were not saved."""
-        total = self._total + self._parts
-        if self.count >= total:
-            return []
-        hits = f"{self.count:,} of {total:,} {'or more ' * self._is_more}hits of its search"
-        return [f"it holds {hits}: search again with a larger `size` for all"]

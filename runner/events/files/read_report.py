@@ -85,6 +85,8 @@ class Counts:
     failures: list[str] = field(default_factory=list)
     unread: list[str] = field(default_factory=list)
     moved: int = 0
+    outer: int = 0
+    """Documents that hold no event where one is looked for."""
     notes: list[str] = field(default_factory=list)
     left_out: list[str] = field(default_factory=list)
     barren: dict[str, str] = field(default_factory=dict)
@@ -113,6 +115,7 @@ class Counts:
         self.failures.extend(other.failures)
         self.unread.extend(other.unread)
         self.moved += other.moved
+        self.outer += other.outer
         self.notes.extend(other.notes)
         self.left_out.extend(other.left_out)
         self.barren.update(other.barren)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
@@ -13,6 +13,7 @@ from runner.events.files.kept_lines import Kept
 from runner.events.files.read_report import Counts
 from runner.events.files.shapes.unwrapped import needs_unwrapping
 from runner.events.files.time_index import LineSpan
+from runner.file_formats.inner_events import InnerEvents
 
 PART = 64 << 20
 """Bytes of a split of a plain file, about. Chosen, not measured."""
@@ -30,10 +31,11 @@ class Split:
     span: LineSpan | None = None
     size: int = 0
     """Stored bytes."""
+    inner: InnerEvents = field(default_factory=InnerEvents)
 
     def stream(self) -> EventStream:
         """A stream of its lines."""
-        return EventStream(self.file_index, self.path, Spools(), identity=self.identity, span=self.span)
+        return EventStream(self.file_index, self.path, Spools(inner=self.inner), identity=self.identity, span=self.span)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping
 
 from runner.errors import EventsError
 from runner.events.columns.batch import Columns, EventBatch, Rows
-from runner.events.columns.event_groups import EventGroups
+from runner.events.columns.event_groups import GroupCounts
 from runner.events.columns.projections import slices
 from runner.events.fields.schema import DataType, Field
 from runner.events.files.event_files import EventFiles, TimeWanted
+from runner.file_formats.inner_events import InnerEvents
 
 _FIRST = 4_096
 """Events of a pass that are looked at whatever they cost; after them the first few of each batch."""
@@ -32,8 +34,9 @@ class FieldWatch:
         """Whether every event was looked at for every name."""
         self.streams: set[str | None] = set()
         """The indices and data streams that the events name; None for events that name none."""
-        self._groups: EventGroups | None = None
+        self._groups: GroupCounts | None = None
         self._known = 0
+        self._counts: Counter[str | None] = Counter()
         self._thorough = frozenset(thorough)
         self._left = _FIRST
 
@@ -62,10 +65,28 @@ class FieldWatch:
             rows = batch.all_rows()
             self.streams |= batch.streams(rows[:: max(1, len(rows) // _OF_STREAMS)])
             return
-        if groups is not self._groups:
-            self._groups, self._known = groups, 0
+        if self._groups is None or groups is not self._groups.groups:
+            self._count()
+            self._groups, self._known = GroupCounts(groups), 0
+        batch.count_in(self._groups)
         self.streams.update(map(groups.stream, range(self._known, len(groups))))
         self._known = len(groups)
+
+    def begin(self) -> None:
+        """Forget the counts of an earlier reading of the same events."""
+        self._groups, self._counts = None, Counter()
+
+    def counts(self) -> Counter[str | None]:
+        """The events by the index or data stream that they name, since the last call, as far as they were grouped."""
+        self._count()
+        counts, self._counts = self._counts, Counter()
+        return counts
+
+    def _count(self) -> None:
+        """Add what was counted by groups."""
+        if self._groups is not None:
+            self._counts.update(self._groups.by_stream())
+            self._groups = None
 
     def _look(self, batch: EventBatch, names: Collection[str], rows: Rows) -> None:
         missing = frozenset(names) - self.found
@@ -75,14 +96,15 @@ class FieldWatch:
             projection, decoded = batch.project(missing, some.tolist())
             self.found |= {name for name in missing if any(one is not None for one in projection.take(name, decoded))}
 
-    def take_over(self, found: Collection[str], streams: Collection[str | None], *, is_whole: bool) -> None:
-        """What the watch of a worker process has found."""
+    def take_over(self, found: Collection[str], streams: Mapping[str | None, int], *, is_whole: bool) -> None:
+        """What the watch of a worker process has found; streams with the counts of their events."""
         self.found |= set(found)
         self.streams |= set(streams)
+        self._counts.update(streams)
         self.is_whole = self.is_whole and is_whole
 
 
-def look_back(watch: FieldWatch, paths: Iterable[str], time: Field) -> None:
+def look_back(watch: FieldWatch, paths: Iterable[str], time: Field, inner: InnerEvents) -> None:
     """Look for the missing thorough names in files that a pass has not read whole: some 1 GiB of them, in order.
 
     In a cluster a field is mapped from its first event on, however old that is.
@@ -92,7 +114,7 @@ def look_back(watch: FieldWatch, paths: Iterable[str], time: Field) -> None:
         if left <= 0 or not watch.missing:
             return
         try:
-            with EventFiles([path]) as files:
+            with EventFiles([path], inner=inner) as files:
                 left -= files.size()
                 for batch in files.batches(Columns([time, *watch.fields]), wanted=TimeWanted((time.name,))):
                     watch.look(batch)

@@ -48,6 +48,7 @@ def matched(
     with rarely_collecting() as pass_over:
         while True:
             pass_over()
+            watch.begin()
             matcher = eql.Matcher(
                 asks,
                 conjuncts=conjuncts,

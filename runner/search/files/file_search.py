@@ -21,13 +21,13 @@ from runner.engine.sequence.sequence_matcher import FoundSequence
 from runner.engine.sequence.stage_sink import MOST_KEYS
 from runner.errors import EventsError, Problem, RunnerError, UnreadableEventError
 from runner.events.columns.batch import Columns
-from runner.events.fields.index_patterns import index_selector
 from runner.events.fields.schema import DATES, DataType, Field, Schema, shipped_schema
 from runner.events.fields.timestamp_column import NO_TIME
 from runner.events.files.arrivals import Arrivals, KnownFiles, read_arrivals
 from runner.events.files.event_files import EVENT_FILES, EventFiles, ReadProgress, ReadReport, TimeWanted
 from runner.events.files.event_times import EventTimes, read_event_times
 from runner.events.files.time_index import TimeIndex
+from runner.file_formats.inner_events import InnerEvents
 from runner.garbage_collection import rarely_collecting
 from runner.messages.quantities import counted
 from runner.rules.rule import Rule
@@ -35,6 +35,7 @@ from runner.search.cluster.request_body import has_filters
 from runner.search.compiled_rule import CompiledRule, UnknownFields, time_fields
 from runner.search.files.field_watch import FieldWatch, look_back
 from runner.search.files.file_pass import matched
+from runner.search.files.seen_streams import SeenStreams
 from runner.search.protocol import Hit, Match, SearchRequest, SearchResult
 
 _LOG = logging.getLogger("runner.search")
@@ -65,8 +66,10 @@ class FileSearch:
         progress: ReadProgress | None = None,
         workers: int = 1,
         names_unknown: bool = True,
+        inner: InnerEvents | None = None,
     ) -> None:
         self._paths = tuple(paths)
+        self._inner = inner or InnerEvents()
         self._live = live
         self._progress = progress
         self._workers = workers
@@ -82,11 +85,10 @@ class FileSearch:
         self._unknown: dict[CompiledRule, UnknownFields] = {}
         self._found_fields: set[str] = set()
         self._new_fields: set[str] = set()
-        self._streams: set[str | None] = set()
+        self._seen = SeenStreams()
         self._has_named_unknown = not names_unknown
         self._has_read = False
         self._looked_back: set[str] = set()
-        self._selectors: dict[tuple[str, ...], Callable[[str | None], bool]] = {}
         self.report = ReadReport()
         """What the last pass read."""
 
@@ -141,7 +143,7 @@ class FileSearch:
         others = {name for names in limits for name in names}.difference(self._times)
         fields = [date_field(self._schema, name) for name in (*self._times, *sorted(others))]
         seconds, kept_s = int(now.timestamp()), int(kept.total_seconds())
-        more: dict[str, Any] = {"now": seconds, "kept_s": kept_s, "progress": self._progress}
+        more: dict[str, Any] = {"now": seconds, "kept_s": kept_s, "progress": self._progress, "inner": self._inner}
         return await asyncio.to_thread(read_arrivals, self._paths, known, limits, fields, **more)
 
     @property
@@ -183,7 +185,8 @@ class FileSearch:
             if self._live or attempt:
                 self._close_files()
                 after = min(request.window.start for request in requests).timestamp() - _MODIFIED_MARGIN_S
-                self._files = EventFiles(self._paths, modified_after=after if self._live else None, index=self._index)
+                since = after if self._live else None
+                self._files = EventFiles(self._paths, modified_after=since, index=self._index, inner=self._inner)
                 self._index.keep_only(self._files.keys())
             files = self._opened()
             found = self._matches_in(files, requests, self._progress)
@@ -257,7 +260,7 @@ class FileSearch:
         if not watch.missing <= self._looked_back:
             paths = files.unread_paths(all_of_them=self._has_read)  # the first pass reads what is not too old
             self._looked_back |= watch.missing
-            look_back(watch, paths, date_field(self._schema, times[0]))
+            look_back(watch, paths, date_field(self._schema, times[0]), self._inner)
         self._has_read = True
         self._unordered.update(requests[place].rule.rule_id for place in unordered)
         self.report = files.report()
@@ -268,7 +271,10 @@ class FileSearch:
             unread = (*self.report.unread, *(f"{folder}: {text}" for folder in sorted(lost)))
             self.report = replace(self.report, unread=unread)
         self._new_fields = watch.found - self._found_fields
-        self._streams |= watch.streams
+        self._seen.add(watch.streams)
+        patterns = {compiled.rule.index for compiled in self._resolved}
+        if said := self._seen.unnamed(watch.counts(), patterns):
+            _LOG.warning(said)
         self._name_unknown(watch)
         return found
 
@@ -283,12 +289,10 @@ class FileSearch:
 
     def _unseen(self, rule: Rule) -> str:
         """Why the rule could not have seen any event; an empty text if it could."""
-        if not self._streams:
+        if not self._seen:
             # Files of a live folder that are too old for the window were not read.
             return "" if self.newest_ns() is not None else f"no event was read: {self._places()}"
-        if rule.index not in self._selectors:
-            self._selectors[rule.index] = index_selector(rule.index)
-        if any(map(self._selectors[rule.index], self._streams)):
+        if self._seen.has_any_of(rule.index):
             return ""
         return f"no event read so far is of {', '.join(rule.index)}: the rule sees none"
 
@@ -318,7 +322,7 @@ class FileSearch:
 
     def _opened(self) -> EventFiles:
         if self._files is None:
-            self._files = EventFiles(self._paths, index=self._index)
+            self._files = EventFiles(self._paths, index=self._index, inner=self._inner)
         return self._files
 
     def _ask(self, request: SearchRequest) -> eql.Ask:

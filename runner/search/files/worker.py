@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import pickle
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
@@ -53,7 +53,8 @@ class SplitResult:
     is_last: bool
     fields_found: frozenset[str] = frozenset()
     watch_is_whole: bool = True
-    streams: frozenset[str | None] = frozenset()
+    streams: Mapping[str | None, int] = field(default_factory=dict)
+    """The indices and data streams of the events, with counts."""
 
 
 class Worker:
@@ -84,7 +85,7 @@ class Worker:
             stream.counts, stream.lines, stream.progress.newest, stream.progress.disorder, self._kept.hand_over()
         )
         watch = self._job.watch
-        found = frozenset(watch.found), watch.is_whole, frozenset(watch.streams)
+        found = frozenset(watch.found), watch.is_whole, dict.fromkeys(watch.streams, 0) | watch.counts()
         yield SplitResult(self._matcher.hand_over(), read, True, *found)
 
 

@@ -10,10 +10,11 @@ from typing import IO
 
 from runner.events.files.compression import OpenText
 from runner.events.files.discovery import EVENT_FILES, is_archive, is_event_file, looks_like_events
-from runner.events.files.json_documents import DocumentReader, is_wrapped
+from runner.events.files.json_documents import DocumentReader
 from runner.events.files.read_report import MOST_EXAMPLES
 from runner.events.files.shapes.archives import ArchiveReading, Room, members_of
 from runner.events.files.spools import temporary_file
+from runner.file_formats.json_starts import is_wrapped
 from runner.file_formats.kinds import Archive, archive_of, refusal
 
 _START = 1 << 16
