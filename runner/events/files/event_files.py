@@ -263,11 +263,18 @@ class EventFiles:
         if block is None:
             self._open.remove(opened)
             self._counts.add(stream.counts)
+            self._note_latest(stream)
             return
         batch = stream.batch(columns, block, wanted)
         if len(batch):
             self._last = stream, block
             yield batch
+
+    def _note_latest(self, stream: EventStream) -> None:
+        """Note the latest time of a file that was read by a copy, so that it is not unpacked again for each pass."""
+        found = self._files[stream.path]
+        if stream.is_unwrapped and found is not None and self._index is not None:
+            self._index.peeked[_state_of(found)] = stream.counts.newest
 
     def _chunk(self) -> int:
         """Most bytes of a file's buffer, given the open files."""
@@ -328,7 +335,7 @@ class EventFiles:
         found, after = self._files[path], self._modified_after
         if found is None or after is None or path not in self._in_folders or found.st_mtime >= after:
             return False
-        state = (*key_of(found), found.st_size, found.st_mtime_ns)
+        state = _state_of(found)
         peeked = self._index.peeked if self._index is not None else {}
         if state not in peeked:
             peeked[state] = latest_at_the_ends(path, time, self._spools.inner)
@@ -342,6 +349,11 @@ class EventFiles:
 
 def _no_blocks() -> Generator[Block]:
     yield from ()
+
+
+def _state_of(found: os.stat_result) -> tuple[int, int, int, int]:
+    """Equal for a file that has not changed."""
+    return *key_of(found), found.st_size, found.st_mtime_ns
 
 
 def _read_order(stream: EventStream) -> tuple[int, int]:

@@ -7,6 +7,7 @@ import gzip
 import io
 import json
 import lzma
+import os
 import tarfile
 import zipfile
 import zlib
@@ -21,6 +22,7 @@ from hypothesis import strategies as st
 from runner.events.columns.batch import Columns
 from runner.events.files.event_files import EventFiles, ReadReport
 from runner.events.files.shapes import archives
+from runner.events.files.time_index import TimeIndex
 from tests.events.files.test_event_files import TIME, line, read
 
 DOCUMENTS: list[dict[str, Any]] = [json.loads(line(number)) for number in range(3)]
@@ -435,3 +437,17 @@ def test_a_member_that_is_not_read_is_named(tmp_path: Path) -> None:
     numbers, report = read(path)
     assert numbers == [0]
     assert f"{path}: could not be read to its end: a.json: it is a PDF document" in report.failures[0]
+
+
+def test_an_archive_of_a_live_folder_is_unpacked_once_for_each_state(tmp_path: Path) -> None:
+    path = tmp_path / "events.zip"
+    path.write_bytes(zip_of({"a.ndjson": line(0)}))
+    os.utime(path, (0, 0))
+    index = TimeIndex()
+    counts = []
+    for _ in range(2):
+        with EventFiles([tmp_path], index=index, modified_after=2e9) as files:
+            counts.append(sum(map(len, files.batches(Columns([TIME])))))
+    assert counts == [1, 0]
+    with EventFiles([tmp_path], index=index, modified_after=1e9) as files:
+        assert sum(map(len, files.batches(Columns([TIME])))) == 1
