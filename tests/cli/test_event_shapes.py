@@ -63,6 +63,7 @@ SHAPES: dict[str, Callable[[], str | bytes]] = {
     "fields": lambda: json.dumps(
         saved([{"_index": INDEX, "_id": hit["_id"], "fields": flat(hit["_source"])} for hit in HITS])
     ),
+    "indented array": lambda: json.dumps(HITS, indent=24),
     "zip": lambda: zipped("\n".join(map(json.dumps, HITS))),
     "UTF-16": lambda: "\n".join(map(json.dumps, HITS)).encode("utf-16"),
     "es_archiver": lambda: "\n\n".join(

@@ -148,9 +148,10 @@ class EventStream:
     ) -> Generator[Block]:
         """The blocks that the pass needs, in order; damage of the file is added to `counts`."""
         try:
-            with OpenText(self.path, self._spools.of(self.path)) as text:
+            copy = self._spools.of(self.path)
+            with OpenText(self.path, copy) as text:
                 yield from self._blocks_of(text, wanted, index, chunk=chunk, progress=progress)
-                if os.fstat(text.file.fileno()).st_size < max(self._size, text.reached):
+                if copy is None and os.fstat(text.file.fileno()).st_size < max(self._size, text.reached):
                     self._moved("was truncated while it was being read")
         except DAMAGE as error:
             self.counts.moved += isinstance(error, FileNotFoundError)
