@@ -17,7 +17,7 @@ from runner.rule_tests.case import SUFFIX, CaseFile, ExpectedAlert, RuleCase, Ru
 from runner.rules import toml_positions
 from runner.rules.discovery import reason
 from runner.rules.model_errors import kind_of, shortened
-from runner.rules.rule_file import LARGEST_FILE
+from runner.rules.toml_file import LARGEST_FILE
 
 _TABLES: Mapping[int, type[BaseModel]] = {0: CaseFile, 1: RuleTest, 2: ExpectedAlert}
 """The tables of a test file by nesting depth."""

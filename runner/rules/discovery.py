@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,7 +46,12 @@ def find_rule_files(paths: Sequence[Path]) -> FoundFiles:
     Tests of rules (`*.test.toml`) and hidden files and folders are skipped; links are followed, but no folder or
     file is taken twice.
     """
-    search = _Walk()
+    return find_files(paths, _is_rule_file, "rule files (*.toml)")
+
+
+def find_files(paths: Sequence[Path], is_wanted: Callable[[str], bool], called: str) -> FoundFiles:
+    """The named files, and those in the named folders and below whose names are wanted; `called` what they are."""
+    search = _Walk(is_wanted, called)
     for path in paths:
         search.look(path)
     return FoundFiles(tuple(search.files), tuple(search.problems), tuple(search.lost))
@@ -55,7 +60,8 @@ def find_rule_files(paths: Sequence[Path]) -> FoundFiles:
 class _Walk:
     """One walk over the named paths."""
 
-    def __init__(self) -> None:
+    def __init__(self, is_wanted: Callable[[str], bool], called: str) -> None:
+        self._is_wanted, self._called = is_wanted, called
         self.files: list[FoundFile] = []
         self.problems: list[Problem] = []
         self.lost: list[Path] = []
@@ -76,7 +82,7 @@ class _Walk:
         elif self._is_new(status):
             files = sorted(self._below(path), key=lambda file: file.path.parts)
             if not files and path not in self.lost:
-                self._problem(path, "no rule files (*.toml) in this folder", severity="warning")
+                self._problem(path, f"no {self._called} in this folder", severity="warning")
             for file in files:
                 self._take(file)
 
@@ -109,13 +115,13 @@ class _Walk:
                 try:
                     status = path.stat()
                 except OSError as error:
-                    if _is_rule_file(name):
+                    if self._is_wanted(name):
                         self._problem(path, f"cannot be read: {reason(error)}")
                     continue
                 if stat.S_ISDIR(status.st_mode):
                     if self._is_new(status):
                         folders.append(path)
-                elif stat.S_ISREG(status.st_mode) and _is_rule_file(name):
+                elif stat.S_ISREG(status.st_mode) and self._is_wanted(name):
                     yield FoundFile(path, stamp_of(status), named=False)
 
     def _problem(self, path: Path, message: str, *, severity: Severity = "error") -> None:

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from runner.rules.discovery import default_rules_path
 from runner.rules.load import load_rules
-from runner.rules.rule_file import LARGEST_FILE, read_rule_file
+from runner.rules.rule_file import read_rule_file
+from runner.rules.toml_file import LARGEST_FILE
 from tests.paths import ROOT
 
 PROJECT = ROOT
