@@ -14,7 +14,8 @@ A module or package imports only what stands above it. `docs/architecture.md` wa
 `expressions`                       typed conditions over one event, of no language in particular
 `engine`                            which events meet which stage of a plan, and which stages make a match
 `eql`                               the language: text to plan, and why a query found what it found
-`rules`, `settings`                 TOML to rules; flags, environment and `.env` to settings
+`rules`, `exceptions`               TOML to rules; what is no alert although a rule finds it
+`settings`                          flags, environment and `.env` to settings
 `cluster`                           the connection to Elasticsearch and Kibana, and the requests to them
 `search`                            rules searched over windows: in files, through the EQL API, by fetch and match
 `alerts`, `triage`                  a match as alert documents; a stored alert as what an analyst needs

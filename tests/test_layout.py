@@ -34,6 +34,7 @@ ORDER = (
     "engine",
     "eql",
     "rules",
+    "exceptions",
     "settings",
     "cluster",
     "search",

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from runner.engine.filter.predicates import Conjuncts
+from runner.engine.filter.predicates import Conjuncts, may_fail
 from runner.engine.filter.stage_filter import StageFilter, StageFilterPool, StageSearch
 from runner.engine.plan import Limit, Plan
 from runner.engine.repeats import NO_DOCUMENTS, Repeats
@@ -118,7 +118,7 @@ class Matcher:
                 carried += [] if ask.plan.tiebreaker is None else [ask.plan.tiebreaker]
                 predicates = conjuncts.of(stage.conjuncts, ask.now_ns)
                 wanted.append(StageSearch(predicates, ask.scope, frozenset(field.name for field in carried)))
-                gated.append(GatedStage(number, place, ask.plan, any(part.scripted for part in predicates)))
+                gated.append(GatedStage(number, place, ask.plan, any(map(may_fail, predicates))))
         self._equals = _equals(wanted)
         self._gate = StageGate(gated, field=field, unordered=self._unordered)
         self._filters = filters

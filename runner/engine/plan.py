@@ -75,10 +75,21 @@ def identity(expression: nodes.Expression) -> Identity:
             return "literal", type(value).__name__, value
         case nodes.FieldRef(field=field, exact=exact):
             return "field", field.name, exact.name
+        case nodes.AnyOf():
+            return "any of many", expression
+        case nodes.Nested(value=value, condition=condition):
+            types = tuple((ref.field.name, ref.field.type, ref.exact.type) for ref in field_refs(condition))
+            return "nested", value.field.name, identity(condition), types
         case nodes.Call(name=name, insensitive=insensitive):
             head: Identity = ("call", name, insensitive)
         case nodes.Membership(insensitive=insensitive):
             head = ("in", insensitive)
+        case nodes.Phrase(value=ref, text=text):
+            head = ("phrase", text, ref.exact.normalized)
+        case nodes.Wildcard(value=ref, pattern=pattern, insensitive=insensitive):
+            head = ("wildcard", pattern, insensitive, ref.exact.normalized)
+        case nodes.Listed(value=ref, listed=listed):
+            head = ("listed", listed, ref.exact.normalized)
         case (
             nodes.Arithmetic(operator=operator) | nodes.Comparison(operator=operator) | nodes.Pattern(operator=operator)
         ):

@@ -104,6 +104,81 @@ class Pattern:
 
 
 @dataclass(frozen=True, slots=True)
+class Phrase:
+    """A value that is the text, or in which its words stand in a row if the field is analysed; both lower-cased if the
+    field is normalised. No word: no value."""
+
+    span: Span
+    value: FieldRef
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Wildcard:
+    r"""A whole value, or a word of an analysed field, that fits a pattern of Lucene's wildcard query: `*`, `?`, `\`
+    before a literal character. The pattern is lower-cased only for a normalised field."""
+
+    span: Span
+    value: FieldRef
+    pattern: str
+    insensitive: bool = False
+    """Ignores the case of ASCII letters."""
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class ValueSet:
+    """Many values of one field's type, of which membership costs one look-up; equal only to itself.
+
+    Dates and addresses are spans, ascending and apart from each other, both ends included.
+    """
+
+    texts: tuple[str, ...]
+    """The values as they are written."""
+    members: frozenset[bool | int | float | str] = frozenset()
+    starts: tuple[int, ...] = ()
+    ends: tuple[int, ...] = ()
+
+    def __repr__(self) -> str:
+        return f"<{len(self.texts)} values>"
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A value, or a word of an analysed field, that is in the set."""
+
+    span: Span
+    value: FieldRef
+    listed: ValueSet
+
+
+@dataclass(frozen=True, slots=True)
+class Nested:
+    """One object of a nested field meets the whole condition, whose fields lie below that field.
+
+    The condition is about another document, in a way: its parts are none of the children of this node.
+    """
+
+    span: Span
+    value: FieldRef
+    condition: Expression
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class AnyOf:
+    """A disjunction of many, decided for those events only that meet all else, and over an index of its operands.
+
+    An operand with a script that fails on a value is false. Equal only to itself, since comparing thousands of operands
+    takes too long.
+    """
+
+    span: Span
+    operands: tuple[Expression, ...]
+
+    def __repr__(self) -> str:
+        return f"<any of {len(self.operands)}>"
+
+
+@dataclass(frozen=True, slots=True)
 class Not:
     span: Span
     operand: Expression
@@ -126,7 +201,23 @@ class Or:
 
 
 Expression: TypeAlias = (
-    Constant | Name | FieldRef | Call | Negative | Arithmetic | Comparison | Membership | Pattern | Not | And | Or
+    Constant
+    | Name
+    | FieldRef
+    | Call
+    | Negative
+    | Arithmetic
+    | Comparison
+    | Membership
+    | Pattern
+    | Phrase
+    | Wildcard
+    | Listed
+    | Nested
+    | AnyOf
+    | Not
+    | And
+    | Or
 )
 
 
@@ -140,6 +231,11 @@ _PARTS: dict[type, Callable[[Any], tuple[Expression, ...]]] = {
     Membership: lambda node: (node.value, *node.items),
     Pattern: lambda node: (node.value, *node.patterns),
     Call: lambda node: node.arguments,
+    Phrase: lambda node: (node.value,),
+    Wildcard: lambda node: (node.value,),
+    Listed: lambda node: (node.value,),
+    Nested: lambda node: (node.value,),
+    AnyOf: lambda node: node.operands,
 }
 _REBUILT: dict[type, Callable[[Any, tuple[Any, ...]], Expression]] = {
     Arithmetic: lambda node, parts: Arithmetic(node.span, node.operator, *parts),
@@ -151,6 +247,11 @@ _REBUILT: dict[type, Callable[[Any, tuple[Any, ...]], Expression]] = {
     Membership: lambda node, parts: Membership(node.span, parts[0], parts[1:], node.insensitive),
     Pattern: lambda node, parts: Pattern(node.span, node.operator, parts[0], parts[1:]),
     Call: lambda node, parts: Call(node.span, node.name, parts, node.insensitive, node.written),
+    Phrase: lambda node, parts: Phrase(node.span, parts[0], node.text),
+    Wildcard: lambda node, parts: Wildcard(node.span, parts[0], node.pattern, node.insensitive),
+    Listed: lambda node, parts: Listed(node.span, parts[0], node.listed),
+    Nested: lambda node, parts: Nested(node.span, parts[0], node.condition),
+    AnyOf: lambda node, parts: AnyOf(node.span, parts),
 }
 
 

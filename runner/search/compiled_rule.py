@@ -7,15 +7,18 @@ against the fields that they find (`CompiledRule.program`).
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from datetime import timedelta
+from typing import Any
 
 from runner import eql
 from runner.eql.syntax import ast
 from runner.eql.syntax.errors import EqlError, QueryFinding
 from runner.errors import Problem, Severity
 from runner.events.fields.schema import Schema
+from runner.exceptions.conditions import ResolvedItems, excepting, resolve_items
+from runner.exceptions.item import ExceptionItem, ExceptionScope
 from runner.expressions import nodes
 from runner.garbage_collection import rarely_collecting
 from runner.messages.text_positions import IN_QUERY, Source, Span
@@ -64,9 +67,37 @@ class CompiledRule:
     query: eql.ParsedQuery
     reach: Reach
     field_names: frozenset[str]
+    exceptions: tuple[ExceptionItem, ...] = ()
+    """What is excepted in the run at hand. `program` leaves out events; see `excepted_alert` for those of scope alert.
+    """
 
     def program(self, schema: Schema) -> eql.Program:
-        """The query over events of the schema. Raises EqlError."""
+        """The query over events of the schema, without those that an exception hits. Raises EqlError."""
+        program = self._program(schema)
+        condition = self.excepted(schema).condition
+        return program if condition is None else replace(program, plan=excepting(program.plan, condition))
+
+    def excepted(self, schema: Schema, scope: ExceptionScope = "event") -> ResolvedItems:
+        """The exceptions of a scope over events of the schema."""
+        return resolve_items([item for item in self.exceptions if item.scope == scope], schema)
+
+    def excepted_alert(
+        self, documents: Iterable[Mapping[str, Any]], schema: Schema, now_ns: int
+    ) -> ExceptionItem | None:
+        """The exception of scope alert that hits one of a match's documents (the content of `_source`); None if none
+        does. `now_ns` is what `now` means in date math."""
+        resolved = self.excepted(schema, "alert")
+        if not resolved.items:
+            return None
+        found = (resolved.item_for(document, now_ns) for document in documents)
+        return next((item for item in found if item is not None), None)
+
+    @property
+    def names_read(self) -> frozenset[str]:
+        """The `field_names` and those of the exceptions."""
+        return self.field_names.union(*(item.names() for item in self.exceptions))
+
+    def _program(self, schema: Schema) -> eql.Program:
         return eql.resolve(
             self.query,
             schema,
@@ -96,7 +127,11 @@ class CompiledRule:
             program = self.program(schema)
         except EqlError as error:
             return None, query_problems(self.rule, error)
-        return program, [_problem(self.rule, program.source, finding, "warning") for finding in program.warnings]
+        refused = (*self.excepted(schema).refused, *self.excepted(schema, "alert").refused)
+        return program, [
+            *(_problem(self.rule, program.source, finding, "warning") for finding in program.warnings),
+            *(one.problem(self.rule.rule_id) for one in refused),
+        ]
 
 
 def compile_rules(

@@ -9,7 +9,8 @@ from typing import Any
 
 from runner.dates.dates import date_range, read_date
 from runner.events.fields.schema import DataType, Field, Schema
-from runner.events.fields.values import version_key, words
+from runner.events.fields.values import version_key
+from runner.events.fields.words import words
 from runner.expressions import nodes
 from tests.reference import functions as fn
 from tests.reference import patterns as pt

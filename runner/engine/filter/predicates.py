@@ -10,8 +10,9 @@ from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeAlias, TypeVar
 
+from runner.engine.filter.field_tests import TestFunction
 from runner.engine.filter.prefilter import RequiredLiterals, joined, negated, required_literals_for
-from runner.engine.filter.value_tests import TestFunction, value_test_for
+from runner.engine.filter.value_tests import value_test_for
 from runner.engine.plan import Identity, Plan, identity
 from runner.events.fields.schema import DataType, Field
 from runner.events.fields.values import Canonical
@@ -45,6 +46,9 @@ class Combination:
     test: TestFunction
     cost: int
     scripted: bool = True
+    """Evaluated last, for events that meet everything else."""
+    fails: bool = True
+    """It may fail on a value."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +123,8 @@ class _PredicateBuilder:
 
     def _leaf(self, expression: nodes.Expression) -> Lookup | Combination:
         name = identity(expression)
-        key = name, _types(expression)
+        # One of many operands is equal only to itself: it need not be walked over again.
+        key = name, () if isinstance(expression, nodes.AnyOf) else _types(expression)
         leaf = self._leaves.get(key)
         if leaf is None:
             parts = list(nodes.walk(expression))
@@ -138,6 +143,8 @@ class _PredicateBuilder:
 def _made(expression: nodes.Expression, name: Identity, now_ns: int) -> Lookup | Combination:
     leaf = value_test_for(expression, now_ns)
     names = tuple(field.name for field in leaf.fields)
+    if isinstance(expression, nodes.AnyOf):
+        return Combination(name, names, leaf.test, leaf.cost, fails=False)
     if len(names) == 1:
         required = None if leaf.scripted else required_literals_for(expression)
         return Lookup(name, names[0], leaf.test, leaf.cost, leaf.scripted, required)
@@ -158,7 +165,9 @@ def _types(expression: nodes.Expression) -> tuple[DataType, ...]:
 
 
 def _is_of_clock(part: nodes.Expression) -> bool:
-    """Whether it is date math that depends on `now`."""
+    """Whether it is date math that depends on `now`, or has such in it."""
+    if isinstance(part, nodes.Nested):
+        return any(map(_is_of_clock, nodes.walk(part.condition)))
     return isinstance(part, nodes.Constant) and isinstance(part.value, str) and part.value.startswith("now")
 
 
@@ -312,6 +321,19 @@ def is_selective(predicate: Predicate) -> bool:
             return (all if decisive else any)(is_selective(part) for part in parts)
         case _:
             return True
+
+
+def may_fail(predicate: Predicate) -> bool:
+    """Whether the predicate may fail on a value: all with a script but `Combination`s that say they do not."""
+    match predicate:
+        case Lookup(scripted=scripted):
+            return scripted
+        case Combination(fails=fails):
+            return fails
+        case Negation(part=part):
+            return may_fail(part)
+        case Junction(parts=parts):
+            return any(map(may_fail, parts))
 
 
 def is_equality(lookup: Lookup) -> bool:

@@ -49,6 +49,7 @@ class GatedStage:
     place: int
     plan: Plan
     scripted: bool
+    """It has a script, which may fail."""
 
 
 class StageGate:

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from itertools import islice, product
 from typing import Any
 
-from runner.engine.filter.value_tests import ValueTest, value_test_for
+from runner.engine.filter.field_tests import ValueTest
+from runner.engine.filter.value_tests import value_test_for
 from runner.engine.plan import Plan, Stage
 from runner.engine.sequence.join_keys import key_reader
 from runner.eql.explain.query_reading import Role, labels, read_leaf, role_of

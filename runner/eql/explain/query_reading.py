@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-from runner.engine.filter.value_tests import field_test
+from runner.engine.filter.field_tests import field_test
 from runner.engine.plan import Limit, Plan, Stage, field_refs
 from runner.eql.explain.unparse import duration, string, unparse
 from runner.eql.program import ParsedQuery, Program
@@ -203,6 +203,10 @@ def unmapped_names(query: ParsedQuery, schema: Schema) -> tuple[str, ...]:
 
 def read_leaf(expression: nodes.Expression) -> LeafReading:
     """How one indivisible condition is answered."""
+    if isinstance(expression, (nodes.Nested, nodes.AnyOf)):
+        refs = tuple(dict.fromkeys(ref.exact.name for ref in field_refs(expression)))
+        asks = "holds for one object" if isinstance(expression, nodes.Nested) else "one of them holds"
+        return LeafReading(unparse(expression), "field query", "bool", refs, asks)
     if field_test(expression, 0) is None:
         refs = tuple(dict.fromkeys(ref.exact.name for ref in field_refs(expression)))
         asks = "is true for some combination of the fields' values"
@@ -223,6 +227,13 @@ def read_leaf(expression: nodes.Expression) -> LeafReading:
             return _field_query(expression, "terms", exact, f"is {listed}", case=_case_of(exact))
         case nodes.Pattern(_, operator, nodes.FieldRef(exact=exact), patterns):
             return _pattern(expression, operator, exact, patterns=[text_of(pattern.value) for pattern in patterns])
+        case nodes.Phrase(_, nodes.FieldRef(exact=exact), text):
+            return _field_query(expression, "match_phrase", exact, f"has the words of {string(text)} in a row")
+        case nodes.Wildcard(_, nodes.FieldRef(exact=exact), pattern, insensitive):
+            case_ = _FOLDED if insensitive else _SENSITIVE
+            return _field_query(expression, "wildcard", exact, f"fits {string(pattern)} as a whole", case=case_)
+        case nodes.Listed(_, nodes.FieldRef(exact=exact), listed):
+            return _field_query(expression, "terms", exact, f"is one of {len(listed.texts)} values")
         case nodes.Call(_, name, (nodes.FieldRef(exact=exact), *rest), insensitive):
             constants = [_shown(item.value) for item in rest if isinstance(item, nodes.Constant)]
             if name == "cidrmatch":

@@ -32,7 +32,8 @@ class _Level(IntEnum):
 def unparse(node: nodes.Expression | ast.Statement | ast.EventQuery | ast.Term) -> str:
     """The EQL text of a node: an expression on one line, a sequence or sample with one line for each term.
 
-    `not a == b` is written `a != b`, which is equivalent in EQL.
+    `not a == b` is written `a != b`, which is equivalent in EQL. Conditions that EQL has not are written as functions
+    that it does not know.
 
     >>> from runner.eql.syntax.parser import parse
     >>> unparse(parse('process where (pid+1)*2 == 4 and not `a-b`  in ("x")'))
@@ -139,6 +140,16 @@ def _written(node: nodes.Expression) -> tuple[str, _Level]:
             return _pattern(node), _Level.PREDICATE
         case nodes.Not(_, operand):
             return f"not {_at(operand, _Level.NOT)}", _Level.NOT
+        case nodes.Phrase(_, value, phrase):
+            return f"phrase({_written(value)[0]}, {string(phrase)})", _Level.PRIMARY
+        case nodes.Wildcard(_, value, pattern, insensitive):
+            return f"wildcard{'~' if insensitive else ''}({_written(value)[0]}, {string(pattern)})", _Level.PRIMARY
+        case nodes.Listed(_, value, listed):
+            return f"listed({_written(value)[0]}, {len(listed.texts)} values)", _Level.PRIMARY
+        case nodes.Nested(_, value, condition):
+            return f"nested({_written(value)[0]}, {_written(condition)[0]})", _Level.PRIMARY
+        case nodes.AnyOf(_, operands):
+            return f"anyOf({len(operands)} conditions)", _Level.PRIMARY
         case nodes.Negative(_, operand):
             return f"-{_at(operand, _Level.SIGNED)}", _Level.SIGNED
     return _infix(node)

@@ -99,7 +99,10 @@ def structure(
         path = f"{prefix}.{key}" if prefix else key
         if child.children:
             build, empty, kind = structure(child, paths, familiar, prefix=path, attributes=(*attributes, attribute))
-            declared.append((attribute, kind | tuple[kind, ...] | None, empty))  # type: ignore[valid-type]
+            # Of a flattened field and a key of it the whole object is wanted: not on the fast path either.
+            is_whole = child.leaf is not None and child.leaf.type is DataType.FLATTENED
+            written = Never | None if is_whole else kind | tuple[kind, ...] | None  # type: ignore[valid-type]
+            declared.append((attribute, written, empty))
             parts.append((attribute, path, build))
             if child.leaf is not None:  # a value where other documents have an object: never on the fast path
                 rename[f"v{number}"] = f"\x80value{number}"
@@ -180,6 +183,8 @@ def _leaf_type(wanted: Field, familiar: Collection[str]) -> Any:
         return (
             str | int | tuple[str | int, ...] | None if wanted.null_value is None else str | int | tuple[str | int, ...]
         )
+    elif wanted.type is DataType.NESTED:
+        return msgspec.Raw  # the objects as they are written; a condition on them decodes what it needs
     else:
         return Never | None  # nothing of these types can be asked for
     if wanted.null_value is not None:

@@ -153,6 +153,8 @@ class RowDecoder:
     def _reader(self, name: str, get: Callable[[Row], Canonical]) -> Callable[[Row], Canonical]:
         """`get` itself where what it finds is the canonical value."""
         wanted = self.fields[name]
+        if wanted.type is DataType.NESTED:
+            return lambda row: _objects(get(row))
         if wanted.type not in _CONVERTED and reading(wanted) == reading(self._leaves[wanted.source_path]):
             return get
 
@@ -284,7 +286,7 @@ class RowDecoder:
                     # The text of a number is compared as it was written: 1.50 is not 1.5.
                     exact = read_document(line, exact=True)
                     return self.row(exact["_source"] if isinstance(exact.get("_source"), dict) else exact)
-                if path in self._parents:
+                if path in self._parents and wanted.type is not DataType.FLATTENED:
                     given = [item for item in given if not isinstance(item, dict)]
                 value, readable = canonical(given[0] if len(given) == 1 else given, wanted)
                 if not readable:
@@ -342,6 +344,24 @@ def _gather(row: Row, attributes: Sequence[str]) -> Canonical:
     if len(levels) < 2:
         return levels[0] if levels else None
     return tuple(levels)
+
+
+def _objects(value: Any) -> Canonical:
+    """The JSON texts of the objects of a nested field."""
+    found = [text for one in (value if type(value) is tuple else (value,)) for text in _object_texts(one)]
+    return found[0] if len(found) == 1 else tuple(found) or None
+
+
+def _object_texts(value: object) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value  # of a document that was read as a whole
+    elif isinstance(value, msgspec.Raw):
+        data = bytes(value)
+        if data.startswith(b"{"):
+            yield data.decode("utf-8", "replace")
+        elif data.startswith(b"["):
+            for item in msgspec.json.decode(data, type=list[msgspec.Raw]):
+                yield from _object_texts(item)
 
 
 def _text(value: object) -> str | None:

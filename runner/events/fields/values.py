@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import json
 import math
 import re
 import struct
@@ -84,14 +85,6 @@ def _version_number(digits: str) -> bytes:
     return b"\x01" + len(digits).to_bytes(4, "big") + digits.encode()
 
 
-_WORD = re.compile(r"[^\W\d_](?:[\w]|['.’](?=[^\W\d_]))*|\d(?:[\w]|[.,'](?=\d))*|\w+")
-
-
-def words(text: str) -> list[str]:
-    """The words of a text in lower case, about as the standard analyser of a text field makes them."""
-    return [word.lower() for word in _WORD.findall(text)]
-
-
 _SCALARS = frozenset({str, int, float, bool})
 _TEXTS = STRINGS | {DataType.FLATTENED, DataType.VERSION, DataType.BINARY}
 _NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?", re.ASCII)
@@ -103,8 +96,8 @@ def canonical(value: object, field: Field) -> tuple[Canonical, bool]:
     """What a field holds in a document whose `_source` has `value` there, and whether all of it could be read.
 
     None for no value, one value as it is, several as a tuple in their order. Strings for the keyword family, text,
-    versions and addresses, int for whole numbers, float for others, bool, and the raw str or int for dates. What the
-    type cannot read is left out, and the second item is False.
+    versions, addresses and objects of nested fields (as JSON), int for whole numbers, float for others, bool, and the
+    raw str or int for dates. What the type cannot read is left out, and the second item is False.
     """
     if field.constant is not None:
         return _constant(field), True
@@ -250,6 +243,16 @@ def _read_untyped(value: object, field: Field) -> Scalar | None:
     raise ValueError("an object where a value is expected")
 
 
+def _read_object(value: object, field: Field) -> Scalar | None:
+    """The JSON text of one object of a nested field."""
+    if not isinstance(value, dict):
+        raise ValueError("a value where an object is expected")
+    try:
+        return json.dumps(value, ensure_ascii=False, default=str)
+    except RecursionError:
+        raise ValueError("an object that is nested too deep") from None
+
+
 def _read_nothing(value: object, field: Field) -> Scalar | None:
     """For objects and types without values that a query could use."""
     return None
@@ -263,6 +266,7 @@ _READERS: dict[DataType, _Reader] = {
     DataType.BOOLEAN: _read_boolean,
     DataType.NULL: _read_untyped,
     DataType.IP: _read_address,
+    DataType.NESTED: _read_object,
 }
 
 

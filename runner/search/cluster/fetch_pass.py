@@ -17,7 +17,7 @@ from runner.engine.matcher import Watermark
 from runner.engine.sequence.sequence_matcher import FoundSequence
 from runner.errors import SearchError
 from runner.events.columns.batch import Columns, EventBatch
-from runner.events.fields.schema import DATES, Field
+from runner.events.fields.schema import DATES, DataType, Field
 from runner.search.cluster.pages import Page, read_answer, read_page
 from runner.search.cluster.point_in_time import PassOptions, Point
 from runner.search.cluster.request_body import asked_fields, range_filter, rule_filter
@@ -136,7 +136,10 @@ class FetchPass:
     async def _read_pages(self) -> None:
         """Feed every candidate to the matcher, page by page."""
         body: dict[str, Any] = {"size": self._options.page_size, "_source": False, "sort": self._sort()}
-        body["fields"] = [_asked_field(field) for _, field in sorted(self._fields.items())]
+        # `fields` shows no empty objects of nested fields, and a condition on an absent value may be about those.
+        nested = [name for name, field in sorted(self._fields.items()) if field.type is DataType.NESTED]
+        body["_source"] = nested or False
+        body["fields"] = [_asked_field(field) for name, field in sorted(self._fields.items()) if name not in nested]
         while True:
             body["query"] = self._query()
             page = await asyncio.to_thread(read_page, await self._point.search(body), self._fields)

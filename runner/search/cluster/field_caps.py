@@ -59,9 +59,10 @@ class FieldCapsCache:
     def want(self, compiled: CompiledRule) -> None:
         """Add this rule's fields to those that are read next of its indices."""
         known = self._known.setdefault(compiled.rule.index, _KnownCaps())
-        if compiled.field_names not in known.seen:
-            known.seen.add(compiled.field_names)
-            known.wanted.update(_with_relatives(compiled.field_names))
+        names = compiled.names_read
+        if names not in known.seen:
+            known.seen.add(names)
+            known.wanted.update(_with_relatives(names))
 
     async def types(
         self, patterns: tuple[str, ...], *, all_fields: bool = False, deadline: float | None = None

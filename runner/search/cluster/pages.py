@@ -15,7 +15,8 @@ import orjson
 
 from runner.cluster.answer_shapes import PAGE, Shape, beginning_of, fault_of
 from runner.errors import SearchError
-from runner.events.fields.schema import Field
+from runner.events.documents import flatten
+from runner.events.fields.schema import DataType, Field
 from runner.garbage_collection import without_collecting
 
 
@@ -51,6 +52,7 @@ def read_page(answer: bytes, fields: Mapping[str, Field]) -> Page:
     """The page of an answer; `fields` are the wanted ones by name. Raises SearchError if it has another shape."""
     # Most of them stand at the top of a document, see `field_caps`.
     places = {name: wanted.source_path for name, wanted in fields.items() if "." not in wanted.source_path}
+    nested = {name: places[name] for name, wanted in fields.items() if wanted.type is DataType.NESTED}
     deeper = {name: wanted.source_path.rpartition(".") for name, wanted in fields.items() if name not in places}
     with without_collecting():
         about = read_answer(answer, PAGE)
@@ -66,6 +68,9 @@ def read_page(answer: bytes, fields: Mapping[str, Field]) -> Page:
                     elif name in deeper:
                         parent, _, key = deeper[name]
                         document.setdefault(parent, {})[key] = value
+                if nested and (source := hit.get("_source")):
+                    for name, objects in flatten(source, nested).items():
+                        document[nested[name]] = objects
                 page.lines.append(orjson.dumps(document))
                 page.indices.append(sys.intern(hit["_index"]))
                 page.ids.append(hit["_id"])

@@ -23,6 +23,7 @@ from runner.dates.dates import MILLI
 from runner.engine.plan import Plan, Stage
 from runner.events.fields import values
 from runner.events.fields.schema import DATES, INTEGERS, KEYWORDS, WHOLE_RANGES, DataType, Field
+from runner.exceptions.item_query import listed_queries
 from runner.expressions import nodes
 from runner.expressions.functions import text_of
 from runner.expressions.patterns import wildcard
@@ -34,6 +35,8 @@ LARGEST_DEPTH = 18
 _LONGEST_PATTERN = 1_000
 """Characters of a pattern (`index.max_regex_length`)."""
 _MOST_TERMS = 10_000
+_MOST_OPERANDS = 300
+"""Single queries of one `AnyOf`: a server accepts at least 1,024 in all, and the engine decides about each event."""
 _MOST_SINGLE_WILDCARDS = 16
 """`?` in one wildcard pattern: with more of them after a `*`, an automaton can be too large for a server."""
 _LAST_YEAR = 253_402_300_799_999_999_999
@@ -164,6 +167,13 @@ class _Translator:
                 return _not(self._condition(operand))
             case nodes.Constant(value=value):
                 return _ALL if value is True else _NONE
+            case nodes.AnyOf(_, operands):
+                whole = any_of(map(self._condition, operands))
+                return whole if whole.clauses <= _MOST_OPERANDS else _UNKNOWN
+            case nodes.Nested(_, ref, condition):
+                inner = self._condition(condition)
+                query = {"path": ref.field.name, "query": inner.query, "score_mode": "none", "ignore_unmapped": True}
+                return _joined({"nested": query}, [inner], exact=inner.exact)
         found = self._leaf(expression)
         return found if found is not None else self._script(expression)
 
@@ -185,6 +195,8 @@ class _Translator:
             case nodes.Pattern(_, operator, nodes.FieldRef(exact=field), patterns):
                 texts = [text_of(pattern.value) for pattern in patterns if pattern.value is not None]
                 return self._pattern(field, operator, texts)
+            case nodes.Phrase() | nodes.Wildcard() | nodes.Listed():
+                return self._plain(expression)
             case nodes.Call(_, name, (nodes.FieldRef(exact=field), *rest), insensitive):
                 given = [item.value for item in rest if isinstance(item, nodes.Constant)]
                 if len(given) == len(rest):
@@ -347,6 +359,23 @@ class _Translator:
             return self._wider(field)
         asked = {"value": needle, **_folding(insensitive)}
         return Translation({"prefix": {field.name: asked}}, exact=not insensitive or needle.isascii())
+
+    def _plain(self, expression: nodes.Phrase | nodes.Wildcard | nodes.Listed) -> Translation:
+        """Conditions that are made after queries: these ask for the same."""
+        field = expression.value.exact
+        queries: list[Query]
+        match expression:
+            case nodes.Phrase(text=text):
+                queries, texts = [{"match_phrase": {field.name: text}}], [text]
+            case nodes.Wildcard(pattern=pattern, insensitive=insensitive):
+                asked = {"value": pattern, **_folding(insensitive)}
+                queries, texts = [{"wildcard": {field.name: asked}}], [pattern]
+            case nodes.Listed(listed=listed):
+                texts = list(listed.texts)
+                queries = list(listed_queries(field.name, texts, addresses=field.type is DataType.IP))
+        if field.name in self._unsearchable or field.type is DataType.NULL or not all(map(_is_sendable, texts)):
+            return self._wider(field)
+        return any_of(map(Translation, queries))
 
     # Scripts.
 

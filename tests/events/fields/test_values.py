@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from runner.dates.dates import date_range, date_text, read_date
 from runner.events.fields.schema import DataType, Field
-from runner.events.fields.values import as_stored, canonical, ip_text, read_cidr, read_ip, version_key, words
+from runner.events.fields.values import as_stored, canonical, ip_text, read_cidr, read_ip, version_key
+from runner.events.fields.words import words
 from tests.paths import SPECS
 
 SPEC = tomllib.loads((SPECS / "events" / "values.toml").read_text("utf-8"))

@@ -1,0 +1,7 @@
+"""Exceptions: what is no alert although a rule finds it. `load_exceptions` reads them, `resolve_items` applies them."""
+
+from runner.exceptions.conditions import ResolvedItems, excepting, resolve_items
+from runner.exceptions.item import ExceptionItem
+from runner.exceptions.load import Exceptions, load_exceptions
+
+__all__ = ["ExceptionItem", "Exceptions", "ResolvedItems", "excepting", "load_exceptions", "resolve_items"]

@@ -1,0 +1,304 @@
+"""Exception items as conditions over the fields of a schema: `resolve_items`.
+
+Logic is two-valued: an entry of a field without a value is false, an excluded one is then true.
+"""
+
+from __future__ import annotations
+
+from collections import ChainMap
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property, lru_cache
+from typing import Any, TypeAlias
+
+from runner import eql
+from runner.engine.filter.value_tests import OperandIndex
+from runner.engine.plan import Plan, Stage
+from runner.eql.syntax.errors import EqlError
+from runner.errors import Problem
+from runner.events.columns.row_decoder import RowDecoder
+from runner.events.fields.schema import KEYWORDS, DataType, Field, Schema
+from runner.exceptions.fields import check_pattern, check_values, field_for, is_flattened_key, leaves_below
+from runner.exceptions.item import NO_SPAN, OS_FIELDS, ExceptionEntry, ExceptionItem, FilePlace
+from runner.exceptions.item_query import QueryClause, any_clause, item_clause
+from runner.exceptions.value_sets import value_set
+from runner.expressions import nodes
+
+_Condition: TypeAlias = nodes.Expression | bool
+
+_SETS, _SCHEMAS_OF_ITEMS = 1_024, 1 << 15
+"""Most sets of items, and most items, remembered with what they are in a schema."""
+_TIMESTAMP = "@timestamp"
+WHERE = "any where "
+"""What stands before a condition to make an EQL query of it."""
+
+
+class ItemRefusedError(ValueError):
+    """An item that means nothing for the fields of a schema; `place` is that of the entry at fault."""
+
+    def __init__(self, message: str, place: FilePlace) -> None:
+        super().__init__(message)
+        self.place = place
+
+
+@dataclass(frozen=True, slots=True)
+class RefusedItem:
+    """An item that removes nothing, and why."""
+
+    item: ExceptionItem
+    message: str
+    place: FilePlace
+
+    def problem(self, rule_id: str | None = None) -> Problem:
+        text = f"exception `{self.item.name}` removes nothing: {self.message}"
+        return replace(self.place.problem("warning", text), rule_id=rule_id)
+
+
+@dataclass(frozen=True)
+class ResolvedItems:
+    """Items over the fields of a schema: those that can be judged, and the `refused` others."""
+
+    items: tuple[ExceptionItem, ...]
+    conditions: tuple[nodes.Expression, ...]
+    """Of each item; a constant for one that depends on no field."""
+    refused: tuple[RefusedItem, ...]
+    schema: Schema = field(repr=False)
+
+    @cached_property
+    def condition(self) -> nodes.Expression | None:
+        """True for events that any of the items hits; None if none can hit any."""
+        left = [one for one in self.conditions if not isinstance(one, nodes.Constant)]
+        if len(left) < len(self.conditions) and any(
+            one.value is True for one in self.conditions if isinstance(one, nodes.Constant)
+        ):
+            return nodes.Constant(NO_SPAN, True)
+        return nodes.AnyOf(NO_SPAN, tuple(left)) if left else None
+
+    @cached_property
+    def query(self) -> QueryClause | None:
+        """The documents that the items with entries hit, in Query DSL; None if there are none such.
+
+        Those with `where` are in `wheres`.
+        """
+        clauses = [item_clause(item, self.schema) for item in self.items if item.where is None]
+        return any_clause(clauses) if clauses else None
+
+    @cached_property
+    def wheres(self) -> tuple[nodes.Expression, ...]:
+        """The conditions that only EQL can say, simplified, with no null in them."""
+        pairs = zip(self.items, self.conditions, strict=True)
+        return tuple(one for item, one in pairs if item.where is not None and one != nodes.Constant(NO_SPAN, False))
+
+    def item_for(self, document: Mapping[str, Any], now_ns: int = 0) -> ExceptionItem | None:
+        """The first item that hits a document (the content of `_source`); None if none does."""
+        return next(iter(self.items_for(document, now_ns)), None)
+
+    def items_for(self, document: Mapping[str, Any], now_ns: int = 0) -> tuple[ExceptionItem, ...]:
+        """All items that hit a document. `now_ns` is what `now` in date math means."""
+        index, decoder = self._index(now_ns)
+        row = decoder.row(document)
+        values = {name: decoder.gatherer(name)(row) for name in decoder.fields}
+        return tuple(self.items[number] for number in index.holding(values))
+
+    def _index(self, now_ns: int) -> tuple[OperandIndex, RowDecoder]:
+        known = self._indices.get(now_ns)
+        if known is None:
+            self._indices.clear()
+            index = OperandIndex(self.conditions, now_ns)
+            known = self._indices[now_ns] = index, RowDecoder(index.fields)
+        return known
+
+    @cached_property
+    def _indices(self) -> dict[int, tuple[OperandIndex, RowDecoder]]:
+        return {}
+
+
+class _SchemaKey:
+    """The fields of a schema as a key: the very same fields, not equal ones."""
+
+    def __init__(self, schema: Schema) -> None:
+        self.schema = Schema(schema.fields, schema.lenient)
+
+    def __hash__(self) -> int:
+        return hash((id(self.schema.fields), self.schema.lenient))
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, _SchemaKey):
+            return NotImplemented
+        return self.schema.fields is other.schema.fields and self.schema.lenient is other.schema.lenient
+
+
+def resolve_items(items: Sequence[ExceptionItem], schema: Schema) -> ResolvedItems:
+    """The items over the fields of a schema. Equal calls give the same object, so that rules share it."""
+    return _resolved(tuple(items), _SchemaKey(schema))
+
+
+@lru_cache(maxsize=_SETS)
+def _resolved(items: tuple[ExceptionItem, ...], key: _SchemaKey) -> ResolvedItems:
+    sound: list[ExceptionItem] = []
+    conditions: list[nodes.Expression] = []
+    refused: list[RefusedItem] = []
+    for item in items:
+        found = _item(item, key)
+        if isinstance(found, RefusedItem):
+            refused.append(found)
+        else:
+            sound.append(item)
+            conditions.append(found)
+    return ResolvedItems(tuple(sound), tuple(conditions), tuple(refused), key.schema)
+
+
+@lru_cache(maxsize=_SCHEMAS_OF_ITEMS)
+def _item(item: ExceptionItem, key: _SchemaKey) -> nodes.Expression | RefusedItem:
+    try:
+        found = item_condition(item, key.schema)
+    except ItemRefusedError as error:
+        return RefusedItem(item, str(error), error.place)
+    return nodes.Constant(NO_SPAN, found) if isinstance(found, bool) else found
+
+
+def excepting(plan: Plan, condition: nodes.Expression | None) -> Plan:
+    """The plan without the events that meet the condition: no stage sees them, also none of a missing event."""
+    if condition is None:
+        return plan
+    stages = tuple(_excepting(stage, condition) for stage in plan.stages)
+    return replace(plan, stages=stages, until=None if plan.until is None else _excepting(plan.until, condition))
+
+
+def _excepting(stage: Stage, condition: nodes.Expression) -> Stage:
+    if isinstance(condition, nodes.Constant):
+        return replace(stage, empty=stage.empty or condition.value is True)
+    return replace(stage, conjuncts=(*stage.conjuncts, nodes.Not(NO_SPAN, condition)))
+
+
+def item_condition(item: ExceptionItem, schema: Schema) -> _Condition:
+    """What an event must meet to be excepted by the item. Raises ItemRefusedError."""
+    if item.where is not None:
+        return _where(item, item.where, schema)
+    parts = [_entry(entry, schema) for entry in item.entries]
+    if item.os:
+        parts.append(_any_of([_os(name, item.os, schema) for name in OS_FIELDS]))
+    return _all_of(parts)
+
+
+def _os(name: str, wanted: tuple[str, ...], schema: Schema) -> _Condition:
+    return _entry(ExceptionEntry(name, "match_any", values=wanted), schema)
+
+
+def _where(item: ExceptionItem, query: eql.ParsedQuery, schema: Schema) -> _Condition:
+    if schema.find(_TIMESTAMP) is None:  # a rule may have its times in another field
+        added = {_TIMESTAMP: Field(_TIMESTAMP, DataType.DATE)}
+        schema = replace(schema, fields=ChainMap(added, schema.fields))  # type: ignore[arg-type]
+    try:
+        (stage,) = eql.resolve(query, schema).plan.stages
+    except EqlError as error:
+        said = "; ".join(f"{finding.message}{finding.hint}" for finding in error.findings)
+        raise ItemRefusedError(said, item.place) from None
+    return False if stage.empty else _all_of(list(stage.conjuncts))
+
+
+def _entry(entry: ExceptionEntry, schema: Schema, nested: str = "") -> _Condition:
+    try:
+        found = _included(entry, schema, nested)
+    except ItemRefusedError:
+        raise
+    except ValueError as error:
+        raise ItemRefusedError(str(error), entry.place) from None
+    return found if entry.included else _not(found)
+
+
+def _included(entry: ExceptionEntry, schema: Schema, nested: str) -> _Condition:
+    found = schema.find(entry.field) if entry.type == "nested" else field_for(entry.field, schema, nested)
+    if entry.type == "nested":
+        return _nested(entry, found, schema)
+    if found is None or found.type is DataType.NESTED:
+        return False
+    if found.type is DataType.OBJECT:
+        below = leaves_below(found.name, schema) if entry.type == "exists" else []
+        return _any_of([_exists(_ref(one)) for one in below])
+    ref = _ref(_within(found, nested, schema))
+    match entry.type:
+        case "exists":
+            return _exists(ref)
+        case "wildcard":
+            check_pattern(found, is_key=is_flattened_key(entry.field, schema))
+            return _any_of([nodes.Wildcard(NO_SPAN, ref, one, entry.any_case) for one in entry.values])
+        case "list":
+            return _listed(entry, ref)
+        case _:
+            return _equal(entry, ref)
+
+
+def _within(found: Field, nested: str, schema: Schema) -> Field:
+    """The field as the objects of a nested field have it: its path begins there, a multi-field's is its parent's."""
+    if not nested:
+        return found
+    name = found.name
+    parent = schema.fields.get(name.rpartition(".")[0])
+    if parent is not None and parent.type not in (DataType.OBJECT, DataType.NESTED, DataType.FLATTENED):
+        name = parent.name
+    return replace(found, path=name.removeprefix(f"{nested}."))
+
+
+def _nested(entry: ExceptionEntry, found: Field | None, schema: Schema) -> _Condition:
+    inner = _all_of([_entry(one, schema, entry.field) for one in entry.entries])
+    if found is None:
+        return False
+    if found.type is not DataType.NESTED:
+        raise ValueError(f"field `{found.name}` is of type [{found.type.value}], not nested")
+    if isinstance(inner, bool):
+        return inner and _exists(_ref(found))
+    return nodes.Nested(NO_SPAN, _ref(found), inner)
+
+
+def _exists(ref: nodes.FieldRef) -> nodes.Expression:
+    return nodes.Not(NO_SPAN, nodes.Comparison(NO_SPAN, "==", ref, nodes.Constant(NO_SPAN, None)))
+
+
+def _equal(entry: ExceptionEntry, ref: nodes.FieldRef) -> _Condition:
+    found = ref.field
+    is_text = found.type in KEYWORDS and not found.normalized
+    if entry.any_case and not (found.type in KEYWORDS or found.type in (DataType.TEXT, DataType.NULL)):
+        raise ValueError(f"`any_case` is for texts, but field `{found.name}` is of type [{found.type.value}]")
+    if entry.any_case and (is_text or found.type is DataType.NULL):
+        return nodes.Membership(NO_SPAN, ref, _constants(entry.values), insensitive=True)
+    if found.normalized or found.type in (DataType.TEXT, DataType.FLATTENED, DataType.NULL):
+        return _any_of([nodes.Phrase(NO_SPAN, ref, value) for value in entry.values])
+    check_values(entry.values, found)
+    if len(entry.values) == 1:
+        return nodes.Comparison(NO_SPAN, "==", ref, *_constants(entry.values))
+    return nodes.Membership(NO_SPAN, ref, _constants(entry.values))
+
+
+def _constants(values: Sequence[str]) -> tuple[nodes.Constant, ...]:
+    return tuple(nodes.Constant(NO_SPAN, value) for value in values)
+
+
+def _listed(entry: ExceptionEntry, ref: nodes.FieldRef) -> _Condition:
+    assert entry.value_list is not None
+    if entry.of_spans and ref.field.type is not DataType.IP:
+        raise ValueError(f"blocks of addresses are for [ip], but field `{ref.field.name}` is [{ref.field.type.value}]")
+    found = value_set(entry.value_list, ref.field)
+    return nodes.Listed(NO_SPAN, ref, found) if found.texts else False
+
+
+def _ref(found: Field) -> nodes.FieldRef:
+    return nodes.FieldRef(NO_SPAN, found, found)
+
+
+def _not(condition: _Condition) -> _Condition:
+    return not condition if isinstance(condition, bool) else nodes.Not(NO_SPAN, condition)
+
+
+def _all_of(parts: Sequence[_Condition]) -> _Condition:
+    if False in [part for part in parts if isinstance(part, bool)]:
+        return False
+    left = tuple(part for part in parts if not isinstance(part, bool))
+    return (left[0] if len(left) == 1 else nodes.And(NO_SPAN, left)) if left else True
+
+
+def _any_of(parts: Sequence[_Condition]) -> _Condition:
+    if True in [part for part in parts if isinstance(part, bool)]:
+        return True
+    left = tuple(part for part in parts if not isinstance(part, bool))
+    return (left[0] if len(left) == 1 else nodes.Or(NO_SPAN, left)) if left else False
