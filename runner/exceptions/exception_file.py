@@ -117,11 +117,10 @@ def _of_lines(path: Path, stamp: Stamp, text: str, lists: ValueLists) -> Excepti
 
     def locate(place: KeyPath, part: Part) -> FilePlace:
         line = place[0] if place and isinstance(place[0], int) else 0
-        column = 1
-        written = lines[line - 1] if line else ""
-        keys = [key for key in place[1:] if isinstance(key, str)]
-        if keys and (found := written.find(f'"{keys[-1]}"')) >= 0:
-            column = found + 1
+        written, column = lines[line - 1] if line else "", 0
+        for key in place[1:]:
+            column = max(column, written.find(f'"{key}"', column)) if isinstance(key, str) else column
+        column += 1
         return FilePlace(path, line, column if line else 0, picture(written, line, IN_FILE, column=column))
 
     findings = Findings(locate)
