@@ -26,8 +26,8 @@ from runner.expressions import nodes
 
 _Condition: TypeAlias = nodes.Expression | bool
 
-_SETS, _SCHEMAS_OF_ITEMS = 1_024, 1 << 15
-"""Most sets of items, and most items, remembered with what they are in a schema."""
+_SETS, _GROUPS, _ITEMS = 2_048, 1 << 14, 1 << 15
+"""Most sets of items, groups of them for the same rules, and items remembered with what they are in a schema."""
 _TIMESTAMP = "@timestamp"
 WHERE = "any where "
 """What stands before a condition to make an EQL query of it."""
@@ -67,12 +67,15 @@ class ResolvedItems:
     @cached_property
     def condition(self) -> nodes.Expression | None:
         """True for events that any of the items hits; None if none can hit any."""
-        left = [one for one in self.conditions if not isinstance(one, nodes.Constant)]
-        if len(left) < len(self.conditions) and any(
-            one.value is True for one in self.conditions if isinstance(one, nodes.Constant)
-        ):
+        if nodes.Constant(NO_SPAN, True) in self.conditions:
             return nodes.Constant(NO_SPAN, True)
-        return nodes.AnyOf(NO_SPAN, tuple(left)) if left else None
+        groups: dict[object, list[nodes.Expression]] = {}
+        for item, one in zip(self.items, self.conditions, strict=True):
+            if not isinstance(one, nodes.Constant):
+                groups.setdefault((item.all_rules, item.rules, item.tags, item.lists), []).append(one)
+        # Rules that share some of their items share those parts, and what the engine makes of them.
+        parts = tuple(_any_of_many(_ById(group)) for group in groups.values())
+        return (parts[0] if len(parts) == 1 else nodes.Or(NO_SPAN, parts)) if parts else None
 
     @cached_property
     def query(self) -> QueryClause | None:
@@ -113,6 +116,25 @@ class ResolvedItems:
         return {}
 
 
+class _ById:
+    """Expressions as a key: the very same ones, not equal ones."""
+
+    def __init__(self, parts: Sequence[nodes.Expression]) -> None:
+        self.parts = tuple(parts)
+        self._ids = tuple(map(id, self.parts))
+
+    def __hash__(self) -> int:
+        return hash(self._ids)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _ById) and self._ids == other._ids
+
+
+@lru_cache(maxsize=_GROUPS)
+def _any_of_many(key: _ById) -> nodes.AnyOf:
+    return nodes.AnyOf(NO_SPAN, key.parts)
+
+
 class _SchemaKey:
     """The fields of a schema as a key: the very same fields, not equal ones."""
 
@@ -148,7 +170,7 @@ def _resolved(items: tuple[ExceptionItem, ...], key: _SchemaKey) -> ResolvedItem
     return ResolvedItems(tuple(sound), tuple(conditions), tuple(refused), key.schema)
 
 
-@lru_cache(maxsize=_SCHEMAS_OF_ITEMS)
+@lru_cache(maxsize=_ITEMS)
 def _item(item: ExceptionItem, key: _SchemaKey) -> nodes.Expression | RefusedItem:
     try:
         found = item_condition(item, key.schema)

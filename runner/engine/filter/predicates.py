@@ -10,7 +10,7 @@ from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeAlias, TypeVar
 
-from runner.engine.filter.field_tests import TestFunction
+from runner.engine.filter.field_tests import RowsTest, TestFunction
 from runner.engine.filter.prefilter import RequiredLiterals, joined, negated, required_literals_for
 from runner.engine.filter.value_tests import value_test_for
 from runner.engine.plan import Identity, Plan, identity
@@ -49,6 +49,8 @@ class Combination:
     """Evaluated last, for events that meet everything else."""
     fails: bool = True
     """It may fail on a value."""
+    rows_test: RowsTest | None = None
+    """The test for many events at once, where that is faster."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +146,7 @@ def _made(expression: nodes.Expression, name: Identity, now_ns: int) -> Lookup |
     leaf = value_test_for(expression, now_ns)
     names = tuple(field.name for field in leaf.fields)
     if isinstance(expression, nodes.AnyOf):
-        return Combination(name, names, leaf.test, leaf.cost, fails=False)
+        return Combination(name, names, leaf.test, leaf.cost, fails=False, rows_test=leaf.rows_test)
     if len(names) == 1:
         required = None if leaf.scripted else required_literals_for(expression)
         return Lookup(name, names[0], leaf.test, leaf.cost, leaf.scripted, required)

@@ -23,8 +23,10 @@ def meeting(batch: EventBatch, predicate: Predicate, rows: Rows, truths: TruthTa
             return np.fromiter(truths.holding(predicate, batch.values(name, rows)), dtype=np.bool_, count=len(rows))
         case Combination(fields=()):
             return np.full(len(rows), predicate.test(), dtype=np.bool_)
-        case Combination(fields=names, test=test):
+        case Combination(fields=names, test=test, rows_test=rows_test):
             columns = [batch.values(name, rows) for name in names]
+            if rows_test is not None:
+                return np.asarray(rows_test(columns), dtype=np.bool_)
             return np.fromiter(map(test, *columns), dtype=np.bool_, count=len(rows))
         case Negation(part=part):
             return ~meeting(batch, part, rows, truths)

@@ -5,13 +5,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from runner.engine.filter.field_tests import ValueTest, any_value, field_test
 from runner.engine.filter.script_tests import script_test_for
 from runner.engine.plan import field_refs
 from runner.events.columns.row_decoder import RowDecoder
-from runner.events.fields.schema import KEYWORDS, Field
+from runner.events.fields.schema import KEYWORDS, DataType, Field
 from runner.events.fields.values import Canonical, Scalar, typed
 from runner.expressions import nodes
 from runner.json_text import BrokenLine, read_document
@@ -37,7 +37,7 @@ def value_test_for(expression: nodes.Expression, now_ns: int) -> ValueTest:
         return ValueTest((expression.value.field,), any_value(_object_test(expression, now_ns)), 100)
     if isinstance(expression, nodes.AnyOf):
         index = OperandIndex(expression.operands, now_ns)
-        return ValueTest(index.fields, index.test, 1_000)
+        return ValueTest(index.fields, index.test, 1_000, rows_test=index.test_rows)
     occurrences, test = script_test_for(expression, now_ns)
     return ValueTest(tuple(ref.exact for ref in occurrences), test, 50, scripted=True)
 
@@ -98,27 +98,32 @@ class OperandIndex:
         """The fields that the conditions read."""
         self._names = tuple(named)
         self._tests: dict[int, WholeTest] = {}
-        self._texts: dict[str, dict[str, list[int]]] = {}
-        self._others: dict[str, list[tuple[int, WholeTest]]] = {}
+        self._candidates = {name: _Candidates(name, field.type is DataType.NULL) for name, field in named.items()}
         self._always: list[int] = []
         for number, operand in enumerate(operands):
             self._enter(number, operand)
-        self._indexed = tuple(dict.fromkeys((*self._texts, *self._others)))
-        self._known: dict[str, dict[object, tuple[int, ...]]] = {name: {} for name in self._indexed}
+        self._indexed = [(place, found) for place, found in enumerate(self._candidates.values()) if found.is_used]
 
     def test(self, *given: Canonical) -> bool:
         """Whether any condition holds for these values of `fields`."""
-        return self.first(dict(zip(self._names, given, strict=True))) is not None
+        return next(self.holding(dict(zip(self._names, given, strict=True))), None) is not None
 
-    def first(self, values: Mapping[str, Canonical]) -> int | None:
-        """The number of the first condition that holds; None if none does."""
-        return next(self.holding(values), None)
+    def test_rows(self, columns: Sequence[Sequence[Canonical]]) -> list[bool]:
+        """The same for the values of many events, field by field."""
+        if self._always:
+            return list(map(self.test, *columns))
+        found = [False] * len(columns[0])
+        for place, candidates in self._indexed:
+            for row, numbers in enumerate(candidates.of(columns[place])):
+                if numbers and not found[row]:
+                    found[row] = self.test(*(column[row] for column in columns))
+        return found
 
     def holding(self, values: Mapping[str, Canonical]) -> Iterator[int]:
         """The numbers of all conditions that hold, ascending."""
         found = set(self._always)
-        for name in self._indexed:
-            found.update(self._candidates(name, values[name]))
+        for place, candidates in self._indexed:
+            found.update(*candidates.of([values[self._names[place]]]))
         return (number for number in sorted(found) if self._test_of(number)(values))
 
     def _enter(self, number: int, operand: nodes.Expression) -> None:
@@ -126,37 +131,53 @@ class OperandIndex:
         for part in parts:
             name, texts = _needed_texts(part)
             if texts:
-                by_text = self._texts.setdefault(name, {})
                 for text in texts:
-                    by_text.setdefault(text, []).append(number)
+                    self._candidates[name].texts.setdefault(text, []).append(number)
                 return
         for part in parts:
             fields = fields_of_condition(part)
             if len(fields) == 1 and not isinstance(part, nodes.Not):
                 test = _without_failing(whole_test(part, self._now_ns))
-                self._others.setdefault(fields[0].name, []).append((number, test))
+                self._candidates[fields[0].name].tests.append((number, test))
                 return
         self._always.append(number)
-
-    def _candidates(self, name: str, value: Canonical) -> tuple[int, ...]:
-        """The conditions whose needed part about this field holds for the value."""
-        known, key = self._known[name], typed(value)
-        found = known.get(key)
-        if found is None:
-            by_text = self._texts.get(name, {})
-            several = value if isinstance(value, tuple) else (value,)
-            numbers = [number for one in several if isinstance(one, str) for number in by_text.get(one, ())]
-            numbers += [number for number, test in self._others.get(name, ()) if test({name: value})]
-            if len(known) >= _VALUES:
-                known.clear()
-            found = known[key] = tuple(numbers)
-        return found
 
     def _test_of(self, number: int) -> WholeTest:
         test = self._tests.get(number)
         if test is None:
             test = self._tests[number] = _without_failing(whole_test(self._operands[number], self._now_ns))
         return test
+
+
+class _Candidates(dict[Any, tuple[int, ...]]):
+    """By value of one field, the conditions whose needed part about this field holds. Worked out when asked for."""
+
+    def __init__(self, name: str, untyped: bool) -> None:
+        """`untyped`: values of different types may occur, some of which are equal in Python."""
+        super().__init__()
+        self.texts: dict[str, list[int]] = {}
+        """Conditions that need a text."""
+        self.tests: list[tuple[int, WholeTest]] = []
+        """Conditions with another test of the field."""
+        self._name, self._untyped = name, untyped
+
+    @property
+    def is_used(self) -> bool:
+        return bool(self.texts or self.tests)
+
+    def of(self, values: Sequence[Canonical]) -> Iterator[tuple[int, ...]]:
+        """The conditions of each value."""
+        return map(self.__getitem__, map(typed, values) if self._untyped else values)
+
+    def __missing__(self, key: Any) -> tuple[int, ...]:
+        value = key[1] if self._untyped and key else key
+        several = value if isinstance(value, tuple) else (value,)
+        numbers = [number for one in several if isinstance(one, str) for number in self.texts.get(one, ())]
+        numbers += [number for number, test in self.tests if test({self._name: value})]
+        if len(self) >= _VALUES:
+            self.clear()
+        self[key] = found = tuple(numbers)
+        return found
 
 
 def _without_failing(test: WholeTest) -> WholeTest:
