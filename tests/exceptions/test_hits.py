@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
+import tomllib
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -14,14 +17,16 @@ from runner import eql
 from runner.cluster.elasticsearch import Connection, open_client
 from runner.events.columns.batch import Columns, EventBatch
 from runner.events.fields.schema import schema_from_mapping
-from runner.exceptions import excepting, resolve_items
+from runner.exceptions import excepting, load_exceptions, resolve_items
 from runner.exceptions.item import ExceptionItem
 from runner.search.cluster.fetch_and_match import FetchSearch
+from runner.search.cluster.stage_query import filters_for
 from runner.search.compiled_rule import compile_rule
 from runner.search.protocol import SearchRequest
 from tests.elasticsearch.proxy import Proxy
 from tests.exceptions.cases import CASES, DOCUMENTS, LISTS, MAPPING, Case, load_cases
 from tests.exceptions.kibana_filter import kibana_clause
+from tests.paths import SPECS
 from tests.search.lab import WINDOW, fill, results, rule
 
 SCHEMA = schema_from_mapping(MAPPING)
@@ -63,6 +68,43 @@ def test_all_items_together_over_lines(form: str, items: list[ExceptionItem]) ->
     for id_, document in DOCUMENTS.items():
         expected = [item for item in resolved.items if id_ in (CASES[int(item.id.rpartition("/")[2])].hits or ())]
         assert list(resolved.items_for(document)) == expected
+
+
+OWN = tomllib.loads((SPECS / "exceptions/own.toml").read_text())["case"]
+
+
+def own_items(folder: Path) -> list[ExceptionItem]:
+    """The cases of the runner's own form as items."""
+    for name, values in LISTS.items():
+        (folder / name).write_text("\n".join(values))
+    blocks = re.split(r"^\[\[case\]\]$", (SPECS / "exceptions/own.toml").read_text(), flags=re.MULTILINE)[1:]
+    head = '[[exception]]\nname = "{}"\nreason = "r"\nexpires = "never"\nall_rules = true\n'
+    texts = [head.format(number) + re.sub("^hits = .*$", "", one, flags=re.M) for number, one in enumerate(blocks)]
+    (folder / "own.toml").write_text("\n".join(texts))
+    loaded = load_exceptions([folder / "own.toml"])
+    assert not loaded.problems
+    return list(loaded.items)
+
+
+def test_the_own_form(tmp_path: Path) -> None:
+    for case, item in zip(OWN, own_items(tmp_path), strict=True):
+        resolved = resolve_items([item], SCHEMA)
+        assert not resolved.refused, case
+        assert {id_ for id_, document in DOCUMENTS.items() if resolved.item_for(document)} == set(case["hits"]), case
+
+
+def test_the_own_form_on_a_node(elasticsearch_url: str, namespace: str, tmp_path: Path) -> None:
+    index = f"{namespace}-own"
+    fill(elasticsearch_url, index, DOCUMENTS.values(), mappings=MAPPING)
+    with Elasticsearch(elasticsearch_url) as client:
+        for case, item in zip(OWN, own_items(tmp_path), strict=True):
+            plan = excepting(eql.compile("any where true", SCHEMA).plan, resolve_items([item], SCHEMA).condition)
+            asked = filters_for(plan, now_ns=0).whole
+            assert asked.exact
+            query = resolve_items([item], SCHEMA).query
+            for wanted in ({"bool": {"filter": [query]}}, {"bool": {"must_not": [asked.query]}}):
+                found = client.search(index=index, query=wanted, size=1_000, source=False)
+                assert {IDS[int(hit["_id"])] for hit in found["hits"]["hits"]} == set(case["hits"]), case
 
 
 def left_by_engine(plan: Any, lines: str = "") -> set[str]:
