@@ -10,7 +10,7 @@ import typer
 from typer.core import TyperGroup
 
 from runner import __version__
-from runner.cli import arguments
+from runner.cli import arguments, signals
 from runner.cli.exit_codes import ExitCode, exit_code_for
 from runner.errors import RunnerError
 
@@ -19,14 +19,25 @@ class _PipeClosed(Exception):  # noqa: N818 - not an error
     """The reader closed the pipe."""
 
 
+class _InterruptedError(Exception):
+    """A signal has ended the command."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.number = number
+
+
 class _Commands(TyperGroup):
-    """The group of all commands; it passes a broken pipe on to `main`, since click would exit with code 1."""
+    """The group of all commands; it passes a broken pipe and a signal on to `main`, since click has exit codes of its
+    own for them."""
 
     def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
         except BrokenPipeError:
             raise _PipeClosed from None
+        except signals.Interrupted as error:
+            raise _InterruptedError(error.number) from None
 
 
 app = typer.Typer(
@@ -65,9 +76,13 @@ def _root(
 
 def main() -> None:
     """Run the command line and exit with its code."""
+    undo = signals.install()
     try:
         code = app(standalone_mode=False, prog_name="rule-runner") or ExitCode.FINE
         sys.stdout.flush()
+    except (signals.Interrupted, _InterruptedError) as error:
+        code = 128 + error.number
+        _say_interrupted(error.number)
     except (KeyboardInterrupt, typer.Abort):
         code = 130
     except (_PipeClosed, BrokenPipeError):
@@ -76,7 +91,15 @@ def main() -> None:
         code = ExitCode.FINE
     except Exception as error:  # noqa: BLE001 - shown and turned into an exit code, or raised again
         code = _code_of(error)
+    undo()
     sys.exit(int(code))
+
+
+def _say_interrupted(number: int) -> None:
+    """Tell that the command did not end by itself; only its own documents can say what is left to do."""
+    from runner.cli.console import say
+
+    say(f"interrupted by {signals.name_of(number)}: the command is not finished", "yellow")
 
 
 def _code_of(error: Exception) -> ExitCode:

@@ -12,7 +12,7 @@ from runner.cli.locations import NO_SOURCE, has_cluster, kibana_names
 from runner.clock import Clock, SystemClock
 from runner.errors import SettingsError
 from runner.events.fields.schema import shipped_schema
-from runner.events.files.event_files import ReadProgress
+from runner.events.files.event_files import ReadProgress, unreported
 from runner.schedule.schedule import Schedule
 from runner.search.files.file_search import FileSearch
 from runner.search.protocol import Search
@@ -90,7 +90,7 @@ def _data_view(settings: Settings) -> str:
 
 @asynccontextmanager
 async def opened(
-    settings: Settings, *, live: bool = False, dry_run: bool = False, progress: ReadProgress | None = None
+    settings: Settings, *, live: bool = False, dry_run: bool = False, progress: ReadProgress = unreported
 ) -> AsyncIterator[Opened]:
     """Search and stores of the settings; with `dry_run` stores in memory.
 
@@ -101,7 +101,11 @@ async def opened(
     async with AsyncExitStack() as closing:
         search: Search | None = None
         if settings.events:
-            search = FileSearch(settings.events, live=live, progress=progress, workers=settings.workers)
+            # The default is for searches of a cluster: how long a pass over files takes goes by their size.
+            limit = None if settings.is_default("search_timeout") else settings.search_timeout
+            search = FileSearch(
+                settings.events, live=live, progress=progress, time_limit=limit, workers=settings.workers
+            )
             closing.push_async_callback(search.close)
         stores = _in_one(MemoryStore()) if dry_run else None
         if has_cluster(settings):

@@ -13,7 +13,7 @@ from runner.events.columns.batch import Columns
 from runner.events.columns.event_groups import STREAM_FIELDS, EventGroups
 from runner.events.fields.index_patterns import index_selector
 from runner.events.fields.schema import Field, Schema, shipped_schema
-from runner.events.files.event_files import EventFiles, ReadProgress, ReadReport
+from runner.events.files.event_files import EventFiles, ReadProgress, ReadReport, unreported
 from runner.messages.quantities import counted
 from runner.rules.rule import Rule
 from runner.search.compiled_rule import compile_rules, time_fields
@@ -25,7 +25,7 @@ _BROKEN_NOTED = 0.01
 
 
 def check_files(
-    paths: Sequence[str | Path], rules: Sequence[Rule], *, now: CurrentTime, progress: ReadProgress | None = None
+    paths: Sequence[str | Path], rules: Sequence[Rule], *, now: CurrentTime, progress: ReadProgress = unreported
 ) -> list[Check]:
     """The checks of the files' lines, of the age of their events, and of the rules' fields and indices."""
     try:
@@ -61,7 +61,7 @@ class _Pass:
         self._columns = Columns([*columns.values(), *(date_field(schema, name) for name in sorted(times))])
         self._streams = EventGroups(STREAM_FIELDS)
 
-    def read(self, files: EventFiles, progress: ReadProgress | None) -> None:
+    def read(self, files: EventFiles, progress: ReadProgress) -> None:
         for batch in files.batches(self._columns, progress=progress):
             rows = batch.all_rows()
             batch.groups(self._streams)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+from collections import Counter
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -47,14 +48,16 @@ def test_json_is_the_object_of_the_design(command: Command, sample: Path, shippe
         {"rule_id": id_, "name": name, "status": "succeeded", "window": window, **counts, "messages": []}
         for id_, name in names.items()
     ]
-    assert found == {"runs": runs, "created": 4}
+    alerts = found.pop("alerts")
+    assert found == {"runs": runs, "left_out": 0, "created": 4}
+    assert Counter(alert["rule_id"] for alert in alerts) == {SHELL: 2, CHILD: 2}
     assert list(json.loads(answer.out)["runs"][0]) == [
         *("rule_id", "name", "status", "window", "matches", "created", "duplicates", "suppressed", "capped"),
         *("took_ms", "messages"),
     ]
     again = command(*run).json
     assert [(run["created"], run["duplicates"]) for run in again["runs"]] == [(0, 2), (0, 2)]
-    assert again["created"] == 0
+    assert (again["created"], again["alerts"]) == (0, [])
 
 
 def test_latest_goes_by_the_time_that_the_rules_select_by(command: Command, tmp_path: Path) -> None:
@@ -86,9 +89,9 @@ def test_a_table_without_a_terminal_has_no_colour_and_a_line_for_each_row(
     lines = answer.out.splitlines()
     assert "\x1b" not in answer.out + answer.err
     assert lines[0] == "Window 2026-03-02 09:56:00 to 10:05:00 UTC"
-    assert lines[1].split() == ["rule", "outcome", "matches", "created", "known", "over", "cap", "ms"]
-    assert lines[2].split()[:-1] == ["Potential", "Reverse", "Shell", "succeeded", "2", "2", "0", "0"]
-    assert lines[5] == "4 new alerts:"
+    assert lines[1] == "4 new alerts:"
+    assert lines[8].split() == ["rule", "outcome", "matches", "created", "known", "over", "cap", "ms"]
+    assert lines[9].split()[:-1] == ["Potential", "Reverse", "Shell", "succeeded", "2", "2", "0", "0"]
     assert lines[-1].startswith("Look at one: rule-runner alerts show ")
     shown = command(*lines[-1].split("rule-runner ")[1].split())
     assert shown.code == 0
@@ -277,7 +280,7 @@ def test_a_rule_of_another_type_is_a_warning(command: Command, tmp_path: Path) -
 def test_a_field_that_no_event_has_is_told_once_and_finds_nothing(command: Command, tmp_path: Path) -> None:
     write_rule(tmp_path, "odd", 'process where proces.name == "x"')
     write_rule(tmp_path)
-    answer = command("once", "--events", write_events(tmp_path / "e.ndjson", ONE), *NOW, "-o", "json")
+    answer = command("once", "--events", write_events(tmp_path / "e.ndjson", ONE), *NOW, "-o", "json", "--all")
     assert answer.code == 0
     assert {run["rule_id"]: run["matches"] for run in answer.json["runs"]} == {"nc": 1, "odd": 0}
     assert "Unknown column" not in answer.err
@@ -302,7 +305,7 @@ def test_fields_that_only_the_events_have_are_fields(command: Command, tmp_path:
         write_rule(tmp_path, name, query)
     line = '{"@timestamp":"2026-03-02T10:00:00Z","event":{"category":"process"},"own":{"allow":"%s","size":1}}'
     (tmp_path / "e.ndjson").write_text("\n".join(line % value for value in ("no", "yes")))
-    answer = command("once", "--events", "e.ndjson", *NOW, "-o", "json")
+    answer = command("once", "--events", "e.ndjson", *NOW, "-o", "json", "--all")
     assert answer.code == 2
     runs = {run["rule_id"]: run for run in answer.json["runs"]}
     assert "Unable to convert [no] to number of base [10]" in runs.pop("script")["messages"][0]

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import gzip
-import shutil
+import os
+import select
 import sys
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any, Literal
 
@@ -20,6 +22,8 @@ Packing = Literal["", "gz", "zst"]
 DAMAGE = (OSError, EOFError, zlib.error, zstd.ZstdError)
 """Exceptions of reading a file that is gone, may not be read or is damaged."""
 _PIECE = 1 << 16
+_COPIED = 1 << 20
+_PATIENCE_MS = 100
 
 
 class OpenText:
@@ -112,9 +116,33 @@ def packing_of(file: IO[bytes]) -> Packing:
     return "zst" if start == b"\x28\xb5\x2f\xfd" else ""
 
 
-def spooled(stream: IO[bytes]) -> IO[bytes]:
-    """A copy of a stream on disk, because it is read more than once."""
+def spooled(descriptor: int, waiting: Callable[[], None]) -> IO[bytes]:
+    """A copy of a stream on disk, because it is read more than once.
+
+    `waiting` is called again and again, also while nothing comes; what it raises ends the copying.
+    """
     spool = temporary_file()
-    shutil.copyfileobj(stream, spool, 1 << 20)
+    ready = select.poll()
+    ready.register(descriptor, select.POLLIN)
+    try:
+        while True:
+            waiting()
+            if ready.poll(_PATIENCE_MS):
+                piece = os.read(descriptor, _COPIED)
+                if not piece:
+                    break
+                spool.write(piece)
+    except BaseException:
+        spool.close()
+        raise
     spool.seek(0)
     return spool
+
+
+def spooled_file(path: str, waiting: Callable[[], None]) -> IO[bytes]:
+    """As `spooled`, of a named pipe or a device; one that nobody writes to is waited for. Raises OSError."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        return spooled(descriptor, waiting)
+    finally:
+        os.close(descriptor)

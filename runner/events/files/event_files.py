@@ -15,17 +15,17 @@ from runner.errors import EventsError, UnreadableEventError
 from runner.events.columns.batch import Columns, EventBatch, Rows
 from runner.events.fields.schema import Field
 from runner.events.fields.timestamp_column import NO_TIME
-from runner.events.files.compression import spooled
+from runner.events.files.compression import spooled, spooled_file
 from runner.events.files.discovery import EVENT_FILES, FileKey, files_in, key_of, near_file
 from runner.events.files.event_stream import FILE_BITS, EventStream, Spools, TimeWanted, latest_at_the_ends
 from runner.events.files.kept_lines import KeptLines
-from runner.events.files.line_blocks import CHUNK, Block, ReadProgress
+from runner.events.files.line_blocks import CHUNK, Block, ReadProgress, unreported
 from runner.events.files.read_report import MAX_LINE, Counts, ReadReport
 from runner.events.files.splits import Split, SplitRead, splits_of
 from runner.events.files.time_index import TimeIndex
 from runner.json_text import BrokenLine, read_document
 
-__all__ = ["EVENT_FILES", "MAX_LINE", "EventFiles", "ReadProgress", "ReadReport", "TimeWanted"]
+__all__ = ["EVENT_FILES", "MAX_LINE", "EventFiles", "ReadProgress", "ReadReport", "TimeWanted", "unreported"]
 
 _ROOM = 96 << 20
 """Bytes for the buffers of all open files."""
@@ -37,15 +37,21 @@ class EventFiles:
     """A fixed list of event files for one or more passes; a context manager."""
 
     def __init__(
-        self, paths: Sequence[str | Path], *, modified_after: float | None = None, index: TimeIndex | None = None
+        self,
+        paths: Sequence[str | Path],
+        *,
+        modified_after: float | None = None,
+        index: TimeIndex | None = None,
+        progress: ReadProgress = unreported,
     ) -> None:
         """Find the files: each path is a file, a folder (searched for event files, sorted by name) or `-`.
 
         A file (device and inode) is read once, however many names it has. `modified_after` (seconds since 1970) leaves
         out files of folders that were last written to before, unless their events are later than that. With an `index`
         a pass reads only what may matter to it, and the index learns what it has not read before.
-        Raises EventsError for a path that does not exist or may not be read.
+        `progress` is called while a pipe is copied. Raises EventsError for a path that is not there or cannot be read.
         """
+        self._progress = progress
         self._spools = Spools()
         self._unread: list[str] = []
         self._left_out: list[str] = []
@@ -121,7 +127,7 @@ class EventFiles:
         *,
         time_field: str = "@timestamp",
         wanted: TimeWanted | None = None,
-        progress: ReadProgress | None = None,
+        progress: ReadProgress = unreported,
     ) -> Iterator[EventBatch]:
         """All events, batch by batch, in a new pass. A batch is valid until the next.
 
@@ -139,6 +145,16 @@ class EventFiles:
                 blocks.close()
                 self._counts.add(stream.counts)
             self._open = []
+
+    def stopped(self, reason: str) -> None:
+        """Add to the report of the last pass that it was stopped before its end."""
+        self._counts.failures.append(reason)
+
+    @property
+    def at(self) -> str:
+        """The path of the file that is being read; "" between two."""
+        stream, _ = min(self._open, key=lambda pair: _read_order(pair[0]), default=(None, None))
+        return "" if stream is None else stream.path
 
     def parts(self, time: Field, *, size: int) -> list[Split]:
         """The splits of all files, of about `size` bytes, in the order of time, in a new pass.
@@ -224,7 +240,7 @@ class EventFiles:
         self._waiting = sorted(streams, key=_read_order, reverse=True)
         self._open = []
 
-    def _next(self, columns: Columns, wanted: TimeWanted, progress: ReadProgress | None) -> Iterator[EventBatch]:
+    def _next(self, columns: Columns, wanted: TimeWanted, progress: ReadProgress) -> Iterator[EventBatch]:
         """The next batch of the earliest file; nothing if that file ends."""
         opened = min(self._open, key=lambda pair: _read_order(pair[0]), default=None)
         if self._waiting and (
@@ -253,15 +269,16 @@ class EventFiles:
         """The files of a path that was given, with what the system says of each; None for a copy of a stream."""
         if path == "-":
             if "-" not in self._spools.streams:
-                self._spools.streams["-"] = spooled(sys.stdin.buffer)
+                if sys.stdin is None:
+                    raise EventsError("-: standard input is closed; expected events", path="-")
+                self._spools.streams["-"] = spooled(sys.stdin.fileno(), lambda: self._progress(0))
             return {"-": None}
         try:
             if Path(path).is_dir():
                 return self._files_in(path)
             if not Path(path).is_file() and Path(path).exists():
                 # A pipe, like standard input, can be read once only: it is copied.
-                with Path(path).open("rb") as stream:
-                    self._spools.streams[path] = spooled(stream)
+                self._spools.streams[path] = spooled_file(path, lambda: self._progress(0))
                 return {path: None}
             with Path(path).open("rb") as file:
                 return {path: os.fstat(file.fileno())}

@@ -135,7 +135,7 @@ class EventStream:
         return (self.file_index << FILE_BITS) + self.events - 1
 
     def blocks(
-        self, wanted: TimeWanted, index: TimeIndex | None, *, chunk: Callable[[], int], progress: ReadProgress | None
+        self, wanted: TimeWanted, index: TimeIndex | None, *, chunk: Callable[[], int], progress: ReadProgress
     ) -> Generator[Block]:
         """The blocks that the pass needs, in order; damage of the file is added to `counts`."""
         try:
@@ -192,7 +192,7 @@ class EventStream:
         index: TimeIndex | None,
         *,
         chunk: Callable[[], int],
-        progress: ReadProgress | None,
+        progress: ReadProgress,
     ) -> Iterator[Block]:
         spool = self._spools.of(self.path)
         if spool is None and self._identity not in (None, key_of(os.fstat(text.file.fileno()))):
@@ -204,17 +204,15 @@ class EventStream:
             self._unread("it is CSV; expected NDJSON, a JSON array or a saved search answer")
             return
         if is_wrapped(start):
-            self._spools.unwrapped[self.path] = unwrapped(text)
-            if progress is not None:
-                progress(text.advanced())
-            progress = None
+            made = unwrapped(text, lambda: progress(text.advanced()))
+            self._spools.unwrapped[self.path] = made
         if self.is_unwrapped:
             made = self._spools.unwrapped[self.path]
             if made.damage:
                 self.counts.failures.append(f"{self.path}: could not be read to its end: {made.damage}")
             self._source = LineSource(self.path)
             with OpenText(self.path, made.lines) as lines:
-                yield from blocks_of(lines, self._skip, chunk=chunk)
+                yield from blocks_of(lines, self._skip, chunk=chunk, progress=lambda count: progress(0))
             return
         if not text.packing:
             descriptor = text.file.fileno()
@@ -228,8 +226,7 @@ class EventStream:
             yield from read()
         else:
             yield from self._indexed(text, wanted, index, read=read)
-            if progress is not None:
-                progress(text.advanced())
+            progress(text.advanced())
 
     def _indexed(
         self, text: OpenText, wanted: TimeWanted, index: TimeIndex, *, read: Callable[..., Iterator[Block]]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import codecs
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from json import JSONDecodeError, JSONDecoder
 from typing import IO
@@ -87,11 +87,14 @@ class Unwrapped:
     """The line, in the text, of documents that are no JSON, by their number from 1; of the first ones."""
 
 
-def unwrapped(text: OpenText) -> Unwrapped:
-    """The documents of a wrapped text, broken ones included. Raises EventsError if the temporary folder is full."""
+def unwrapped(text: OpenText, advanced: Callable[[], None] = lambda: None) -> Unwrapped:
+    """The documents of a wrapped text, broken ones included. Raises EventsError if the temporary folder is full.
+
+    `advanced` is called after every piece that was read; what it raises ends the reading.
+    """
     spool = temporary_file()
     damage = ""
-    reader = _Reader(text)
+    reader = _Reader(text, advanced)
     places: dict[int, int] = {}
     try:
         for number, document in enumerate(reader.documents(), 1):
@@ -121,8 +124,9 @@ def _is_placeholder(document: str) -> bool:
 class _Reader:
     """A streaming reader of JSON values that holds one document at a time."""
 
-    def __init__(self, text: OpenText) -> None:
+    def __init__(self, text: OpenText, advanced: Callable[[], None]) -> None:
         self._text = text
+        self._advanced = advanced
         self._decode = codecs.getincrementaldecoder("utf-8-sig")(errors="surrogateescape")
         self._scan = JSONDecoder(strict=False, parse_int=bool, parse_float=bool).raw_decode  # the extent matters alone
         self._buffer = ""
@@ -294,6 +298,7 @@ class _Reader:
         # The piece doubles the buffer, so that a long document is not scanned again too often.
         piece = bytearray(max(_PIECE, len(self._buffer)))
         count, self.failure = self._text.read_into(memoryview(piece))
+        self._advanced()
         self._is_over = count < len(piece) or self.failure is not None
         self._buffer += self._decode.decode(bytes(piece[:count]), final=self._is_over)
         return count > 0

@@ -7,6 +7,7 @@ import logging
 import time
 from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, overload
 
@@ -15,13 +16,14 @@ from runner.engine.filter.predicates import Conjuncts
 from runner.engine.filter.stage_filter import StageFilterPool
 from runner.engine.plan import Plan
 from runner.engine.sequence.sequence_matcher import FoundSequence
-from runner.errors import EventsError, Problem, RunnerError, UnreadableEventError
+from runner.errors import EventsError, Problem, RunnerError, StoppedError, UnreadableEventError
 from runner.events.columns.batch import Columns
 from runner.events.fields.schema import DATES, DataType, Field, Schema, shipped_schema
-from runner.events.files.event_files import EVENT_FILES, EventFiles, ReadProgress, ReadReport, TimeWanted
+from runner.events.files.event_files import EVENT_FILES, EventFiles, ReadProgress, ReadReport, TimeWanted, unreported
 from runner.events.files.event_times import EventTimes, read_event_times
 from runner.events.files.time_index import TimeIndex
 from runner.garbage_collection import rarely_collecting
+from runner.messages.quantities import in_whole_units
 from runner.rules.rule import Rule
 from runner.search.cluster.request_body import has_filters
 from runner.search.compiled_rule import CompiledRule, UnknownFields, time_fields
@@ -45,7 +47,8 @@ class FileSearch:
 
     Types come from the shipped field table; other fields keep the types of their values. `live`: folders are still
     written to, so files not modified since before every window are left out. `names_unknown`: fields that neither the
-    table nor the events have are logged.
+    table nor the events have are logged. A pass that takes longer than the `time_limit`, or whose `progress` raises
+    StoppedError, ends there: the matches that are certain by then are its answer, and the windows stay owed.
     """
 
     def __init__(
@@ -53,13 +56,17 @@ class FileSearch:
         paths: Sequence[str | Path],
         *,
         live: bool = False,
-        progress: ReadProgress | None = None,
+        progress: ReadProgress = unreported,
+        time_limit: timedelta | None = None,
         workers: int = 1,
         names_unknown: bool = True,
     ) -> None:
         self._paths = tuple(paths)
         self._live = live
-        self._progress = progress
+        self._reported = progress
+        self._time_limit = time_limit
+        self._deadline: float | None = None
+        self._is_stopped = False
         self._workers = workers
         self._schema: Schema = Schema(shipped_schema().fields, lenient=True)
         self._resolved: dict[CompiledRule, tuple[eql.Program | None, list[Problem]]] = {}
@@ -134,24 +141,56 @@ class FileSearch:
         took_ms = (time.perf_counter() - started) * 1000
         warnings = (*self.report.warnings(), *self._left_out_warning())
         files = self._opened()
-        for request, answer in zip(requests, found, strict=True):
+        pairs = list(zip(requests, found, strict=True))
+        if self._is_stopped:  # there may be little time: what was found goes first
+            pairs.sort(key=lambda pair: not pair[1].matches)
+        for request, answer in pairs:
             plan = self._program(request.compiled).plan
             whole = self.report.is_whole
             found_here = answer.matches if whole else _without_absences(answer.matches, plan)
             matches = FoundMatches(found_here, files.fetch, is_sequence=plan.kind != "event")
             yield SearchResult(request, matches, True, warnings, answer.error, took_ms=took_ms, complete=whole)
 
+    def _progress(self, count: int) -> None:
+        """Report the bytes that were read. Raises StoppedError if the pass takes too long, or if the report does."""
+        try:
+            self._reported(count)
+            if self._deadline is not None and time.monotonic() > self._deadline:
+                assert self._time_limit is not None
+                limit = in_whole_units(self._time_limit // timedelta(milliseconds=1))
+                raise StoppedError(f"the search took longer than {limit} (RUNNER_SEARCH_TIMEOUT) and was stopped")
+        except StoppedError as error:
+            self._is_stopped = True
+            place = self._files.at if self._files is not None else ""
+            raise StoppedError(f"{error}{f', in {place}' if place else ''}; its window stays owed") from None
+
     def _pass(self, requests: Sequence[SearchRequest]) -> list[eql.Found]:
+        self._is_stopped = False
+        limit = self._time_limit
+        self._deadline = None if limit is None else time.monotonic() + limit.total_seconds()
+        try:
+            return self._tried(requests)
+        finally:
+            self._deadline = None
+
+    def _tried(self, requests: Sequence[SearchRequest]) -> list[eql.Found]:
         for attempt in range(_ATTEMPTS):
             if self._live or attempt:
                 self._close_files()
                 after = min(request.window.start for request in requests).timestamp() - _MODIFIED_MARGIN_S
-                self._files = EventFiles(self._paths, modified_after=after if self._live else None, index=self._index)
+                self._files = EventFiles(
+                    self._paths,
+                    modified_after=after if self._live else None,
+                    index=self._index,
+                    progress=self._progress,
+                )
                 self._index.keep_only(self._files.keys())
             files = self._opened()
-            found = self._matches_in(files, requests, self._progress)
+            found = self._matches_in(files, requests)
+            if self._is_stopped:
+                break
             if self._resolved_anew():
-                found = self._matches_in(self._opened(), requests, None)
+                found = self._matches_in(self._opened(), requests)
             # A file of a folder that was renamed after the listing is found under its new name.
             if not self.report.moved or not files.only_folders:
                 break
@@ -196,16 +235,14 @@ class FileSearch:
             "`rule-runner check` shows the places"
         )
 
-    def _matches_in(
-        self, files: EventFiles, requests: Sequence[SearchRequest], progress: ReadProgress | None
-    ) -> list[eql.Found]:
+    def _matches_in(self, files: EventFiles, requests: Sequence[SearchRequest]) -> list[eql.Found]:
         times, watch = self._times, self._watch()
         found, unordered = matched(
             files,
             [self._ask(request) for request in requests],
             [date_field(self._schema, name) for name in times],
             wanted=TimeWanted(times, tuple((one.window.start_ns, one.window.end_ns) for one in requests)),
-            progress=progress,
+            progress=self._progress,
             watch=watch,
             unordered=[place for place, request in enumerate(requests) if request.rule.rule_id in self._unordered],
             conjuncts=self._conjuncts,
@@ -221,7 +258,8 @@ class FileSearch:
             unread = (*self.report.unread, *(f"{folder}: {text}" for folder in sorted(lost)))
             self.report = replace(self.report, unread=unread)
         self._new_fields = watch.found - self._found_fields
-        self._name_unknown(watch)
+        if not self._is_stopped:
+            self._name_unknown(watch)
         return found
 
     def _left_out_warning(self) -> tuple[str, ...]:
@@ -248,7 +286,7 @@ class FileSearch:
 
     def _opened(self) -> EventFiles:
         if self._files is None:
-            self._files = EventFiles(self._paths, index=self._index)
+            self._files = EventFiles(self._paths, index=self._index, progress=self._progress)
         return self._files
 
     def _ask(self, request: SearchRequest) -> eql.Ask:
