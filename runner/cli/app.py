@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import suppress
 from typing import Annotated, Any
 
 import typer
@@ -22,13 +23,13 @@ class _PipeClosed(Exception):  # noqa: N818 - not an error
 class _InterruptedError(Exception):
     """A signal has ended the command."""
 
-    def __init__(self, number: int) -> None:
+    def __init__(self, error: signals.Interrupted) -> None:
         super().__init__()
-        self.number = number
+        self.number, self.code = error.number, error.code
 
 
 class _Commands(TyperGroup):
-    """The group of all commands; it passes a broken pipe and a signal on to `main`, since click has exit codes of its
+    """The group of all commands; it passes a broken pipe and a signal on to `run`, since click has exit codes of its
     own for them."""
 
     def invoke(self, ctx: Any) -> Any:
@@ -37,7 +38,7 @@ class _Commands(TyperGroup):
         except BrokenPipeError:
             raise _PipeClosed from None
         except signals.Interrupted as error:
-            raise _InterruptedError(error.number) from None
+            raise _InterruptedError(error) from None
 
 
 app = typer.Typer(
@@ -74,15 +75,15 @@ def _root(
     """Elastic's detection rules, run on a schedule wherever the events are."""
 
 
-def main() -> None:
+def run() -> None:
     """Run the command line and exit with its code."""
     undo = signals.install()
     try:
         code = app(standalone_mode=False, prog_name="rule-runner") or ExitCode.FINE
         sys.stdout.flush()
     except (signals.Interrupted, _InterruptedError) as error:
-        code = 128 + error.number
-        _say_interrupted(error.number)
+        code = error.code
+        signals.tell(f"interrupted by {signals.name_of(error.number)}: the command is not finished")
     except (KeyboardInterrupt, typer.Abort):
         code = 130
     except (_PipeClosed, BrokenPipeError):
@@ -91,15 +92,13 @@ def main() -> None:
         code = ExitCode.FINE
     except Exception as error:  # noqa: BLE001 - shown and turned into an exit code, or raised again
         code = _code_of(error)
+    if signals.has_come():
+        # To take down all objects of hundreds of rules may take seconds.
+        with suppress(OSError):
+            sys.stdout.flush()
+        os._exit(int(code))
     undo()
     sys.exit(int(code))
-
-
-def _say_interrupted(number: int) -> None:
-    """Tell that the command did not end by itself; only its own documents can say what is left to do."""
-    from runner.cli.console import say
-
-    say(f"interrupted by {signals.name_of(number)}: the command is not finished", "yellow")
 
 
 def _code_of(error: Exception) -> ExitCode:

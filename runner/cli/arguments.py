@@ -12,7 +12,7 @@ from typing import Annotated
 
 from typer import Argument, Option, Typer
 
-from runner.cli import options
+from runner.cli import options, signals
 from runner.cli.options import read_moment, read_settings
 
 alerts = Typer(help="Look at alerts.", no_args_is_help=True)
@@ -29,6 +29,7 @@ def run(
 ) -> int:
     """The service: every rule on its schedule, until SIGTERM or Ctrl-C; SIGHUP reads rules and settings again."""
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # it ends no service, also not one that is about to start
+    signals.install(code=0)
     flags = {"events": events, "rules": rules, "state": state, "tick": tick, "on_cap": on_cap, "listen": listen}
     settings = read_settings(**flags)
     from runner.cli.commands import run

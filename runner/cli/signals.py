@@ -16,15 +16,16 @@ from types import FrameType
 
 _MOST_S = 1.7
 """Seconds after the signal at which the process ends in any case."""
+_TIMER = "end"
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Interrupted(KeyboardInterrupt):
-    """A signal asks the command to end."""
+    """A signal asks the command to end, with this exit status."""
 
-    def __init__(self, number: int) -> None:
+    def __init__(self, number: int, code: int) -> None:
         super().__init__()
-        self.number = number
+        self.number, self.code = number, code
 
 
 def name_of(number: int) -> str:
@@ -32,9 +33,11 @@ def name_of(number: int) -> str:
     return "Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name
 
 
-def install() -> Callable[[], None]:
-    """Have the signals raise `Interrupted` in the main thread; returns what undoes that. SIGHUP stays ignored under
-    `nohup`."""
+def install(code: int | None = None) -> Callable[[], None]:
+    """Have the signals raise `Interrupted` in the main thread; returns what undoes that.
+
+    `code` is the exit status of the process, if that is not the signal's. SIGHUP stays ignored where it is (`nohup`).
+    """
     if threading.current_thread() is not threading.main_thread():
         return lambda: None
     before = {number: signal.getsignal(number) for number in ENDING}
@@ -42,8 +45,9 @@ def install() -> Callable[[], None]:
         del before[signal.SIGHUP]
 
     def raise_it(number: int, frame: FrameType | None) -> None:
-        cut_off_later(128 + number, number)
-        raise Interrupted(number)
+        status = 128 + number if code is None else code
+        cut_off_later(status, number)
+        raise Interrupted(number, status)
 
     for number in before:
         signal.signal(number, raise_it)
@@ -55,16 +59,26 @@ def install() -> Callable[[], None]:
     return undo
 
 
+def has_come() -> bool:
+    """Whether a signal has asked the process to end."""
+    return any(thread.name == _TIMER for thread in threading.enumerate())
+
+
+def tell(text: str) -> None:
+    """Write a line on standard error, unless that would have to wait."""
+    with suppress(OSError):
+        if select.select((), (2,), (), 0)[1]:
+            os.write(2, f"{text}\n".encode())
+
+
 def cut_off_later(code: int, number: int) -> None:
     """End the process soon if it has not ended by itself by then."""
     timer = threading.Timer(_MOST_S, cut_off, (code, number))
-    timer.daemon = True
+    timer.name, timer.daemon = _TIMER, True
     timer.start()
 
 
 def cut_off(code: int, number: int) -> None:
-    """End the process as it is. Nothing is waited for, not even standard error."""
-    with suppress(OSError):
-        if select.select((), (2,), (), 0)[1]:
-            os.write(2, f"interrupted by {name_of(number)}: what was not finished is cut off and stays due\n".encode())
+    """End the process as it is; nothing is waited for."""
+    tell(f"interrupted by {name_of(number)}: what was not finished is cut off and stays due")
     os._exit(code)

@@ -88,16 +88,16 @@ def on_signals(
         stop()
 
     def on_signal(number: int, frame: FrameType | None) -> None:
-        now = time.monotonic()
+        now, status = time.monotonic(), 128 + number if code is None else code
         if not first:
             first.append(now)
             wish.number = number  # at once, for the threads that read
-            cut_off_later(128 + number if code is None else code, number)
+            cut_off_later(status, number)
             if loop.is_closed():  # the report is being written
-                raise Interrupted(number)
+                raise Interrupted(number, status)
             loop.call_soon_threadsafe(note, number)
         elif number == signal.SIGINT and now - first[0] > _SAME_SIGNAL_S:
-            cut_off(128 + number, number)
+            cut_off(status, number)
 
     first: list[float] = []
     if hangup is not None:

@@ -28,7 +28,7 @@ from runner.search.compiled_rule import CompiledRule, time_fields
 from runner.service.execution import Execution
 from runner.service.replay import WINDOWS_AT_A_TIME, DryRunStore, Passed, ReplayLedger, ReplayPlan, replay
 from runner.service.replay_journal import Done, Journal, identity_of
-from runner.service.rules_in_use import load_active
+from runner.service.rules_in_use import ActiveRules, load_active
 from runner.settings.settings import Settings
 from runner.telemetry.logs import configure_logging
 from runner.windows import Window, from_nanoseconds, iso
