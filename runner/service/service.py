@@ -138,6 +138,7 @@ class Service:
         self._stopping = asyncio.Event()
         self._in_tick = asyncio.Lock()
         self._ticker: Ticker | None = None
+        self._is_reloaded = False
 
     @property
     def schedule(self) -> Schedule:
@@ -170,7 +171,8 @@ class Service:
         self._execution = replace(self._execution, on_cap=on_cap)
         self._states.schedule = replace(self._states.schedule, horizon=horizon)
         self._backoff.clear()
-        if self._ticker is not None:
+        self._is_reloaded = True  # a tick that is under way is followed by another one
+        if self._ticker is not None and not self._in_tick.locked():
             self._ticker.hurry()
 
     async def run(self) -> None:
@@ -190,17 +192,20 @@ class Service:
         try:
             async with asyncio.timeout(_RELEASE_S):
                 await self._leadership.leases.release()
-        except (RunnerError, TimeoutError) as error:
+        except TimeoutError:
+            self._observer.on_remark("the leases could not be given back in time: they expire by themselves")
+        except RunnerError as error:
             self._observer.on_trouble(error)  # other runners take over all the same once the leases expire
 
     async def tick(self) -> None:
         """Everything that is due now: changed rule files, live windows, then a fair share of the backlog."""
         async with self._in_tick:
-            if self._stopping.is_set():
-                return
-            if self._backoff.is_over(self._clock.elapsed()):
-                await self._try(self._work)
-            self._observer.on_tick(self._backoff.trouble)
+            self._is_reloaded = True
+            while self._is_reloaded and not self._stopping.is_set():
+                self._is_reloaded = False
+                if self._backoff.is_over(self._clock.elapsed()):
+                    await self._try(self._work)
+                self._observer.on_tick(self._backoff.trouble)
 
     async def renew(self) -> None:
         """Renew the leases, also while a tick takes long; after a failed tick the next one does."""

@@ -43,13 +43,15 @@ class EventFiles:
         modified_after: float | None = None,
         index: TimeIndex | None = None,
         progress: ReadProgress = unreported,
+        written_after: float | None = None,
     ) -> None:
         """Find the files: each path is a file, a folder (searched for event files, sorted by name) or `-`.
 
         A file (device and inode) is read once, however many names it has. `modified_after` (seconds since 1970) leaves
         out files of folders that were last written to before, unless their events are later than that. With an `index`
         a pass reads only what may matter to it, and the index learns what it has not read before.
-        `progress` is called while a pipe is copied. Raises EventsError for a path that is not there or cannot be read.
+        Files of folders last written to after `written_after` still are: an incomplete last line of theirs is not
+        broken. `progress` is called while a pipe is copied. Raises EventsError for a path that cannot be read.
         """
         self._progress = progress
         self._spools = Spools()
@@ -57,6 +59,7 @@ class EventFiles:
         self._left_out: list[str] = []
         self._index = index
         self._modified_after = modified_after
+        self._written_after = float("inf") if written_after is None else written_after
         self._files: dict[str, os.stat_result | None] = {}
         self._in_folders: set[str] = set()
         self.folders: set[str] = set()
@@ -153,8 +156,7 @@ class EventFiles:
     @property
     def at(self) -> str:
         """The path of the file that is being read; "" between two."""
-        stream, _ = min(self._open, key=lambda pair: _read_order(pair[0]), default=(None, None))
-        return "" if stream is None else stream.path
+        return min((_read_order(one), one.path) for one, _ in self._open)[1] if self._open else ""
 
     def parts(self, time: Field, *, size: int) -> list[Split]:
         """The splits of all files, of about `size` bytes, in the order of time, in a new pass.
@@ -233,7 +235,7 @@ class EventFiles:
         self._kept = KeptLines(self._spools.of)
         self._counts = Counts()
         young = ((number, path) for number, path in enumerate(self.paths) if not self._is_too_old(path, time))
-        streams = [EventStream(number, path, self._spools, identity=self._key_of(path)) for number, path in young]
+        streams = [self._stream(number, path) for number, path in young]
         if len(streams) > 1:
             for stream in streams:
                 stream.peek(time)
@@ -320,6 +322,11 @@ class EventFiles:
         if state not in peeked:
             peeked[state] = latest_at_the_ends(path, time)
         return peeked[state] < after * 1e9
+
+    def _stream(self, number: int, path: str) -> EventStream:
+        found = self._files[path]
+        is_written = found is not None and path in self._in_folders and found.st_mtime > self._written_after
+        return EventStream(number, path, self._spools, identity=self._key_of(path), is_written=is_written)
 
     def _key_of(self, path: str) -> FileKey | None:
         """Device and inode that a file must still have when it is read; None for a copy of a stream."""

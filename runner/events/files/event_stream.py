@@ -92,8 +92,12 @@ class EventStream:
         *,
         identity: FileKey | None = None,
         span: LineSpan | None = None,
+        is_written: bool = False,
     ) -> None:
-        """`identity` is the device and inode that the file must have; `span` is the part of a plain file to read."""
+        """`identity` is the device and inode that the file must have; `span` is the part of a plain file to read.
+
+        `is_written`: somebody writes to the file now, so that the rest of an incomplete last line is still to come.
+        """
         self.file_index = file_index
         self.path = path
         self.progress = TimeProgress()
@@ -106,6 +110,7 @@ class EventStream:
         self._spools = spools
         self._identity = identity
         self._span = span
+        self._is_written = is_written
         self._reading: FileReading | None = None
 
     @property
@@ -155,7 +160,11 @@ class EventStream:
 
         places = self._spools.unwrapped[self.path].places if self.is_unwrapped else {}
 
+        awaited = len(block.lines) - 1 if self._is_written and not block.is_whole and not self.is_unwrapped else None
+
         def broken(position: int, reason: str) -> None:
+            if position == awaited:
+                return
             number = block.first_line + position
             place = f"line {places[number]}: " if number in places else ""
             skipped.append(SkippedLine(self.file_index, number, block.offset, place + reason))

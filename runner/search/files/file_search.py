@@ -38,6 +38,9 @@ _MOST_NAMED = 20
 """Unknown fields that one warning names."""
 _ATTEMPTS = 3
 """Passes over a folder whose files are renamed between listing and opening; after that its windows stay owed."""
+_WRITING_S, _WRITING_LIVE_S = 60.0, 600.0
+"""Seconds since the last write, in a single run and in a service, for which the rest of a file's last line is waited
+for; later that line is broken."""
 _MODIFIED_MARGIN_S = 3600.0
 """Seconds by which a file of a live folder may be older than the window: clocks differ, writers buffer."""
 
@@ -183,6 +186,7 @@ class FileSearch:
                     modified_after=after if self._live else None,
                     index=self._index,
                     progress=self._progress,
+                    written_after=self._written_after(),
                 )
                 self._index.keep_only(self._files.keys())
             files = self._opened()
@@ -286,8 +290,13 @@ class FileSearch:
 
     def _opened(self) -> EventFiles:
         if self._files is None:
-            self._files = EventFiles(self._paths, index=self._index, progress=self._progress)
+            self._files = EventFiles(
+                self._paths, index=self._index, progress=self._progress, written_after=self._written_after()
+            )
         return self._files
+
+    def _written_after(self) -> float:
+        return time.time() - (_WRITING_LIVE_S if self._live else _WRITING_S)
 
     def _ask(self, request: SearchRequest) -> eql.Ask:
         rule, window = request.rule, request.window
