@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import tempfile
 import time
@@ -114,3 +115,18 @@ async def test_the_last_line_of_a_named_file_is_broken(tmp_path: Path) -> None:
     file.write_text('{"@timestamp": ')
     result = await searched(file, SINGLE, lambda count: None)
     assert "1 broken line skipped" in result.warnings[0]
+
+
+async def test_a_large_array_and_every_further_pass_are_signs_of_life(tmp_path: Path) -> None:
+    document = {"@timestamp": "2026-03-02T10:01:00Z", "event": {"category": "process"}, "process": {"name": "nc"}}
+    event = json.dumps(document | {"message": "m" * 1_000})
+    (tmp_path / "array.json").write_text(f"[{','.join([event] * 4_000)}]")
+    steps: list[int] = []
+    search = FileSearch([tmp_path], progress=steps.append)
+    asked = compiled(rule(SINGLE, index=["*"]))
+    await search.prepare([asked])
+    for _ in range(2):
+        steps.clear()
+        (result,) = [result async for result in search.run([SearchRequest(asked, WINDOW, 100)])]
+        assert result.complete and steps
+    assert search.bytes_to_read() >= sum(steps)
