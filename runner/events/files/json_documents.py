@@ -104,6 +104,9 @@ def unwrapped(text: OpenText, advanced: Callable[[], None] = lambda: None) -> Un
                 places[number] = reader.broken_at
     except ValueError as error:
         damage = str(error)
+    except BaseException:
+        spool.close()
+        raise
     if reader.failure is not None:
         damage = str(reader.failure)
     spool.seek(0)

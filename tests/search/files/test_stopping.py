@@ -130,3 +130,4 @@ async def test_a_large_array_and_every_further_pass_are_signs_of_life(tmp_path: 
         (result,) = [result async for result in search.run([SearchRequest(asked, WINDOW, 100)])]
         assert result.complete and steps
     assert search.bytes_to_read() >= sum(steps)
+    await search.close()
