@@ -44,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with ExitStack() as stack:
         for store in stores:
             node = stack.enter_context(Node()) if store == "elasticsearch" else None
-            for report in campaign(options.kills, options.seed, node=node):
+            for report in campaign(options.kills, options.seed, incidents=options.incidents, node=node):
                 print(report.line(), flush=True)
                 for fault in report.faults[:20]:
                     print(f"    {fault}", flush=True)
@@ -57,10 +57,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return int(any(report.faults for report in reports))
 
 
-def campaign(kills: int, seed: int, *, node: Node | None) -> Iterator[Report]:
-    """The reports of the rounds, on the node, or on SQLite files without one."""
+def campaign(kills: int, seed: int, *, incidents: int | None = None, node: Node | None) -> Iterator[Report]:
+    """The reports of the rounds, on the node, or on SQLite files without one; with `incidents` until kills and other
+    faults are that many together."""
     rng = Random(seed)
-    left, number = kills, 0
+    left, number = kills if incidents is None else incidents, 0
     while left > 0:
         number += 1
         now = min(left, A_ROUND)
@@ -76,7 +77,8 @@ def campaign(kills: int, seed: int, *, node: Node | None) -> Iterator[Report]:
             else:
                 report = live_round(place, starter, Path(name), seed=seed_of_round, kills=now)
         yield report
-        left -= max(report.kills, 1)
+        others = 0 if incidents is None else sum(report.troubles.values())
+        left -= max(report.kills + others, 1)
 
 
 @contextmanager
@@ -96,10 +98,12 @@ def _print_sum(reports: Sequence[Report], store: str) -> None:
     if not reports:
         return
     kills = sum(report.kills for report in reports)
+    others = sum(sum(report.troubles.values()) for report in reports)
     print(
-        f"\n{store}: {kills} kills in {len(reports)} rounds, {sum(report.incidents for report in reports)} incidents, "
+        f"\n{store}: {kills} kills and {others} other faults in {len(reports)} rounds, "
+        f"{sum(report.incidents for report in reports)} things to find, "
         f"{sum(report.alerts for report in reports)} alerts, {sum(report.seconds for report in reports):.0f} s, "
-        f"{sum(len(report.faults) for report in reports)} faults"
+        f"{sum(len(report.faults) for report in reports)} differences"
     )
     counts: Counter[str] = Counter()
     for title, name in (("killed", "phases"), ("moment chosen", "moments"), ("also went wrong", "troubles")):
@@ -111,6 +115,7 @@ def _print_sum(reports: Sequence[Report], store: str) -> None:
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=300, help="of each store (default: 300)")
+    parser.add_argument("--incidents", type=int, help="instead of --kills: kills and other faults together")
     parser.add_argument("--store", choices=("sqlite", "elasticsearch", "both"), default="both")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--json", type=Path, help="a file for the reports of all rounds")

@@ -61,6 +61,10 @@ class UnreachableError(RunnerError):
         self.retry_after = retry_after  # seconds of the answer's `Retry-After`; 0 without one
 
 
+class WrongAnswerError(UnreachableError):
+    """What answers under the address of the cluster does not answer as Elasticsearch does (exit code 4)."""
+
+
 class ClusterError(RunnerError):
     """The cluster answered a request with an error, after the retries: HTTP `status`, its `type` and its `reason`."""
 

@@ -41,6 +41,8 @@ class RuleRun:
     shown: Window | None = field(default=None, compare=False)
     """The times at which a match may end that the window shows whole, if those are not all of the window. No store
     keeps it."""
+    blind: bool = field(default=False, compare=False)
+    """Whether nothing was there that the rule's index patterns name. No store keeps it."""
 
     @property
     def counts(self) -> dict[str, int]:

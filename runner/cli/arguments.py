@@ -280,6 +280,7 @@ def vacuum_state(state: options.StateOption = None) -> int:
 
 
 def status(
+    events: options.EventsOption = None,
     rules: options.RulesOption = None,
     state: options.StateOption = None,
     output: options.OutputOption = None,
@@ -297,7 +298,7 @@ def status(
     everything: options.AllOption = False,
 ) -> int:
     """Per rule: the last window, its outcome and counts, how far it was searched, and what is owed."""
-    settings = read_settings(rules=rules, state=state, output=output)
+    settings = read_settings(events=events, rules=rules, state=state, output=output)
     if check:
         from runner.cli.commands import health_check
 

@@ -9,8 +9,9 @@ import dataclasses
 import os
 import secrets
 import socket
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +23,15 @@ from runner.cluster.connection import Connection
 from runner.cluster.elasticsearch import Elastic, open_client
 from runner.cluster.proxies import environment_proxies
 from runner.errors import SettingsError
+from runner.rule_run import RuleRun
 from runner.search.cluster.cluster_search import ClusterSearch
 from runner.settings.settings import Settings
 from runner.setup.index_objects import StoreNames
 from runner.store.elasticsearch.elasticsearch_store import ElasticsearchStores, elasticsearch_stores
 from runner.store.leases import SharedLeases
-from runner.store.protocol import Stores
+from runner.store.protocol import Mark, RuleState, Stores
+from runner.store.source import UNNAMED, EventSource
+from runner.store.sqlite.sqlite_store import SqliteStore
 
 
 def connection_of(settings: Settings) -> Connection:
@@ -110,9 +114,42 @@ def store_names(settings: Settings) -> StoreNames:
     return StoreNames(settings.alerts_alias, settings.runs_index, settings.state_index, settings.alerts_as)
 
 
-def stores_in(client: Elastic, settings: Settings) -> ElasticsearchStores:
-    """The alerts and the state in the cluster."""
-    return elasticsearch_stores(client, store_names(settings))
+def stores_in(client: Elastic, settings: Settings, source: EventSource = UNNAMED) -> ElasticsearchStores:
+    """The alerts and the state in the cluster, with the ledger of that source; without one, of its own events."""
+    return elasticsearch_stores(client, store_names(settings), source)
+
+
+class ClusterLedger:
+    """The ledger and the run log of a cluster's events that stand elsewhere than in this cluster.
+
+    Its name is the cluster's id beside its addresses. So the cluster is asked before the ledger is first used; raises
+    what that raises. Implements `Ledger` and `RunLog`.
+    """
+
+    def __init__(self, store: SqliteStore, client: Elastic, hosts: tuple[str, ...]) -> None:
+        self._store = store
+        self._client = client
+        self._hosts = hosts
+        self._found: SqliteStore | None = None
+
+    async def read(self) -> Mapping[str, RuleState]:
+        return await (await self._ledger()).read()
+
+    async def record(self, run: RuleRun, fingerprint: str) -> None:
+        await (await self._ledger()).record(run, fingerprint)
+
+    async def add_marks(self, marks: Sequence[Mark]) -> None:
+        await (await self._ledger()).add_marks(marks)
+
+    async def unfinished(self, rule_ids: Collection[str], since: datetime) -> Sequence[RuleRun]:
+        return await (await self._ledger()).unfinished(rule_ids, since)
+
+    async def _ledger(self) -> SqliteStore:
+        if self._found is None:
+            uuid = (await self._client.info()).uuid
+            names = (*self._hosts, *([uuid] if uuid not in ("", "_na_") else []))
+            self._found = self._store.ledger(EventSource("cluster", names))
+        return self._found
 
 
 def elasticsearch_leases(settings: Settings, stores: Stores, clock: Clock) -> SharedLeases:

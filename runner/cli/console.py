@@ -181,6 +181,11 @@ def window_text(window: Window) -> str:
     return f"{start} to {end[11:] if start[:10] == end[:10] else end}"
 
 
+def print_places(source: str, alerts: str) -> None:
+    """Print where the events came from and where the alerts go."""
+    out().print(Text(printable(f"Events from {source}; alerts go to {alerts}")), soft_wrap=True)
+
+
 @contextmanager
 def progress_bar(text: str, total: Callable[[], int], *, shown: bool = True) -> Iterator[Callable[[int], None]]:
     """A progress bar over bytes on stderr, if that is a terminal; yields the function that advances it.

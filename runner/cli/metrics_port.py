@@ -62,5 +62,5 @@ def _routes(
     return {
         "/metrics": lambda accept: HttpAnswer(*rendered(registry, accept)),
         "/healthz": lambda accept: answer(liveness(health.snapshot, now(), patience)),
-        "/readyz": lambda accept: answer(readiness(health.snapshot, now(), patience)),
+        "/readyz": lambda accept: answer(readiness(health.snapshot, now(), patience, quiet_after=settings.quiet_after)),
     }

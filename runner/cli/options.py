@@ -20,14 +20,14 @@ EventsOption = Annotated[
         "--events",
         "-e",
         metavar="PATH",
-        help="File or folder of NDJSON events (.gz, .zst too), or - for standard input. May be repeated.",
+        help="File or folder of NDJSON events (.gz, .zst, .bz2, .xz too), or - for standard input. May be repeated.",
     ),
 ]
 RulesOption = Annotated[
     list[str] | None, Option("--rules", "-r", metavar="PATH", help="Rule file or folder. May be repeated.")
 ]
 StateOption = Annotated[
-    str | None, Option("--state", metavar="FILE", help="SQLite file for alerts and state, if no cluster is set.")
+    str | None, Option("--state", metavar="FILE", help="SQLite file for alerts and state, also if a cluster is set.")
 ]
 NowOption = Annotated[
     str | None, Option("--now", metavar="TIME", help="The time to run at: ISO, or `latest` for the newest event read.")

@@ -4,11 +4,19 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from runner.alerts.build import AlertContext
 from runner.alerts.event_fields import FieldTypes
-from runner.cli.locations import NO_SOURCE, has_cluster, kibana_names
+from runner.cli.locations import (
+    NO_SOURCE,
+    alerts_place,
+    cluster_address,
+    file_source,
+    has_cluster,
+    kibana_names,
+    stores_in_cluster,
+)
 from runner.clock import Clock, SystemClock
 from runner.errors import SettingsError
 from runner.events.fields.schema import shipped_schema
@@ -16,12 +24,14 @@ from runner.events.files.event_files import ReadProgress, unreported
 from runner.schedule.schedule import Schedule
 from runner.search.files.file_search import FileSearch
 from runner.search.protocol import Search
+from runner.service.arrivals import ArrivalWatch
 from runner.service.execution import Execution
 from runner.settings.settings import Settings
 from runner.store.file_lock import FileLock
 from runner.store.leases import EveryRule, Leases
 from runner.store.memory import MemoryStore
 from runner.store.protocol import Stores
+from runner.store.source import UNNAMED, EventSource
 from runner.store.sqlite.retention import Retention
 from runner.store.sqlite.sqlite_store import SqliteStore
 
@@ -49,7 +59,22 @@ class Opened:
     @property
     def is_shared(self) -> bool:
         """Whether several runners may work with the same store at a time."""
-        return has_cluster(self.settings)
+        return stores_in_cluster(self.settings)
+
+    @property
+    def places(self) -> tuple[str, str]:
+        """Where the events come from and where the alerts go, as text."""
+        source = ", ".join(self.settings.events) or f"Elasticsearch at {cluster_address(self.settings)}"
+        dry = isinstance(self.stores.alerts, MemoryStore)
+        return source, "nowhere: this is a dry run" if dry else alerts_place(self.settings)
+
+    @property
+    def arrivals(self) -> ArrivalWatch | None:
+        """The watch for late events in files that are written to."""
+        if self.files is None or "-" in self.settings.events:
+            return None
+        stores = self.stores
+        return ArrivalWatch(self.files, stores.files, stores.ledger, horizon=self.settings.catch_up)
 
     def lock(self, command: str) -> FileLock:
         """The lock of the state file, for a process that does `command`; not locked yet."""
@@ -72,9 +97,9 @@ class Opened:
             execution_id="",
             space=settings.space,
             kibana_url=settings.kibana_link,
-            alias=settings.alerts_alias if has_cluster(settings) else "",
+            alias=settings.alerts_alias if stores_in_cluster(settings) else "",
             data_view=_data_view(settings),
-            is_external=settings.alerts_as == "external" and has_cluster(settings),
+            is_external=settings.alerts_as == "external" and stores_in_cluster(settings),
             types=FieldTypes.of(shipped_schema()),
         )
         alerts, ledger = self.stores.alerts, self.stores.ledger
@@ -83,7 +108,7 @@ class Opened:
 
 def _data_view(settings: Settings) -> str:
     """The data view in which Discover shows the alerts; "" where Security's own table shows them."""
-    if not has_cluster(settings) or settings.alerts_as == "security":
+    if not stores_in_cluster(settings) or settings.alerts_as == "security":
         return ""
     return kibana_names(settings).alerts_view
 
@@ -100,30 +125,36 @@ async def opened(
         raise SettingsError(NO_SOURCE)
     async with AsyncExitStack() as closing:
         search: Search | None = None
+        source = UNNAMED
         if settings.events:
+            source = file_source(settings, is_live=live)
             # The default is for searches of a cluster: how long a pass over files takes goes by their size.
             limit = None if settings.is_default("search_timeout") else settings.search_timeout
             search = FileSearch(
                 settings.events, live=live, progress=progress, time_limit=limit, workers=settings.workers
             )
             closing.push_async_callback(search.close)
-        stores = _in_one(MemoryStore()) if dry_run else None
-        if has_cluster(settings):
-            from runner.cli.cluster_wiring import elasticsearch_search, opened_client, stores_in
-
-            client = await closing.enter_async_context(opened_client(settings))
-            search, stores = search or elasticsearch_search(settings, client), stores or stores_in(client, settings)
-        elif stores is None:
+        stores = _in_one(MemoryStore(), source) if dry_run else None
+        if stores is None and not stores_in_cluster(settings):
             kept = Retention(settings.keep_alerts, settings.keep_runs, SystemClock().now)
             store = SqliteStore(settings.state, retention=kept)
             closing.push_async_callback(store.close)
-            stores = _in_one(store)
-        assert search is not None
+            stores = _in_one(store, source)
+        if search is None or stores is None:
+            from runner.cli import cluster_wiring as cluster
+
+            client = await closing.enter_async_context(cluster.opened_client(settings))
+            stores = stores or cluster.stores_in(client, settings, source)
+            if search is None:
+                search = cluster.elasticsearch_search(settings, client)
+                if isinstance(stores.alerts, SqliteStore):
+                    ledger = cluster.ClusterLedger(stores.alerts, client, client.connection.shown_hosts)
+                    stores = replace(stores, ledger=ledger, run_log=ledger)
         yield Opened(settings, stores, search)
 
 
-def _in_one(store: MemoryStore | SqliteStore) -> Stores:
-    return Stores(store, store, store)
+def _in_one(store: MemoryStore | SqliteStore, source: EventSource = UNNAMED) -> Stores:
+    return Stores(store, store, store, store, store).of(source)
 
 
 @asynccontextmanager
@@ -147,7 +178,7 @@ async def alone(tools: Opened, *, enough: Callable[[], bool]) -> AsyncIterator[N
 async def opened_stores(settings: Settings) -> AsyncIterator[Stores]:
     """The stores alone, for commands that only read; a SQLite file that is missing is an error."""
     async with AsyncExitStack() as closing:
-        if has_cluster(settings):
+        if stores_in_cluster(settings):
             from runner.cli.cluster_wiring import opened_client, stores_in
 
             yield stores_in(await closing.enter_async_context(opened_client(settings)), settings)

@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
+from runner.cluster import answer_shapes
 from runner.cluster.connection import Connection as Connection
 from runner.cluster.transport import ApiCall, Transport, open_transport, path_part, targets_part
 from runner.cluster.transport import Retry as Retry
 from runner.cluster.transport import reason_of as reason_of
-from runner.errors import ClusterError, RunnerError, UnreachableError
+from runner.errors import ClusterError, RunnerError, UnreachableError, WrongAnswerError
 
 CLEAN_UP = 5.0
 """Seconds in which a search or a point in time is given up; the server drops it by itself later."""
@@ -51,9 +52,9 @@ class Elastic:
         """Name, id and version of the cluster; with `retry=False` after a single attempt."""
         answer = await self._root(attempts=None if retry else 1)
         version = answer["version"]
-        distribution = version.get("distribution") or version.get("build_flavor", "default")
-        name, uuid = str(answer.get("cluster_name", "")), str(answer.get("cluster_uuid", ""))
-        return ClusterInfo(name, uuid, version.get("number", ""), distribution)
+        distribution = version.get("distribution") or version.get("build_flavor") or "default"
+        name, uuid = str(answer.get("cluster_name", "")), str(answer.get("cluster_uuid") or "")
+        return ClusterInfo(name, uuid, version.get("number") or "", distribution)
 
     async def answers(self) -> bool:
         """True if the cluster answers at all, so that a connection that failed concerns one request only."""
@@ -74,13 +75,14 @@ class Elastic:
     ) -> dict[str, Any]:
         """The answer of the EQL search API; one that is still running has an `id` and `is_running`."""
         path, action = f"/{targets_part(indices)}/_eql/search", f"search with EQL in {', '.join(indices)}"
-        call = ApiCall("POST", path, action, params=params, body=body, deadline=deadline, opaque_id=opaque_id)
-        return await self.transport.send_for_object(call)
+        common: dict[str, Any] = {"deadline": deadline, "opaque_id": opaque_id, "expects": answer_shapes.EQL}
+        return await self.transport.send_for_object(ApiCall("POST", path, action, params=params, body=body, **common))
 
     async def eql_get(self, search_id: str, *, params: Mapping[str, Any], deadline: float) -> dict[str, Any]:
         """The state or the answer of a running EQL search."""
         path = f"/_eql/search/{path_part(search_id)}"
-        call = ApiCall("GET", path, "read a running EQL search", params=params, deadline=deadline)
+        action, expected = "read a running EQL search", answer_shapes.EQL
+        call = ApiCall("GET", path, action, params=params, deadline=deadline, expects=expected)
         return await self.transport.send_for_object(call)
 
     async def eql_delete(self, search_id: str) -> None:
@@ -93,13 +95,17 @@ class Elastic:
     ) -> dict[str, Any]:
         """The answer of the search API."""
         path, action = f"/{targets_part(indices)}/_search", f"search in {', '.join(indices)}"
-        return await self.transport.send_for_object(ApiCall("POST", path, action, params=params or {}, body=body))
+        parts = {"sort": "sort" in body, "versions": bool(body.get("seq_no_primary_term"))}
+        expected = answer_shapes.hits(source=body.get("_source") is not False, **parts)
+        call = ApiCall("POST", path, action, params=params or {}, body=body, expects=expected)
+        return await self.transport.send_for_object(call)
 
     async def open_point(self, indices: Sequence[str], *, keep_alive: str, deadline: float) -> str:
         """The id of a point in time of the indices that are there; it is kept that long after each use."""
         action = f"search in {', '.join(indices)}"
         params = {"keep_alive": keep_alive, "ignore_unavailable": True, "allow_no_indices": True}
-        call = ApiCall("POST", f"/{targets_part(indices)}/_pit", action, params=params, deadline=deadline)
+        path, expected = f"/{targets_part(indices)}/_pit", answer_shapes.POINT
+        call = ApiCall("POST", path, action, params=params, deadline=deadline, expects=expected)
         return str((await self.transport.send_for_object(call))["id"])
 
     async def search_point(self, body: Mapping[str, Any], *, deadline: float, opaque_id: str) -> bytes:
@@ -127,10 +133,9 @@ class Elastic:
         """
         params = {"refresh": refresh, "require_alias": require_alias}
         path = f"/{path_part(index)}/_bulk"
-        call = ApiCall("POST", path, f"write to {index}", params=params, body=lines, ndjson=True)
-        answer = await self.transport.send(call, attempts=1)
-        if not isinstance(answer, dict) or not isinstance(answer.get("items"), list):
-            raise ClusterError(f"could not {call.action}: the answer has no `items`", status=200)
+        action, expected = f"write to {index}", answer_shapes.BULK
+        call = ApiCall("POST", path, action, params=params, body=lines, ndjson=True, expects=expected)
+        answer: dict[str, Any] = await self.transport.send(call, attempts=1)
         return answer
 
     async def field_caps(
@@ -149,12 +154,16 @@ class Elastic:
         path, action = f"/{targets_part(indices)}/_field_caps", f"read the fields of {', '.join(indices)}"
         # In the body, as the URL must stay under 4 KB.
         body = {"fields": list(fields)} | ({"runtime_mappings": runtime_mappings} if runtime_mappings else {})
-        call = ApiCall("POST", path, action, params=params, body=body, deadline=deadline)
+        expected = answer_shapes.FIELD_CAPS
+        call = ApiCall("POST", path, action, params=params, body=body, deadline=deadline, expects=expected)
         return await self.transport.send_for_object(call)
 
     async def read_object(self, kind: ObjectKind, name: str) -> Mapping[str, Any] | None:
         """The stored template, policy or role, as it was written; None if there is none of that name."""
-        call = ApiCall("GET", _OBJECT_PATHS[kind] + path_part(name), f"read the {_words(kind)} {name}", ignore=(404,))
+        is_listed = kind in ("component_template", "index_template")
+        action = f"read the {_words(kind)} {name}"
+        expected = answer_shapes.templates(kind) if is_listed else answer_shapes.BY_NAME
+        call = ApiCall("GET", _OBJECT_PATHS[kind] + path_part(name), action, ignore=(404,), expects=expected)
         answer = await self.transport.send(call)
         listed = answer.get(f"{kind}s") if isinstance(answer, dict) else None
         if isinstance(listed, list):
@@ -164,8 +173,9 @@ class Elastic:
 
     async def write_object(self, kind: ObjectKind, name: str, body: Mapping[str, Any]) -> None:
         """Create or replace a template, policy or role."""
-        call = ApiCall("PUT", _OBJECT_PATHS[kind] + path_part(name), f"write the {_words(kind)} {name}", body=body)
-        await self.transport.send(call)
+        path, action = _OBJECT_PATHS[kind] + path_part(name), f"write the {_words(kind)} {name}"
+        expected = answer_shapes.ROLE_WRITTEN if kind == "role" else answer_shapes.DONE
+        await self.transport.send(ApiCall("PUT", path, action, body=body, expects=expected))
 
     async def create_api_key(self, name: str, roles: Mapping[str, Any]) -> str:
         """A new API key of that name, encoded, with the privileges of these role descriptors and no end.
@@ -182,12 +192,12 @@ class Elastic:
 
     async def read_alias(self, alias: str) -> Mapping[str, bool] | None:
         """The indices behind an alias, each with whether it is the one written to; None if there is no such alias."""
-        call = ApiCall("GET", f"/_alias/{path_part(alias)}", f"read the alias {alias}", ignore=(404,))
-        answer = await self.transport.send(call)
+        path, action = f"/_alias/{path_part(alias)}", f"read the alias {alias}"
+        answer = await self.transport.send(ApiCall("GET", path, action, ignore=(404,), expects=answer_shapes.ALIAS))
         indices = {
             index: bool(value["aliases"][alias].get("is_write_index"))
-            for index, value in answer.items()
-            if isinstance(value, Mapping) and alias in value.get("aliases", {})
+            for index, value in (answer.items() if isinstance(answer, Mapping) else ())
+            if isinstance(value, Mapping) and alias in (value.get("aliases") or {})
         }
         if len(indices) == 1:  # A single index behind an alias is written to without being marked.
             return dict.fromkeys(indices, True)
@@ -201,7 +211,8 @@ class Elastic:
     async def create_index(self, name: str, body: Mapping[str, Any]) -> bool:
         """True if the index was created, False if it was there already."""
         try:
-            await self.transport.send(ApiCall("PUT", f"/{path_part(name)}", f"create the index {name}", body=body))
+            action, expected = f"create the index {name}", answer_shapes.DONE
+            await self.transport.send(ApiCall("PUT", f"/{path_part(name)}", action, body=body, expects=expected))
         except ClusterError as error:
             if error.type == "resource_already_exists_exception":
                 return False
@@ -210,18 +221,21 @@ class Elastic:
 
     async def put_mapping(self, index: str, body: Mapping[str, Any]) -> None:
         """Add fields to an index, or to the index that an alias writes to."""
-        params = {"write_index_only": True}
-        call = ApiCall("PUT", f"/{path_part(index)}/_mapping", f"add fields to {index}", params=params, body=body)
+        path, params = f"/{path_part(index)}/_mapping", {"write_index_only": True}
+        expected = answer_shapes.DONE
+        call = ApiCall("PUT", path, f"add fields to {index}", params=params, body=body, expects=expected)
         await self.transport.send(call)
 
     async def refresh(self, index: str) -> None:
         """Make everything that was written visible to searches; an index that is not there is fine."""
-        await self.transport.send(ApiCall("POST", f"/{path_part(index)}/_refresh", f"refresh {index}", ignore=(404,)))
+        path, expected = f"/{path_part(index)}/_refresh", answer_shapes.REFRESHED
+        await self.transport.send(ApiCall("POST", path, f"refresh {index}", ignore=(404,), expects=expected))
 
     async def read_document(self, index: str, document_id: str) -> Mapping[str, Any] | None:
         """The document with `_source`, `_seq_no` and `_primary_term`; None if it or its index is not there."""
         path = f"/{path_part(index)}/_doc/{path_part(document_id)}"
-        answer = await self.transport.send_for_object(ApiCall("GET", path, f"read from {index}", ignore=(404,)))
+        call = ApiCall("GET", path, f"read from {index}", ignore=(404,), expects=answer_shapes.DOCUMENT)
+        answer = await self.transport.send_for_object(call)
         return answer if answer.get("found") else None
 
     async def close(self) -> None:
@@ -233,7 +247,12 @@ class Elastic:
         hosts = self.connection.shown_hosts
         place = f"Elasticsearch at {', '.join(hosts)}"
         try:
-            answer = await self.transport.send(ApiCall("GET", "/", "read the cluster's version"), attempts=attempts)
+            call = ApiCall("GET", "/", "read the cluster's version", expects=answer_shapes.ROOT)
+            answer: Mapping[str, Any] = await self.transport.send(call, attempts=attempts)
+        except WrongAnswerError as error:
+            raise WrongAnswerError(
+                f"{error} - what answers there says nothing of a version; expected Elasticsearch 8 or 9", hosts=hosts
+            ) from None
         except ClusterError as error:
             prefixes = _prefixes(self.connection)
             if error.status not in (400, 404, 405) or not prefixes:
@@ -243,10 +262,6 @@ class Elastic:
                 f"leave it away or correct it ({error.reason or error.status})",
                 hosts=hosts,
             ) from None
-        if not isinstance(answer, Mapping) or not isinstance(answer.get("version"), Mapping):
-            raise UnreachableError(
-                f"{place}: what answers there says nothing of a version; expected Elasticsearch 8 or 9", hosts=hosts
-            )
         return answer
 
 

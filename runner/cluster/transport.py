@@ -32,11 +32,12 @@ from elasticsearch import ApiError, AsyncElasticsearch, OrjsonSerializer, Unsupp
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_after_attempt
 from tenacity.retry import retry_base
 
+from runner.cluster.answer_shapes import Shape, fault_of
 from runner.cluster.connection import Connection, credentials_for, without_user
 from runner.cluster.connection_failures import wrong_proxy_login
 from runner.cluster.http_node import READ_AS, HttpNode, node_configs, proxy_of
 from runner.cluster.proxies import Proxy
-from runner.errors import AccessError, ClusterError, RunnerError, SettingsError, UnreachableError
+from runner.errors import AccessError, ClusterError, RunnerError, SettingsError, UnreachableError, WrongAnswerError
 
 _LOG = logging.getLogger("runner.transport")
 BUSY_STATUSES = frozenset({429, 502, 503, 504})
@@ -96,6 +97,8 @@ class ApiCall:
     opaque_id: str | None = None
     ignore: tuple[int, ...] = ()
     """Statuses that are an answer, not an error."""
+    expects: Shape = None
+    """The shape of the answer where it is a success (`answer_shapes`); None for any."""
     as_bytes: bool = False
     """Whether the body is returned as it came, for a caller that parses it itself."""
 
@@ -127,11 +130,11 @@ class Transport:
         await self._client.close()
 
     async def send_for_object(self, call: ApiCall) -> dict[str, Any]:
-        """The body of an answer that has to be a JSON object."""
+        """The body of an answer that has to be a JSON object. Raises WrongAnswerError for another one."""
         answer = await self.send(call)
         if isinstance(answer, dict):
             return answer
-        raise ClusterError(f"could not {call.action}: the answer is not a JSON object", status=200)
+        raise self.wrong(answer, call.action, "expected a JSON object")
 
     async def send(self, call: ApiCall, *, attempts: int | None = None) -> Any:
         """The body of the answer; of a HEAD request whether the status is a success."""
@@ -139,7 +142,10 @@ class Transport:
         return 200 <= answer.status < 300 if call.method == "HEAD" else answer.body
 
     async def send_for_answer(self, call: ApiCall, *, attempts: int | None = None) -> Answer:
-        """The answer; sent again after failures that pass, as the retry policy and the deadline allow."""
+        """The answer; sent again after failures that pass, as the retry policy and the deadline allow.
+
+        Raises WrongAnswerError for one that has not the shape that the call expects.
+        """
         loop = asyncio.get_running_loop()
         # With several hosts each of them is tried before the request counts as failed.
         most = attempts or max(self.retry.attempts, len(self.connection.hosts))
@@ -150,10 +156,25 @@ class Transport:
 
         retrying = self.retry.attempting(again=IF_IT_PASSES, stop=enough, wait=self._wait)
         try:
-            return await retrying(self._send_once, call)
+            answer: Answer = await retrying(self._send_once, call)
         except (ApiError, TransportError) as error:
             tried = int(retrying.statistics.get("attempt_number", 1))
             raise self._translated(error, call, tried=tried) from None
+        if call.expects is not None and answer.status not in call.ignore:
+            self.require(answer.body, call.expects, action=call.action)
+        return answer
+
+    def require(self, answer: Any, expected: Shape, *, action: str) -> None:
+        """Raises WrongAnswerError for an answer that has not the expected shape."""
+        if fault := fault_of(answer, expected):
+            raise self.wrong(answer, action, fault)
+
+    def wrong(self, answer: Any, action: str, fault: str) -> WrongAnswerError:
+        """The error for an answer with a fault; one that is an error in itself, with status 200, says so."""
+        reason = reason_of(answer)[1] if isinstance(answer, Mapping) and "error" in answer else ""
+        why = f"the answer is an error: {reason}" if reason else f"not an answer of Elasticsearch: {fault}"
+        text = self._clean(f"{self._place} could not {action}: {why}")
+        return WrongAnswerError(text, hosts=self.connection.shown_hosts)
 
     async def _send_once(self, call: ApiCall) -> Answer:
         timeout = self.connection.request_timeout
@@ -186,7 +207,7 @@ class Transport:
         if isinstance(error, UnsupportedProductError):
             return UnreachableError(f"{self._place}: {_other_product(error)}", hosts=hosts)
         if isinstance(error, SerializationError):
-            return ClusterError(f"{self._place} could not {call.action}: the answer is not JSON", status=200)
+            return self.wrong(None, call.action, f"expected JSON ({error.message})")
         if isinstance(error, ConnectionTimeout):
             way = next((f" through the proxy {proxy}" for proxy in self._proxies if proxy), "")
             return UnreachableError(
@@ -292,8 +313,9 @@ def reason_of(body: Any) -> tuple[str, str]:
             reason = f"{reason}: {inner}" if reason else inner
         cause = cause.get("caused_by")
     if kind == "search_phase_execution_exception":  # "all shards failed": only the shards have the reason
-        roots: list[Any] = error.get("root_cause") or [{}]
-        inner = str(roots[0].get("reason") or "")
+        roots = error.get("root_cause")
+        root = roots[0] if isinstance(roots, list) and roots and isinstance(roots[0], Mapping) else {}
+        inner = str(root.get("reason") or "")
         reason = f"{reason}: {inner}" if inner and inner not in reason else reason
     return kind, reason or kind
 

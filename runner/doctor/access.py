@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
+from runner.cluster import answer_shapes
 from runner.cluster.elasticsearch import Elastic
 from runner.cluster.transport import ApiCall
-from runner.doctor.checks import SETUP_SHOWN, Check, names_of, ok, spoken
+from runner.doctor.checks import SETUP_SHOWN, Check, moment_of, names_of, ok, spoken
 from runner.doctor.hosts import CurrentTime
 from runner.errors import AccessError, ClusterError
 from runner.messages.quantities import counted
@@ -44,7 +45,9 @@ class _Lacking:
 async def check_identity(client: Elastic, *, now: CurrentTime) -> tuple[list[Check], bool]:
     """The checks of the user and API key, and whether the cluster has security at all."""
     try:
-        answer = await client.transport.send_for_object(ApiCall("GET", "/_security/_authenticate", "ask who we are"))
+        answer = await client.transport.send_for_object(
+            ApiCall("GET", "/_security/_authenticate", "ask who we are", expects=answer_shapes.IDENTITY)
+        )
     except ClusterError as error:
         # Without security the path does not exist, or is taken for an index to write to.
         if not error.no_such_api and error.status not in (404, 405):
@@ -66,7 +69,7 @@ async def _check_key(client: Elastic, key_id: str, *, now: CurrentTime) -> Check
     params = {"id": key_id, "owner": True}
     try:
         answer = await client.transport.send_for_object(
-            ApiCall("GET", "/_security/api_key", "read our API key", params=params)
+            ApiCall("GET", "/_security/api_key", "read our API key", params=params, expects=answer_shapes.API_KEYS)
         )
     except (AccessError, ClusterError):
         return ok("api_key", key_id, "when it expires may not be read with it")
@@ -74,7 +77,7 @@ async def _check_key(client: Elastic, key_id: str, *, now: CurrentTime) -> Check
     ends = next((key["expiration"] for key in keys if key.get("id") == key_id and key.get("expiration")), None)
     if ends is None:
         return ok("api_key", key_id, "does not expire")
-    moment = datetime.fromtimestamp(ends / 1_000, UTC)
+    moment = moment_of(ends)
     left = moment - now()
     found = f"expires on {moment:%Y-%m-%d %H:%M} UTC, in {spoken(left)}"
     if left < _ENDS_SOON:
@@ -132,14 +135,14 @@ async def _lacking(client: Elastic, role: Mapping[str, Any]) -> _Lacking:
     body = {"cluster": role.get("cluster", []), "index": role.get("indices", [])}
     action = "ask which privileges we have"
     answer = await client.transport.send_for_object(
-        ApiCall("POST", "/_security/user/_has_privileges", action, body=body)
+        ApiCall("POST", "/_security/user/_has_privileges", action, body=body, expects=answer_shapes.PRIVILEGES)
     )
     indices = {
         name: missing
-        for name, granted in answer.get("index", {}).items()
+        for name, granted in (answer.get("index") or {}).items()
         if (missing := tuple(privilege for privilege, has in granted.items() if not has))
     }
-    return _Lacking(tuple(name for name, has in answer.get("cluster", {}).items() if not has), indices)
+    return _Lacking(tuple(name for name, has in (answer.get("cluster") or {}).items() if not has), indices)
 
 
 def _by_privileges(indices: Mapping[str, tuple[str, ...]]) -> list[tuple[tuple[str, ...], str]]:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Iterable, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Literal, TypeVar
 
-from runner.errors import AccessError, RunnerError
+from runner.errors import AccessError, RunnerError, WrongAnswerError
 from runner.rules.rule import Rule
 
 T = TypeVar("T")
@@ -73,6 +73,14 @@ async def gather(pending: Iterable[Awaitable[T]], limit: asyncio.Semaphore) -> l
             return await waiting
 
     return list(await asyncio.gather(*map(one, pending)))
+
+
+def moment_of(milliseconds: float) -> datetime:
+    """The time of milliseconds since 1970. Raises WrongAnswerError for one that no date can be of."""
+    try:
+        return datetime.fromtimestamp(milliseconds / 1_000, UTC)
+    except (TypeError, ValueError, OverflowError, OSError):
+        raise WrongAnswerError(f"the cluster's answer has {milliseconds!r}, expected a time in milliseconds") from None
 
 
 def spoken(span: timedelta) -> str:

@@ -8,18 +8,22 @@ from pathlib import Path
 
 from runner.doctor.checks import Check, CheckResult, names_of, ok, spoken
 from runner.doctor.hosts import CurrentTime
+from runner.doctor.indices import AHEAD, NEWEST, lag_check
 from runner.errors import EventsError
 from runner.events.columns.batch import Columns
 from runner.events.columns.event_groups import STREAM_FIELDS, EventGroups
 from runner.events.fields.index_patterns import index_selector
 from runner.events.fields.schema import Field, Schema, shipped_schema
+from runner.events.fields.timestamp_column import NO_TIME
 from runner.events.files.event_files import EventFiles, ReadProgress, ReadReport, unreported
+from runner.events.files.event_times import NewestTimes
 from runner.messages.quantities import counted
 from runner.rules.rule import Rule
 from runner.search.compiled_rule import compile_rules, time_fields
 from runner.search.files.file_search import date_field
-from runner.windows import from_nanoseconds
+from runner.windows import from_nanoseconds, nanoseconds
 
+_INGESTED = "event.ingested"
 _BROKEN_NOTED = 0.01
 """Share of broken lines without a warning: a line is truncated now and then. Chosen, not measured."""
 
@@ -34,12 +38,12 @@ def check_files(
         return [Check("files", error.path, "problem", str(error), "correct --events (RUNNER_EVENTS)")]
     with files:
         found = _Pass(rules)
-        found.read(files, progress)
+        found.read(files, progress, now=now)
         report = files.report()
         if not report.events:
             text = f"no events in {counted(report.files, 'file')}"
             return [*_line_checks(report), Check("files", "events", "problem", text, "name files that hold events")]
-        return [*_line_checks(report), *_age_checks(report, rules, now=now), *found.checks()]
+        return [*_line_checks(report), *found.time_checks(now=now), *found.checks()]
 
 
 class _Pass:
@@ -56,18 +60,34 @@ class _Pass:
                 own = {field.name: field for field in program.plan.fields()}
                 self._fields[compiled.rule] = frozenset(own)
                 columns |= own
-        times = {"@timestamp", *(name for rule in rules for name in time_fields(rule))}
+        times = {"@timestamp", _INGESTED, *(name for rule in rules for name in time_fields(rule))}
         self._unseen = set(columns)
         self._columns = Columns([*columns.values(), *(date_field(schema, name) for name in sorted(times))])
         self._streams = EventGroups(STREAM_FIELDS)
+        self._newest = NewestTimes(NEWEST)
 
-    def read(self, files: EventFiles, progress: ReadProgress) -> None:
+    def read(self, files: EventFiles, progress: ReadProgress, *, now: CurrentTime) -> None:
+        latest = nanoseconds(now() + AHEAD)
         for batch in files.batches(self._columns, progress=progress):
             rows = batch.all_rows()
             batch.groups(self._streams)
+            self._newest.add(batch.timestamps("@timestamp"), batch.timestamps(_INGESTED), latest=latest)
             self._unseen -= {
                 name for name in self._unseen if any(value is not None for value in batch.values(name, rows))
             }
+
+    def time_checks(self, *, now: CurrentTime) -> list[Check]:
+        """The age of the newest event, the events that are ahead of the clock, and how late events are ingested."""
+        checks = []
+        if self._newest.ahead:
+            found = f"{counted(self._newest.ahead, 'event')} ahead of our time: in no window until then"
+            checks.append(Check("clock", "events", "warning", found, "set the clocks of the hosts"))
+        if self._newest.newest != NO_TIME:
+            checks += _age_checks(now() - from_nanoseconds(self._newest.newest), self._rules)
+        lags = [timedelta(microseconds=lag // 1_000) for lag in self._newest.lags]
+        if (longest := max(lags, default=timedelta(0))) > timedelta(0):
+            checks.append(lag_check("events", lags, self._rules, longest=longest))
+        return checks
 
     def checks(self) -> list[Check]:
         """The fields and indices of rules that no event has."""
@@ -110,10 +130,7 @@ def _line_checks(report: ReadReport) -> list[Check]:
     return checks
 
 
-def _age_checks(report: ReadReport, rules: Sequence[Rule], *, now: CurrentTime) -> list[Check]:
-    if report.newest_ns is None:
-        return []
-    age = now() - from_nanoseconds(report.newest_ns)
+def _age_checks(age: timedelta, rules: Sequence[Rule]) -> list[Check]:
     found = (
         f"the newest event is {spoken(age)} old" if age >= timedelta(0) else f"the newest event is {spoken(age)} ahead"
     )

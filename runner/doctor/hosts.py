@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import Any
 
 import aiohttp
 
+from runner.cluster import answer_shapes
 from runner.cluster.connection import Connection
 from runner.cluster.elasticsearch import ClusterInfo, Elastic, Retry, open_client
 from runner.cluster.http_node import addresses
@@ -18,7 +19,7 @@ from runner.cluster.kibana import Kibana
 from runner.cluster.proxies import proxy_for
 from runner.cluster.tls import read_chain, valid_until
 from runner.cluster.transport import ApiCall, targets_part
-from runner.doctor.checks import Check, ok, spoken
+from runner.doctor.checks import Check, moment_of, ok, spoken
 from runner.errors import AccessError, ClusterError, RunnerError, UnreachableError
 
 CurrentTime = Callable[[], datetime]
@@ -135,7 +136,9 @@ def _version_check(info: ClusterInfo) -> Check:
 async def check_licence(client: Elastic) -> list[Check]:
     """The check of the licence, if it can be read. EQL needs the basic one only."""
     try:
-        answer = await client.transport.send_for_object(ApiCall("GET", "/_license", "read the licence"))
+        answer = await client.transport.send_for_object(
+            ApiCall("GET", "/_license", "read the licence", expects=answer_shapes.LICENCE)
+        )
     except (AccessError, ClusterError):
         return [ok("licence", "cluster", "none that could be read")]
     licence: Mapping[str, Any] = answer.get("license") or {}
@@ -153,7 +156,9 @@ async def check_eql(client: Elastic, indices: Sequence[str]) -> list[Check]:
     action = f"search with EQL in {', '.join(indices)}"
     path = f"/{targets_part(indices)}/_eql/search"
     try:
-        answer = await client.transport.send_for_object(ApiCall("POST", path, action, params=params, body=body))
+        answer = await client.transport.send_for_object(
+            ApiCall("POST", path, action, params=params, body=body, expects=answer_shapes.EQL_DONE)
+        )
     except AccessError as error:
         return [Check("eql", "cluster", "problem", str(error), "grant `read` on the index patterns of the rules")]
     except ClusterError as error:
@@ -174,7 +179,8 @@ async def check_clock(client: Elastic, *, now: CurrentTime) -> list[Check]:
     The time is that of the nodes' statistics, or of the header `Date`, which a proxy may have added.
     """
     path, fields = "/_nodes/stats/process", "nodes.*.name,nodes.*.timestamp"
-    call = ApiCall("GET", path, "read the nodes' statistics", params={"filter_path": fields})
+    params, expected = {"filter_path": fields}, answer_shapes.NODES
+    call = ApiCall("GET", path, "read the nodes' statistics", params=params, expects=expected)
     try:
         answer = await client.transport.send_for_answer(call)
     except (AccessError, ClusterError):
@@ -184,22 +190,30 @@ async def check_clock(client: Elastic, *, now: CurrentTime) -> list[Check]:
     after = now()
     # The span of the attempt that succeeded, without those before it at hosts that are away.
     before = after - timedelta(seconds=answer.took)
-    nodes = answer.body.get("nodes", {}) if isinstance(answer.body, Mapping) else {}
+    nodes = (answer.body.get("nodes") or {}) if isinstance(answer.body, Mapping) else {}
     checks = [
         _skew_check(
             f"node {node.get('name', '?')}",
-            (datetime.fromtimestamp(node["timestamp"] / 1_000, UTC),) * 2,
+            (moment_of(node["timestamp"]),) * 2,
             before=before,
             after=after,
         )
         for node in nodes.values()
         if isinstance(node.get("timestamp"), int)
     ]
-    if not checks and (date := answer.headers.get("date")):
-        second = parsedate_to_datetime(date)
+    if not checks and (second := _date_of(answer.headers)) is not None:
         span = (second, second + timedelta(seconds=1))
         checks.append(_skew_check("the server before the cluster", span, before=before, after=after))
     return checks or [ok("clock", "cluster", "not compared: the cluster does not say what time it is, or not to us")]
+
+
+def _date_of(headers: Mapping[str, str]) -> datetime | None:
+    """The time of the header `Date`; None without one, or if it is none in UTC."""
+    try:
+        found = parsedate_to_datetime(headers.get("date") or "")
+    except ValueError:
+        return None
+    return found if found.tzinfo is not None else None
 
 
 def _skew_check(subject: str, theirs: tuple[datetime, datetime], *, before: datetime, after: datetime) -> Check:

@@ -10,9 +10,10 @@ from fnmatch import fnmatchcase
 from statistics import median
 from typing import Any
 
+from runner.cluster import answer_shapes
 from runner.cluster.elasticsearch import Elastic
 from runner.cluster.transport import ApiCall, targets_part
-from runner.doctor.checks import Check, CheckResult, gather, guarded, names_of, ok, spoken
+from runner.doctor.checks import Check, CheckResult, gather, guarded, moment_of, names_of, ok, spoken
 from runner.doctor.hosts import CurrentTime
 from runner.errors import AccessError, ClusterError, RunnerError
 from runner.events.fields.schema import Schema
@@ -24,11 +25,11 @@ from runner.search.compiled_rule import CompiledRule, compile_rules
 
 _UNKNOWN = re.compile(r"Unknown column \[([^\]]+)\]")
 _NOTHING = "nothing there"
-_NEWEST = 100
+NEWEST = 100
 """The newest events whose ingest lag is measured."""
 _QUIET = timedelta(hours=1)
 """Age of the newest event without a warning, even if the look-back is shorter."""
-_AHEAD = timedelta(minutes=5)
+AHEAD = timedelta(minutes=5)
 """Lead of the newest event's time over ours without a warning."""
 
 
@@ -64,14 +65,16 @@ async def _resolved(client: Elastic, pattern: str) -> dict[str, int] | RunnerErr
     """The counts of data streams, indices and aliases that a pattern matches, or the error of the request."""
     path = f"/_resolve/index/{targets_part((pattern,))}"
     try:
-        answer = await client.transport.send_for_object(ApiCall("GET", path, f"look up {pattern}", ignore=(404,)))
+        answer = await client.transport.send_for_object(
+            ApiCall("GET", path, f"look up {pattern}", ignore=(404,), expects=answer_shapes.RESOLVED)
+        )
     except RunnerError as error:
         return error
-    backing = sum("data_stream" in index for index in answer.get("indices", ()))
+    backing = sum("data_stream" in index for index in answer.get("indices") or ())
     return {
-        "data stream": len(answer.get("data_streams", ())),
-        "index": len(answer.get("indices", ())) - backing,
-        "alias": len(answer.get("aliases", ())),
+        "data stream": len(answer.get("data_streams") or ()),
+        "index": len(answer.get("indices") or ()) - backing,
+        "alias": len(answer.get("aliases") or ()),
     }
 
 
@@ -99,7 +102,9 @@ async def _check_remotes(client: Elastic, rules: Sequence[Rule]) -> list[Check]:
     if not wanted:
         return []
     try:
-        remotes = await client.transport.send_for_object(ApiCall("GET", "/_remote/info", "read the remote clusters"))
+        remotes = await client.transport.send_for_object(
+            ApiCall("GET", "/_remote/info", "read the remote clusters", expects=answer_shapes.BY_NAME)
+        )
     except (AccessError, ClusterError) as error:
         remedy = "grant the cluster privilege `monitor` to see whether they are connected"
         concerned = names_of({rule for own in wanted.values() for rule in own})
@@ -193,7 +198,7 @@ async def _arrival_checks(
     client: Elastic, pattern: str, time: str, *, rules: Sequence[Rule], now: CurrentTime
 ) -> list[Check]:
     body = {
-        "size": _NEWEST,
+        "size": NEWEST,
         "_source": False,
         "fields": [time, "event.ingested"],
         "sort": [{time: {"order": "desc", "unmapped_type": "date", "numeric_type": "date"}}],
@@ -204,21 +209,21 @@ async def _arrival_checks(
     if trouble := left_out(answer):
         remedy = "see to the cluster's health; windows with such answers stay owed"
         return [Check("events", pattern, "warning", f"not all shards answered: {trouble}", remedy, names_of(rules))]
-    hits = [hit for hit in answer.get("hits", {}).get("hits", ()) if hit.get("sort") and hit["sort"][0] is not None]
+    hits = [hit for hit in answer["hits"]["hits"] if hit.get("sort") and hit["sort"][0] is not None]
     if not hits:
         found = f"no event with `{time}` is there"
         remedy = "see whether anything is shipped there at all"
         return [Check("events", pattern, "warning", found, remedy, names_of(rules))]
-    newest = datetime.fromtimestamp(hits[0]["sort"][0] / 1_000, UTC)
+    newest = moment_of(hits[0]["sort"][0])
     checks = [_age_check(pattern, now() - newest, rules)]
     lags = [lag for hit in hits if (lag := _lag(hit)) is not None]
     if (longest := max(lags, default=timedelta(0))) > timedelta(0):
-        checks.append(_lag_check(pattern, lags, rules, longest=longest))
+        checks.append(lag_check(pattern, lags, rules, longest=longest))
     return checks
 
 
 def _age_check(pattern: str, age: timedelta, rules: Sequence[Rule]) -> Check:
-    if age < -_AHEAD:
+    if age < -AHEAD:
         found = f"the newest event is {spoken(age)} ahead of our time: it is in no window until then"
         return Check("events", pattern, "warning", found, "set the clocks of the hosts", names_of(rules))
     found = f"the newest event is {spoken(age)} old"
@@ -231,7 +236,7 @@ def _age_check(pattern: str, age: timedelta, rules: Sequence[Rule]) -> Check:
     return Check("events", pattern, "warning", text, remedy, names_of(outdated))
 
 
-def _lag_check(pattern: str, lags: Sequence[timedelta], rules: Sequence[Rule], *, longest: timedelta) -> Check:
+def lag_check(pattern: str, lags: Sequence[timedelta], rules: Sequence[Rule], *, longest: timedelta) -> Check:
     """A warning if events arrive later than the windows of rules overlap."""
     missing = [rule for rule in rules if not rule.timestamp_override and longest > rule.look_back - rule.every]
     found = (
@@ -248,10 +253,10 @@ def _lag_check(pattern: str, lags: Sequence[timedelta], rules: Sequence[Rule], *
 
 def _lag(hit: Mapping[str, Any]) -> timedelta | None:
     """The time from an event to its ingestion; None if unknown."""
-    written = (hit.get("fields", {}).get("event.ingested") or [None])[0]
+    written = ((hit.get("fields") or {}).get("event.ingested") or [None])[0]
     try:
         ingested = datetime.fromisoformat(written)
     except (TypeError, ValueError):
         return None
-    happened = datetime.fromtimestamp(hit["sort"][0] / 1_000, UTC)
+    happened = moment_of(hit["sort"][0])
     return (ingested if ingested.tzinfo else ingested.replace(tzinfo=UTC)) - happened

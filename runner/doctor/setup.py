@@ -11,7 +11,7 @@ from runner.doctor.checks import Check, guarded, ok
 from runner.errors import AccessError, ClusterError
 from runner.messages.quantities import counted
 from runner.setup.index_objects import PRODUCT, VERSION, AliasObjects, StoreNames, alert_objects, run_objects
-from runner.setup.write_target import mapping_version, read_target
+from runner.setup.write_target import mapping_version, read_target, version_in
 
 _RUN_SETUP = "run `rule-runner setup`"
 
@@ -92,7 +92,7 @@ async def _templates(client: Elastic, objects: AliasObjects, *, access: Access) 
     if any(meta.get("managed_by") != PRODUCT for meta in found):
         remedy = "choose another name for the alias"
         return [Check("setup", subject, "problem", f"a template of this name is not one of {PRODUCT}'s", remedy)]
-    version = min(int(meta.get("version", 0)) for meta in found)
+    version = min(version_in(meta) for meta in found)
     if version < VERSION:
         text = f"of version {version}, expected {VERSION}"
         return [Check("setup", subject, "warning", text, f"{_RUN_SETUP}, which brings them up to date")]

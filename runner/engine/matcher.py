@@ -9,10 +9,12 @@ from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping, S
 from dataclasses import dataclass, field, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from runner.engine.filter.predicates import Conjuncts
 from runner.engine.filter.stage_filter import StageFilter, StageFilterPool, StageSearch
 from runner.engine.plan import Limit, Plan
+from runner.engine.repeats import NO_DOCUMENTS, Repeats
 from runner.engine.scope import Scope
 from runner.engine.sequence.join_keys import KeyCodes
 from runner.engine.sequence.open_matches import OpenEvents, OpenSamples, OpenSequences
@@ -47,11 +49,13 @@ class Ask:
 class Found:
     """Matches of one ask, ascending: of each the join keys (as the API prints them) and the ids of its events.
 
-    `error` is set if there is no answer: a script of the query failed on a value.
+    `error` is set if there is no answer: a script of the query failed on a value. `crowded` are the events that were
+    left out, as they have over `MOST_KEYS` join keys.
     """
 
     matches: Sequence[FoundSequence] = ()
     error: str | None = None
+    crowded: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +67,10 @@ class Handover:
     keys: tuple[object, ...]
     """The values of join keys, indexed by the codes in the stage rows."""
     errors: Mapping[int, str]
+    documents: tuple[NDArray[np.int64], NDArray[np.uint64]]
+    """Numbers and digests of the events that are documents of an index."""
+    crowded: tuple[frozenset[int], ...]
+    """By ask."""
 
 
 class Matcher:
@@ -78,18 +86,20 @@ class Matcher:
         filters: StageFilterPool | None = None,
         field: str = "@timestamp",
         unordered: Collection[int] = (),
+        repeats: Repeats | None = None,
     ) -> None:
         """`room` is the count of rows held before open matches are advanced, `codes` that of join key values before the
         unused ones are dropped. `conjuncts` and `filters` keep what other passes can use
         again; who gives `filters` feeds batches of `columns`, and calls `close` at the end.
 
         `field` is the timestamp field of the watermarks given to `feed` and `advance`. Sequences by another field wait
-        for all events, and so do `unordered` asks.
+        for all events, and so do `unordered` asks. With `repeats` a document that comes again is no event of its own.
         """
         self._conjuncts = conjuncts = conjuncts if conjuncts is not None else Conjuncts()
         self._asks = asks
         self._errors: dict[int, str] = {}
         self._key_codes = KeyCodes()
+        self._repeats = repeats
         self._open: list[OpenEvents] = []
         self._sinks: list[StageSink] = []
         wanted: list[StageSearch] = []
@@ -183,7 +193,7 @@ class Matcher:
         if isinstance(met, ValueError):
             self._errors.setdefault(sink.ask, str(met))
             return np.zeros(0, dtype=np.intp)
-        return sink.add(batch, met, self._key_codes)
+        return sink.add(batch, met if self._repeats is None else self._repeats.first(batch, met), self._key_codes)
 
     def found(self) -> Iterator[Found]:
         """The matches of each ask, in the order of the asks."""
@@ -191,7 +201,9 @@ class Matcher:
             if number in self._errors:
                 yield Found(error=self._errors[number])
             else:
-                yield Found(_limited(self._open[number].found(self._key_codes), ask))
+                open_events = self._open[number]
+                found = _limited(open_events.found(self._key_codes), ask)
+                yield Found(found, crowded=frozenset(open_events.crowded))
 
     def advance(self, watermarks: Iterable[Watermark]) -> None:
         """Advance open matches if many rows are held.
@@ -243,13 +255,20 @@ class Matcher:
         self._key_codes.forget_but(np.zeros(0, dtype=np.int32))
         for open_events in self._open:
             open_events.parts, open_events.added = [], 0
-        return Handover(stage_rows, keys, dict(self._errors))
+        documents = self._repeats.hand_over() if self._repeats is not None else NO_DOCUMENTS
+        crowded = tuple(frozenset(open_events.crowded) for open_events in self._open)
+        return Handover(stage_rows, keys, dict(self._errors), documents, crowded)
 
     def take_over(self, handover: Handover) -> None:
         """Add the stage rows of another matcher. No batch may be fed any more: they open no gate here."""
-        numbers = self._key_codes.codes_for(handover.keys)
+        codes = self._key_codes.codes_for(handover.keys)
+        repeated = self._repeats.take_over(*handover.documents) if self._repeats is not None else ()
         for number, stage_rows in handover.stage_rows:
-            self._open[number].add(replace(stage_rows, keys=numbers[stage_rows.keys]))
+            if len(repeated):
+                stage_rows = stage_rows.at(~np.isin(stage_rows.events, repeated))
+            self._open[number].add(replace(stage_rows, keys=codes[stage_rows.keys]))
+        for open_events, crowded in zip(self._open, handover.crowded, strict=True):
+            open_events.crowded |= crowded
         for number, error in handover.errors.items():
             self._errors.setdefault(number, error)
 

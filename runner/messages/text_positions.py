@@ -57,11 +57,7 @@ class Source:
 
     def line(self, number: int) -> str:
         """The text of a line without its line end; "" if there is no such line."""
-        starts = _line_starts(self.text)
-        if not 1 <= number <= len(starts):
-            return ""
-        end = starts[number] if number < len(starts) else len(self.text)
-        return self.text[starts[number - 1] : end].rstrip("\r\n")
+        return _line_of(self.text, number)
 
     def picture(self, span: Span, style: PictureStyle, *, shown_line: int | None = None) -> str:
         """The line on which a span begins, drawn; `shown_line` is the number to print, if not its own."""
@@ -84,6 +80,16 @@ def _line_starts(text: str) -> tuple[int, ...]:
     return (0, *(found.end() for found in _LINE_END.finditer(text)))
 
 
+@lru_cache(maxsize=4)
+def _line_of(text: str, number: int) -> str:
+    """The same; kept since many findings may be of one line, which is as long as a query."""
+    starts = _line_starts(text)
+    if not 1 <= number <= len(starts):
+        return ""
+    end = starts[number] if number < len(starts) else len(text)
+    return text[starts[number - 1] : end].rstrip("\r\n")
+
+
 def picture(text: str, line: int, style: PictureStyle, *, column: int, width: int = 1) -> str:
     """The text of a line, its number before it and carets under `width` characters from `column` on, ready to print.
 
@@ -93,15 +99,14 @@ def picture(text: str, line: int, style: PictureStyle, *, column: int, width: in
         7 | query = 5
           |         ^
     """
-    shown = "".join(char if char.isprintable() else " " for char in text)
-    width = max(1, min(width, len(shown) - column + 1))
+    width = max(1, min(width, len(text) - column + 1))
     before = (style.widest - min(width, style.widest)) // 2 if style.before is None else style.before
-    start = max(0, min(column - 1 - before, len(shown) - style.widest))
+    start = max(0, min(column - 1 - before, len(text) - style.widest))
     end = start + style.widest
-    if end < len(shown):
-        shown = shown[: end - style.dots] + "..."
+    first, after = (start + style.dots, "...") if start else (0, "")
+    last, beyond = (end - style.dots, "...") if end < len(text) else (len(text), "")
+    shown = after + "".join(char if char.isprintable() else " " for char in text[first:last]) + beyond
     if start:
-        shown = "..." + shown[start + style.dots :]
         column -= start + style.dots - 3
     width = max(1, min(width, len(shown) - column + 1))
     return f"{line:>{style.number}} | {shown}\n{'':>{style.number}} | {' ' * (column - 1)}{'^' * width}"

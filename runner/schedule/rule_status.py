@@ -21,9 +21,9 @@ from runner.windows import Window, subtract
 
 Presence = Literal["enabled", "disabled", "broken", "gone"]
 """The state of a rule in the rule files: it runs, is disabled, its file has an error, or it is in none of them."""
-GapKind = Literal["never searched", "failed", "left over", "given up"]
+GapKind = Literal["never searched", "failed", "left over", "late events", "given up"]
 """Why a span was not searched to the end: no run covered it; the last one that did failed, or left matches over the
-cap for the next; it is older than the horizon."""
+cap for the next; events came after it was searched; it is older than the horizon."""
 
 _NOTHING = timedelta(0)
 _NEVER_SEARCHED: Mapping[Presence, str] = {
@@ -32,6 +32,7 @@ _NEVER_SEARCHED: Mapping[Presence, str] = {
     "broken": "the file of the rule has an error",
     "enabled": "no run has covered it yet",
 }
+_LATE = "events of this time came after it was searched"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +48,8 @@ class RuleStatus:
     """None for a rule that is not run."""
     owed: tuple[Window, ...] = ()
     given_up: tuple[Window, ...] = ()
+    late: tuple[Window, ...] = ()
+    """Spans among them that were searched before events of their time came."""
 
     @property
     def owed_length(self) -> timedelta:
@@ -81,10 +84,15 @@ class Gap:
 
 
 def standings_of(
-    loaded: LoadedRules, states: Mapping[str, RuleState], schedule: Schedule, *, now: datetime
+    loaded: LoadedRules, states: Mapping[str, RuleState], schedule: Schedule, *, now: datetime, is_lasting: bool = True
 ) -> tuple[RuleStatus, ...]:
-    """The status of every rule of the rule files, in their order, then of those that only the ledger has, by name."""
-    known = [standing_of(rule, states.get(rule.rule_id), schedule, now=now) for rule in loaded.rules]
+    """The status of every rule of the rule files, in their order, then of those that only the ledger has, by name.
+
+    With `is_lasting=False` the source has come to an end: no time is owed beyond the last window.
+    """
+    known = [
+        standing_of(rule, states.get(rule.rule_id), schedule, now=now, is_lasting=is_lasting) for rule in loaded.rules
+    ]
     here = {rule.rule_id for rule in (*loaded.rules, *loaded.unsupported)}
     broken = {problem.rule_id for problem in loaded.errors if problem.rule_id is not None}
     others = [
@@ -96,12 +104,18 @@ def standings_of(
 
 
 def standing_of(
-    rule: Rule, state: RuleState | None, schedule: Schedule, *, now: datetime, reach: Reach | None = None
+    rule: Rule,
+    state: RuleState | None,
+    schedule: Schedule,
+    *,
+    now: datetime,
+    reach: Reach | None = None,
+    is_lasting: bool = True,
 ) -> RuleStatus:
     """The status of a rule of the rule files; `reach` is its query's, if the query was compiled."""
     last = state.last if state is not None else None
     ends = [last.window.end] if last is not None else []
-    if rule.enabled and state is not None:
+    if rule.enabled and state is not None and is_lasting:
         ends.append(schedule.live(rule, reach or Reach(), now).start)
     spans, given_up = _missing(state, max(ends, default=None), horizon_start=now - schedule.horizon)
     return RuleStatus(
@@ -113,6 +127,7 @@ def standing_of(
         next_due=schedule.next_start(rule, now) if rule.enabled else None,
         owed=spans,
         given_up=given_up,
+        late=state.late if state is not None else (),
     )
 
 
@@ -122,7 +137,7 @@ def _standing_without_rule(state: RuleState, presence: Presence, schedule: Sched
     until = last.window.end if last is not None else None
     spans, given_up = _missing(state, until, horizon_start=now - schedule.horizon)
     name = last.name if last is not None else state.rule_id
-    return RuleStatus(state.rule_id, name, presence, last, _searched_to(state), None, spans, given_up)
+    return RuleStatus(state.rule_id, name, presence, last, _searched_to(state), None, spans, given_up, state.late)
 
 
 def _searched_to(state: RuleState | None) -> datetime | None:
@@ -175,6 +190,8 @@ def gaps_of(
 
 
 def _owed(standing: RuleStatus, span: Window, runs: Iterable[RuleRun]) -> tuple[GapKind, str]:
+    if _came_late(standing, span):
+        return "late events", _LATE + _last_run(span, runs)
     if (run := _run_over(span, runs)) is None:
         return "never searched", _NEVER_SEARCHED[standing.presence]
     reason = "; ".join(run.messages) or "the run said nothing"
@@ -182,9 +199,19 @@ def _owed(standing: RuleStatus, span: Window, runs: Iterable[RuleRun]) -> tuple[
 
 
 def _given_up(standing: RuleStatus, span: Window, runs: Iterable[RuleRun]) -> tuple[GapKind, str]:
+    late = f"; {_LATE}" if _came_late(standing, span) else ""
+    text = f"older than RUNNER_CATCH_UP; a replay of the span searches it{late}"
+    return "given up", text + _last_run(span, runs)
+
+
+def _came_late(standing: RuleStatus, span: Window) -> bool:
+    return any(late.start < span.end and span.start < late.end for late in standing.late)
+
+
+def _last_run(span: Window, runs: Iterable[RuleRun]) -> str:
+    """What the last run over a span said, as the end of a sentence."""
     run = _run_over(span, runs)
-    before = f"; the last run over it: {'; '.join(run.messages)}" if run is not None and run.messages else ""
-    return "given up", f"older than RUNNER_CATCH_UP; a replay of the span searches it{before}"
+    return f"; the last run over it: {'; '.join(run.messages)}" if run is not None and run.messages else ""
 
 
 def _run_over(span: Window, runs: Iterable[RuleRun]) -> RuleRun | None:

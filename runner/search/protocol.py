@@ -72,6 +72,8 @@ class SearchResult:
     complete: bool = True
     """False: a part of the events could not be read; the matches are those of the rest, and the window stays owed."""
     retryable: bool = True
+    blind: bool = False
+    """True: nothing is there that the rule's index patterns name, so that it could not have seen any event."""
     took_ms: float = 0.0
 
 

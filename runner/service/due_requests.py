@@ -11,6 +11,10 @@ from runner.search.protocol import SearchRequest
 from runner.service.execution import size_for
 from runner.service.rules_in_use import ActiveRules
 from runner.store.protocol import Ledger, RuleState, state_with_mark
+from runner.windows import subtract
+
+_MOST_LATE = 24
+"""Most windows of a rule that one run from cron searches for late events."""
 
 
 def requests_for(due: Sequence[DueWindow]) -> list[SearchRequest]:
@@ -26,12 +30,21 @@ def requests_at(rules: Sequence[CompiledRule], now: datetime) -> list[SearchRequ
 def requests_before(
     current: Sequence[SearchRequest], states: Mapping[str, RuleState], schedule: Schedule
 ) -> list[SearchRequest]:
-    """The oldest part of each rule's backlog that lies before its current window."""
+    """The oldest part of each rule's backlog that lies before its current window, and what is owed for late events."""
     due: list[DueWindow] = []
     for request in current:
         until = request.reach.shown(request.window).start
-        spans = owed(states.get(request.rule.rule_id), until, horizon=schedule.horizon)
-        due.extend(oldest_owed(request.compiled, spans))
+        state = states.get(request.rule.rule_id)
+        spans = owed(state, until, horizon=schedule.horizon)
+        for _ in range(_MOST_LATE if state is not None and state.late else 1):
+            if not (part := oldest_owed(request.compiled, spans)):
+                break
+            due.extend(part)
+            late = state.late if state is not None else ()
+            left = [rest for span in spans for rest in subtract(span, [part[0].window])]
+            spans = tuple(
+                span for span in left if any(again.start < span.end and span.start < again.end for again in late)
+            )
     return requests_for(due)
 
 

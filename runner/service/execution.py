@@ -23,7 +23,7 @@ from runner.rules.rule import Rule
 from runner.schedule.window_edges import decided_matches, halves_of
 from runner.search.protocol import Match, Search, SearchRequest, SearchResult
 from runner.store.protocol import AlertStore, Ledger
-from runner.windows import Window
+from runner.windows import Window, iso
 
 LARGEST_SIZE = 10_000
 """Most matches of one search (Elasticsearch's `index.max_result_window`)."""
@@ -151,11 +151,6 @@ class Execution:
         """The run of a result, with at most `limit` new alerts; `window` is the one that the result is a part of."""
         request = result.request
         started = time.perf_counter()
-        settled = decided_matches(result.matches, request)
-        held = 0
-        if len(settled) < len(result.matches):  # what one part of a window cannot decide, another one can
-            held = len(result.matches) - len(decided_matches(result.matches, replace(request, window=window)))
-        result = replace(result, matches=settled)
         run = RuleRun(
             rule_id=request.rule.rule_id,
             name=request.rule.name,
@@ -164,16 +159,18 @@ class Execution:
             window=request.window,
             started=self.clock(),
             shown=request.reach.shown(request.window),
-            messages=(*self.remarks.get(request.rule.rule_id, ()), *result.warnings, *([_held(held)] if held else ())),
+            blind=result.blind,
+            messages=(*self.remarks.get(request.rule.rule_id, ()), *result.warnings),
         )
         if result.error is not None:
             return _Finished(replace(_failed(run, result.error), took_ms=round(result.took_ms)), is_broken=True)
         is_broken = False
         try:
             with deep_stack():
+                result, run = _decided(result, run, window)
                 space = self.context.space
                 impossible: list[str] = []
-                candidates: Iterable[Candidate] = _candidates(settled, request.rule, space, impossible)
+                candidates: Iterable[Candidate] = _candidates(result.matches, request.rule, space, impossible)
                 if not result.exhausted:
                     candidates = list(candidates)
                     if await self._is_short(candidates, request.rule, limit):
@@ -225,33 +222,41 @@ class Execution:
             read += len(part)
             known = await self._stored_ids(part, rule)
             selection = take_new(part, known, limit=limit, seen=seen)
-            groups, unmade = _groups(selection, rule, context)
-            while unmade:  # what can become no alert takes no place under the cap
-                written = written.plus(_Written(impossible=tuple(unmade.values())))
-                part = [one for one in part if one.head not in unmade]
-                selection = take_new(part, known, limit=limit, seen=seen)
+            while part:
                 groups, unmade = _groups(selection, rule, context)
-            seen |= selection.heads
-            limit -= selection.created
-            over += len(selection.capped)
-            # Matches on the same events, of a document that was read twice, are one alert.
-            repeats += len(part) - len(selection.taken) - len(selection.capped)
-            written = written.plus(await self._create(groups))
+                while unmade:  # what can become no alert takes no place under the cap
+                    written = written.plus(_Written(impossible=tuple(unmade.values())))
+                    part = [one for one in part if one.head not in unmade]
+                    selection = take_new(part, known, limit=limit, seen=seen)
+                    groups, unmade = _groups(selection, rule, context)
+                done, refused = await self._create(groups)
+                written = written.plus(done)
+                limit += refused - selection.created
+                again = selection.capped if refused else ()  # nor does what the store rejects
+                seen |= selection.heads - {one.head for one in again}
+                over += len(selection.capped) - len(again)
+                # Matches on the same events, of a document that was read twice, are one alert.
+                repeats += len(part) - len(selection.taken) - len(selection.capped)
+                part = list(again)
+                selection = take_new(part, known, limit=limit, seen=seen)
             if over >= COUNTED_OVER_CAP:
                 break
         written = written.plus(_Written(impossible=tuple(impossible)))
         left = max(len(result.matches) - read - len(impossible), 0 if result.exhausted else 1)
         return self._counted(run, written, repeats=repeats, over=over, left=left, matches=len(result.matches))
 
-    async def _create(self, groups: Sequence[AlertGroup]) -> _Written:
+    async def _create(self, groups: Sequence[AlertGroup]) -> tuple[_Written, int]:
+        """What was written, and how many heads the store has rejected."""
         if not groups:
-            return _Written()
+            return _Written(), 0
         alerts = [alert for group in groups for alert in group.alerts]
         result = await self.alerts.create(alerts)
         self.on_created([alert for alert in alerts if alert.id in result.created])
         heads = {group.head.id for group in groups}
-        reasons = [f"alert {id_} was rejected: {reason}" for id_, reason in (result.rejected or {}).items()]
-        return _Written(len(heads & result.created), len(heads & result.duplicates), tuple(reasons))
+        rejected = result.rejected or {}
+        reasons = tuple(f"alert {id_}: {reason}" for id_, reason in rejected.items())
+        written = _Written(len(heads & result.created), len(heads & result.duplicates), reasons)
+        return written, len(heads & rejected.keys())
 
     def _counted(self, run: RuleRun, written: _Written, *, repeats: int, over: int, left: int, matches: int) -> RuleRun:
         duplicates = repeats + written.duplicates
@@ -263,7 +268,7 @@ class Execution:
         if written.impossible:
             run = replace(run, status="warning", messages=(*run.messages, _impossible(written.impossible)))
         if written.rejected:
-            run = replace(run, status="failed", complete=False, messages=(*run.messages, *written.rejected))
+            run = replace(run, status="warning", messages=(*run.messages, _rejected(written.rejected, run.window)))
         return run
 
 
@@ -283,11 +288,12 @@ class _Written:
     created: int = 0
     duplicates: int = 0
     rejected: tuple[str, ...] = ()
+    """Alerts, building blocks too, that the store will never take, each with the reason."""
     impossible: tuple[str, ...] = ()
     """Why a match can become no alert, for each such match: its window is not owed for that."""
 
     def plus(self, other: _Written) -> _Written:
-        rejected = (*self.rejected, *(text for text in other.rejected if text not in self.rejected))
+        rejected = (*self.rejected, *other.rejected)
         impossible = (*self.impossible, *other.impossible)
         return _Written(self.created + other.created, self.duplicates + other.duplicates, rejected, impossible)
 
@@ -322,6 +328,16 @@ def _over_cap(over: int, left: int, *, dropped: bool) -> str:
     verb = "is" if over == 1 and not left else "are"
     outcome = "dropped (RUNNER_ON_CAP=drop)" if dropped else "left for the next run"
     return f"max_signals reached: {found} {verb} {outcome}"
+
+
+def _decided(result: SearchResult, run: RuleRun, window: Window) -> tuple[SearchResult, RuleRun]:
+    """The result without the matches that its window cannot decide; the run has a message with their number."""
+    request, found = result.request, result.matches
+    settled = decided_matches(found, request)
+    if len(settled) < len(found):  # what one part of a window cannot decide, another one can
+        held = len(found) - len(decided_matches(found, replace(request, window=window)))
+        run = replace(run, messages=(*run.messages, _held(held))) if held else run
+    return replace(result, matches=settled), run
 
 
 def _held(count: int) -> str:
@@ -381,6 +397,17 @@ def _reason(match: Match, error: Exception) -> str:
         if not hit.missing
     )
     return f"event {', '.join(filter(None, texts)) or 'without an id'}: {str(error) or type(error).__name__}"
+
+
+def _rejected(reasons: Sequence[str], window: Window) -> str:
+    """The message of alerts that the store has rejected: their number, the first of the reasons, and what helps."""
+    what = "1 alert was" if len(reasons) == 1 else f"{len(reasons):,} alerts were"
+    more = f"; and {len(reasons) - _MOST_REASONS:,} more" if len(reasons) > _MOST_REASONS else ""
+    again = f"`rule-runner replay --from {iso(window.start)} --to {iso(window.end)}`"
+    return (
+        f"{what} rejected by the index, all others are written: {'; '.join(reasons[:_MOST_REASONS])}{more}. They are "
+        f"not tried again; once the mapping takes them, {again} writes them"
+    )
 
 
 def _impossible(reasons: Sequence[str]) -> str:

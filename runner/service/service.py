@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Literal
 
 from runner.clock import Clock, ClockSteps
-from runner.errors import RunnerError
+from runner.errors import RunnerError, StoppedError
 from runner.rule_run import RuleRun
 from runner.schedule.catch_up import RuleStates
 from runner.schedule.schedule import DueWindow, Schedule, edited
 from runner.search.compiled_rule import CompiledRule
+from runner.service.arrivals import ArrivalWatch, Looked
 from runner.service.due_requests import requests_for
 from runner.service.execution import Execution
 from runner.service.rules_in_use import ActiveRules, load_active
@@ -56,6 +57,9 @@ class ServiceObserver:
 
     def on_remark(self, text: str) -> None:
         """The clock was set back, or a window could not be finished before the stop."""
+
+    def on_look(self, looked: Looked) -> None:
+        """The event files were looked at."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +128,7 @@ class Service:
         observer: ServiceObserver,
         leases: Leases | None = None,
         pace: Pace = Pace(),
+        arrivals: ArrivalWatch | None = None,
     ) -> None:
         self._rule_paths = rule_paths
         self._execution = execution
@@ -131,6 +136,8 @@ class Service:
         self._steps = ClockSteps()
         self._observer = observer
         self._pace = pace
+        self._arrivals = arrivals
+        self._has_looked = False
         self._active: ActiveRules | None = None
         self._states = RuleStates(schedule)
         self._leadership = _Leadership(leases or EveryRule())
@@ -216,6 +223,10 @@ class Service:
         try:
             await work()
             self._backoff.clear()
+        except StoppedError as error:
+            if not self._stopping.is_set():
+                self._backoff.fail(error, self._clock.elapsed())
+                self._observer.on_trouble(error)
         except Exception as error:  # noqa: BLE001 - the loop goes on, whatever one tick met; the observer logs it
             self._backoff.fail(error, self._clock.elapsed())
             self._observer.on_trouble(error)
@@ -229,7 +240,9 @@ class Service:
         await self._renew_leases()
         await self._take_over()
         await self._mark(now)
-        await self._execute(self._states.live(self._led(), now))
+        live = self._states.live(self._led(), now)
+        await self._look(live, now)
+        await self._execute(live)
         await self._catch_up(now, begun)
 
     async def _reload(self) -> None:
@@ -262,6 +275,15 @@ class Service:
         if marks := self._states.due_marks(self._led(), disabled, now):
             await self._execution.ledger.add_marks(marks)
         self._states.record_marks(marks)
+
+    async def _look(self, live: Sequence[DueWindow], now: datetime) -> None:
+        """Look for late events, at the start and before live windows: these find all that is not late."""
+        if self._arrivals is None or not (live or not self._has_looked):
+            return
+        looked = await self._arrivals.look(self._led(), self._states.states, now)
+        self._states.record_marks(looked.late.marks)
+        self._has_looked = True
+        self._observer.on_look(looked)
 
     def _led(self) -> list[CompiledRule]:
         return [compiled for compiled in self.active.compiled if compiled.rule.rule_id in self._leadership.current]

@@ -118,6 +118,7 @@ class Settings(BaseSettings):
     on_cap: Annotated[Literal["carry", "drop"], BeforeValidator(checks.choice_of("carry", "drop"))] = "carry"
 
     # Metrics and health
+    quiet_after: Annotated[timedelta, BeforeValidator(checks.duration(timedelta(0), "15m or 1h"))] = timedelta(hours=1)
     listen: Annotated[str, BeforeValidator(checks.listen_address)] = "127.0.0.1:9722"
 
     # Logs
@@ -160,6 +161,10 @@ class Settings(BaseSettings):
     def is_default(self, field: str) -> bool:
         """Whether the setting has its default because no layer sets it."""
         return field not in self._places
+
+    def is_flag(self, field: str) -> bool:
+        """Whether a flag has set the setting."""
+        return self._places.get(field) == flag_for(field)
 
     def secrets(self) -> tuple[str, ...]:
         """The secret values that are set, in plain text, for the one use of keeping them out of the logs."""

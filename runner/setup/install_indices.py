@@ -22,7 +22,14 @@ from runner.setup.index_objects import (
     state_template_body,
 )
 from runner.setup.mappings import REPLACEMENTS
-from runner.setup.write_target import WriteTarget, create_stream, mapping_version, read_target, roll_over
+from runner.setup.write_target import (
+    WriteTarget,
+    create_stream,
+    mapping_version,
+    read_target,
+    roll_over,
+    version_in,
+)
 
 _NO_TYPE = re.compile(r"(?:mapper type|No handler for type) \[(?P<type>\w+)\]")
 """The errors of Elasticsearch 8.10 and later, and of earlier versions, about an unknown field type."""
@@ -203,7 +210,7 @@ async def _install_object(client: Elastic, kind: ObjectKind, name: str, *, body:
             raise StoreError(
                 f"the {label} is there already and not one of {PRODUCT}'s: choose another name for the alias"
             )
-        if (found := int(meta.get("version", 0))) > VERSION:
+        if (found := version_in(meta)) > VERSION:
             # What a newer runner writes has a place in them, and what this one writes as well.
             newer = f"the {label} is of version {found}, this rule-runner's is {VERSION}: it is left as it is"
             return SetupReport(unchanged=(label,), warnings=(newer,))

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from copy import copy
 from datetime import datetime
 
 from runner.alerts.alert import Alert
 from runner.json_text import read_document
 from runner.rule_run import RuleRun
 from runner.store.alert_row import AlertRow, alert_row
+from runner.store.first_state import first_state
 from runner.store.protocol import (
     MOST_UNFINISHED,
     AlertFilter,
@@ -20,6 +22,7 @@ from runner.store.protocol import (
     state_after,
     state_with_mark,
 )
+from runner.store.source import UNNAMED, EventSource
 
 KEPT_RUNS = 1_000
 """How many runs of a rule a ledger remembers one by one."""
@@ -28,12 +31,18 @@ LONGEST_ANSWER = 100
 
 
 class MemoryStore:
-    """Alerts, ledger and run log in memory. Implements `AlertStore`, `Ledger` and `RunLog`."""
+    """Alerts, ledgers and run logs in memory. Implements `AlertStore` and `Ledgers`.
+
+    It is also the `Ledger`, the `RunLog` and the `FileRecord` of one source: that without a name unless `ledger` gives
+    another.
+    """
 
     def __init__(self) -> None:
         self._rows: dict[str, AlertRow] = {}
-        self._runs: dict[str, deque[RuleRun]] = {}
-        self._states: dict[str, RuleState] = {}
+        self._runs: dict[EventSource, dict[str, deque[RuleRun]]] = {}
+        self._states: dict[EventSource, dict[str, RuleState]] = {}
+        self._files: dict[EventSource, dict[str, bytes]] = {}
+        self._source = UNNAMED
 
     async def existing_ids(self, ids: Collection[str]) -> frozenset[str]:
         return frozenset(id_ for id_ in ids if id_ in self._rows)
@@ -73,21 +82,53 @@ class MemoryStore:
         blocks = [row for row in self._rows.values() if row.group_id == group_id and row.kind == "building_block"]
         return tuple(_stored(row) for row in sorted(blocks, key=lambda row: row.group_index or 0))
 
+    async def sources(self) -> Sequence[EventSource]:
+        return tuple(self._states)
+
+    def ledger(self, source: EventSource) -> MemoryStore:
+        """The same store with the ledger and the run log of that source."""
+        other = copy(self)
+        other._source = source
+        return other
+
+    def run_log(self, source: EventSource) -> MemoryStore:
+        return self.ledger(source)
+
+    def files(self, source: EventSource) -> MemoryStore:
+        return self.ledger(source)
+
     async def read(self) -> Mapping[str, RuleState]:
-        return dict(self._states)
+        rule_ids = {rule_id for states in self._states.values() for rule_id in states}
+        found = {rule_id: self._state(rule_id) for rule_id in rule_ids}
+        return {rule_id: state for rule_id, state in found.items() if state is not None}
 
     async def record(self, run: RuleRun, fingerprint: str) -> None:
-        self._states[run.rule_id] = state_after(self._states.get(run.rule_id), run, fingerprint)
-        self._runs.setdefault(run.rule_id, deque(maxlen=KEPT_RUNS)).append(run)
+        self._put(state_after(self._state(run.rule_id), run, fingerprint))
+        self._runs.setdefault(self._source, {}).setdefault(run.rule_id, deque(maxlen=KEPT_RUNS)).append(run)
 
     async def add_marks(self, marks: Sequence[Mark]) -> None:
         for mark in marks:
-            self._states[mark.rule_id] = state_with_mark(self._states.get(mark.rule_id), mark)
+            self._put(state_with_mark(self._state(mark.rule_id), mark))
+
+    def _state(self, rule_id: str) -> RuleState | None:
+        known = {source: states[rule_id] for source, states in self._states.items() if rule_id in states}
+        return known.get(self._source) or first_state(self._source, known)
+
+    def _put(self, state: RuleState) -> None:
+        self._states.setdefault(self._source, {})[state.rule_id] = state
 
     async def unfinished(self, rule_ids: Collection[str], since: datetime) -> Sequence[RuleRun]:
-        runs = (run for rule_id in rule_ids for run in self._runs.get(rule_id, ()))
+        logged = self._runs.get(self._source, {})
+        runs = (run for rule_id in rule_ids for run in logged.get(rule_id, ()))
         found = [run for run in runs if not run.complete and run.window.end > since]
         return tuple(sorted(found, key=lambda run: run.started, reverse=True)[:MOST_UNFINISHED])
+
+    async def read_files(self) -> Mapping[str, bytes]:
+        known = [source for source in self._files if source.leaves_files_to(self._source)]
+        return {path: text for source in (*known, self._source) for path, text in self._files.get(source, {}).items()}
+
+    async def keep_files(self, texts: Mapping[str, bytes]) -> None:
+        self._files.setdefault(self._source, {}).update(texts)
 
     async def close(self) -> None:
         """Nothing to close."""

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Literal, Protocol
 
 from runner.alerts.alert import Alert
 from runner.rule_run import RuleRun
-from runner.windows import Window, clipped, merge
+from runner.store.source import EventSource
+from runner.windows import Window, clipped, merge, subtract
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +85,8 @@ class RuleState:
     """Merged, ascending: spans in which the rule was disabled. They were not searched and are not owed."""
     paused: datetime | None = None
     """Since when the rule is disabled, if it is."""
+    late: tuple[Window, ...] = ()
+    """Merged, ascending: spans that were searched and are owed again, since events of their time came later."""
 
     @property
     def accounted(self) -> tuple[Window, ...]:
@@ -100,8 +103,9 @@ def state_after(before: RuleState | None, run: RuleRun, fingerprint: str) -> Rul
     before = before or RuleState(run.rule_id)
     searched = before.searched or (Window(run.searched.start, run.searched.start),)
     if run.complete:
-        searched = _kept(merge((*searched, run.searched)))
-    return replace(before, searched=searched, last=run, fingerprint=fingerprint)
+        searched = kept_spans(merge((*searched, run.searched)))
+    late = without(before.late, (run.searched,)) if run.complete else before.late
+    return replace(before, searched=searched, last=run, fingerprint=fingerprint, late=late)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,12 +114,14 @@ class Mark:
 
     `begin`: all time from there on is owed, unless the ledger knows the rule already. `pause` and `resume`: the rule
     was disabled and enabled again; what lies between is not owed. `doubt`: what was recorded of later times
-    is owed again, since the clock was wrong then.
+    is owed again, since the clock was wrong then. `late`: the `spans` are owed again, as far as they were searched,
+    since events of their time have come.
     """
 
     rule_id: str
-    kind: Literal["begin", "pause", "resume", "doubt"]
+    kind: Literal["begin", "pause", "resume", "doubt", "late"]
     at: datetime
+    spans: tuple[Window, ...] = ()
 
 
 def state_with_mark(before: RuleState | None, mark: Mark) -> RuleState:
@@ -131,6 +137,8 @@ def state_with_mark(before: RuleState | None, mark: Mark) -> RuleState:
                 return state
             pause = Window(state.paused, max(state.paused, mark.at))
             return replace(state, skipped=merge((*state.skipped, pause))[-KEPT_SPANS:], paused=None)
+        case "late":
+            return _reopened(state, mark.spans)
     first = min((span.start for span in state.searched[:1]), default=mark.at)
     return replace(
         state,
@@ -141,7 +149,23 @@ def state_with_mark(before: RuleState | None, mark: Mark) -> RuleState:
     )
 
 
-def _kept(searched: tuple[Window, ...]) -> tuple[Window, ...]:
+def _reopened(state: RuleState, spans: tuple[Window, ...]) -> RuleState:
+    """The state with these spans as owed, as far as they were searched; the beginning of the rule stays where it is."""
+    left = without(state.searched, spans)
+    if left == state.searched:
+        return state
+    again = without(spans, without(spans, state.searched))
+    if not left or left[0].start > state.searched[0].start:
+        left = (Window(state.searched[0].start, state.searched[0].start), *left)
+    return replace(state, searched=kept_spans(left), late=merge((*state.late, *again))[-KEPT_SPANS:])
+
+
+def without(spans: Iterable[Window], others: Sequence[Window]) -> tuple[Window, ...]:
+    """The parts of the spans that lie in none of the others."""
+    return tuple(part for span in spans for part in subtract(span, others))
+
+
+def kept_spans(searched: tuple[Window, ...]) -> tuple[Window, ...]:
     """The newest of too many spans, behind the mark of where the rule began."""
     if len(searched) <= KEPT_SPANS:
         return searched
@@ -153,7 +177,7 @@ MOST_UNFINISHED = 5_000
 
 
 class RunLog(Protocol):
-    """The record of single runs; how long they are kept is up to the store."""
+    """The record of single runs over one source; how long they are kept is up to the store."""
 
     async def unfinished(self, rule_ids: Collection[str], since: datetime) -> Sequence[RuleRun]:
         """The newest runs of these rules that left a window unsearched which ends after `since`, newest first."""
@@ -161,10 +185,13 @@ class RunLog(Protocol):
 
 
 class Ledger(Protocol):
-    """The record of what was searched. Written after the alerts of the run it records."""
+    """The record of what was searched in one source. Written after the alerts of the run it records."""
 
     async def read(self) -> Mapping[str, RuleState]:
-        """The state of every rule that ever ran, by rule id."""
+        """The state of every rule that ever ran over the source, by rule id.
+
+        Of a rule that never did, what sources with the same names leave to it (`first_state`).
+        """
         ...
 
     async def record(self, run: RuleRun, fingerprint: str) -> None:
@@ -176,6 +203,38 @@ class Ledger(Protocol):
         ...
 
 
+class FileRecord(Protocol):
+    """The record of what was read of event files, as a text for each path that events are read from."""
+
+    async def read_files(self) -> Mapping[str, bytes]:
+        """The text of every path; of one that the source has none of, that of a source with the same names."""
+        ...
+
+    async def keep_files(self, texts: Mapping[str, bytes]) -> None:
+        """Replace the texts of these paths. Raises StoreError."""
+        ...
+
+
+class Ledgers(Protocol):
+    """The ledgers in one place, one for each source."""
+
+    async def sources(self) -> Sequence[EventSource]:
+        """Every source that has a ledger."""
+        ...
+
+    def ledger(self, source: EventSource) -> Ledger:
+        """The ledger of a source; nothing need have been recorded of it."""
+        ...
+
+    def run_log(self, source: EventSource) -> RunLog:
+        """The run log of a source."""
+        ...
+
+    def files(self, source: EventSource) -> FileRecord:
+        """The record of the files of a source."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Stores:
     """The places for alerts and state that a process works with."""
@@ -183,3 +242,11 @@ class Stores:
     alerts: AlertStore
     ledger: Ledger
     run_log: RunLog
+    files: FileRecord
+    ledgers: Ledgers
+    """The ledgers, run logs and file records of all sources, those above among them."""
+
+    def of(self, source: EventSource) -> Stores:
+        """The same place for alerts, with the ledger, the run log and the file record of that source."""
+        every = self.ledgers
+        return replace(self, ledger=every.ledger(source), run_log=every.run_log(source), files=every.files(source))

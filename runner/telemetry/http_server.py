@@ -120,7 +120,7 @@ class HttpServer:
         except asyncio.IncompleteReadError as error:
             return _rendered(_plain(HTTPStatus.BAD_REQUEST)) if error.partial.strip() else None
         request = _REQUEST_LINE.match(head)
-        if request is None:
+        if request is None or b"\0" in head:  # a NUL is in no field (RFC 9110, 5.5)
             return _rendered(_plain(HTTPStatus.BAD_REQUEST))
         route = self._routes.get(request[2].split(b"?")[0].decode("latin-1"))
         if route is None:

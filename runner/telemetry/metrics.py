@@ -33,6 +33,7 @@ from runner.alerts.event_fields import value_at
 from runner.rule_run import RuleRun
 from runner.schedule.rule_status import RuleStatus, standing_of
 from runner.schedule.schedule import Schedule
+from runner.service.arrivals import Looked
 from runner.service.rules_in_use import ActiveRules
 from runner.store.protocol import RuleState
 
@@ -52,7 +53,13 @@ class ServiceView:
     """The ids of the rules that this runner runs; None for all of them. The status of the others is not shown: what is
     known of it here is out of date."""
     newest_event: datetime | None = None
-    """The newest `@timestamp` that the last pass over files read; None for a cluster."""
+    """The newest time of an event in files that is not ahead of the clock; None for a cluster."""
+    event_files: int | None = None
+    """Event files of the last pass; None for a cluster."""
+    is_blind: bool = False
+    """Whether no events are seen, or none for too long; `/readyz` says why."""
+    blind_rules: int = 0
+    """Rules for which nothing was there that their index patterns name."""
 
 
 @dataclass(slots=True)
@@ -127,6 +134,8 @@ class Metrics(Collector):
         self._ingest = _Distribution(_LAG_BUCKETS)
         self._detection = _Distribution(_LAG_BUCKETS)
         self._reloaded: datetime | None = None
+        self._arrived: Counter[str] = Counter()
+        self._late_spans = 0
 
     def record_run(self, run: RuleRun) -> None:
         """A run is done."""
@@ -145,6 +154,12 @@ class Metrics(Collector):
         """A tick is over; `trouble` is what keeps the service from its work."""
         with self._lock:
             self._ticks.add(self._now(), trouble)
+
+    def record_look(self, looked: Looked) -> None:
+        """The event files were looked at."""
+        with self._lock:
+            self._arrived.update(read=looked.events, owed=looked.late.events_owed, given_up=looked.late.events_beyond)
+            self._late_spans += looked.late.owed
 
     def record_alerts(self, alerts: Iterable[Alert]) -> None:
         """New alerts were stored: the times of their events show how late events arrive and are detected."""
@@ -213,8 +228,17 @@ class Metrics(Collector):
         yield self._detection.family(
             "rule_runner_detection_lag_seconds", "From @timestamp of an event to its alert, of new alerts."
         )
+        yield _counter("events_read", "New events in files, each counted once.", self._arrived["read"])
+        late = (((outcome,), self._arrived[outcome]) for outcome in ("owed", "given_up"))
+        text = "Events in files that came after the windows of their time were searched."
+        yield _counter("late_events", text, late, labels=("outcome",))
+        yield _counter("late_spans", "Spans of rules that are owed again for late events.", self._late_spans)
         if (newest := view.newest_event) is not None:
-            yield _gauge("newest_event_timestamp_seconds", "The newest @timestamp read from files.", _seconds(newest))
+            yield _gauge("newest_event_timestamp_seconds", "The newest time of an event in files.", _seconds(newest))
+        if view.event_files is not None:
+            yield _gauge("event_files", "Event files that the last pass found.", view.event_files)
+        yield _gauge("blind", "1 while no events are seen, or none for too long.", float(view.is_blind))
+        yield _gauge("blind_rules", "Rules whose index patterns nothing is there for.", view.blind_rules)
 
 
 def registry_of(metrics: Metrics) -> CollectorRegistry:
@@ -227,9 +251,16 @@ def registry_of(metrics: Metrics) -> CollectorRegistry:
 
 
 def rendered(registry: CollectorRegistry, accept: str) -> tuple[bytes, str]:
-    """All metrics as the `Accept` header wants them (OpenMetrics or Prometheus' text), and the content type."""
-    encode, content_type = choose_encoder(accept)
-    return encode(registry), content_type
+    """All metrics as the `Accept` header wants them (OpenMetrics or Prometheus' text), and the content type.
+
+    A header that the client library cannot read, as with `version=x`, counts as none.
+    """
+    try:
+        encode, content_type = choose_encoder(accept)
+        return encode(registry), content_type
+    except (TypeError, ValueError):
+        encode, content_type = choose_encoder("")
+        return encode(registry), content_type
 
 
 def _rules(active: ActiveRules) -> Iterator[Metric]:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
+import shlex
+import sqlite3
 from collections import Counter
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -49,7 +52,8 @@ def test_json_is_the_object_of_the_design(command: Command, sample: Path, shippe
         for id_, name in names.items()
     ]
     alerts = found.pop("alerts")
-    assert found == {"runs": runs, "left_out": 0, "created": 4}
+    places = {"events": str(sample), "alerts_to": "rule-runner.db"}
+    assert found == {"runs": runs, "left_out": 0, "created": 4, **places}
     assert Counter(alert["rule_id"] for alert in alerts) == {SHELL: 2, CHILD: 2}
     assert list(json.loads(answer.out)["runs"][0]) == [
         *("rule_id", "name", "status", "window", "matches", "created", "duplicates", "suppressed", "capped"),
@@ -248,6 +252,7 @@ def test_no_source_no_rules_wrong_paths(command: Command, tmp_path: Path) -> Non
     assert "other: no such file or folder" in wrong.err
     (tmp_path / "bare").mkdir()
     bare = command("once", "--events", events, "--rules", "bare", *NOW)
+    assert bare.code == 3
     assert "no rule files (*.toml) in this folder" in bare.err
 
 
@@ -409,3 +414,61 @@ def test_every_rule_disabled(command: Command, tmp_path: Path) -> None:
     write_rule(tmp_path, enabled=False)
     answer = command("once", "--events", write_events(tmp_path / "e.ndjson", ONE), *NOW)
     assert (answer.code, "is disabled (1 rule)" in answer.err) == (3, True)
+
+
+def event(second: float, **fields: object) -> str:
+    time = (datetime.now(UTC) + timedelta(seconds=second)).isoformat()
+    return json.dumps({"@timestamp": time, "event": {"category": "process"}, **fields}) + "\n"
+
+
+def test_a_rule_that_can_see_no_event_has_a_warning(command: Command, tmp_path: Path) -> None:
+    fields = {"query": "any where true"}
+    sees, blind = tmp_path / "sees.toml", tmp_path / "blind.toml"
+    sees.write_text(rule_text("sees", fields))
+    blind.write_text(rule_text("blind", fields | {"index": ["winlogbeat-*", "logs-windows.*"]}))
+    stream = {"type": "logs", "dataset": "endpoint.events.process", "namespace": "default"}
+    (tmp_path / "events.ndjson").write_text(event(-60, data_stream=stream))
+    answer = command("once", "--events", "events.ndjson", "--rules", sees, "--rules", blind, "-o", "json")
+    assert answer.code == 0
+    assert {run["rule_id"]: (run["status"], run["messages"]) for run in answer.json["runs"]} == {
+        "sees": ("succeeded", []),
+        "blind": ("warning", ["no event read so far is of winlogbeat-*, logs-windows.*: the rule sees none"]),
+    }
+    (tmp_path / "folder").mkdir()
+    (run,) = command("once", "--events", "folder", "--rules", sees, "-o", "json").json["runs"]
+    assert (run["status"], run["messages"]) == ("warning", ["no event was read: there is no event file in folder"])
+
+
+def test_a_folder_without_rules_is_an_error(command: Command, tmp_path: Path) -> None:
+    (tmp_path / "none").mkdir()
+    (tmp_path / "events.ndjson").write_text(event(-60))
+    for arguments in (("check", "none"), ("once", "--events", "events.ndjson", "--rules", "none")):
+        answer = command(*arguments)
+        assert answer.code == 3
+        assert "no rules in none: none: no rule files (*.toml) in this folder; name files or folders" in answer.err
+
+
+def test_files_that_are_delivered_late_are_searched_by_a_run_from_cron(command: Command, tmp_path: Path) -> None:
+    rule = {"query": "any where event.id != null", "index": ["*"], "from": "now-3s", "interval": "2s"}
+    (tmp_path / "r.toml").write_text(rule_text("r", rule))
+    folder = tmp_path / "events"
+    folder.mkdir()
+    (folder / "a.log").write_text(event(-1))
+    arguments = ("once", "--events", "events", "--rules", "r.toml", "-o", "json", "--all")
+    assert [run["created"] for run in command(*arguments).json["runs"]] == [0]
+    with sqlite3.connect(tmp_path / "rule-runner.db") as database:  # a ledger that goes back for 20 days
+        database.execute("UPDATE spans SET window_start = window_start - ?", (20 * 86_400 * 10**9,))
+    for number, hours in enumerate((1, 5, 9, 24 * 8)):
+        (folder / f"late{number}.ndjson").write_text(event(-3_600 * hours, **{"event.id": str(number)}))
+    answer = command(*arguments)
+    assert sum(run["created"] for run in answer.json["runs"]) == 3
+    assert "3 events came late" in answer.err and "3 spans of 1 rule are owed again" in answer.err
+    assert "1 event came later than RUNNER_CATCH_UP reaches back: `rule-runner replay --from" in answer.err
+    found = re.search(r"`rule-runner (replay --from .*)` searches", answer.err)
+    assert found is not None and found[1].endswith("--events events --rules r.toml")
+    (gap,) = command("status", "--gaps", "--rules", "r.toml", "-o", "json").json["gaps"]
+    assert gap["kind"] == "given up" and "events of this time came after it was searched" in gap["reason"]
+    assert command(*shlex.split(found[1])).code == 0
+    assert command("status", "--gaps", "--rules", "r.toml", "-o", "json").json["gaps"] == []
+    assert len(command("alerts", "list", "-o", "json").json["alerts"]) == 4
+    assert sum(run["created"] for run in command(*arguments).json["runs"]) == 0

@@ -167,7 +167,7 @@ def test_windows_without_an_event_count_as_searched(command: Command, tmp_path: 
     def spans() -> list[Window]:
         async def read() -> list[Window]:
             store = SqliteStore(tmp_path / "rule-runner.db")
-            states = await store.read()
+            states = await store.ledger((await store.sources())[-1]).read()
             await store.close()
             return list(states[id_].searched)
 
@@ -214,6 +214,7 @@ def test_a_dry_run_tells_what_a_run_makes(command: Command, events: Path, tmp_pa
     asked = ("replay", "--events", events, "--rules", tmp_path / "rules", *span, "-o", "json")
     rehearsed, made = command(*asked, "--dry-run").json, command(*asked).json
     assert rehearsed.pop("dry_run") and not made.pop("dry_run")
+    assert (rehearsed.pop("alerts_to"), made.pop("alerts_to")) == ("nowhere: this is a dry run", "rule-runner.db")
     assert rehearsed == made
     assert made["created"] > 10
 

@@ -83,7 +83,7 @@ def test_where_every_rule_stands(command: Command, env: Mapping[str, str]) -> No
     rules = {rule["rule_id"]: rule for rule in answer.json["rules"]}
     assert list(rules) == ["bad", "fresh", "good", "off", "old"]
     keys = ["rule_id", "name", "enabled", "presence", "last_run", "searched_to", "lag_s", "next_due"]
-    assert all(list(rule) == [*keys, "owed", "owed_s", "given_up", "given_up_s"] for rule in rules.values())
+    assert all(list(rule) == [*keys, "owed", "owed_s", "given_up", "given_up_s", "late"] for rule in rules.values())
     assert {name: rule["presence"] for name, rule in rules.items()} == {
         "good": "enabled", "bad": "enabled", "fresh": "enabled", "off": "disabled", "old": "gone",
     }  # fmt: skip

@@ -88,3 +88,18 @@ def test_files_that_are_not_there(tmp_path: Path) -> None:
     (found,) = check_files([tmp_path / "none"], [rule()], now=lambda: NOON + timedelta(0))
     assert found.outcome == "problem"
     assert "no such file or folder" in found.found
+
+
+def test_events_that_are_ingested_late_and_events_ahead_of_the_clock(tmp_path: Path) -> None:
+    def ingested(second: float, lag: float) -> dict[str, Any]:
+        return {**process(second, "a"), "event.ingested": (NOON + timedelta(seconds=second + lag)).isoformat()}
+
+    rules = [rule(name="short"), rule(name="own time", timestamp_override="event.ingested")]
+    checks = looked_at(
+        tmp_path, [ingested(-900, 600), ingested(-60, 5), process(3_600, "a"), process(10**9, "a")], rules
+    )
+    clock, lag = the(checks, "clock", "events"), the(checks, "lag", "events")
+    assert (clock.outcome, clock.found) == ("warning", "2 events ahead of our time: in no window until then")
+    assert told(checks, "events") == ["ok newest: the newest event is 1 m old"]
+    assert "of the newest 2 events the slowest arrived 10 m after it happened" in lag.found
+    assert (lag.outcome, [one.name for one in lag.rules]) == ("warning", ["short"])

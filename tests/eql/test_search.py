@@ -112,3 +112,46 @@ def test_more_events_than_a_batch() -> None:
 def test_events_may_be_an_iterator() -> None:
     found = eql.search("any where pid == 1", iter([{"pid": 1}, {"pid": 2}]), mapping=MAPPING)
     assert found["hits"]["total"]["value"] == 1
+
+
+COPIES = {
+    "properties": {
+        "source": {"properties": {"ip": {"type": "ip", "copy_to": "related.ip"}}},
+        "destination": {"properties": {"ip": {"type": "ip", "copy_to": "related.ip"}}},
+        "user": {"properties": {"name": {"type": "keyword", "copy_to": "related.user"}}},
+        "owner": {"type": "keyword", "copy_to": ["related.user", "all"]},
+        "all": {"type": "text", "fields": {"raw": {"type": "keyword"}}},
+        "event": {"properties": {"category": {"type": "keyword", "copy_to": "all"}}},
+        "related": {"properties": {"ip": {"type": "ip"}, "user": {"type": "keyword"}}},
+        "@timestamp": {"type": "date"},
+    }
+}
+
+
+@pytest.mark.parametrize(
+    ("query", "ids"),
+    [
+        ('any where related.ip == "10.0.0.2"', "a b"),
+        ('any where cidrMatch(related.ip, "10.0.0.0/24")', "a b c"),
+        ('any where related.user == "root"', "a c"),
+        ('any where related.user : "R*"', "a c"),
+        ('any where all.raw == "root"', "c"),
+        ('any where all.raw == "process"', "a b c d"),
+        ("any where related.ip == null", "d"),
+        ('sequence by related.ip [any where user.name == "root"] [any where source.ip != null]', "a,b"),
+    ],
+)
+def test_the_target_of_several_copies_has_the_values_of_all(query: str, ids: str) -> None:
+    def event(number: int, name: str, **fields: Any) -> dict[str, Any]:
+        source = {"@timestamp": f"2026-03-02T10:00:0{number}Z", "event": {"category": "process"}, **fields}
+        return {"_index": "x", "_id": name, "_source": source}
+
+    events = [
+        event(1, "a", **{"source.ip": "10.0.0.1", "destination": {"ip": "10.0.0.2"}, "user": {"name": "root"}}),
+        event(2, "b", source={"ip": "10.0.0.2"}, owner="me"),
+        event(3, "c", related={"ip": "10.0.0.9"}, owner=["root", "it"]),
+        event(4, "d"),
+    ]
+    hits = eql.search(query, events, mapping=COPIES)["hits"]
+    groups = [one["events"] for one in hits["sequences"]] if "sequences" in hits else [[one] for one in hits["events"]]
+    assert " ".join(",".join(one["_id"] for one in group) for group in groups) == ids

@@ -34,7 +34,7 @@ from tests.scenarios.snapshot import Snapshot
 from tests.scenarios.starter import Started, Starter
 
 CATCH_UP_SECONDS, WORK_SECONDS = 150.0, 900.0
-COLD, ON_CONDITION, WITH_TROUBLE = 0.1, 0.45, 0.4
+COLD, ON_CONDITION, WITH_TROUBLE = 0.1, 0.45, 0.6
 """Shares of the starts: those that load every module anew, those killed at a chosen moment, those with other faults."""
 LONGEST_LIFE = 2.0
 """Seconds that a service lives at most before it is killed."""

@@ -76,10 +76,10 @@ class Plan:
         return frozenset(found)
 
 
-def write_live_rules(folder: Path) -> None:
+def write_live_rules(folder: Path, look_back: timedelta = LOOK_BACK) -> None:
     """The campaign's rules and the shipped ones, all of them with a short interval and look-back."""
     folder.mkdir(exist_ok=True)
-    times = {"from": f"now-{LOOK_BACK.seconds}s", "interval": f"{INTERVAL.seconds}s"}
+    times = {"from": f"now-{look_back.seconds}s", "interval": f"{INTERVAL.seconds}s"}
     for name, fields in RULES.items():
         (folder / f"{name}.toml").write_text(rule_text(name, fields | times), encoding="utf-8")
     for path in SHIPPED.glob("*.toml"):
@@ -108,7 +108,7 @@ def live_plan(start: datetime, length: timedelta, rng: Random) -> Plan:
         # lets through in the end.
         kind = "flood" if number % 30 == 7 else rng.choice(("single", "single", "pair", "absent", "near-absent"))
         at = start + timedelta(seconds=rng.uniform(0.2, max(1.0, seconds - 3)))
-        made, incident = _incident(kind, f"{kind}-{number}", at, rng=rng)
+        made, incident = events_of(kind, f"{kind}-{number}", at, rng=rng)
         events += made
         incidents += incident
         if kind == "near-absent":
@@ -128,7 +128,7 @@ def past_plan(end: datetime, length: timedelta, rng: Random) -> Plan:
     for number in range(round(minutes)):
         kind = rng.choice(("single", "flood"))
         at = end - length + timedelta(minutes=rng.uniform(0.5, minutes - 1))
-        made, incident = _incident(kind, f"past-{kind}-{number}", at, rng=rng)
+        made, incident = events_of(kind, f"past-{kind}-{number}", at, rng=rng)
         events += made
         incidents += incident
     return Plan(sorted(events, key=lambda event: event.at), incidents)
@@ -145,7 +145,7 @@ def _sample(
     return events, incidents
 
 
-def _incident(kind: str, name: str, at: datetime, *, rng: Random) -> tuple[list[Event], list[Incident]]:
+def events_of(kind: str, name: str, at: datetime, *, rng: Random) -> tuple[list[Event], list[Incident]]:
     """The events of one incident; a `near-absent` is none once its second event has come."""
 
     def event(role: str, program: str, *, after: float = 0.0, late: bool = False) -> Event:

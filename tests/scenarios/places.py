@@ -198,7 +198,7 @@ class ClusterPlace:
         self._gates: list[Gate] = []
         self._last_path = ""
         self._restart = 0.0
-        with Elasticsearch(url) as client:
+        with Elasticsearch(url, request_timeout=START_SECONDS) as client:
             client.indices.create(index=self._stream, mappings=dict(MAPPINGS))
 
     def arguments(self, *, calm: bool = False) -> Sequence[object]:
@@ -210,7 +210,7 @@ class ClusterPlace:
         operations: list[Mapping[str, Any]] = []
         for event in events:
             operations += [{"create": {"_id": event.id}}, event.document]
-        with Elasticsearch(self._url, max_retries=0) as client:
+        with Elasticsearch(self._url, max_retries=0, request_timeout=START_SECONDS) as client:
             for start in range(0, len(operations), 2_000):
                 answer = self._patiently(client, operations[start : start + 2_000])
                 failed = [item for item in answer["items"] if item["create"]["status"] not in (201, 409)]
@@ -306,7 +306,7 @@ class ClusterPlace:
         self._proxy.clear()
 
     def close(self) -> None:
-        with Elasticsearch(self._url) as client:
+        with Elasticsearch(self._url, request_timeout=START_SECONDS) as client:
             remove_all(client, f"*{self._name}*")
 
     def _names(self, *, calm: bool = False) -> dict[str, str]:

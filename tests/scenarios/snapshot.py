@@ -184,7 +184,7 @@ async def read_cluster(url: str, *, alerts: str, state: str, runs: str) -> Snaps
         states = await elasticsearch_stores(client, StoreNames(alerts, runs, state)).ledger.read()
     finally:
         await client.close()
-    with Elasticsearch(url) as raw:
+    with Elasticsearch(url, request_timeout=60) as raw:
         raw.indices.refresh(index=f"{alerts},{runs}", ignore_unavailable=True)
         stored = [(hit["_id"], hit["_source"]) for hit in _hits(raw, alerts)]
         logged = [_logged_run(hit["_source"]) for hit in _hits(raw, runs)]

@@ -129,7 +129,7 @@ def test_a_running_service_finds_what_is_written_to_its_folder(tmp_path: Path) -
     query = {"query": 'process where process.name == "nc"', "interval": "1s", "from": "now-1h"}
     (rules / "nc.toml").write_text(rule_text("nc", query))
     with process(*service_arguments(tmp_path, rules), folder=tmp_path) as started:
-        lines_until(started, "1 rule found nothing")
+        lines_until(started, "nc: warning")  # there are no events
         for name in ("one", "two"):
             event = {"@timestamp": now_text(), "event": {"id": name, "category": "process"}, "process": {"name": "nc"}}
             with (events / "live.ndjson").open("a") as file:

@@ -14,6 +14,7 @@ from runner.rule_run import RuleRun
 from runner.schedule.schedule import Schedule
 from runner.search.files.file_search import FileSearch
 from runner.search.protocol import Search
+from runner.service.arrivals import ArrivalWatch, Looked
 from runner.service.due_requests import requests_at
 from runner.service.execution import Execution
 from runner.service.rules_in_use import ActiveRules, load_active
@@ -39,6 +40,7 @@ class World:
     horizon: timedelta = timedelta(days=7)
     together: bool = True
     remarks: list[str] = field(default_factory=list)
+    looks: list[Looked] = field(default_factory=list)
     runs: list[RuleRun] = field(default_factory=list)
     rule_sets: list[ActiveRules] = field(default_factory=list)
     troubles: list[Exception] = field(default_factory=list)
@@ -70,9 +72,11 @@ class World:
         """The service of this folder, the same one until `restart`."""
         if self._service is None:
             self._search = FileSearch([self.events], live=True)
+            watch = ArrivalWatch(self._search, self.store, self.store, horizon=self.horizon)
             self._service = Service(
                 self.rule_paths,
                 self.execution(search or self._search),
+                arrivals=watch if search is None else None,
                 clock=self.clock,
                 schedule=Schedule(together=self.together, horizon=self.horizon),
                 observer=_Recorder(self),
@@ -140,6 +144,9 @@ class _Recorder(ServiceObserver):
 
     def on_remark(self, text: str) -> None:
         self.world.remarks.append(text)
+
+    def on_look(self, looked: Looked) -> None:
+        self.world.looks.append(looked)
 
 
 def event_id(document: Any) -> str:

@@ -13,7 +13,7 @@ import pytest
 from runner.alerts.build import AlertContext, build_alerts
 from runner.alerts.cap import Candidate
 from runner.alerts.identity import former_alert_ids
-from runner.errors import Problem, StoreError
+from runner.errors import EventsError, Problem, StoreError
 from runner.rule_run import RuleRun
 from runner.rules.load import load_rules
 from runner.rules.rule import Rule
@@ -123,6 +123,27 @@ async def test_the_same_match_twice_in_one_answer_is_one_alert(rule: Callable[..
 async def test_a_part_that_could_not_be_read_leaves_the_window_owed(rule: Callable[..., Rule]) -> None:
     (run,) = await runs_of(Shelf([match(1)], complete=False, warnings=("a.ndjson: no",)), [rule()], MemoryStore())
     assert (run.status, run.complete, run.created, run.messages) == ("failed", False, 1, ("a.ndjson: no",))
+
+
+class Changed(Sequence[Match]):
+    """A match in a log that was truncated before its document was read."""
+
+    def __len__(self) -> int:
+        return 1
+
+    def __getitem__(self, place: Any) -> Any:
+        if isinstance(place, slice):
+            return self
+        raise EventsError("a.log: changed while it was being read", path="a.log")
+
+
+@pytest.mark.parametrize(
+    "query", ["any where true", "sequence by host.id with maxspan=1m [any where true] ![any where false]"]
+)
+async def test_documents_that_are_gone_fail_the_run_of_their_rule_alone(rule: Callable[..., Rule], query: str) -> None:
+    (run,) = await runs_of(Shelf(Changed()), [rule(query=query)], MemoryStore())
+    assert (run.status, run.complete, run.created) == ("failed", False, 0)
+    assert run.messages == ("a.log: changed while it was being read",)
 
 
 async def test_a_document_that_no_alert_can_be_made_of_is_rejected_alone(rule: Callable[..., Rule]) -> None:

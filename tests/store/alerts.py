@@ -10,14 +10,14 @@ from typing import Any, Literal, Protocol
 
 from runner.alerts.alert import Alert
 from runner.rule_run import RuleRun
-from runner.store.protocol import AlertFilter, AlertStore, Ledger, RunLog, StoredAlert
+from runner.store.protocol import AlertFilter, AlertStore, FileRecord, Ledger, Ledgers, RunLog, StoredAlert
 from runner.windows import Window, iso
 
 START = datetime(2026, 3, 2, 10, 0, tzinfo=UTC)
 Kind = Literal["event", "shell", "building_block"]
 
 
-class Store(AlertStore, Ledger, RunLog, Protocol):
+class Store(AlertStore, Ledger, RunLog, FileRecord, Ledgers, Protocol):
     """A backend under test: all stores in one."""
 
     async def close(self) -> None: ...

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from runner.rule_run import RuleRun
 from runner.store.elasticsearch.elasticsearch_store import ElasticsearchStores
 from runner.store.memory import MemoryStore
 from runner.store.protocol import KEPT_SPANS, AlertFilter, Mark, RuleState, Stores
+from runner.store.source import EventSource
 from runner.store.sqlite.sqlite_store import SqliteStore
 from runner.windows import Window
 from tests.store.alerts import Made, Store, alert_id, at, found, found_ids, run
@@ -33,7 +35,7 @@ MADE = Made()
 async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Stores]:
     if request.param != "elasticsearch":
         backend = BACKENDS[request.param](tmp_path)
-        yield Stores(backend, backend, backend)
+        yield Stores(backend, backend, backend, backend, backend)
         await backend.close()
         return
     name = request.getfixturevalue("namespace")
@@ -300,3 +302,92 @@ async def test_runs_and_marks_of_two_writers_are_merged(store: Stores) -> None:
     state = (await store.ledger.read())["rule-1"]
     assert state.searched == (Window(at(0), at(34)),)
     assert state.paused == at(100) or state.skipped == (Window(at(100), at(101)),)
+
+
+A, B = EventSource("files", ("/a",)), EventSource("files", ("/b",))
+CLUSTER = EventSource("cluster", ("https://one:9200", "uuid-1"))
+
+
+async def spans(store: Stores, source: EventSource, rule_id: str = "rule-1") -> list[tuple[float, float]]:
+    """The spans that are searched over a source, in minutes."""
+    states = await store.of(source).ledger.read()
+    found = states[rule_id].searched if rule_id in states else ()
+    return [((span.start - at(0)).total_seconds() / 60, (span.end - at(0)).total_seconds() / 60) for span in found]
+
+
+async def test_each_source_has_a_ledger_and_a_run_log_of_its_own(store: Stores) -> None:
+    await store.ledger.record(run(first=0, last=10, complete=False, execution_id="cluster"), "f")
+    await store.ledger.record(run(first=20, last=30), "f")
+    other = store.of(CLUSTER)
+    assert await other.ledger.read() == {}
+    await other.ledger.record(run(first=40, last=50), "f")
+    await other.ledger.record(run(first=0, last=15, complete=False, execution_id="other"), "f")
+    assert (await store.ledger.read())["rule-1"].searched == (Window(at(0), at(0)), Window(at(20), at(30)))
+    assert (await other.ledger.read())["rule-1"].searched == (Window(at(40), at(50)),)
+    assert [source.kind for source in await store.ledgers.sources()] == ["", "cluster"]
+    await other.ledger.add_marks([Mark("rule-1", "pause", at(60))])
+    assert (await store.ledger.read())["rule-1"].paused is None
+    if not isinstance(store, ElasticsearchStores):  # there a run is found after the next refresh of its index
+        for one, name in ((store, "cluster"), (other, "other")):
+            assert [run.execution_id for run in await one.run_log.unfinished(["rule-1"], at(0))] == [name]
+
+
+async def test_a_source_begins_with_what_those_of_its_names_leave_to_it(store: Stores) -> None:
+    await store.of(A).ledger.record(run(first=0, last=10), "f")
+    await store.of(A).ledger.record(run(first=20, last=40), "f")
+    both = replace(A, names=("/b", "/a"))
+    assert await spans(store, B) == []
+    assert await spans(store, both) == [(0, 10), (20, 40)]  # the folder that is new owes nothing of before
+    await store.of(both).ledger.record(run(first=40, last=50), "f")
+    assert await spans(store, both) == [(0, 10), (20, 50)]
+    assert await spans(store, B) == [(0, 10), (20, 50)]  # of what was owed for both, a part may be its own
+    assert await spans(store, A) == [(0, 10), (20, 40)]
+    await store.of(B).ledger.record(run(first=10, last=20), "f")
+    assert await spans(store, replace(A, names=("/a", "/b", "/c"))) == [(0, 10), (20, 50)]  # "/a" owes it still
+    assert await spans(store, replace(A, place="another machine")) == []
+
+
+async def test_a_cluster_is_known_by_its_id_and_by_each_of_its_addresses(store: Stores) -> None:
+    await store.of(CLUSTER).ledger.record(run(first=0, last=10), "f")
+    for names in (("uuid-1", "https://two:9200"), ("https://one:9200", "https://two:9200")):
+        assert await spans(store, replace(CLUSTER, names=names)) == [(0, 10)]
+    assert await spans(store, replace(CLUSTER, names=("https://two:9200", "uuid-2"))) == []
+
+
+async def test_spans_that_are_owed_again_for_late_events_are_kept_until_they_are_searched(store: Stores) -> None:
+    await store.ledger.record(run(last=60), "f")
+    await store.ledger.add_marks([Mark("rule-1", "late", at(61), (Window(at(10), at(12)), Window(at(50), at(70))))])
+    state = (await store.ledger.read())["rule-1"]
+    assert state.searched == (Window(at(0), at(10)), Window(at(12), at(50)))
+    assert state.late == (Window(at(10), at(12)), Window(at(50), at(60)))
+    await store.ledger.record(run(first=8, last=12), "f")
+    await store.ledger.record(run(first=55, last=61), "f")
+    state = (await store.ledger.read())["rule-1"]
+    assert state.searched == (Window(at(0), at(50)), Window(at(55), at(61)))
+    assert state.late == (Window(at(50), at(55)),)
+
+
+async def test_what_was_read_of_files_is_kept_by_path(store: Stores) -> None:
+    assert await store.files.read_files() == {}
+    await store.files.keep_files({"/a": b"[1]", "/b é": b"[]"})
+    await store.files.keep_files({"/a": b"[2]"})
+    assert await store.files.read_files() == {"/a": b"[2]", "/b é": b"[]"}
+
+
+async def test_each_source_has_a_record_of_its_files_that_begins_with_that_of_its_names(store: Stores) -> None:
+    both = replace(A, names=("/a", "/b"))
+    await store.of(A).files.keep_files({"/a": b"1"})
+    assert await store.of(both).files.read_files() == {"/a": b"1"}
+    await store.of(both).files.keep_files({"/a": b"2", "/b": b"3"})
+    assert await store.of(A).files.read_files() == {"/a": b"1", "/b": b"3"}
+    assert await store.of(both).files.read_files() == {"/a": b"2", "/b": b"3"}
+
+
+async def test_late_spans_are_those_of_their_source(store: Stores) -> None:
+    for source in (A, B):
+        await store.of(source).ledger.record(run(last=60), "f")
+    await store.of(A).ledger.add_marks([Mark("rule-1", "late", at(61), (Window(at(10), at(12)),))])
+    assert await spans(store, B) == [(0, 60)]
+    both = replace(A, names=("/a", "/b"))
+    state = (await store.of(both).ledger.read())["rule-1"]
+    assert (state.searched, state.late) == ((Window(at(0), at(10)), Window(at(12), at(60))), (Window(at(10), at(12)),))

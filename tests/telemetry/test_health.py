@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from runner.errors import Problem, StoreError
 from runner.rule_run import RuleRun, Status
 from runner.rules.rule import Rule
 from runner.service.rules_in_use import ActiveRules
-from runner.telemetry.health import HealthSnapshot, HealthState, liveness, readiness
+from runner.telemetry.health import EventsSeen, HealthSnapshot, HealthState, liveness, readiness, sight
 from runner.windows import Window
 from tests.compiled import compiled
 
@@ -134,3 +135,48 @@ def test_every_change_is_handed_on() -> None:
         (2 * PATIENCE, "disk full"),
         (3 * PATIENCE, "disk full"),
     ]
+
+
+def test_a_sensor_that_sees_nothing_is_not_ready() -> None:
+    hour = timedelta(hours=1)
+
+    def events(health: HealthState, now: datetime = NOW, quiet_after: timedelta = hour) -> tuple[bool, str] | None:
+        found = sight(health.snapshot, now, quiet_after)
+        assert liveness(health.snapshot, NOW, PATIENCE).ok
+        return None if found is None else (found.ok, found.reason)
+
+    health = state_at_work()
+    assert events(health) is None
+    health.record_events(EventsSeen(0, None))
+    assert events(health) == (False, "there is no event file")
+    health.record_events(EventsSeen(2, NOW - hour))
+    health.record_run(rule_run("succeeded"))
+    health.record_tick(NOW, None)
+    assert events(health) == (True, "newest event of 2026-03-02T09:05:00.000Z")
+    assert events(health, NOW + hour) == (
+        False,
+        "the newest event is of 2026-03-02T09:05:00.000Z, 2 h ago; expected one within 1 h (RUNNER_QUIET_AFTER)",
+    )
+    assert events(health, NOW + hour, timedelta(0)) == (True, "newest event of 2026-03-02T09:05:00.000Z")
+    health.record_events(EventsSeen(2, None))  # events that are all ahead of the clock, or too old to be read
+    assert events(health) == (True, "seen")
+    assert events(health, NOW + 2 * hour) == (
+        False,
+        "no event came since 2026-03-02T10:05:00.000Z, 2 h ago; expected one within 1 h (RUNNER_QUIET_AFTER)",
+    )
+
+
+def test_rules_that_nothing_is_there_for() -> None:
+    health = state_at_work()
+    other = replace(rule_run("succeeded"), rule_id="b")
+    health.record_run(replace(rule_run("warning"), blind=True))
+    health.record_tick(NOW, None)
+    reason = "nothing is there that the index patterns of 1 rule name"
+    assert failing(health.snapshot) == {"events": reason}
+    health.record_run(other)
+    health.record_tick(NOW, None)
+    assert failing(health.snapshot) == {}
+    assert (health.snapshot.searched, health.snapshot.blind) == (2, 1)
+    health.record_rules(ActiveRules(compiled=(compiled(RULE),)))
+    health.record_tick(NOW, None)
+    assert failing(health.snapshot) == {"events": reason}

@@ -94,6 +94,7 @@ def test_everything_else_is_refused_in_a_word(port: int, method: str, target: st
         (b"GET /hello HTTP/1.1\r\n", b"400"),
         (b"GET /" + b"a" * 100_000 + b" HTTP/1.1\r\n\r\n", b"431"),
         (b"GET /hello HTTP/1.1\r\nX: " + b"a" * 100_000 + b"\r\n\r\n", b"431"),
+        (b"GET /hello HTTP/1.1\r\nAccept: text/plain\0;version=1\r\n\r\n", b"400"),
         (b"\x16\x03\x01\x02\x00" + b"\x00" * 400 + b"\r\n\r\n", b"400"),
     ],
 )

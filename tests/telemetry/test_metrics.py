@@ -192,7 +192,7 @@ def test_the_newest_event_is_told_of_files_only(observed: Observed) -> None:
 def full() -> Observed:
     """Metrics with every family there is."""
     states = {"a": RuleState("a", (Window(NOON - MINUTE, NOON),), rule_run("a"))}
-    made = Observed(ServiceView(active(rule("a")), states, held=frozenset({"a"}), newest_event=NOON))
+    made = Observed(ServiceView(active(rule("a")), states, held=frozenset({"a"}), newest_event=NOON, event_files=1))
     made.metrics.record_run(rule_run("a"))
     return made
 
@@ -254,6 +254,13 @@ def test_the_page_is_in_the_format_that_is_asked_for(accept: str) -> None:
     assert content_type.startswith("application/openmetrics-text" if is_open else "text/plain")
     assert text.endswith(b"# EOF\n") == is_open
     assert b"process_resident_memory_bytes" in text and b"rule_runner_build_info{version=" in text
+
+
+@pytest.mark.parametrize("kind", ["text/plain", "application/openmetrics-text"])
+@pytest.mark.parametrize("version", ["x", "1.0.0\0", "9.9.9", "-1", "1..0", "\u00e9", ""])
+def test_an_accept_header_of_no_known_version_is_answered(kind: str, version: str) -> None:
+    text, content_type = rendered(registry_of(full().metrics), f"{kind};version={version};escaping=\0")
+    assert b"process_resident_memory_bytes" in text and content_type.isprintable()
 
 
 def test_two_services_in_one_process_count_apart() -> None:

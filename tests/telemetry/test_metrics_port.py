@@ -10,6 +10,7 @@ import socket
 import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,8 @@ def rules(tmp_path: Path) -> Path:
     folder = tmp_path / "rules"
     folder.mkdir()
     (tmp_path / "events").mkdir()
+    event = {"@timestamp": datetime.now(UTC).isoformat(), "process": {"name": "other"}}
+    (tmp_path / "events" / "live.ndjson").write_text(json.dumps(event) + "\n")
     query = {"query": 'process where process.name == "nc"', "interval": "1s", "from": "now-1h"}
     (folder / "nc.toml").write_text(rule_text("nc", query))
     return folder
@@ -86,6 +89,24 @@ def test_a_running_service_shows_what_it_does(rules: Path) -> None:
         assert started.wait() == 0
     with pytest.raises(ConnectionRefusedError):
         get(port, "/healthz")
+
+
+def test_a_service_without_events_is_alive_and_not_ready(rules: Path) -> None:
+    events = rules.parent / "events" / "live.ndjson"
+    line = events.read_text()
+    events.unlink()
+    with process(*on_files(rules), folder=rules.parent, env=ANY) as started:
+        port = port_of(started)
+        lines_until(started, "no events are seen: there is no event file")
+        assert get(port, "/healthz")[0] == 200
+        assert checks(port) == {"events": "there is no event file"}
+        page = get(port, "/metrics")[1]
+        assert b"rule_runner_blind 1.0" in page and b"rule_runner_event_files 0.0" in page
+        events.write_text(line.replace("other", "nc"))
+        lines_until(started, "events are seen again")
+        assert checks(port) == {}
+        page = get(port, "/metrics")[1]
+        assert b"rule_runner_blind 0.0" in page and b"rule_runner_events_read_total 1.0" in page
 
 
 def test_a_single_run_shows_what_it_does_while_it_lasts_if_it_is_told_to(rules: Path) -> None:

@@ -7,7 +7,7 @@ from collections import Counter
 
 from runner.cli.console import counted, out, print_json, show_problem
 from runner.cli.exit_codes import ExitCode
-from runner.cli.locations import require_rule_paths
+from runner.cli.locations import require_rule_paths, require_rules
 from runner.errors import Problem
 from runner.rules.load import LoadedRules, load_rules
 from runner.search.compiled_rule import compile_rules
@@ -27,6 +27,7 @@ def check(settings: Settings) -> ExitCode:
         print_json({"files": loaded.files, "rules": rules, "problems": [_as_json(problem) for problem in problems]})
     else:
         _print(loaded, problems)
+    require_rules(loaded, settings)
     return ExitCode.FINDINGS if any(problem.severity == "error" for problem in problems) else ExitCode.FINE
 
 

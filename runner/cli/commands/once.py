@@ -9,12 +9,12 @@ from collections.abc import Collection, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from pathlib import Path
 
 from runner.cli.console import counted, may_color, moment, print_json, progress_bar, say, show_problem, warn
 from runner.cli.console import err as stderr
 from runner.cli.exit_codes import ExitCode
-from runner.cli.locations import require_rule_paths
+from runner.cli.locations import given_flags, require_rule_paths, require_rules
+from runner.cli.own_command import runnable
 from runner.cli.pages.alert_table import by_event_time
 from runner.cli.pages.run_report import RunReport
 from runner.cli.rule_choice import chosen
@@ -35,7 +35,7 @@ from runner.settings.settings import Settings
 from runner.store.file_lock import HeldError
 from runner.store.protocol import AlertFilter, StoredAlert
 from runner.telemetry.logs import configure_logging
-from runner.windows import from_nanoseconds, nanoseconds
+from runner.windows import from_nanoseconds, nanoseconds, subtract
 
 
 class RunObserver:
@@ -134,9 +134,13 @@ async def _prepare(ready: _Prepared, tools: Opened, total: list[int], options: O
     settings = tools.settings
     if tools.files is not None:
         total.append(await asyncio.to_thread(tools.files.bytes_to_read))  # says at once what cannot be read at all
-    ready.active = chosen(await load_active(settings.rules, tools.search), options.rules)
+    whole = await load_active(settings.rules, tools.search)
+    ready.active = chosen(whole, options.rules)
     _require_rules(ready.active, settings)
     ready.clock = await _clock(tools, ready.active)
+    if tools.files is not None and tools.files.only_folders:
+        now = ready.clock.now()
+        await reopen(tools, whole, now, searched_now=requests_at(ready.active.compiled, now))
     if options.is_quiet:
         states = await tools.stores.ledger.read()
         ready.told = {id_: state.last.messages for id_, state in states.items() if state.last is not None}
@@ -175,19 +179,32 @@ def named(selecting: Collection[tuple[str, ...]]) -> str:
 
 
 async def _requests(tools: Opened, active: ActiveRules, now: datetime, *, force: bool = False) -> list[SearchRequest]:
-    schedule = tools.schedule
+    schedule, ledger = tools.schedule, tools.stores.ledger
     if tools.files is not None or force:
         # Named files are a finite input: their window is searched, whatever the ledger says. A folder without a named
         # time is where something writes to: there the ledger says what earlier runs have left.
         current = requests_at(active.compiled, now)
-        named = tools.files is not None and not all(Path(path).is_dir() for path in tools.settings.events)
-        if tools.settings.now is not None or named:
+        if tools.settings.now is not None or (tools.files is not None and not tools.files.only_folders):
             return current
-        states = await known_states(tools.stores.ledger, active, now, schedule=schedule)
+        states = await known_states(ledger, active, now, schedule=schedule)
         return [*current, *requests_before(current, states, schedule)]
-    ledger, is_past = tools.stores.ledger, tools.settings.now is not None
+    is_past = tools.settings.now is not None
     states = await (ledger.read() if is_past else known_states(ledger, active, now, schedule=schedule))
     return requests_due(active.compiled, states, now, schedule=schedule)
+
+
+async def reopen(
+    tools: Opened, active: ActiveRules, now: datetime, *, searched_now: Sequence[SearchRequest] = ()
+) -> None:
+    """Mark in the ledger as owed what was searched before events of its time came; says so on stderr, unless all of it
+    lies in the windows that are `searched_now`."""
+    if (watch := tools.arrivals) is None:
+        return
+    looked = await watch.look(active.compiled, await tools.stores.ledger.read(), now)
+    shown = {request.rule.rule_id: [request.reach.shown(request.window)] for request in searched_now}
+    left = any(subtract(span, shown.get(mark.rule_id, ())) for mark in looked.late.marks for span in mark.spans)
+    for text in looked.remarks(given_flags(tools.settings)) if left else ():
+        warn(runnable(text))
 
 
 async def _created(tools: Opened, runs: Sequence[RuleRun]) -> list[StoredAlert]:
@@ -206,12 +223,11 @@ async def _created(tools: Opened, runs: Sequence[RuleRun]) -> list[StoredAlert]:
 
 
 def _require_rules(active: ActiveRules, settings: Settings) -> None:
-    if active.rules or active.problems or active.loaded.unsupported:
+    require_rules(active.loaded, settings)
+    if active.rules or active.loaded.errors or active.problems or active.loaded.unsupported:
         return
     places = ", ".join(map(str, settings.rules))
-    if active.loaded.rules:
-        raise SettingsError(f"every rule in {places} is disabled ({counted(len(active.loaded.rules), 'rule')})")
-    raise SettingsError(f"no rules in {places}: name rule files or folders with --rules (or RUNNER_RULES)")
+    raise SettingsError(f"every rule in {places} is disabled ({counted(len(active.loaded.rules), 'rule')})")
 
 
 def _report(
@@ -225,7 +241,7 @@ def _report(
 ) -> ExitCode:
     active, asked = ready.active, ready.requests or ()
     broken = any(problem.severity == "error" for problem in active.problems)
-    report = RunReport(runs, alerts, _state_flag(settings))
+    report = RunReport(runs, alerts, tools.places, _state_flag(settings))
     show_problems(active, errors_only=options.is_quiet)
     failed = broken or any(run.status == "failed" for run in runs)
     if tools.files is not None:

@@ -10,10 +10,10 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from runner.cli.commands.once import named, show_problems
+from runner.cli.commands.once import named, reopen, show_problems
 from runner.cli.console import may_color, say, warn
 from runner.cli.exit_codes import ExitCode
-from runner.cli.locations import has_cluster, require_rule_paths
+from runner.cli.locations import require_rule_paths, stores_in_cluster
 from runner.cli.pages.replay_progress import ReplayBar, replay_bar
 from runner.cli.pages.replay_report import ReplayOutcome, print_outcome
 from runner.cli.rule_choice import chosen
@@ -109,6 +109,8 @@ async def _prepare(tools: Opened, wanted: ReplayOptions, bar: ReplayBar) -> _Pre
         bar.expect_bytes(await asyncio.to_thread(tools.files.bytes_to_read))
     active = await load_active(settings.rules, tools.search)
     compiled = chosen(active, wanted.rules).compiled
+    if tools.files is not None and tools.files.only_folders and not wanted.dry_run:
+        await reopen(tools, active, SystemClock().now())
     rules = [one.rule for one in compiled]
     span, times = await _span(tools, compiled, wanted)
     execution = await _execution(tools, wanted)
@@ -118,7 +120,7 @@ async def _prepare(tools: Opened, wanted: ReplayOptions, bar: ReplayBar) -> _Pre
     done = _begun(journal, _identity(settings, rules, span), count, anew=wanted.anew)
     is_whole = tools.files is None or tools.files.report.is_whole
     plan = ReplayPlan(compiled, span, times=times, is_whole=is_whole, done=done)
-    outcome = ReplayOutcome(span, tuple(rules), dry_run=wanted.dry_run, windows=count, left=count)
+    outcome = ReplayOutcome(span, tuple(rules), dry_run=wanted.dry_run, windows=count, left=count, places=tools.places)
     for run in done.runs:
         outcome.tally(run.rule_id).add(run)
     bar.expect_windows(count, done=min(count, len(done.windows)))
@@ -200,7 +202,7 @@ def _identity(settings: Settings, rules: Sequence[Rule], span: Window) -> str:
             status = file.stat()
             places += [file.absolute(), status.st_size, status.st_mtime_ns]
     searched = [f"{rule.rule_id} {rule.fingerprint} {rule.max_signals}" for rule in rules]
-    return identity_of([*places, has_cluster(settings), settings.on_cap, settings.space, span, *searched])
+    return identity_of([*places, stores_in_cluster(settings), settings.on_cap, settings.space, span, *searched])
 
 
 def _begun(journal: Journal | None, identity: str, windows: int, *, anew: bool) -> Done:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
@@ -15,27 +16,31 @@ from runner.cli.console import counted, may_color
 from runner.cli.exit_codes import ExitCode
 from runner.cli.locations import heartbeat_path, require_rule_paths
 from runner.cli.metrics_port import listening
+from runner.cli.running import Running
 from runner.cli.stop import on_signals
-from runner.cli.wiring import PATIENCE_S, opened
+from runner.cli.wiring import PATIENCE_S, Opened, opened
 from runner.clock import SystemClock
-from runner.errors import RunnerError, SettingsError, StoppedError
+from runner.errors import SettingsError, StoppedError
 from runner.garbage_collection import HeapFreezer
 from runner.rule_run import RuleRun
 from runner.schedule.rule_status import standing_of
+from runner.search.files.file_search import FileSearch
+from runner.service.arrivals import Looked
 from runner.service.rules_in_use import ActiveRules
 from runner.service.service import Pace, Service, ServiceObserver
-from runner.settings.settings import Settings, variables_for
+from runner.settings.settings import Settings
 from runner.store.file_lock import FileLock
-from runner.telemetry.health import HealthState
+from runner.store.leases import Leases
+from runner.telemetry.health import EventsSeen, HealthState, sight
 from runner.telemetry.heartbeat import HeartbeatFile
 from runner.telemetry.logs import configure_logging
 from runner.telemetry.metrics import Metrics, ServiceView
 from runner.telemetry.tick_log import TickLog
-from runner.windows import from_nanoseconds
+from runner.windows import from_nanoseconds, nanoseconds
 
 _PATIENCE_TICKS = 3
-_RELOADED = ("rules", "catch_up", "on_cap", "log_level", "log_format")
-"""Settings that SIGHUP reads again; the others count from the next start on."""
+_AHEAD = timedelta(minutes=5)
+"""By how much the time of an event may be ahead of the clock and count as new."""
 _LOG = structlog.get_logger("runner.service")
 
 
@@ -58,14 +63,8 @@ async def _run(settings: Settings, reread: Callable[[], Settings]) -> None:
     patience = _PATIENCE_TICKS * settings.tick + settings.search_timeout
     file = HeartbeatFile(heartbeat_path(settings), patience, on_failure=_LOG.warning)
     health = HealthState(clock.now(), on_change=lambda snapshot: file.update(snapshot.at, snapshot.trouble))
-    running: list[Service] = []
-    reloading = _Reload(settings, reread, running)
-
-    def stop_all() -> None:
-        for service in running:
-            service.stop()
-
-    stop = on_signals(stop_all, code=ExitCode.FINE, hangup=reloading.reload)
+    running = Running(settings, reread)
+    stop = on_signals(running.stop, code=ExitCode.FINE, hangup=running.reload)
 
     def advanced(count: int) -> None:
         if count:  # waiting is no sign of life
@@ -73,21 +72,24 @@ async def _run(settings: Settings, reread: Callable[[], Settings]) -> None:
 
     async with opened(settings, live=True, progress=stop.checked(advanced)) as tools:
         leases = tools.leases(clock)
-        try:
-            async with stop.within():
-                if tools.files is not None:
-                    # A wrong path ends the service at its start, not every rule at every run.
-                    await asyncio.to_thread(tools.files.bytes_to_read)
-                if isinstance(leases, FileLock):
-                    await leases.wait_for("once", seconds=PATIENCE_S, enough=lambda: False)
-        except StoppedError as error:
-            _LOG.info(f"rule-runner stopped: {error} before it began")
+        async with stop.within():
+            await _begin(tools, leases)
+        if stop:
+            _LOG.info(f"rule-runner stopped: {stop} before it began")
             return
 
         def view() -> ServiceView:
-            newest = tools.files.report.newest_ns if tools.files is not None else None
-            event = None if newest is None else from_nanoseconds(newest)
-            return ServiceView(service.active, service.states, service.schedule, service.held, event)
+            events, sees = health.snapshot.events, sight(health.snapshot, clock.now(), settings.quiet_after)
+            return ServiceView(
+                service.active,
+                service.states,
+                service.schedule,
+                service.held,
+                newest_event=None if events is None else events.newest,
+                event_files=None if events is None else events.files,
+                is_blind=sees is not None and not sees.ok,
+                blind_rules=health.snapshot.blind,
+            )
 
         metrics = Metrics(view, clock.now)
         store = "the cluster" if tools.is_shared else f"the state file {settings.state}"
@@ -97,15 +99,14 @@ async def _run(settings: Settings, reread: Callable[[], Settings]) -> None:
             replace(tools.execution(clock), on_created=metrics.record_alerts),
             clock=clock,
             schedule=tools.schedule,
-            observer=_ServiceReporter(clock, health, metrics, log=log, heap=HeapFreezer(), is_shared=tools.is_shared),
+            observer=_ServiceReporter(settings, tools, clock, health=health, metrics=metrics, log=log),
             leases=leases,
             pace=Pace(settings.tick, settings.lease / 3 if tools.is_shared else None, settings.concurrency),
+            arrivals=tools.arrivals,
         )
-        running.append(service)
-        if stop:
-            service.stop()
-        source = ", ".join(settings.events) or ", ".join(settings.elasticsearch_hosts) or "Elastic Cloud"
-        _LOG.info(f"rule-runner starts: events from {source}")
+        running.service = service
+        source, alerts_to = tools.places
+        _LOG.info(f"rule-runner starts: events from {source}; alerts go to {alerts_to}")
         with listening(settings, metrics, health, patience=patience, now=clock.now):
             health.beat(clock.now())
             try:
@@ -114,6 +115,15 @@ async def _run(settings: Settings, reread: Callable[[], Settings]) -> None:
                 log.flush()
                 file.remove()
         _LOG.info("rule-runner stopped: what was not searched stays due")
+
+
+async def _begin(tools: Opened, leases: Leases) -> None:
+    """Wait until the events can be read and the state is free; a wrong path ends the service, not every run."""
+    if tools.files is not None:
+        with suppress(StoppedError):
+            await asyncio.to_thread(tools.files.bytes_to_read)
+    if isinstance(leases, FileLock):
+        await leases.wait_for("once", seconds=PATIENCE_S, enough=lambda: False)
 
 
 def _owed(view: ServiceView, now: datetime) -> tuple[int, timedelta]:
@@ -127,48 +137,19 @@ def _owed(view: ServiceView, now: datetime) -> tuple[int, timedelta]:
 
 
 @dataclass(slots=True)
-class _Reload:
-    """What SIGHUP does: the rules and the settings of `_RELOADED` are read again."""
-
-    settings: Settings
-    reread: Callable[[], Settings]
-    running: Sequence[Service]
-
-    def reload(self) -> None:
-        """Read again, use what can be used at once, and log what has changed."""
-        try:
-            found = self.reread()
-            require_rule_paths(found)
-        except RunnerError as error:
-            _LOG.error(f"SIGHUP: the settings cannot be used, those of before stay in use: {error}")
-            found = self.settings
-        names = [name for name in Settings.model_fields if getattr(found, name) != getattr(self.settings, name)]
-        changed = [f"{variables_for(name)[0]} is {_value(found, name)}" for name in names if name in _RELOADED]
-        fixed = [variables_for(name)[0] for name in names if name not in _RELOADED]
-        self.settings = self.settings.model_copy(update={name: getattr(found, name) for name in _RELOADED})
-        configure_logging(self.settings, stream=sys.stderr, color=may_color())
-        for service in self.running:
-            service.reload(self.settings.rules, on_cap=self.settings.on_cap, horizon=self.settings.catch_up)
-        _LOG.info(f"SIGHUP: the rules are read again; {', '.join(changed) or 'no setting has changed'}")
-        if fixed:
-            _LOG.warning(f"SIGHUP: {', '.join(fixed)} changed, which counts from the next start on")
-
-
-def _value(settings: Settings, name: str) -> str:
-    value = getattr(settings, name)
-    return ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
-
-
-@dataclass(frozen=True, slots=True)
 class _ServiceReporter(ServiceObserver):
     """Reports what the service does to logs, metrics and health state."""
 
+    settings: Settings
+    tools: Opened
     clock: SystemClock
-    health: HealthState
-    metrics: Metrics
+    health: HealthState = field(kw_only=True)
+    metrics: Metrics = field(kw_only=True)
     log: TickLog = field(kw_only=True)
-    heap: HeapFreezer = field(kw_only=True)
-    is_shared: bool = field(kw_only=True)
+    heap: HeapFreezer = field(default_factory=HeapFreezer)
+    saw: bool = True
+    arrived: datetime | None = None
+    """The newest time of the events that have come."""
 
     def on_run(self, done: RuleRun) -> None:
         self.log.add(done)
@@ -183,20 +164,50 @@ class _ServiceReporter(ServiceObserver):
         self.heap.rules_changed()
 
     def on_tick(self, trouble: Exception | None) -> None:
+        now = self.clock.now()
         self.metrics.record_tick(trouble)
-        self.health.record_tick(self.clock.now(), trouble)
+        self.health.record_tick(now, trouble)
+        if self.tools.files is not None and self.health.snapshot.runs:
+            seen = events_seen(self.tools.files, now)
+            newest = max((time for time in (seen.newest, self.arrived) if time is not None), default=None)
+            self.health.record_events(replace(seen, newest=newest))
+        self._log_sight(now)
         self.heap.tick_done()
         self.log.tick_over(trouble)
+
+    def _log_sight(self, now: datetime) -> None:
+        """Log when events are not seen any more, and when they are again."""
+        found = sight(self.health.snapshot, now, self.settings.quiet_after)
+        if found is None or found.ok == self.saw:
+            return
+        self.saw = found.ok
+        if found.ok:
+            _LOG.info(f"events are seen again: {found.reason}")
+        else:
+            _LOG.warning(f"no events are seen: {found.reason}")
 
     def on_trouble(self, error: Exception) -> None:
         self.log.trouble(error)
 
     def on_held(self, held: int, rules: int) -> None:
-        if self.is_shared:
+        if self.tools.is_shared:
             _LOG.info(f"this runner leads {held} of {counted(rules, 'rule')}")
 
     def on_remark(self, text: str) -> None:
         _LOG.warning(text)
+
+    def on_look(self, looked: Looked) -> None:
+        self.metrics.record_look(looked)
+        if looked.newest is not None:
+            self.arrived = max(looked.newest, self.arrived or looked.newest)
+        for text in looked.remarks():
+            _LOG.warning(text)
+
+
+def events_seen(files: FileSearch, now: datetime) -> EventsSeen:
+    """What a search has seen of the events in its files."""
+    newest = files.newest_ns(nanoseconds(now + _AHEAD))
+    return EventsSeen(files.report.files, None if newest is None else from_nanoseconds(newest))
 
 
 def _log_rules(active: ActiveRules) -> None:

@@ -79,7 +79,7 @@ def _search_files(
         report = files.report()
         for text in report.warnings():
             warn(text)
-    answer["is_partial"] = not report.is_whole or bool(report.broken or report.oversized)
+    answer["is_partial"] = not report.is_whole or bool(report.broken or report.oversized or found.crowded)
     is_refused = not report.is_whole or (report.broken and not report.events)
     return answer, ExitCode.FINDINGS if is_refused else ExitCode.FINE
 
@@ -139,7 +139,8 @@ async def _search_cluster(settings: Settings, query: str, options: eql.SearchOpt
 
 async def _answer(client: Elastic, index: str, body: Mapping[str, Any], *, timeout: float) -> dict[str, Any]:
     """The completed answer; a search that takes longer than `timeout` seconds is stopped on the server."""
-    from runner.search.cluster.eql_api import GRACE, completed
+    from runner.cluster.answer_shapes import EQL_DONE
+    from runner.search.cluster.eql_api import GRACE, completed, read_matches
 
     deadline = asyncio.get_running_loop().time() + timeout
     waiting = {"wait_for_completion_timeout": "5s", "keep_alive": "5m"}
@@ -155,4 +156,9 @@ async def _answer(client: Elastic, index: str, body: Mapping[str, Any], *, timeo
             ) from None
         raise
     late = SearchError(f"the search took longer than {timeout:g} s and was stopped")
-    return dict(await completed(client, answer, deadline=deadline, patience=lambda left: waiting, late=late))
+    found = await completed(client, answer, deadline=deadline, patience=lambda left: waiting, late=late)
+    action = f"search with EQL in {index}"
+    client.transport.require(found, EQL_DONE, action=action)
+    if read_matches(found) is None:
+        raise client.transport.wrong(found, action, "expected `hits.events` or `hits.sequences`")
+    return dict(found)

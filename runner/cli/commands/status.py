@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -19,11 +20,12 @@ from runner.cli.console import (
     print_json,
     print_table,
     printable,
+    say,
     table,
     window_text,
 )
 from runner.cli.exit_codes import ExitCode
-from runner.cli.locations import has_cluster, require_rule_paths
+from runner.cli.locations import require_rule_paths, stores_in_cluster, wanted_source
 from runner.cli.own_command import runnable
 from runner.cli.wiring import opened_stores
 from runner.clock import SystemClock
@@ -32,6 +34,8 @@ from runner.rules.model_errors import shortened
 from runner.schedule.rule_status import Gap, RuleStatus, gaps_of, standings_of
 from runner.schedule.schedule import Schedule
 from runner.settings.settings import Settings
+from runner.store.protocol import Stores
+from runner.store.source import UNNAMED, EventSource
 from runner.windows import Window, iso
 
 _LONGEST_REASON = 200
@@ -42,7 +46,13 @@ _NOTES = {
     "broken": " (its file has an error)",
     "gone": " (not in the rule files)",
 }
-_GAP_STYLES = {"failed": "bold red", "given up": "red", "left over": "yellow", "never searched": "yellow"}
+_GAP_STYLES = {
+    "failed": "bold red",
+    "given up": "red",
+    "left over": "yellow",
+    "late events": "yellow",
+    "never searched": "yellow",
+}
 _NOTHING = timedelta(0)
 _SHOWN_QUIET = 3
 """Most rules without news that are shown all the same."""
@@ -52,11 +62,15 @@ def status(settings: Settings, *, everything: bool = False) -> ExitCode:
     """Print the status of every rule."""
     require_rule_paths(settings)
     now = SystemClock().now()
-    standings, _ = asyncio.run(_read(settings, now, with_gaps=False))
+    ledgers, others = asyncio.run(_read(settings, now, with_gaps=False))
     if settings.output == "json":
-        print_json({"rules": [_standing_json(standing, now) for standing in standings]})
-    else:
-        _print_standings(standings, now, everything=everything)
+        rules = [_standing_json(one, now) | named for ledger, named in _named(ledgers) for one in ledger.standings]
+        print_json({"rules": rules, **_others_json(others)})
+        return ExitCode.FINE
+    for ledger in ledgers:
+        _print_source(ledger, ledgers)
+        _print_standings(ledger.standings, now, everything=everything)
+    _say_others(others)
     return ExitCode.FINE
 
 
@@ -64,31 +78,95 @@ def gaps(settings: Settings) -> ExitCode:
     """Print every span of every rule that was not searched to the end; the exit code is 0 with or without gaps."""
     require_rule_paths(settings)
     now = SystemClock().now()
-    standings, found = asyncio.run(_read(settings, now, with_gaps=True))
-    owed = sum((gap.span.length for gap in found if gap.kind != "given up"), _NOTHING)
-    given_up = sum((gap.span.length for gap in found if gap.kind == "given up"), _NOTHING)
+    ledgers, others = asyncio.run(_read(settings, now, with_gaps=True))
     if settings.output == "json":
-        totals = {"rules": len(standings), "owed_s": _seconds(owed), "given_up_s": _seconds(given_up)}
-        print_json({"gaps": [_gap_json(gap) for gap in found], **totals})
-    else:
-        _print_gaps(found, owed, given_up, rules=len(standings))
+        found = [gap for ledger in ledgers for gap in ledger.gaps]
+        rules = len({standing.rule_id for ledger in ledgers for standing in ledger.standings})
+        totals = {"rules": rules, "owed_s": _seconds(_owed(found)), "given_up_s": _seconds(_given_up(found))}
+        shown = [_gap_json(gap) | named for ledger, named in _named(ledgers) for gap in ledger.gaps]
+        print_json({"gaps": shown, **totals, **_others_json(others)})
+        return ExitCode.FINE
+    for ledger in ledgers:
+        _print_source(ledger, ledgers)
+        _print_gaps(ledger.gaps, _owed(ledger.gaps), _given_up(ledger.gaps), rules=len(ledger.standings))
+    _say_others(others)
     return ExitCode.FINE
+
+
+@dataclass(frozen=True, slots=True)
+class _LedgerStatus:
+    """What the ledger of one source says."""
+
+    source: EventSource
+    standings: tuple[RuleStatus, ...]
+    gaps: tuple[Gap, ...]
 
 
 async def _read(
     settings: Settings, now: datetime, *, with_gaps: bool
-) -> tuple[tuple[RuleStatus, ...], tuple[Gap, ...]]:
-    schedule = Schedule(together=bool(settings.events) or not has_cluster(settings), horizon=settings.catch_up)
+) -> tuple[Sequence[_LedgerStatus], Sequence[EventSource]]:
+    """The status over the source that the settings name, over all sources if they name none; and the others."""
     loaded: LoadedRules = await asyncio.to_thread(load_rules, settings.rules)
     async with opened_stores(settings) as stores:
-        standings = standings_of(loaded, await stores.ledger.read(), schedule, now=now)
-        lacking = [standing for standing in standings if standing.owed or standing.given_up]
-        if not with_gaps or not lacking:
-            return standings, ()
-        oldest = min(span.start for standing in lacking for span in (*standing.given_up, *standing.owed))
-        unfinished = await stores.run_log.unfinished([standing.rule_id for standing in lacking], oldest)
+        there = await stores.ledgers.sources()
+        wanted = wanted_source(settings)
+        if wanted is None:
+            shown = [source for source in there if source.kind] or [UNNAMED]
+        elif wanted.kind == "cluster":  # its id is not known: it goes by its addresses
+            shown = [source for source in there if source.is_akin(wanted)] or [wanted]
+        else:
+            shown = [source for source in there if source == wanted] or [wanted]
+        ledgers = [
+            await _read_one(settings, stores.of(source), loaded, source, now=now, with_gaps=with_gaps)
+            for source in shown
+        ]
+    others = [source for source in there if source not in shown and (source.kind or stores_in_cluster(settings))]
+    return ledgers, others
+
+
+async def _read_one(
+    settings: Settings, stores: Stores, loaded: LoadedRules, source: EventSource, *, now: datetime, with_gaps: bool
+) -> _LedgerStatus:
+    is_cluster = source.kind == "cluster" or (not source.kind and stores_in_cluster(settings))
+    schedule = Schedule(together=not is_cluster, horizon=settings.catch_up)
+    standings = standings_of(loaded, await stores.ledger.read(), schedule, now=now, is_lasting=source.is_lasting)
+    lacking = [standing for standing in standings if standing.owed or standing.given_up]
+    if not with_gaps or not lacking:
+        return _LedgerStatus(source, standings, ())
+    oldest = min(span.start for standing in lacking for span in (*standing.given_up, *standing.owed))
+    unfinished = await stores.run_log.unfinished([standing.rule_id for standing in lacking], oldest)
     rules = {rule.rule_id: rule for rule in loaded.rules}
-    return standings, gaps_of(lacking, rules, schedule, unfinished=unfinished)
+    return _LedgerStatus(source, standings, gaps_of(lacking, rules, schedule, unfinished=unfinished))
+
+
+def _named(ledgers: Sequence[_LedgerStatus]) -> Iterator[tuple[_LedgerStatus, dict[str, str]]]:
+    """The ledgers, each with the part of JSON that names its source, if it has a name."""
+    for ledger in ledgers:
+        yield ledger, {"source": str(ledger.source)} if ledger.source.kind else {}
+
+
+def _others_json(others: Sequence[EventSource]) -> dict[str, Any]:
+    return {"other_sources": [str(source) for source in others]} if others else {}
+
+
+def _print_source(ledger: _LedgerStatus, ledgers: Sequence[_LedgerStatus]) -> None:
+    if len(ledgers) > 1:
+        line_break = "" if ledger is ledgers[0] else "\n"
+        out().print(Text(f"{line_break}{printable(str(ledger.source))}:", style="bold"))
+
+
+def _say_others(others: Sequence[EventSource]) -> None:
+    if others:
+        shown = "; ".join(printable(str(source)) for source in others[:3]) + ("; ..." if len(others) > 3 else "")
+        say(f"not shown: {counted(len(others), 'ledger')} of other events ({shown}); --events shows those of files")
+
+
+def _owed(found: Sequence[Gap]) -> timedelta:
+    return sum((gap.span.length for gap in found if gap.kind != "given up"), _NOTHING)
+
+
+def _given_up(found: Sequence[Gap]) -> timedelta:
+    return sum((gap.span.length for gap in found if gap.kind == "given up"), _NOTHING)
 
 
 def _standing_json(standing: RuleStatus, now: datetime) -> dict[str, Any]:
@@ -106,6 +184,7 @@ def _standing_json(standing: RuleStatus, now: datetime) -> dict[str, Any]:
         "owed_s": _seconds(standing.owed_length),
         "given_up": [_span_json(span) for span in standing.given_up],
         "given_up_s": _seconds(standing.given_up_length),
+        "late": [_span_json(span) for span in standing.late],
     }
 
 
@@ -173,6 +252,8 @@ def _print_standings(standings: Sequence[RuleStatus], now: datetime, *, everythi
         parts = [f"{length_text(length)} {what}" for length, what in lengths if length]
         text = f"{' and '.join(parts)} over all rules; `rule-runner status --gaps` lists it."
         console.print(runnable(text), soft_wrap=True)
+    if late := sum(bool(standing.late) for standing in standings):
+        console.print(f"Of {counted(late, 'rule')} time is owed again, as events came late.", soft_wrap=True)
 
 
 def _print_others(others: Sequence[RuleStatus], now: datetime, *, is_all: bool) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 from rich.text import Text
 
-from runner.cli.console import counted, is_narrow, moment, out, print_json, print_table, table
+from runner.cli.console import counted, is_narrow, moment, out, print_json, print_places, print_table, table
 from runner.rule_run import RuleRun
 from runner.rules.model_errors import shortened
 from runner.rules.rule import Rule
@@ -83,6 +83,8 @@ class ReplayOutcome:
     left: int = 0
     """The windows not searched."""
     stopped: bool = False
+    places: tuple[str, str] = ("", "")
+    """Where the events come from and where the alerts go, as text."""
     tallies: dict[str, RuleTally] = field(default_factory=dict)
 
     def tally(self, rule_id: str) -> RuleTally:
@@ -124,6 +126,7 @@ def print_outcome(outcome: ReplayOutcome, form: str) -> None:
         for text in outcome.tally(rule.rule_id).messages:
             console.print(Text(f"{rule.name}: {text}", style="yellow"), soft_wrap=True)
     wrote = "would have been made" if outcome.dry_run else "made"
+    print_places(*outcome.places)
     console.print(f"{counted(outcome.created, 'alert')} {wrote}.")
 
 
@@ -208,6 +211,8 @@ def _as_json(outcome: ReplayOutcome) -> dict[str, Any]:
         "rules": [_tally_json(rule, outcome.tally(rule.rule_id)) for rule in outcome.rules],
         "per_hour": {iso(hour): count for hour, count in sorted(outcome.per_hour.items())},
         "created": outcome.created,
+        "events": outcome.places[0],
+        "alerts_to": outcome.places[1],
     }
 
 

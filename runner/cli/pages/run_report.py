@@ -8,7 +8,7 @@ from typing import Any
 
 from rich.text import Text
 
-from runner.cli.console import STATUS_STYLES, counted, out, print_table, printable, table, window_text
+from runner.cli.console import STATUS_STYLES, counted, out, print_places, print_table, printable, table, window_text
 from runner.cli.own_command import own_command
 from runner.cli.pages.alert_table import SHORT_ID, alert_table, summary
 from runner.rule_run import RuleRun, has_news, shared_messages
@@ -25,6 +25,8 @@ class RunReport:
 
     runs: Sequence[RuleRun]
     alerts: Sequence[StoredAlert]
+    places: tuple[str, str]
+    """Where the events came from, and where the alerts go."""
     state_flag: str = ""
 
     @property
@@ -52,6 +54,8 @@ class RunReport:
             "left_out": len(self.runs) - len(shown),
             "created": self.created,
             "alerts": [summary(alert) for alert in self.alerts],
+            "events": self.places[0],
+            "alerts_to": self.places[1],
         }
 
     def print(self, *, everything: bool) -> None:
@@ -78,9 +82,11 @@ class RunReport:
             subject = printable(names[0]) if len(names) == 1 else f"{len(names)} rules"
             told = printable(text) if text.startswith(f'rule "{names[0]}"') else f"{subject}: {printable(text)}"
             console.print(Text(told, style="yellow"), soft_wrap=True)
+        console.print()
+        print_places(*self.places)
         if self.alerts:
             follow = f"{own_command()} alerts show {self.alerts[0].id[:SHORT_ID]}{self.state_flag}"
-            console.print(f"\nLook at one: {follow}", soft_wrap=True)
+            console.print(f"Look at one: {follow}", soft_wrap=True)
 
     def _print_alerts(self) -> None:
         console = out()

@@ -49,6 +49,18 @@ class FoundRows(Sequence[FoundSequence]):
     def __iter__(self) -> Iterator[FoundSequence]:
         return map(self.__getitem__, range(len(self)))
 
+    def distinct(self) -> FoundRows:
+        """The first of the matches on the same events."""
+        if not self._keys.shape[1] or len(np.unique(self._events[:, 0])) == len(self):
+            return self
+        rows = np.sort(np.unique(self._events, axis=0, return_index=True)[1])
+        return self if len(rows) == len(self) else FoundRows(self._events[rows], self._keys[rows], self._show)
+
+
+def distinct(found: Sequence[FoundSequence]) -> Sequence[FoundSequence]:
+    """The first of the matches on the same events under several join keys: they make one alert."""
+    return found.distinct() if isinstance(found, FoundRows) else found
+
 
 @dataclass(slots=True)
 class OpenEvents:
@@ -57,6 +69,8 @@ class OpenEvents:
     plan: Plan
     limit: Limit | None = None
     """The first of the query: the most matches that can ever be needed."""
+    crowded: set[int] = field(default_factory=set)
+    """Events that were left out, as they have too many join keys."""
     parts: list[StageRows] = field(default_factory=list)
     advanced: int = 0
     """Count of rows left by the last advance; they are the first part."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
+from math import prod
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,12 +19,16 @@ from runner.events.fields.schema import DATES, DataType, Field
 from runner.events.fields.timestamp_column import NO_TIME
 from runner.expressions.nodes import FieldRef
 
+MOST_KEYS = 1 << 16
+"""Combinations of join keys that an event may have. Lists of a thousand values in three keys would have a billion."""
+
 
 @dataclass(frozen=True, slots=True)
 class StageSink:
     """Reads time, tiebreaker and join keys of events that meet one stage of one query into `StageRows`.
 
-    An event with several values of a join key gives a row for each combination.
+    An event with several values of a join key gives a row for each combination; one with over `MOST_KEYS` of them is
+    left out, and noted as crowded.
     """
 
     ask: int
@@ -39,7 +44,8 @@ class StageSink:
         keys = np.zeros((len(rows), 0), dtype=np.int32)
         join_keys = plan.all_stages()[self.stage].keys
         if join_keys:
-            rows, keys = _keyed(batch, rows, join_keys, codes)
+            rows, keys, crowded = _keyed(batch, rows, join_keys, codes)
+            self.open_events.crowded.update((crowded + batch.base).tolist())
         if len(rows):
             if plan.kind == "sample":  # order in time does not count
                 times = np.full(len(rows), NO_TIME, dtype=np.int64)
@@ -53,8 +59,8 @@ class StageSink:
 
 def _keyed(
     batch: EventBatch, rows: Rows, keys: Sequence[FieldRef | None], codes: KeyCodes
-) -> tuple[Rows, NDArray[np.int32]]:
-    """Rows with the codes of their keys: one for each combination, none if a key is missing."""
+) -> tuple[Rows, NDArray[np.int32], Rows]:
+    """Rows with the codes of their keys: one for each combination, none if a key is missing; and the crowded rows."""
     found = np.full((len(rows), len(keys)), MISSING_KEY, dtype=np.int32)
     usable = np.ones(len(rows), dtype=np.bool_)
     for place, key in enumerate(keys):
@@ -64,7 +70,7 @@ def _keyed(
                 usable &= column != MISSING_KEY
     several_codes = usable & (found == SEVERAL_KEYS).any(axis=1)
     if not several_codes.any():
-        return rows[usable], found[usable]
+        return rows[usable], found[usable], rows[:0]
     chosen = np.flatnonzero(several_codes)
     choices: list[list[list[int]]] = []
     for key, column in zip(keys, found[chosen].T, strict=True):
@@ -74,11 +80,14 @@ def _keyed(
             for place, given in zip(at.tolist(), codes.several_codes(batch, key.exact, rows[chosen[at]]), strict=True):
                 each[place] = given
         choices.append(each)
-    expanded = [list(product(*given)) for given in zip(*choices, strict=True)]
-    combinations = np.array([one for row in expanded for one in row], dtype=np.int32)
+    given_keys = list(zip(*choices, strict=True))
+    is_crowded = np.array([prod(map(len, given)) > MOST_KEYS for given in given_keys], dtype=np.bool_)
+    crowded, chosen = rows[chosen[is_crowded]], chosen[~is_crowded]
+    expanded = [list(product(*given)) for given, left_out in zip(given_keys, is_crowded, strict=True) if not left_out]
+    combinations = np.array([one for row in expanded for one in row], dtype=np.int32).reshape(-1, len(keys))
     repeated = np.repeat(rows[chosen], list(map(len, expanded)))
     plain = usable & ~several_codes
-    return np.concatenate((rows[plain], repeated)), np.concatenate((found[plain], combinations))
+    return np.concatenate((rows[plain], repeated)), np.concatenate((found[plain], combinations)), crowded
 
 
 _READ_TO_ORDER = DATES | {DataType.IP, DataType.VERSION}

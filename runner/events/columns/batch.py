@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from runner.events.columns.event_groups import STREAM_FIELDS, EventGroups, GroupReader
 from runner.events.columns.projections import Projection, ProjectionCache, ScanProjection, slices
 from runner.events.columns.row_decoder import Line, Origins, Row
+from runner.events.fields.index_patterns import stream_name
 from runner.events.fields.schema import Field
 from runner.events.fields.timestamp_column import read_timestamps
 from runner.events.fields.values import Canonical
@@ -82,6 +83,11 @@ class EventBatch:
         self._times: dict[str, NDArray[np.int64]] = {}
         self._groups: tuple[EventGroups, NDArray[np.int32]] | None = None
 
+    @property
+    def origins(self) -> Origins | None:
+        """Index and id of each event; None if none of them has any."""
+        return self._origins
+
     @classmethod
     def of_lines(
         cls, columns: Columns, lines: Sequence[Line], *, base: int, broken: Callable[[int, str], None]
@@ -109,6 +115,19 @@ class EventBatch:
     def _is_all(self, rows: Rows) -> bool:
         """Whether these are all rows; as many rows may have some of them twice, as with several join keys."""
         return len(rows) == len(self._rows) and np.array_equal(rows, self.all_rows())
+
+    @property
+    def grouped(self) -> EventGroups | None:
+        """The groups that the events were last put into, with those of all batches before."""
+        return self._groups[0] if self._groups is not None else None
+
+    def streams(self, rows: Rows) -> set[str | None]:
+        """The indices and data streams that these events name; None for those that name none."""
+        names = [field.name for field in STREAM_FIELDS]
+        self.load(frozenset(names), rows)
+        parts = zip(*(self.values(name, rows) for name in names), strict=True)
+        indices = [None] * len(rows) if self._origins is None else [self._origins.indices[row] for row in rows.tolist()]
+        return {index or stream_name(*part) for index, part in zip(indices, parts, strict=True)}
 
     def groups(self, groups: EventGroups) -> NDArray[np.int32]:
         """The group of each event."""

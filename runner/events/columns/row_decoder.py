@@ -84,7 +84,10 @@ class RowDecoder:
         self._parents = {path for leaf in self._leaves for path in _above(leaf) if path in self._leaves}
         self._texts = {path for path, leaf in self._leaves.items() if leaf.type in _TEXTS}
         # Never: then every line is read as a whole document.
-        self._readable: Any = document if all(map(is_nameable, self._leaves)) else Never
+        self._copied = {one.source_path: one.copied for one in self.fields.values() if one.copied}
+        self._wanted = {**self._leaves, **dict.fromkeys(path for paths in self._copied.values() for path in paths)}
+        is_simple = all(map(is_nameable, self._leaves)) and not self._copied
+        self._readable: Any = document if is_simple else Never
         self._plain = msgspec.json.Decoder(self._readable)
 
     @cached_property
@@ -268,7 +271,11 @@ class RowDecoder:
         """The row of a whole document in nested, dotted or mixed form; `line` is the document's, if it has one."""
         if not self._leaves:
             return self._empty
-        values = flatten(document, self._leaves)
+        values = flatten(document, self._wanted)
+        for path, sources in self._copied.items():
+            copies = (value for source in (path, *sources) for value in values.get(source, ()))
+            if given := [value for value in copies if not isinstance(value, dict)]:
+                values[path] = given
         found: dict[str, Canonical] = {}
         for path, wanted in self._leaves.items():
             if path in values:

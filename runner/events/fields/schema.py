@@ -70,6 +70,8 @@ class Field:
     type: DataType
     path: str = ""
     """Where its value stands in `_source`: the target of an alias, the parent of a multi-field; the name if empty."""
+    copied: tuple[str, ...] = ()
+    """More paths whose values it has: those of several fields with the same `copy_to`."""
     exact: str | None = None
     """For text: the name of the one keyword sub-field that exact operations use; None if there is none."""
     formats: tuple[str, ...] = ()
@@ -268,15 +270,16 @@ def _mapped_fields(body: Mapping[str, Any]) -> dict[str, Field]:
 def _read_from_sources(found: dict[str, Field], copied: Mapping[str, Sequence[str]]) -> None:
     """Have each target of a `copy_to`, and its multi-fields, read the field that is copied: `_source` has no copy.
 
-    A target of several fields reads only what stands under its own name.
+    A target of several fields has their values beside its own, in the order of the mapping.
     """
     for target, sources in copied.items():
-        if target not in found or len(sources) != 1:
+        if target not in found:
             continue
         path = found[target].source_path
         for name, one in found.items():
             if one.source_path == path:
-                found[name] = replace(one, path=sources[0])
+                change: dict[str, Any] = {"path": sources[0]} if len(sources) == 1 else {"copied": tuple(sources)}
+                found[name] = replace(one, **change)
 
 
 def _properties_of(definition: Mapping[str, Any], name: str) -> Mapping[str, Any]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
+import lzma
 import os
 import select
 import sys
@@ -18,12 +20,19 @@ else:
 
 from runner.events.files.spools import temporary_file
 
-Packing = Literal["", "gz", "zst"]
-DAMAGE = (OSError, EOFError, zlib.error, zstd.ZstdError)
+Packing = Literal["", "gz", "zst", "bz2", "xz"]
+DAMAGE = (OSError, EOFError, zlib.error, zstd.ZstdError, lzma.LZMAError)
 """Exceptions of reading a file that is gone, may not be read or is damaged."""
 _PIECE = 1 << 16
 _COPIED = 1 << 20
 _PATIENCE_MS = 100
+_MAGIC: dict[bytes, Packing] = {
+    b"\x1f\x8b": "gz",
+    b"\x28\xb5\x2f\xfd": "zst",
+    b"BZh": "bz2",
+    b"\xfd7zXZ\0": "xz",
+}
+"""The first bytes of a compressed file."""
 
 
 class OpenText:
@@ -72,10 +81,15 @@ class OpenText:
     def _rewind(self) -> None:
         self._raw.seek(0)
         self._at = 0
-        if self.packing == "gz":
-            self._text = gzip.GzipFile(fileobj=self._raw)
-        elif self.packing == "zst":
-            self._text = zstd.ZstdFile(self._raw)
+        match self.packing:
+            case "gz":
+                self._text = gzip.GzipFile(fileobj=self._raw)
+            case "zst":
+                self._text = zstd.ZstdFile(self._raw)
+            case "bz2":
+                self._text = bz2.BZ2File(self._raw)
+            case "xz":
+                self._text = lzma.LZMAFile(self._raw)  # noqa: SIM115
 
     def read_into(self, room: memoryview) -> tuple[int, Exception | None]:
         """Fill the room as far as there is text; how far, and why there is no more after it if the file is damaged."""
@@ -109,11 +123,9 @@ class OpenText:
 
 def packing_of(file: IO[bytes]) -> Packing:
     """How the file is compressed, by its first bytes: a name may be wrong, and standard input has none."""
-    start = file.read(4)
+    start = file.read(max(map(len, _MAGIC)))
     file.seek(0)
-    if start.startswith(b"\x1f\x8b"):
-        return "gz"
-    return "zst" if start == b"\x28\xb5\x2f\xfd" else ""
+    return next((packing for magic, packing in _MAGIC.items() if start.startswith(magic)), "")
 
 
 def spooled(descriptor: int, waiting: Callable[[], None]) -> IO[bytes]:

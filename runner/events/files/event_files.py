@@ -62,6 +62,7 @@ class EventFiles:
         self._written_after = float("inf") if written_after is None else written_after
         self._files: dict[str, os.stat_result | None] = {}
         self._in_folders: set[str] = set()
+        self._too_old: set[str] = set()
         self.folders: set[str] = set()
         """Folders that were given."""
         self.empty_folders: list[str] = []
@@ -166,7 +167,7 @@ class EventFiles:
         self._begin(time)
         self._folder = self._folder or TemporaryDirectory(prefix="rule-runner-")
         streams = reversed(self._waiting)
-        parts = (splits_of(one.file_index, one.path, self._key_of(one.path), size=size) for one in streams)
+        parts = (splits_of(one.file_index, one.path, _key(self._files[one.path]), size=size) for one in streams)
         return list(chain.from_iterable(parts))
 
     @property
@@ -234,7 +235,8 @@ class EventFiles:
         self._kept.close()
         self._kept = KeptLines(self._spools.of)
         self._counts = Counts()
-        young = ((number, path) for number, path in enumerate(self.paths) if not self._is_too_old(path, time))
+        self._too_old = {path for path in self.paths if self._is_too_old(path, time)}
+        young = ((number, path) for number, path in enumerate(self.paths) if path not in self._too_old)
         streams = [self._stream(number, path) for number, path in young]
         if len(streams) > 1:
             for stream in streams:
@@ -303,6 +305,12 @@ class EventFiles:
         """Device and inode of each file."""
         return frozenset(key_of(found) for found in self._files.values() if found is not None)
 
+    def unread_paths(self, *, all_of_them: bool) -> list[str]:
+        """The files that the last pass has left out because of their age, or all files, the latest first."""
+        chosen = self.paths if all_of_them else self._too_old
+        times = {path: found.st_mtime for path in chosen if (found := self._files[path]) is not None}
+        return sorted(times, key=times.__getitem__, reverse=True)
+
     @property
     def only_folders(self) -> bool:
         """Whether all files were found in folders; none was given by its name."""
@@ -317,21 +325,26 @@ class EventFiles:
         found, after = self._files[path], self._modified_after
         if found is None or after is None or path not in self._in_folders or found.st_mtime >= after:
             return False
-        state = (*key_of(found), found.st_size, found.st_mtime_ns)
-        peeked = self._index.peeked if self._index is not None else {}
-        if state not in peeked:
-            peeked[state] = latest_at_the_ends(path, time)
-        return peeked[state] < after * 1e9
+        return _latest(path, found, time, self._index) < after * 1e9
 
     def _stream(self, number: int, path: str) -> EventStream:
         found = self._files[path]
         is_written = found is not None and path in self._in_folders and found.st_mtime > self._written_after
-        return EventStream(number, path, self._spools, identity=self._key_of(path), is_written=is_written)
+        return EventStream(number, path, self._spools, identity=_key(found), is_written=is_written)
 
-    def _key_of(self, path: str) -> FileKey | None:
-        """Device and inode that a file must still have when it is read; None for a copy of a stream."""
-        found = self._files[path]
-        return None if found is None else key_of(found)
+
+def _key(found: os.stat_result | None) -> FileKey | None:
+    """Device and inode that a file must still have when it is read; None for a copy of a stream."""
+    return None if found is None else key_of(found)
+
+
+def _latest(path: str, found: os.stat_result, time: Field, index: TimeIndex | None) -> int:
+    """The latest time at both ends of a file, looked at once for each of its states."""
+    state = (*key_of(found), found.st_size, found.st_mtime_ns)
+    peeked = index.peeked if index is not None else {}
+    if state not in peeked:
+        peeked[state] = latest_at_the_ends(path, time)
+    return peeked[state]
 
 
 def _no_blocks() -> Generator[Block]:

@@ -69,6 +69,15 @@ class EventTimes:
         return self.last[place - 1], tuple(self.last[place:])
 
 
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """A stretch of time with events: the times of the first and the last of them in nanoseconds since 1970."""
+
+    first: int
+    last: int
+    events: int
+
+
 def read_event_times(
     files: EventFiles,
     columns: Columns,
@@ -77,7 +86,7 @@ def read_event_times(
     progress: ReadProgress = unreported,
 ) -> EventTimes:
     """The times of all events by each of the `selecting`: a time field, and its fallbacks. Takes a pass."""
-    slots = _Slots()
+    slots = TimeSlots()
     for batch in files.batches(columns, wanted=wanted, progress=progress):
         for names in selecting:
             slots.add(times_by(batch, names))
@@ -85,8 +94,8 @@ def read_event_times(
 
 
 @dataclass(slots=True)
-class _Slots:
-    """Slots of time with events: a row each of its number, its earliest and its latest time."""
+class TimeSlots:
+    """Slots of time with events: a row each of its number, its earliest and its latest time, and its events."""
 
     width: int = _MINUTE
     rows: list[NDArray[np.int64]] = field(default_factory=list)
@@ -97,7 +106,8 @@ class _Slots:
         if not len(timed):
             return
         numbers, begins = np.unique(timed // self.width, return_index=True)
-        self.rows.append(np.stack((numbers, timed[begins], timed[np.append(begins[1:], len(timed)) - 1]), axis=1))
+        ends = np.append(begins[1:], len(timed))
+        self.rows.append(np.stack((numbers, timed[begins], timed[ends - 1], ends - begins), axis=1))
         self.count += len(numbers)
         if self.count > 2 * _MOST_SLOTS:
             self._compact()
@@ -107,22 +117,57 @@ class _Slots:
         if not self.rows:
             return EventTimes()
         self._compact()
-        numbers, first, last = self.rows[0].T
+        numbers, first, last, _ = self.rows[0].T
         begins = np.flatnonzero(np.diff(numbers, prepend=numbers[0] - 2) > 1)
         ends = np.append(begins[1:], len(numbers)) - 1
         starts, after = numbers[begins] * self.width, (numbers[ends] + 1) * self.width
         return EventTimes(starts.tolist(), after.tolist(), first[begins].tolist(), last[ends].tolist())
+
+    def stretches(self, gap: int) -> list[Stretch]:
+        """All events as few stretches of time, ascending, with at least `gap` nanoseconds between two."""
+        if not self.rows:
+            return []
+        self._compact()
+        _, first, last, counts = self.rows[0].T
+        begins = np.flatnonzero(np.append(True, first[1:] - last[:-1] >= gap))
+        ends = np.append(begins[1:], len(first)) - 1
+        return list(map(Stretch, first[begins].tolist(), last[ends].tolist(), np.add.reduceat(counts, begins).tolist()))
 
     def _compact(self) -> None:
         rows = np.concatenate(self.rows)
         while True:
             rows = rows[np.argsort(rows[:, 0], kind="stable")]
             numbers, begins = np.unique(rows[:, 0], return_index=True)
-            rows = np.stack(
-                (numbers, np.minimum.reduceat(rows[:, 1], begins), np.maximum.reduceat(rows[:, 2], begins)), axis=1
-            )
+            columns = (np.minimum, 1), (np.maximum, 2), (np.add, 3)
+            rows = np.stack((numbers, *(one.reduceat(rows[:, column], begins) for one, column in columns)), axis=1)
             if len(rows) <= _MOST_SLOTS:
                 break
             self.width *= 2
             rows[:, 0] //= 2
         self.rows, self.count = [rows], len(rows)
+
+
+class NewestTimes:
+    """The newest time, how many events are ahead of the clock, and the lags of the newest `most` of the others."""
+
+    def __init__(self, most: int) -> None:
+        self.newest = NO_TIME
+        self.ahead = 0
+        self._most = most
+        self._times = self._lags = np.zeros(0, dtype=np.int64)
+
+    def add(self, times: NDArray[np.int64], ingested: NDArray[np.int64], *, latest: int) -> None:
+        """Add events with these times; `latest` is that of an event which is not ahead, in nanoseconds since 1970."""
+        right = times <= latest
+        self.ahead += len(times) - int(np.count_nonzero(right))
+        self.newest = max(self.newest, int(times[right].max(initial=NO_TIME)))
+        both = right & (times != NO_TIME) & (ingested != NO_TIME)
+        all_times = np.concatenate((self._times, times[both]))
+        lags = np.concatenate((self._lags, ingested[both] - times[both]))
+        newest = np.argsort(all_times, kind="stable")[-self._most :]
+        self._times, self._lags = all_times[newest], lags[newest]
+
+    @property
+    def lags(self) -> list[int]:
+        """From the time of an event to its ingestion, in nanoseconds."""
+        return [int(lag) for lag in self._lags]

@@ -119,7 +119,7 @@ class EqlApiSearch:
             answer = await self._answer(request, size, deadline=deadline)
         except ClusterError as error:
             if _no_index(error):
-                return SearchResult(request, warnings=(await no_index(self._client, request.rule.index),))
+                return SearchResult(request, warnings=(await no_index(self._client, request.rule.index),), blind=True)
             raise _search_error(error, request.rule) from None
         if trouble := left_out(answer) or await self._away(request.rule, deadline):
             raise SearchError(f"{subject_of(request.rule)}: {trouble}", rule_id=request.rule.rule_id)

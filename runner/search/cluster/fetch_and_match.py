@@ -133,7 +133,9 @@ class FetchSearch:
         types = await self._types.types(patterns, deadline=deadline)
         if not types.indices:
             warning = await no_index(self._client, patterns)
-            return UnitOutcome(tuple(SearchResult(request, warnings=(warning,)) for request in unit.requests))
+            return UnitOutcome(
+                tuple(SearchResult(request, warnings=(warning,), blind=True) for request in unit.requests)
+            )
         planned: list[PlannedRequest] = []
         results: list[SearchResult] = []
         for request in unit.requests:

@@ -10,6 +10,7 @@ from itertools import islice
 from typing import Any
 
 from runner import eql
+from runner.cluster.answer_shapes import STAGES, hits
 from runner.cluster.elasticsearch import Elastic
 from runner.dates.dates import MILLI
 from runner.engine.matcher import Watermark
@@ -17,7 +18,7 @@ from runner.engine.sequence.sequence_matcher import FoundSequence
 from runner.errors import SearchError
 from runner.events.columns.batch import Columns, EventBatch
 from runner.events.fields.schema import DATES, Field
-from runner.search.cluster.pages import Page, hits_of, read_answer, read_page
+from runner.search.cluster.pages import Page, read_answer, read_page
 from runner.search.cluster.point_in_time import PassOptions, Point
 from runner.search.cluster.request_body import asked_fields, range_filter, rule_filter
 from runner.search.cluster.search_failures import subject_of
@@ -26,6 +27,7 @@ from runner.search.compiled_rule import time_fields
 from runner.search.protocol import Hit, Match, SearchRequest, SearchResult
 
 _DATE_FORMAT = "strict_date_optional_time_nanos"
+_DOCUMENTS = hits(source=False, sort=False, versions=False)
 _PART = 500
 """Documents fetched with one request."""
 _ROOM = 100_000
@@ -121,9 +123,9 @@ class FetchPass:
         names = {text: str(number) for number, text in enumerate(filters)}
         counted = {"filters": {"filters": {names[text]: query for text, query in filters.items()}}}
         body = {"size": 0, "query": self._query(), "aggs": {"stages": counted}}
-        answer = await asyncio.to_thread(read_answer, await self._point.search(body))
+        answer = await asyncio.to_thread(read_answer, await self._point.search(body), STAGES)
         self._point.check(answer)
-        buckets = (answer.get("aggregations") or {}).get("stages", {}).get("buckets", {})
+        buckets = answer["aggregations"]["stages"]["buckets"]
         if buckets.keys() != set(names.values()):
             raise SearchError("the answer does not say how many candidates each stage has")
         found = {text for text, name in names.items() if buckets[name]["doc_count"]}
@@ -220,9 +222,9 @@ class FetchPass:
                 "fields": asked_fields(self._rule),
                 "sort": ["_shard_doc"],
             }
-            answer = await asyncio.to_thread(read_answer, await self._point.search(body))
+            answer = await asyncio.to_thread(read_answer, await self._point.search(body), _DOCUMENTS)
             self._point.check(answer)
-            for hit in hits_of(answer):
+            for hit in answer["hits"]["hits"]:
                 number = part.get(DocumentKey(hit["_index"], hit["_id"]))
                 if number is not None:
                     documents[number] = hit

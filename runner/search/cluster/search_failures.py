@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from runner.cluster import answer_shapes
 from runner.cluster.elasticsearch import Elastic, reason_of
 from runner.cluster.transport import ApiCall
 from runner.errors import AccessError, ClusterError, SearchError
@@ -114,7 +115,13 @@ async def no_index(client: Elastic, patterns: Sequence[str]) -> str:
         return warning
     try:
         answer = await client.transport.send_for_object(
-            ApiCall("POST", "/_security/user/_has_privileges", "ask which indices may be read", body=body)
+            ApiCall(
+                "POST",
+                "/_security/user/_has_privileges",
+                "ask which indices may be read",
+                body=body,
+                expects=answer_shapes.PRIVILEGES,
+            )
         )
     except ClusterError:
         return warning  # Without security everything may be read.

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 
-from runner.events.columns.batch import EventBatch, Rows
+from runner.errors import EventsError
+from runner.events.columns.batch import Columns, EventBatch, Rows
+from runner.events.columns.event_groups import EventGroups
 from runner.events.columns.projections import slices
 from runner.events.fields.schema import DataType, Field
+from runner.events.files.event_files import EventFiles, ReadProgress, TimeWanted, unreported
 
 _FIRST = 4_096
 """Events of a pass that are looked at whatever they cost; after them the first few of each batch."""
 _OF_BATCH = 256
+_OF_STREAMS = 64
+_BACK = 1 << 30
+"""Stored bytes of older files that are looked into."""
 
 
 class FieldWatch:
@@ -24,8 +30,17 @@ class FieldWatch:
         self.found: set[str] = set()
         self.is_whole = True
         """Whether every event was looked at for every name."""
+        self.streams: set[str | None] = set()
+        """The indices and data streams that the events name; None for events that name none."""
+        self._groups: EventGroups | None = None
+        self._known = 0
         self._thorough = frozenset(thorough)
         self._left = _FIRST
+
+    @property
+    def missing(self) -> frozenset[str]:
+        """The thorough names that were not found yet."""
+        return self._thorough - self.found
 
     def look(self, batch: EventBatch) -> None:
         """Take in the events of a batch whose columns have `fields`."""
@@ -40,6 +55,18 @@ class FieldWatch:
             self.is_whole = False
             self._look(batch, missing & self._thorough, rows[first:])
 
+    def look_at_streams(self, batch: EventBatch) -> None:
+        """Take in where the events of a batch belong, after it was matched, which has grouped them."""
+        groups = batch.grouped
+        if groups is None:  # no event is of the time that is searched
+            rows = batch.all_rows()
+            self.streams |= batch.streams(rows[:: max(1, len(rows) // _OF_STREAMS)])
+            return
+        if groups is not self._groups:
+            self._groups, self._known = groups, 0
+        self.streams.update(map(groups.stream, range(self._known, len(groups))))
+        self._known = len(groups)
+
     def _look(self, batch: EventBatch, names: Collection[str], rows: Rows) -> None:
         missing = frozenset(names) - self.found
         for some in slices(rows):
@@ -48,7 +75,30 @@ class FieldWatch:
             projection, decoded = batch.project(missing, some.tolist())
             self.found |= {name for name in missing if any(one is not None for one in projection.take(name, decoded))}
 
-    def take_over(self, found: Collection[str], *, is_whole: bool) -> None:
+    def take_over(self, found: Collection[str], streams: Collection[str | None], *, is_whole: bool) -> None:
         """What the watch of a worker process has found."""
         self.found |= set(found)
+        self.streams |= set(streams)
         self.is_whole = self.is_whole and is_whole
+
+
+def look_back(watch: FieldWatch, paths: Iterable[str], time: Field, progress: ReadProgress = unreported) -> None:
+    """Look for the missing thorough names in files that a pass has not read whole: some 1 GiB of them, in order.
+
+    In a cluster a field is mapped from its first event on, however old that is.
+    """
+    left = _BACK
+    for path in paths:
+        if left <= 0 or not watch.missing:
+            return
+        try:
+            with EventFiles([path]) as files:
+                left -= files.size()
+                for batch in files.batches(
+                    Columns([time, *watch.fields]), wanted=TimeWanted((time.name,)), progress=progress
+                ):
+                    watch.look(batch)
+                    if not watch.missing:
+                        return
+        except EventsError:
+            continue  # it is gone, or may not be read: a pass that needs its events says so

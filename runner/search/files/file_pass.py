@@ -8,6 +8,7 @@ from runner import eql
 from runner.engine.filter.predicates import Conjuncts
 from runner.engine.filter.stage_filter import StageFilterPool
 from runner.engine.matcher import ROWS_HELD, Watermark
+from runner.engine.repeats import Repeats
 from runner.errors import StoppedError
 from runner.events.fields.schema import Field
 from runner.events.fields.timestamp_column import NO_TIME
@@ -51,7 +52,13 @@ def matched(
         while True:
             pass_over()
             matcher = eql.Matcher(
-                asks, conjuncts=conjuncts, filters=filters, room=room, field=wanted.names[0], unordered=waiting
+                asks,
+                conjuncts=conjuncts,
+                filters=filters,
+                room=room,
+                field=wanted.names[0],
+                unordered=waiting,
+                repeats=Repeats(),
             )
             reached = Watermark(NO_TIME)
             try:
@@ -64,6 +71,7 @@ def matched(
                     for batch in files.batches(matcher.columns(fields), wanted=wanted, progress=progress):
                         watch.look(batch)
                         files.keep(batch, matcher.feed(batch, Watermark(*files.watermark(tight=True))))
+                        watch.look_at_streams(batch)
                         _settle(files, matcher)
                         reached = Watermark(*files.watermark())
                         pass_over()
@@ -93,7 +101,7 @@ def _share(
         for part, finding in pool.findings(parts, meanwhile=lambda: progress(0)):
             files.take_over(part, finding.read, is_last=finding.is_last)
             matcher.take_over(finding.handover)
-            job.watch.take_over(finding.fields_found, is_whole=finding.watch_is_whole)
+            job.watch.take_over(finding.fields_found, finding.streams, is_whole=finding.watch_is_whole)
             _settle(files, matcher)
             if finding.is_last:
                 progress(part.size)

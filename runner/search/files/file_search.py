@@ -6,8 +6,9 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, overload
 
@@ -15,20 +16,26 @@ from runner import eql
 from runner.engine.filter.predicates import Conjuncts
 from runner.engine.filter.stage_filter import StageFilterPool
 from runner.engine.plan import Plan
+from runner.engine.sequence.open_matches import distinct
 from runner.engine.sequence.sequence_matcher import FoundSequence
+from runner.engine.sequence.stage_sink import MOST_KEYS
 from runner.errors import EventsError, Problem, RunnerError, StoppedError, UnreadableEventError
 from runner.events.columns.batch import Columns
+from runner.events.fields.index_patterns import index_selector
 from runner.events.fields.schema import DATES, DataType, Field, Schema, shipped_schema
+from runner.events.fields.timestamp_column import NO_TIME
+from runner.events.files.arrivals import Arrivals, KnownFiles, read_arrivals
 from runner.events.files.event_files import EVENT_FILES, EventFiles, ReadProgress, ReadReport, TimeWanted, unreported
 from runner.events.files.event_times import EventTimes, read_event_times
 from runner.events.files.time_index import TimeIndex
 from runner.garbage_collection import rarely_collecting
-from runner.messages.quantities import in_whole_units
+from runner.messages.quantities import counted
 from runner.rules.rule import Rule
 from runner.search.cluster.request_body import has_filters
 from runner.search.compiled_rule import CompiledRule, UnknownFields, time_fields
-from runner.search.files.field_watch import FieldWatch
+from runner.search.files.field_watch import FieldWatch, look_back
 from runner.search.files.file_pass import matched
+from runner.search.files.pass_limit import PassLimit
 from runner.search.protocol import Hit, Match, SearchRequest, SearchResult
 
 _LOG = logging.getLogger("runner.search")
@@ -41,6 +48,7 @@ _ATTEMPTS = 3
 _WRITING_S, _WRITING_LIVE_S = 60.0, 600.0
 """Seconds since the last write, in a single run and in a service, for which the rest of a file's last line is waited
 for; later that line is broken."""
+_NEVER = 2**63 - 1
 _MODIFIED_MARGIN_S = 3600.0
 """Seconds by which a file of a live folder may be older than the window: clocks differ, writers buffer."""
 
@@ -66,10 +74,7 @@ class FileSearch:
     ) -> None:
         self._paths = tuple(paths)
         self._live = live
-        self._reported = progress
-        self._time_limit = time_limit
-        self._deadline: float | None = None
-        self._is_stopped = False
+        self._progress = PassLimit(progress, time_limit, lambda: "" if self._files is None else self._files.at)
         self._workers = workers
         self._schema: Schema = Schema(shipped_schema().fields, lenient=True)
         self._resolved: dict[CompiledRule, tuple[eql.Program | None, list[Problem]]] = {}
@@ -83,7 +88,11 @@ class FileSearch:
         self._unknown: dict[CompiledRule, UnknownFields] = {}
         self._found_fields: set[str] = set()
         self._new_fields: set[str] = set()
+        self._streams: set[str | None] = set()
         self._has_named_unknown = not names_unknown
+        self._has_read = False
+        self._looked_back: set[str] = set()
+        self._selectors: dict[tuple[str, ...], Callable[[str | None], bool]] = {}
         self.report = ReadReport()
         """What the last pass read."""
 
@@ -126,6 +135,21 @@ class FileSearch:
         self.report = files.report()
         return found
 
+    async def arrivals(
+        self, known: KnownFiles, limits: Mapping[tuple[str, ...], int], *, now: datetime, kept: timedelta
+    ) -> Arrivals:
+        """The events that came into the files since they were as `known`; see `read_arrivals`."""
+        others = {name for names in limits for name in names}.difference(self._times)
+        fields = [date_field(self._schema, name) for name in (*self._times, *sorted(others))]
+        seconds, kept_s = int(now.timestamp()), int(kept.total_seconds())
+        more: dict[str, Any] = {"now": seconds, "kept_s": kept_s, "progress": self._progress}
+        return await asyncio.to_thread(read_arrivals, self._paths, known, limits, fields, **more)
+
+    @property
+    def only_folders(self) -> bool:
+        """Whether the events are in folders alone, where something writes to; no file was named."""
+        return all(Path(path).is_dir() for path in self._paths)
+
     def bytes_to_read(self) -> int:
         """Bytes of all files, as they are stored: the sum of what one pass reports to the progress callback."""
         return self._opened().size()
@@ -145,53 +169,33 @@ class FileSearch:
         warnings = (*self.report.warnings(), *self._left_out_warning())
         files = self._opened()
         pairs = list(zip(requests, found, strict=True))
-        if self._is_stopped:  # there may be little time: what was found goes first
+        if self._progress.is_stopped:  # there may be little time: what was found goes first
             pairs.sort(key=lambda pair: not pair[1].matches)
         for request, answer in pairs:
             plan = self._program(request.compiled).plan
             whole = self.report.is_whole
             found_here = answer.matches if whole else _without_absences(answer.matches, plan)
-            matches = FoundMatches(found_here, files.fetch, is_sequence=plan.kind != "event")
-            yield SearchResult(request, matches, True, warnings, answer.error, took_ms=took_ms, complete=whole)
-
-    def _progress(self, count: int) -> None:
-        """Report the bytes that were read. Raises StoppedError if the pass takes too long, or if the report does."""
-        try:
-            self._reported(count)
-            if self._deadline is not None and time.monotonic() > self._deadline:
-                assert self._time_limit is not None
-                limit = in_whole_units(self._time_limit // timedelta(milliseconds=1))
-                raise StoppedError(f"the search took longer than {limit} (RUNNER_SEARCH_TIMEOUT) and was stopped")
-        except StoppedError as error:
-            self._is_stopped = True
-            place = self._files.at if self._files is not None else ""
-            raise StoppedError(f"{error}{f', in {place}' if place else ''}; its window stays owed") from None
+            matches = FoundMatches(distinct(found_here), files.fetch, is_sequence=plan.kind != "event")
+            unseen, crowded = self._unseen(request.rule), _crowded(answer) if answer.crowded else ""
+            told = (*warnings, *filter(None, (unseen, crowded)))
+            yield SearchResult(
+                request, matches, True, told, answer.error, took_ms=took_ms, complete=whole, blind=bool(unseen)
+            )
 
     def _pass(self, requests: Sequence[SearchRequest]) -> list[eql.Found]:
-        self._is_stopped = False
-        limit = self._time_limit
-        self._deadline = None if limit is None else time.monotonic() + limit.total_seconds()
-        try:
+        with self._progress.one_pass():
             return self._tried(requests)
-        finally:
-            self._deadline = None
 
     def _tried(self, requests: Sequence[SearchRequest]) -> list[eql.Found]:
         for attempt in range(_ATTEMPTS):
             if self._live or attempt:
                 self._close_files()
                 after = min(request.window.start for request in requests).timestamp() - _MODIFIED_MARGIN_S
-                self._files = EventFiles(
-                    self._paths,
-                    modified_after=after if self._live else None,
-                    index=self._index,
-                    progress=self._progress,
-                    written_after=self._written_after(),
-                )
+                self._files = self._found_files(modified_after=after if self._live else None)
                 self._index.keep_only(self._files.keys())
             files = self._opened()
             found = self._matches_in(files, requests)
-            if self._is_stopped:
+            if self._progress.is_stopped:
                 break
             if self._resolved_anew():
                 found = self._matches_in(self._opened(), requests)
@@ -253,6 +257,13 @@ class FileSearch:
             filters=self._filters,
             workers=self._workers if self._pays(files, self._part_of(requests)) else 1,
         )
+        if not self._progress.is_stopped and not watch.missing <= self._looked_back:
+            paths = files.unread_paths(all_of_them=self._has_read)  # the first pass reads what is not too old
+            wanted = set(watch.missing)
+            with suppress(StoppedError):  # what the pass has found stays found
+                look_back(watch, paths, date_field(self._schema, times[0]), self._progress)
+                self._looked_back |= wanted
+        self._has_read = True
         self._unordered.update(requests[place].rule.rule_id for place in unordered)
         self.report = files.report()
         lost = self._folders_with_files.intersection(files.empty_folders)
@@ -262,18 +273,41 @@ class FileSearch:
             unread = (*self.report.unread, *(f"{folder}: {text}" for folder in sorted(lost)))
             self.report = replace(self.report, unread=unread)
         self._new_fields = watch.found - self._found_fields
-        if not self._is_stopped:
+        self._streams |= watch.streams
+        if not self._progress.is_stopped:
             self._name_unknown(watch)
         return found
 
     def _left_out_warning(self) -> tuple[str, ...]:
         """Which files of the folders are not read because of their names, said once for each of them."""
         new = sorted(set(self.report.left_out) - self._named_left_out)
-        self._named_left_out.update(new)
+        self._named_left_out = set(self.report.left_out)  # what is gone is forgotten, and named if it comes again
         if not new:
             return ()
         files = "1 file is" if len(new) == 1 else f"{len(new):,} files are"
         return (f"{files} left out, such as {new[0]}: files are read if {EVENT_FILES}",)
+
+    def _unseen(self, rule: Rule) -> str:
+        """Why the rule could not have seen any event; an empty text if it could."""
+        if not self._streams:
+            # Files of a live folder that are too old for the window were not read.
+            return "" if self.newest_ns() is not None else f"no event was read: {self._places()}"
+        if rule.index not in self._selectors:
+            self._selectors[rule.index] = index_selector(rule.index)
+        if any(map(self._selectors[rule.index], self._streams)):
+            return ""
+        return f"no event read so far is of {', '.join(rule.index)}: the rule sees none"
+
+    def _places(self) -> str:
+        names = ", ".join(map(str, self._paths))
+        files = self.report.files
+        return f"there is no event file in {names}" if not files else f"none is in {counted(files, 'file')} of {names}"
+
+    def newest_ns(self, limit: int = _NEVER) -> int | None:
+        """The newest time of an event up to `limit`, in nanoseconds since 1970, as far as it is known; None without."""
+        ends = [latest for latest in self._index.peeked.values() if NO_TIME < latest < _NEVER]
+        known = [time for time in (self.report.newest_ns, *ends) if time is not None and time <= limit]
+        return max(known, default=None)
 
     def _part_of(self, requests: Sequence[SearchRequest]) -> float:
         """About which part of the files a pass has to read, by the times that the last pass found."""
@@ -290,13 +324,13 @@ class FileSearch:
 
     def _opened(self) -> EventFiles:
         if self._files is None:
-            self._files = EventFiles(
-                self._paths, index=self._index, progress=self._progress, written_after=self._written_after()
-            )
+            self._files = self._found_files()
         return self._files
 
-    def _written_after(self) -> float:
-        return time.time() - (_WRITING_LIVE_S if self._live else _WRITING_S)
+    def _found_files(self, modified_after: float | None = None) -> EventFiles:
+        more = {"written_after": time.time() - (_WRITING_LIVE_S if self._live else _WRITING_S)}
+        more |= {} if modified_after is None else {"modified_after": modified_after}
+        return EventFiles(self._paths, index=self._index, progress=self._progress, **more)
 
     def _ask(self, request: SearchRequest) -> eql.Ask:
         rule, window = request.rule, request.window
@@ -316,6 +350,12 @@ class FileSearch:
         if self._files is not None:
             self._files.close()
             self._files = None
+
+
+def _crowded(answer: eql.Found) -> str:
+    """The warning about events that were left out of a rule's sequences."""
+    what = "1 event was" if len(answer.crowded) == 1 else f"{len(answer.crowded):,} events were"
+    return f"{what} left out: lists of values make over {MOST_KEYS:,} combinations of join keys"
 
 
 def _without_absences(found: Sequence[FoundSequence], plan: Plan) -> Sequence[FoundSequence]:

@@ -16,6 +16,7 @@ from typing import IO
 
 from runner import eql
 from runner.engine.matcher import Handover
+from runner.engine.repeats import Repeats
 from runner.errors import EventsError
 from runner.events.columns.batch import Columns
 from runner.events.fields.schema import Field
@@ -53,6 +54,7 @@ class SplitResult:
     is_last: bool
     fields_found: frozenset[str] = frozenset()
     watch_is_whole: bool = True
+    streams: frozenset[str | None] = frozenset()
 
 
 class Worker:
@@ -60,7 +62,7 @@ class Worker:
 
     def __init__(self, job: SplitSearch) -> None:
         self._job = job
-        self._matcher = eql.Matcher(job.asks)
+        self._matcher = eql.Matcher(job.asks, repeats=Repeats())
         self._columns = Columns([*self._matcher.fields(), *job.fields])
         self._kept = KeptLines(lambda path: None, spool=job.spool)
 
@@ -73,6 +75,7 @@ class Worker:
                 continue
             self._job.watch.look(batch)
             rows = self._matcher.feed(batch)
+            self._job.watch.look_at_streams(batch)
             if len(rows):
                 self._kept.keep(batch, rows, block=block, source=stream.source(is_shared=True))
             if self._matcher.held() > _MUCH:
@@ -82,7 +85,8 @@ class Worker:
             stream.counts, stream.lines, stream.progress.newest, stream.progress.disorder, self._kept.hand_over()
         )
         watch = self._job.watch
-        yield SplitResult(self._matcher.hand_over(), read, True, frozenset(watch.found), watch.is_whole)
+        found = frozenset(watch.found), watch.is_whole, frozenset(watch.streams)
+        yield SplitResult(self._matcher.hand_over(), read, True, *found)
 
 
 def serve(jobs: IO[bytes], answers: IO[bytes]) -> None:

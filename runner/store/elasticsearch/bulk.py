@@ -14,7 +14,7 @@ from tenacity import retry_if_result
 
 from runner.cluster.elasticsearch import Elastic, reason_of
 from runner.cluster.transport import BUSY_STATUSES
-from runner.errors import ClusterError, UnreachableError
+from runner.errors import ClusterError, UnreachableError, WrongAnswerError
 
 MOST_ACTIONS = 500
 MOST_BYTES = 1_000_000
@@ -62,7 +62,7 @@ class ActionOutcome:
     @property
     def refused(self) -> bool:
         """True if the document is at fault, so that it would be refused again."""
-        if self.type == "index_closed_exception" or self.reason.startswith("no write index"):
+        if self.type == "index_closed_exception" or self.reason.startswith(("no write index", "pipeline with id [")):
             return False
         return self.status in (400, _TOO_LARGE)
 
@@ -86,6 +86,13 @@ async def write_bulk(
     return work.outcomes()
 
 
+def _require_items(answer: Mapping[str, Any], count: int, index: str) -> None:
+    """Raises WrongAnswerError unless the answer has one item for each of the actions."""
+    found = len(answer["items"])
+    if found != count or not all(len(item) == 1 for item in answer["items"]):
+        raise WrongAnswerError(f"could not write to {index}: the answer has {found} items, expected {count}")
+
+
 def _help_for(outcome: ActionOutcome) -> str:
     """What helps against a failure that is not of the document."""
     if outcome.type == "cluster_block_exception" and "read-only-allow-delete" in outcome.reason:
@@ -94,6 +101,8 @@ def _help_for(outcome: ActionOutcome) -> str:
         return ": the index is set to be read only (index.blocks.*); take the setting away"
     if outcome.type == "index_closed_exception":
         return ": open the index, or roll its alias over"
+    if outcome.reason.startswith("pipeline with id ["):
+        return ": make the pipeline, or take it out of the settings of the index"
     if outcome.reason.startswith("no write index"):
         return ": set `is_write_index` on one of the indices behind the alias"
     return ""
@@ -128,6 +137,9 @@ class _BulkWrite:
                 visible: Literal["true", "false"] = "true" if refresh and not chunks else "false"
                 alias = self._require_alias
                 answer = await self._client.bulk(lines, index=self._index, refresh=visible, require_alias=alias)
+                _require_items(answer, len(chunk), self._index)
+            except WrongAnswerError:
+                raise  # it would be no better the next time
             except UnreachableError as error:
                 self._unanswered.update(chunk)
                 self._put_off_all(chunk, error)

@@ -17,18 +17,22 @@ from runner.errors import StoreError
 from runner.store.elasticsearch.bulk import Action, write_bulk
 from runner.store.elasticsearch.installation import Installation, store_errors
 from runner.store.leases import Change, Note, Posted
+from runner.store.source import UNNAMED, EventSource
 
 _LOG = logging.getLogger("runner.store.elasticsearch")
 _MOST = 10_000
 """Most notes read: the limit of the server, far above the number of groups and runners."""
-_PREFIX = "lease:"
 _FORBIDDEN = 403
 
 
 class ElasticsearchBoard:
     """A board in one index. Implements `LeaseBoard`; raises StoreError and the client's errors."""
 
-    def __init__(self, client: Elastic, index: str, installation: Installation) -> None:
+    def __init__(
+        self, client: Elastic, index: str, installation: Installation, *, source: EventSource = UNNAMED
+    ) -> None:
+        """Runners of other sources have notes of their own: who leads a rule here does not search it there."""
+        self._prefix = f"lease-{source.digest}:" if source.kind else "lease:"
         self._client = client
         self._index = index
         self._installation = installation
@@ -41,7 +45,8 @@ class ElasticsearchBoard:
         body = {"size": _MOST, "query": query, "seq_no_primary_term": True}
         with store_errors():
             answer = await self._client.search((self._index,), body, params={"allow_partial_search_results": False})
-        return dict(found for hit in answer["hits"]["hits"] if (found := _read_posted(hit)) is not None)
+        hits = answer["hits"]["hits"]
+        return dict(found for hit in hits if (found := _read_posted(hit, self._prefix)) is not None)
 
     async def post(self, changes: Sequence[Change]) -> frozenset[str]:
         """Write what can be written; returns the keys that were. One request, and one for deletions."""
@@ -52,7 +57,9 @@ class ElasticsearchBoard:
         return frozenset(keys | (await self._delete(gone) if gone else set()))
 
     async def _write(self, changes: Sequence[Change]) -> set[str]:
-        actions = [Action(orjson.dumps(_header(change)), orjson.dumps(_document(change))) for change in changes]
+        actions = [
+            Action(orjson.dumps(_header(change, self._prefix)), orjson.dumps(_document(change))) for change in changes
+        ]
         with store_errors():
             outcomes = await write_bulk(self._client, actions, index=self._index, refresh=True)
         for outcome in outcomes:
@@ -65,7 +72,7 @@ class ElasticsearchBoard:
 
         One that may not be deleted stays; the first is logged.
         """
-        headers = [orjson.dumps(_header(change)) for change in changes]
+        headers = [orjson.dumps(_header(change, self._prefix)) for change in changes]
         with store_errors():
             answer = await self._client.bulk(headers, index=self._index, refresh="true")
         results = [item["delete"] for item in answer["items"]]
@@ -77,8 +84,8 @@ class ElasticsearchBoard:
         return {change.key for change, result in zip(changes, results, strict=True) if result["status"] < 300}
 
 
-def _header(change: Change) -> dict[str, Any]:
-    header: dict[str, Any] = {"_id": _PREFIX + change.key}
+def _header(change: Change, prefix: str) -> dict[str, Any]:
+    header: dict[str, Any] = {"_id": prefix + change.key}
     if change.after is not None and not change.always:
         number, term = change.after.version
         header |= {"if_seq_no": number, "if_primary_term": term}
@@ -93,10 +100,10 @@ def _document(change: Change) -> dict[str, Any]:
     return {"lease": {"owner": note.owner, "groups": list(note.groups), "beat": note.beat}}
 
 
-def _read_posted(hit: Mapping[str, Any]) -> tuple[str, Posted] | None:
+def _read_posted(hit: Mapping[str, Any], prefix: str) -> tuple[str, Posted] | None:
     """The note in a document; None for one that is none."""
     id_, source = str(hit["_id"]), hit.get("_source") or {}
-    if not id_.startswith(_PREFIX) or not isinstance(lease := source.get("lease"), Mapping):
+    if not id_.startswith(prefix) or not isinstance(lease := source.get("lease"), Mapping):
         return None
     note = Note(str(lease.get("owner", "")), tuple(lease.get("groups", ())), int(lease.get("beat", 0)))
-    return id_.removeprefix(_PREFIX), Posted(note, (hit["_seq_no"], hit["_primary_term"]))
+    return id_.removeprefix(prefix), Posted(note, (hit["_seq_no"], hit["_primary_term"]))

@@ -1,4 +1,7 @@
-"""`ElasticsearchLedger`: one document per rule with what was searched, and one per run in the run log.
+"""`ElasticsearchLedger`: one document per rule and source with what was searched, and one per run in the run log.
+
+The ledger of the cluster's own events has the id of the rule as `_id` and `rule.id`. In those of other sources
+`source:` and a digest of the source stand before it, and the source is in `runner.source`.
 
 Several runners may write at a time: a document is replaced only if it is the one that was read (`if_seq_no`), else read
 again and merged again. A document that was written although the answer was lost is such another writer's as well: the
@@ -11,7 +14,7 @@ import asyncio
 import logging
 import random
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -25,11 +28,16 @@ from runner.setup.index_objects import StoreNames
 from runner.store.elasticsearch.bulk import Action, ActionOutcome, write_bulk
 from runner.store.elasticsearch.installation import Installation, store_errors
 from runner.store.elasticsearch.run_log import search_hits
+from runner.store.first_state import first_state
 from runner.store.protocol import Mark, RuleState, state_after, state_with_mark
+from runner.store.source import UNNAMED, EventSource, read_source
 from runner.windows import Window, iso, nanoseconds
 
 _LOG = logging.getLogger("runner.store.elasticsearch")
 _PAGE = 1_000
+_OF_SOURCE = "source:"
+_OWN = {"kind": "own"}
+"""Marks the documents of the cluster's own events; those of before sources were told apart have no mark."""
 _MOST_CONFLICTS = 20
 _OUTCOMES = {"succeeded": "success", "warning": "success", "failed": "failure"}
 _LEVELS = {"succeeded": "info", "warning": "warn", "failed": "error"}
@@ -41,14 +49,18 @@ class _Stored:
 
     state: RuleState
     version: Mapping[str, Any] | None
-    """None if the document has been deleted since."""
+    """None if there is no such document, or no longer."""
 
 
 class ElasticsearchLedger:
-    """The ledger and the run log in two indices. Implements `Ledger`."""
+    """The ledger of one source and the run log in two indices. Implements `Ledger`."""
 
-    def __init__(self, client: Elastic, names: StoreNames, installation: Installation) -> None:
+    def __init__(
+        self, client: Elastic, names: StoreNames, installation: Installation, *, source: EventSource = UNNAMED
+    ) -> None:
         self._client = client
+        self._source = source
+        self._has_read = False
         self._names = names
         self._installation = installation
         # The last known state of each rule. One that is out of date costs a conflict, nothing else.
@@ -56,27 +68,30 @@ class ElasticsearchLedger:
 
     async def read(self) -> Mapping[str, RuleState]:
         await self._refresh()
-        states: dict[str, RuleState] = {}
-        after: list[Any] | None = None
-        while True:
-            body: dict[str, Any] = {
-                "size": _PAGE,
-                "query": {"exists": {"field": "rule.id"}},  # leases stand in the same index
-                "sort": [{"rule.id": "asc"}],
-                "seq_no_primary_term": True,
-            }
-            hits = await search_hits(self._client, self._names.state, body | ({"search_after": after} if after else {}))
-            for hit in hits:
-                stored = _read_stored(hit)
-                states[stored.state.rule_id] = stored.state
+        others = {} if self._source.kind else {"must_not": {"prefix": {"rule.id": _OF_SOURCE}}}
+        known: dict[str, dict[EventSource, RuleState]] = {}
+        async for hit in _state_hits(self._client, self._names.state, others):
+            source, stored = _source_of(hit), _read_stored(hit)
+            if not self._source.kind:
+                source = self._source
+            if source is not None:
+                known.setdefault(stored.state.rule_id, {})[source] = stored.state
+            if source == self._source:
                 self._seen[stored.state.rule_id] = stored
-            if len(hits) < _PAGE:
-                return states
-            after = hits[-1]["sort"]
+        states: dict[str, RuleState] = {}
+        for rule_id, by_source in known.items():
+            if (state := by_source.get(self._source) or first_state(self._source, by_source)) is not None:
+                states[rule_id] = state
+                if self._source not in by_source:
+                    self._seen[rule_id] = _Stored(state, None)
+        self._has_read = True
+        return states
 
     async def record(self, run: RuleRun, fingerprint: str) -> None:
         """Add one run to its rule's state and to the run log; raises StoreError if that cannot be written."""
         await self._installation.ensure()
+        if self._source.kind and not self._has_read:
+            await self.read()  # another source may leave something to this one
         stored = self._seen.get(run.rule_id) or await self._look_up(run.rule_id)
         for _ in range(_MOST_CONFLICTS):
             state = _with_run(_state_of(stored), run, fingerprint)
@@ -127,17 +142,18 @@ class ElasticsearchLedger:
     ) -> tuple[ActionOutcome, ActionOutcome]:
         """What became of the ledger's document and of the run's, sent in one request."""
         header = {"_index": self._names.runs, "_id": _run_id(run), "require_alias": True}
-        log = Action(orjson.dumps({"create": header}), orjson.dumps(_run_document(run)))
+        log = Action(orjson.dumps({"create": header}), orjson.dumps(_run_document(run, self._source)))
         ledger, logged = await self._send((self._replacement(state, stored), log))
         return ledger, logged
 
     def _replacement(self, state: RuleState, stored: _Stored | None) -> Action:
         """Writes the state in the place of the one that was read, and only of that one."""
-        header: dict[str, Any] = {"_index": self._names.state, "_id": state.rule_id}
+        header: dict[str, Any] = {"_index": self._names.state, "_id": _key(self._source, state.rule_id)}
+        document = orjson.dumps(_state_document(state, self._source))
         if stored is None or stored.version is None:
-            return Action(orjson.dumps({"create": header}), orjson.dumps(_state_document(state)))
+            return Action(orjson.dumps({"create": header}), document)
         header |= {"if_seq_no": stored.version["_seq_no"], "if_primary_term": stored.version["_primary_term"]}
-        return Action(orjson.dumps({"index": header}), orjson.dumps(_state_document(state)))
+        return Action(orjson.dumps({"index": header}), document)
 
     async def _send(self, actions: Sequence[Action]) -> list[ActionOutcome]:
         with store_errors():
@@ -145,7 +161,7 @@ class ElasticsearchLedger:
 
     async def _look_up(self, rule_id: str) -> _Stored | None:
         with store_errors():
-            document = await self._client.read_document(self._names.state, rule_id)
+            document = await self._client.read_document(self._names.state, _key(self._source, rule_id))
         return None if document is None else _read_stored(document)
 
     async def _look_up_again(self, rule_id: str, before: _Stored | None) -> _Stored | None:
@@ -160,6 +176,47 @@ class ElasticsearchLedger:
                 await self._client.refresh(self._names.state)
         except AccessError as error:
             _LOG.warning("the newest state may not be visible yet: %s", error)
+
+
+async def read_sources(client: Elastic, index: str) -> tuple[EventSource, ...]:
+    """Every source that has a ledger in the index, the cluster itself first."""
+    found = {_source_of(hit) or UNNAMED async for hit in _state_hits(client, index, {})}
+    return tuple(sorted(found))
+
+
+async def _state_hits(client: Elastic, index: str, query: Mapping[str, Any]) -> AsyncIterator[Mapping[str, Any]]:
+    """The documents of the ledgers by `rule.id`; `query` has more parts of the `bool` query."""
+    body: dict[str, Any] = {
+        "size": _PAGE,
+        "query": {"bool": {"filter": {"exists": {"field": "rule.id"}}, **query}},  # leases stand in the same index
+        "sort": [{"rule.id": "asc"}],
+        "seq_no_primary_term": True,
+    }
+    while True:
+        hits = await search_hits(client, index, body)
+        for hit in hits:
+            yield hit
+        if len(hits) < _PAGE:
+            return
+        body["search_after"] = hits[-1]["sort"]
+
+
+def _key(source: EventSource, rule_id: str) -> str:
+    return f"{_OF_SOURCE}{source.digest}:{rule_id}" if source.kind else rule_id
+
+
+def _source_of(hit: Mapping[str, Any]) -> EventSource | None:
+    """The source of a document; one without kind where none is recorded, None for the cluster's own events."""
+    source = hit.get("_source")
+    part = source.get("runner") if isinstance(source, Mapping) else None
+    found = part.get("source") if isinstance(part, Mapping) else None
+    if found == _OWN:
+        return None
+    try:
+        return UNNAMED if found is None else read_source(found, is_lasting=found["is_lasting"] is not False)
+    except (KeyError, TypeError, ValueError) as error:
+        place = f"{hit.get('_index')}/{hit.get('_id')}"
+        raise StoreError(f"{place} is not a state of a rule that can be read: {error!r}") from None
 
 
 def _failure(outcome: ActionOutcome, index: str) -> StoreError:
@@ -191,15 +248,17 @@ def _with_run(state: RuleState | None, run: RuleRun, fingerprint: str) -> RuleSt
     return after
 
 
-def _state_document(state: RuleState) -> dict[str, Any]:
+def _state_document(state: RuleState, source: EventSource) -> dict[str, Any]:
     last = state.last
     document: dict[str, Any] = {
-        "rule": {"id": state.rule_id},
+        "rule": {"id": _key(source, state.rule_id)},
         "runner": {
+            "source": _source_json(source, state.rule_id) if source.kind else _OWN,
             "fingerprint": state.fingerprint,
             "searched": [_window_json(window) for window in state.searched],
             "skipped": [_window_json(window) for window in state.skipped],
             "paused": None if state.paused is None else _moment(state.paused),
+            "late": [_window_json(window) for window in state.late],
         },
     }
     if last is not None:
@@ -215,7 +274,11 @@ def _state_document(state: RuleState) -> dict[str, Any]:
     return document
 
 
-def _run_document(run: RuleRun) -> dict[str, Any]:
+def _source_json(source: EventSource, rule_id: str) -> dict[str, Any]:
+    return {**source.as_json(), "is_lasting": source.is_lasting, "rule_id": rule_id}
+
+
+def _run_document(run: RuleRun, source: EventSource) -> dict[str, Any]:
     """The run in the names of ECS, for the run log."""
     end = run.started + timedelta(milliseconds=run.took_ms)
     found = f"{run.matches} matches, {run.created} created, {run.duplicates} there already"
@@ -244,6 +307,7 @@ def _run_document(run: RuleRun) -> dict[str, Any]:
             "took_ms": run.took_ms,
             "lag_ms": max(0, (run.started - run.window.end) // timedelta(milliseconds=1)),
             "messages": list(run.messages),
+            **({"source": source.as_json()} if source.kind else {}),
         },
     }
 
@@ -271,22 +335,23 @@ def _run_json(run: RuleRun) -> dict[str, Any]:
 
 def _read_stored(hit: Mapping[str, Any]) -> _Stored:
     """The state in a document of the ledger; raises StoreError for one that is not ours."""
-    source = hit["_source"]
     try:
+        source = hit["_source"]
         part = source["runner"]
         last = part.get("last")
         state = RuleState(
-            source["rule"]["id"],
+            str((part.get("source") or {}).get("rule_id") or source["rule"]["id"]),
             tuple(_read_window(window) for window in part["searched"]),
             None if last is None else _read_run(last),
             part["fingerprint"],
             tuple(_read_window(window) for window in part.get("skipped") or ()),
             None if part.get("paused") is None else _read_moment(part["paused"]),
+            tuple(_read_window(window) for window in part.get("late") or ()),
         )
-    except (KeyError, TypeError, ValueError) as error:
+        return _Stored(state, {"_seq_no": hit["_seq_no"], "_primary_term": hit["_primary_term"]})
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         place = f"{hit.get('_index')}/{hit.get('_id')}"
         raise StoreError(f"{place} is not a state of a rule that can be read: {error!r}") from None
-    return _Stored(state, {"_seq_no": hit["_seq_no"], "_primary_term": hit["_primary_term"]})
 
 
 def _read_run(value: Mapping[str, Any]) -> RuleRun:

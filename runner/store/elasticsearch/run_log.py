@@ -10,6 +10,7 @@ from runner.cluster.elasticsearch import Elastic
 from runner.errors import ClusterError, StoreError
 from runner.rule_run import COUNTS, RuleRun
 from runner.store.protocol import MOST_UNFINISHED
+from runner.store.source import UNNAMED, EventSource
 from runner.windows import Window, iso
 
 _RULES_AT_ONCE = 10_000
@@ -17,11 +18,13 @@ _RULES_AT_ONCE = 10_000
 
 
 class ElasticsearchRunLog:
-    """The run log in one index. Implements `RunLog`; raises StoreError, and what the client raises."""
+    """The runs over one source in the index of the run log. Implements `RunLog`; raises StoreError, and what the
+    client raises."""
 
-    def __init__(self, client: Elastic, index: str) -> None:
+    def __init__(self, client: Elastic, index: str, *, source: EventSource = UNNAMED) -> None:
         self._client = client
         self._index = index
+        self._source = source.as_json() if source.kind else None
 
     async def unfinished(self, rule_ids: Collection[str], since: datetime) -> tuple[RuleRun, ...]:
         """The newest runs of these rules that left a window unsearched which ends after `since`, newest first.
@@ -34,7 +37,8 @@ class ElasticsearchRunLog:
             {"range": {"runner.window.to": {"gt": iso(since), "format": "strict_date_optional_time"}}},
         ]
         body = {"size": MOST_UNFINISHED, "query": {"bool": {"filter": clauses}}, "sort": [{"@timestamp": "desc"}]}
-        return tuple(map(_read_run, await search_hits(self._client, self._index, body)))
+        runs = map(_read_run, await search_hits(self._client, self._index, body))
+        return tuple(run for source, run in runs if source == self._source)
 
 
 async def search_hits(client: Elastic, index: str, body: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -49,13 +53,13 @@ async def search_hits(client: Elastic, index: str, body: Mapping[str, Any]) -> l
     return hits
 
 
-def _read_run(hit: Mapping[str, Any]) -> RuleRun:
-    """A run of the log; raises StoreError for a document that is none."""
-    source = hit["_source"]
+def _read_run(hit: Mapping[str, Any]) -> tuple[Any, RuleRun]:
+    """A run of the log with its source, None for the cluster's own events; StoreError for a document that is none."""
     try:
+        source = hit["_source"]
         part = source["runner"]
         counts: dict[str, Any] = {name: int(part[name]) for name in COUNTS}
-        return RuleRun(
+        return part.get("source"), RuleRun(
             rule_id=source["rule"]["id"],
             name=source["rule"]["name"],
             execution_id=source["kibana"]["alert"]["rule"]["execution"]["uuid"],
@@ -67,6 +71,6 @@ def _read_run(hit: Mapping[str, Any]) -> RuleRun:
             complete=bool(part["complete"]),
             messages=tuple(part["messages"]),
         )
-    except (KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         place = f"{hit.get('_index')}/{hit.get('_id')}"
         raise StoreError(f"{place} is not a run that can be read: {error!r}") from None

@@ -12,7 +12,7 @@ from typing import Final
 
 from runner.errors import StoreError
 
-_VERSION: Final = 1
+_VERSION: Final = 2
 """Of the tables, kept in the file's `user_version`."""
 _APPLICATION: Final = 0x52756E52
 """Marks the file as ours ("RunR"), kept in its `application_id`."""
@@ -32,23 +32,47 @@ _SCHEMA: Final = (
         status TEXT NOT NULL, window_start INTEGER NOT NULL, window_end INTEGER NOT NULL, started INTEGER NOT NULL,
         matches INTEGER NOT NULL, created INTEGER NOT NULL, duplicates INTEGER NOT NULL, suppressed INTEGER NOT NULL,
         capped INTEGER NOT NULL, took_ms INTEGER NOT NULL, complete INTEGER NOT NULL, messages TEXT NOT NULL,
-        fingerprint TEXT NOT NULL)
-    """,
-    "CREATE INDEX runs_by_rule ON runs (rule_id, seq)",
-    """
-    CREATE TABLE spans (
-        rule_id TEXT NOT NULL, window_start INTEGER NOT NULL, window_end INTEGER NOT NULL,
-        PRIMARY KEY (rule_id, window_start)) WITHOUT ROWID
+        fingerprint TEXT NOT NULL, source INTEGER NOT NULL DEFAULT 0)
     """,
 )
-_LATER: Final = {
-    "pauses": """
-    CREATE TABLE IF NOT EXISTS pauses (
-        rule_id TEXT NOT NULL, pause_start INTEGER NOT NULL, pause_end INTEGER,
-        PRIMARY KEY (rule_id, pause_start)) WITHOUT ROWID
+_LEDGERS: Final = (
+    # 0 is the ledger of no source in particular: that of files of version 1.
+    "CREATE TABLE sources (id INTEGER PRIMARY KEY, source TEXT NOT NULL UNIQUE, is_lasting INTEGER NOT NULL)",
+    "INSERT INTO sources VALUES (0, '', 1)",
+    "CREATE INDEX runs_by_source ON runs (source, rule_id, seq)",
+    """
+    CREATE TABLE spans (
+        source INTEGER NOT NULL, rule_id TEXT NOT NULL, window_start INTEGER NOT NULL, window_end INTEGER NOT NULL,
+        PRIMARY KEY (source, rule_id, window_start)) WITHOUT ROWID
     """,
+    """
+    CREATE TABLE pauses (
+        source INTEGER NOT NULL, rule_id TEXT NOT NULL, pause_start INTEGER NOT NULL, pause_end INTEGER,
+        PRIMARY KEY (source, rule_id, pause_start)) WITHOUT ROWID
+    """,
+    """
+    CREATE TABLE late (
+        source INTEGER NOT NULL, rule_id TEXT NOT NULL, window_start INTEGER NOT NULL, window_end INTEGER NOT NULL,
+        PRIMARY KEY (source, rule_id, window_start)) WITHOUT ROWID
+    """,
+    "CREATE TABLE files (source INTEGER NOT NULL, path TEXT NOT NULL, marks BLOB NOT NULL, PRIMARY KEY (source, path))",
+)
+_FORMER: Final = {
+    "spans": "rule_id, window_start, window_end",
+    "pauses": "rule_id, pause_start, pause_end",
+    "late": "rule_id, window_start, window_end",
+    "files": "path, marks",
 }
-"""Tables that the first files did not have: added where they are missing, as they change nothing that is there."""
+"""The tables of version 1 that have no source, of which the first files had only the first."""
+_FROM_VERSION_1: Final = (
+    *(f"CREATE TABLE IF NOT EXISTS {table} ({columns})" for table, columns in _FORMER.items()),
+    *(f"ALTER TABLE {table} RENAME TO former_{table}" for table in _FORMER),
+    "ALTER TABLE runs ADD COLUMN source INTEGER NOT NULL DEFAULT 0",
+    "DROP INDEX runs_by_rule",
+    *_LEDGERS,
+    *(f"INSERT INTO {table} SELECT 0, {columns} FROM former_{table}" for table, columns in _FORMER.items()),
+    *(f"DROP TABLE former_{table}" for table in _FORMER),
+)
 
 
 class UnsuitableFileError(Exception):
@@ -118,11 +142,23 @@ def open_for_reading(path: Path, busy_timeout: float) -> sqlite3.Connection:
 def _open_checked(path: Path, mode: str, *, busy_timeout: float) -> sqlite3.Connection:
     connection = _connect(path, mode, busy_timeout=busy_timeout)
     try:
-        _check_version(connection)
+        if _check_version(connection) == 1:
+            _show_as_version_2(connection)
     except BaseException:
         connection.close()
         raise
     return connection
+
+
+def _show_as_version_2(connection: sqlite3.Connection) -> None:
+    """Make views for a connection that may not change the file: they stand before the file's own tables."""
+    connection.execute("PRAGMA temp_store = MEMORY")
+    connection.execute("CREATE TEMP VIEW sources AS SELECT 0 AS id, '' AS source, 1 AS is_lasting")
+    connection.execute("CREATE TEMP VIEW runs AS SELECT *, 0 AS source FROM main.runs")
+    for table, columns in _FORMER.items():
+        nothing = ", ".join(f"NULL AS {column}" for column in columns.split(", "))
+        former = f"main.{table}" if _has_table(connection, table) else f"(SELECT {nothing} WHERE 0)"
+        connection.execute(f"CREATE TEMP VIEW {table} AS SELECT 0 AS source, {columns} FROM {former}")
 
 
 def _connect(path: Path, mode: str, *, busy_timeout: float) -> sqlite3.Connection:
@@ -154,17 +190,19 @@ def _make_tables(connection: sqlite3.Connection) -> None:
     if _is_empty(connection):
         with transaction(connection):
             if _is_empty(connection):  # else another process was faster
-                for statement in _SCHEMA:
+                for statement in (*_SCHEMA, *_LEDGERS):
                     connection.execute(statement)
                 connection.execute(f"PRAGMA application_id = {_APPLICATION}")
                 connection.execute(f"PRAGMA user_version = {_VERSION}")
-    for name, statement in _LATER.items():
-        if not has_table(connection, name):
-            connection.execute(statement)
+    if _check_version(connection) < _VERSION:
+        with transaction(connection):
+            if _check_version(connection) < _VERSION:  # else another process was faster
+                for statement in _FROM_VERSION_1:
+                    connection.execute(statement)
+                connection.execute(f"PRAGMA user_version = {_VERSION}")
 
 
-def has_table(connection: sqlite3.Connection, name: str) -> bool:
-    """Whether the file has that table."""
+def _has_table(connection: sqlite3.Connection, name: str) -> bool:
     return bool(connection.execute("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = ?", (name,)).fetchone())
 
 
@@ -172,7 +210,8 @@ def _is_empty(connection: sqlite3.Connection) -> bool:
     return not connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone()
 
 
-def _check_version(connection: sqlite3.Connection) -> None:
+def _check_version(connection: sqlite3.Connection) -> int:
+    """The version of the file's tables; raises UnsuitableFileError for a file that is not ours, or a newer one."""
     version, application = _pragma(connection, "user_version"), _pragma(connection, "application_id")
     if application != _APPLICATION:
         raise UnsuitableFileError("is an SQLite file, but not one of rule-runner; name another file")
@@ -180,6 +219,7 @@ def _check_version(connection: sqlite3.Connection) -> None:
         raise UnsuitableFileError(
             f"was written by a newer rule-runner (its tables have version {version}, this program knows {_VERSION})"
         )
+    return version
 
 
 def _pragma(connection: sqlite3.Connection, name: str) -> int:

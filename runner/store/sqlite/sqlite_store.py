@@ -13,6 +13,7 @@ import sqlite3
 import threading
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from copy import copy
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -25,6 +26,7 @@ from runner.rule_run import RuleRun
 from runner.store.alert_row import AlertRow, alert_row
 from runner.store.memory import LONGEST_ANSWER, write_result
 from runner.store.protocol import AlertFilter, Mark, RuleState, StoredAlert, WriteResult
+from runner.store.source import UNNAMED, EventSource
 from runner.store.sqlite.database import (
     UnsuitableFileError,
     check_place,
@@ -33,7 +35,15 @@ from runner.store.sqlite.database import (
     reason_of,
     transaction,
 )
-from runner.store.sqlite.ledger import mark_all, read_states, read_unfinished, record
+from runner.store.sqlite.ledger import (
+    keep_files,
+    mark_all,
+    read_files,
+    read_sources,
+    read_states,
+    read_unfinished,
+    record,
+)
 from runner.store.sqlite.retention import (
     KEEPS_ALL,
     Contents,
@@ -58,11 +68,12 @@ _ALERT_COLUMNS: Final = "id, rule_id, kind, group_id, group_index, detected, hos
 
 
 class SqliteStore:
-    """An `AlertStore`, a `Ledger` and a `RunLog` on one SQLite file, made if absent, readable by its owner alone.
+    """An `AlertStore` and `Ledgers` on one SQLite file, made if absent, readable by its owner alone.
 
-    `busy_timeout` is how long, in seconds, to wait for another process that holds the file. What `retention` does not
-    keep is removed after a run was recorded, once an hour. Every method raises StoreError, with the file's name, for
-    what the file or its folder does not allow.
+    It is also the `Ledger`, the `RunLog` and the `FileRecord` of one source: that without a name unless `ledger` gives
+    another. `busy_timeout` is how long, in seconds, to wait for another process that holds the file. What `retention`
+    does not keep is removed after a run was recorded, once an hour. Every method raises StoreError, with the file's
+    name, for what the file or its folder does not allow.
     """
 
     def __init__(
@@ -78,6 +89,7 @@ class SqliteStore:
         self._pruned: datetime | None = None
         self._busy_timeout = busy_timeout
         self._lock = threading.Lock()
+        self._source = UNNAMED
         with self._errors():
             check_place(self._path)
             if must_exist and not self._path.exists():
@@ -122,10 +134,25 @@ class SqliteStore:
         return await self._run(lambda connection: _stored_all(connection.execute(query, (group_id,))))
 
     async def read(self) -> Mapping[str, RuleState]:
-        return await self._run(read_states)
+        return await self._run(lambda connection: read_states(connection, self._source))
+
+    async def sources(self) -> Sequence[EventSource]:
+        return await self._run(read_sources)
+
+    def ledger(self, source: EventSource) -> SqliteStore:
+        """The same store with the ledger and the run log of that source."""
+        other = copy(self)
+        other._source = source
+        return other
+
+    def run_log(self, source: EventSource) -> SqliteStore:
+        return self.ledger(source)
+
+    def files(self, source: EventSource) -> SqliteStore:
+        return self.ledger(source)
 
     async def record(self, run: RuleRun, fingerprint: str) -> None:
-        await self._run(lambda connection: record(connection, run, fingerprint))
+        await self._run(lambda connection: record(connection, self._source, run, fingerprint))
         now = self._retention.now() if self._retention.now is not None else None
         if now is not None and (self._pruned is None or now - self._pruned >= _PRUNED_EVERY):
             self._pruned = now
@@ -133,10 +160,11 @@ class SqliteStore:
 
     async def add_marks(self, marks: Sequence[Mark]) -> None:
         """Add marks to the states of their rules, all of them or none."""
-        await self._run(lambda connection: mark_all(connection, marks))
+        await self._run(lambda connection: mark_all(connection, self._source, marks))
 
     async def unfinished(self, rule_ids: Collection[str], since: datetime) -> Sequence[RuleRun]:
-        return await self._run(lambda connection: read_unfinished(connection, rule_ids, nanoseconds(since)))
+        source, start = self._source, nanoseconds(since)
+        return await self._run(lambda connection: read_unfinished(connection, source, rule_ids, start))
 
     async def prune(self, now: datetime) -> Removed:
         """Remove what is not kept any longer. The ids of alerts stay, so that none is created again."""
@@ -163,6 +191,12 @@ class SqliteStore:
             return
         if removed.alerts:
             _LOG.info("documents of %d alerts older than RUNNER_KEEP_ALERTS removed, their ids stay", removed.alerts)
+
+    async def read_files(self) -> Mapping[str, bytes]:
+        return await self._run(lambda connection: read_files(connection, self._source))
+
+    async def keep_files(self, texts: Mapping[str, bytes]) -> None:
+        await self._run(lambda connection: keep_files(connection, self._source, texts))
 
     async def close(self) -> None:
         """Close the file; a call that is running ends first."""

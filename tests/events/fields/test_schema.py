@@ -121,6 +121,7 @@ def test_the_target_of_a_copy_reads_what_is_copied() -> None:
     assert [found(schema, name).source_path for name in ("user.name", "who", "who.raw", "both")] == [
         "user.name", "user.name", "user.name", "both",
     ]  # fmt: skip
+    assert found(schema, "both").copied == ("one", "two")
     assert schema.find("nowhere") is None
 
 

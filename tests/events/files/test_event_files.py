@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
+import lzma
 import os
 import threading
 from collections.abc import Callable
@@ -44,7 +46,10 @@ PACK: dict[str, Callable[[bytes], bytes]] = {
     ".ndjson": bytes,
     ".ndjson.gz": gzip.compress,
     ".ndjson.zst": lambda text: zstd.compress(text),
+    ".ndjson.bz2": lambda text: bz2.compress(text, 1),
+    ".ndjson.xz": lzma.compress,
 }
+PACKED = [suffix for suffix in PACK if suffix != ".ndjson"]
 
 
 @pytest.mark.parametrize("suffix", PACK)
@@ -57,14 +62,14 @@ def test_plain_and_compressed_files_are_read_alike(tmp_path: Path, suffix: str) 
     assert report.newest_ns == 1_772_449_199_000_000_000
 
 
-@pytest.mark.parametrize("suffix", [".ndjson.gz", ".ndjson.zst"])
+@pytest.mark.parametrize("suffix", PACKED)
 def test_files_of_several_members_are_read_to_the_end(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"events{suffix}"
     path.write_bytes(b"".join(PACK[suffix](line(number) + b"\n") for number in range(40)))
     assert read(path)[0] == list(range(40))
 
 
-@pytest.mark.parametrize("suffix", [".ndjson.gz", ".ndjson.zst"])
+@pytest.mark.parametrize("suffix", PACKED)
 def test_of_a_damaged_file_what_can_be_read_is_read(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"events{suffix}"
     whole = PACK[suffix](b"".join(line(number) + b"\n" for number in range(30_000)))
@@ -213,11 +218,12 @@ def test_progress_tells_every_stored_byte_once(tmp_path: Path) -> None:
         assert sum(told) == files.size() == plain.stat().st_size + packed.stat().st_size
 
 
-@pytest.mark.parametrize("name", ["a.ndjson.1", "a.log.2.gz", "A.NDJSON", "a.json", "a.jsonl.zst"])
+@pytest.mark.parametrize(
+    "name", ["a.ndjson.1", "a.log.2.gz", "A.NDJSON", "a.json", "a.jsonl.zst", "a.log-20260301.bz2", "a.ndjson.3.xz"]
+)
 def test_rotated_and_compressed_files_of_a_folder_are_read(tmp_path: Path, name: str) -> None:
     text = line(0) + b"\n"
-    packed = gzip.compress(text) if name.endswith(".gz") else zstd.compress(text) if "zst" in name else text
-    (tmp_path / name).write_bytes(packed)
+    (tmp_path / name).write_bytes(PACK.get(f".ndjson{Path(name).suffix}", bytes)(text))
     (tmp_path / "notes.txt").write_bytes(text)
     with EventFiles([tmp_path]) as files:
         assert sum(len(batch) for batch in files.batches(Columns([TIME]))) == 1
@@ -226,8 +232,8 @@ def test_rotated_and_compressed_files_of_a_folder_are_read(tmp_path: Path, name:
 
 def test_how_a_file_is_compressed_is_seen_from_its_bytes(tmp_path: Path) -> None:
     path = tmp_path / "events.ndjson"
-    for packed in (gzip.compress(line(0)), zstd.compress(line(0))):
-        path.write_bytes(packed)
+    for pack in PACK.values():
+        path.write_bytes(pack(line(0)))
         with EventFiles([path]) as files:
             for batch in files.batches(Columns([TIME])):
                 files.keep(batch, batch.all_rows())

@@ -20,6 +20,7 @@ from runner.events.columns.batch import Columns
 from runner.events.fields.schema import DataType, Field
 from runner.events.files.event_files import EventFiles, ReadReport, TimeWanted
 from runner.events.files.time_index import TimeIndex
+from runner.search.compiled_rule import CompiledRule
 from runner.search.files.file_search import FileSearch
 from runner.search.protocol import SearchRequest
 from runner.windows import Window
@@ -196,3 +197,35 @@ async def test_a_file_that_is_replaced_while_the_files_are_looked_up_is_still_ow
     await search.close()
     assert [entry[3] for entry in found] == [False] * len(RULES)
     assert report.unread == (f"{log}: cannot be read: was replaced while the files were looked up",)
+
+
+def line(second: int, **more: Any) -> bytes:
+    time = (BEGIN + timedelta(seconds=second)).isoformat()
+    return orjson.dumps({"@timestamp": time, "event": {"category": "process"}, **more}) + b"\n"
+
+
+def found_in(search: FileSearch, rules: Sequence[CompiledRule], start: int, end: int) -> list[int]:
+    """How many events each of the rules finds between two seconds."""
+
+    async def run() -> list[int]:
+        await search.prepare(rules)
+        window = Window(BEGIN + timedelta(seconds=start), BEGIN + timedelta(seconds=end))
+        results = [result async for result in search.run([SearchRequest(rule, window, 100) for rule in rules])]
+        assert all(result.error is None for result in results)
+        return [len(result.matches) for result in results]
+
+    return asyncio.run(run())
+
+
+def test_an_optional_field_below_a_not_counts_if_older_files_have_it(tmp_path: Path) -> None:
+    old, now = tmp_path / "events.log.1", 30 * 86_400
+    old.write_bytes(b"".join(line(second) for second in range(50_000)) + line(50_001, own={"level": "low", "part": 1}))
+    seconds = (BEGIN + timedelta(days=1)).timestamp()
+    os.utime(old, (seconds, seconds))
+    (tmp_path / "events.log").write_bytes(b"".join(line(now + second) for second in range(20)))
+    ours = compiled(rule_with(rule_id="ours", query='process where not ?own.level : "high"'))
+    absent = compiled(rule_with(rule_id="absent", query='process where not ?own.nowhere : "high"'))
+    search = FileSearch([tmp_path], live=True)
+    assert found_in(search, [ours, absent], now, now + 10) == [11, 0]
+    later = compiled(rule_with(rule_id="later", query="process where not ?own.part > 5"))
+    assert found_in(search, [ours, absent, later], now + 5, now + 10) == [6, 0, 6]

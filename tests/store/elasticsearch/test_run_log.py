@@ -38,10 +38,10 @@ async def _nothing() -> None:
 async def backend(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Backend]:
     if request.param == "memory":
         memory = MemoryStore()
-        yield Backend(Stores(memory, memory, memory), _nothing)
+        yield Backend(Stores(memory, memory, memory, memory, memory), _nothing)
     elif request.param == "sqlite":
         sqlite = SqliteStore(tmp_path / "alerts.db")
-        yield Backend(Stores(sqlite, sqlite, sqlite), _nothing)
+        yield Backend(Stores(sqlite, sqlite, sqlite, sqlite, sqlite), _nothing)
         await sqlite.close()
     else:
         name = request.getfixturevalue("namespace")

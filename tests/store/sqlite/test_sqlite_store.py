@@ -13,6 +13,7 @@ import sys
 import tempfile
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
@@ -20,9 +21,10 @@ import pytest
 
 from runner.errors import StoreError
 from runner.store.memory import KEPT_RUNS
-from runner.store.protocol import Mark
+from runner.store.source import UNNAMED, EventSource
+from runner.store.sqlite.ledger import KEPT_ENDED
 from runner.store.sqlite.sqlite_store import SqliteStore
-from runner.windows import Window
+from runner.windows import Window, nanoseconds
 from tests.paths import ROOT
 from tests.store.alerts import Made, alert_id, at, found, found_ids, run
 from tests.store.killed_writer import GROUP_SIZE
@@ -126,10 +128,10 @@ async def test_a_reader_sees_what_a_living_writer_stored(path: Path) -> None:
 async def test_a_file_of_a_newer_version_is_refused(path: Path) -> None:
     await SqliteStore(path).close()
     connection = sqlite3.connect(path)
-    connection.execute("PRAGMA user_version = 2")
+    connection.execute("PRAGMA user_version = 3")
     connection.close()
     for opened in (SqliteStore, SqliteStore.open_existing):
-        with pytest.raises(StoreError, match=r"newer rule-runner \(its tables have version 2, this program knows 1\)"):
+        with pytest.raises(StoreError, match=r"newer rule-runner \(its tables have version 3, this program knows 2\)"):
             opened(path)
 
 
@@ -331,19 +333,67 @@ async def test_an_older_copy_of_the_file_is_as_it_was(path: Path) -> None:
     await restored.close()
 
 
-async def test_a_file_without_the_table_of_pauses_is_read_and_gets_it_when_written(path: Path) -> None:
+VERSION_1 = (
+    "DROP TABLE sources", "DROP TABLE spans", "DROP TABLE pauses", "DROP INDEX runs_by_source",
+    "ALTER TABLE runs DROP COLUMN source", "CREATE INDEX runs_by_rule ON runs (rule_id, seq)",
+    "CREATE TABLE spans (rule_id TEXT NOT NULL, window_start INTEGER NOT NULL, window_end INTEGER NOT NULL, "
+    "PRIMARY KEY (rule_id, window_start)) WITHOUT ROWID",
+    "CREATE TABLE pauses (rule_id TEXT NOT NULL, pause_start INTEGER NOT NULL, pause_end INTEGER, "
+    "PRIMARY KEY (rule_id, pause_start)) WITHOUT ROWID",
+    "PRAGMA user_version = 1",
+)  # fmt: skip
+"""Makes a file of version 2 one of version 1, without spans and pauses."""
+
+
+@pytest.mark.parametrize("has_pauses", [True, False])
+async def test_a_file_of_version_1_is_read_and_gets_a_ledger_for_each_source(path: Path, has_pauses: bool) -> None:
     store = SqliteStore(path)
-    await store.record(run(first=0, last=9), "f")
+    await store.record(run(first=0, last=9, complete=False), "f")
     await store.close()
-    with contextlib.closing(sqlite3.connect(path)) as connection:
-        connection.execute("DROP TABLE pauses")
+    with contextlib.closing(sqlite3.connect(path)) as connection, connection:
+        for statement in VERSION_1:
+            connection.execute(statement)
+        span = ("rule-1", nanoseconds(at(0)), nanoseconds(at(9)))
+        connection.execute("INSERT INTO spans VALUES (?, ?, ?)", span)
+        if has_pauses:
+            connection.execute("INSERT INTO pauses VALUES (?, ?, ?)", ("rule-1", nanoseconds(at(2)), None))
+        else:
+            connection.execute("DROP TABLE pauses")
+    before = path.read_bytes()
+    folder = EventSource("files", ("/var/log/a",))
     reader = SqliteStore.open_existing(path)
-    assert (await reader.read())["rule-1"].searched == (Window(at(0), at(9)),)
+    assert await reader.sources() == (UNNAMED,)
+    for ledger in (reader, reader.ledger(folder)):  # nothing else is known of the folder: all of it may be owed there
+        state = (await ledger.read())["rule-1"]
+        assert (state.searched, state.paused) == ((Window(at(0), at(9)),), at(2) if has_pauses else None)
+    assert [one.window for one in await reader.unfinished(["rule-1"], at(0))] == [Window(at(0), at(9))]
     await reader.close()
+    assert path.read_bytes() == before
     writer = SqliteStore(path)
-    await writer.add_marks([Mark("rule-1", "pause", at(10))])
-    assert (await writer.read())["rule-1"].paused == at(10)
+    await writer.ledger(folder).record(run(first=12, last=15), "f")
+    assert (await writer.ledger(folder).read())["rule-1"].searched == (Window(at(0), at(9)), Window(at(12), at(15)))
+    assert (await writer.read())["rule-1"].searched == (Window(at(0), at(9)),)
+    assert (await writer.ledger(EventSource("cluster", ("https://a:9200",))).read()) == {}
+    assert await writer.sources() == (UNNAMED, folder)
     await writer.close()
+
+
+async def test_sources_that_have_come_to_an_end_are_forgotten_after_many_others(path: Path) -> None:
+    store = SqliteStore(path)
+    folder = EventSource("files", ("/var/log/a",))
+    exports = [
+        EventSource("files", (f"/exports/{number}.ndjson",), is_lasting=False) for number in range(KEPT_ENDED + 2)
+    ]
+    for source in (exports[0], folder, *exports[1:]):
+        await store.ledger(source).record(run(), "f")
+    assert await store.sources() == (folder, *exports[2:])
+    assert await store.ledger(exports[1]).read() == {}
+    await store.ledger(exports[1]).record(run(), "f")
+    await store.ledger(replace(exports[1], is_lasting=True)).record(run(), "f")  # a service reads it now
+    for number in range(KEPT_ENDED):
+        await store.ledger(EventSource("files", (f"/more/{number}",), is_lasting=False)).record(run(), "f")
+    assert (await store.sources())[:2] == (folder, exports[1])
+    await store.close()
 
 
 async def test_the_last_runs_of_each_rule_are_kept(path: Path) -> None:
