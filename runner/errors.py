@@ -105,6 +105,10 @@ class UnreadableEventError(EventsError):
     """One event was searched, but its document cannot be read: it can become no alert, now or later."""
 
 
+class StoppedError(RunnerError):
+    """Reading was stopped before its end: by a signal, or by the time limit of a search. What was not read is owed."""
+
+
 class SearchError(RunnerError):
     """One search failed or was only partly answered; its window is still owed."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
@@ -64,3 +65,17 @@ class RuleRun:
             "took_ms": self.took_ms,
             "messages": list(self.messages),
         }
+
+
+def shared_messages(runs: Sequence[RuleRun]) -> Mapping[str, int]:
+    """The messages that concern several rules, each with the count of them."""
+    rules: dict[str, set[str]] = {}
+    for run in runs:
+        for text in run.messages:
+            rules.setdefault(text, set()).add(run.rule_id)
+    return {text: len(of) for text, of in rules.items() if len(of) > 1}
+
+
+def has_news(run: RuleRun, shared: Container[str]) -> bool:
+    """Whether the run found something, or has a message that is not `shared` with other rules."""
+    return bool(run.matches) or any(text not in shared for text in run.messages)

@@ -53,7 +53,9 @@ ORDER = (
 )
 """Modules and packages of `runner`; each imports only what stands before it."""
 
-LATE_IMPORTS = {"cli/app.py", "cli/arguments.py", "cli/options.py", "cli/commands/search.py", "cli/wiring.py"}
+LATE_IMPORTS = {
+    *("cli/__init__.py", "cli/app.py", "cli/arguments.py", "cli/options.py", "cli/commands/search.py", "cli/wiring.py")
+}
 """Where modules of the package are imported inside functions, so that a command waits only for what it needs."""
 
 LONGEST_FILE, LONGEST_PARSER, LONGEST_FUNCTION, LONGEST_CLASS = 500, 600, 60, 300

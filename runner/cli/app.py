@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import suppress
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
 from runner import __version__
-from runner.cli import arguments
+from runner.cli import arguments, signals
 from runner.cli.exit_codes import ExitCode, exit_code_for
 from runner.errors import RunnerError
 
@@ -19,14 +20,25 @@ class _PipeClosed(Exception):  # noqa: N818 - not an error
     """The reader closed the pipe."""
 
 
+class _InterruptedError(Exception):
+    """A signal has ended the command."""
+
+    def __init__(self, error: signals.Interrupted) -> None:
+        super().__init__()
+        self.number, self.code = error.number, error.code
+
+
 class _Commands(TyperGroup):
-    """The group of all commands; it passes a broken pipe on to `main`, since click would exit with code 1."""
+    """The group of all commands; it passes a broken pipe and a signal on to `run`, since click has exit codes of its
+    own for them."""
 
     def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
         except BrokenPipeError:
             raise _PipeClosed from None
+        except signals.Interrupted as error:
+            raise _InterruptedError(error) from None
 
 
 app = typer.Typer(
@@ -63,11 +75,15 @@ def _root(
     """Elastic's detection rules, run on a schedule wherever the events are."""
 
 
-def main() -> None:
+def run() -> None:
     """Run the command line and exit with its code."""
+    undo = signals.install()
     try:
         code = app(standalone_mode=False, prog_name="rule-runner") or ExitCode.FINE
         sys.stdout.flush()
+    except (signals.Interrupted, _InterruptedError) as error:
+        code = error.code
+        signals.tell(f"interrupted by {signals.name_of(error.number)}: the command is not finished")
     except (KeyboardInterrupt, typer.Abort):
         code = 130
     except (_PipeClosed, BrokenPipeError):
@@ -76,6 +92,12 @@ def main() -> None:
         code = ExitCode.FINE
     except Exception as error:  # noqa: BLE001 - shown and turned into an exit code, or raised again
         code = _code_of(error)
+    if signals.has_come():
+        # To take down all objects of hundreds of rules may take seconds.
+        with suppress(OSError):
+            sys.stdout.flush()
+        os._exit(int(code))
+    undo()
     sys.exit(int(code))
 
 

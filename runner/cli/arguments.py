@@ -6,12 +6,13 @@ What a command does stands in the module of its group, imported when the command
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 from typing import Annotated
 
 from typer import Argument, Option, Typer
 
-from runner.cli import options
+from runner.cli import options, signals
 from runner.cli.options import read_moment, read_settings
 
 alerts = Typer(help="Look at alerts.", no_args_is_help=True)
@@ -27,13 +28,17 @@ def run(
     on_cap: options.OnCapOption = None,
     listen: options.ListenOption = None,
 ) -> int:
-    """The service: every rule on its schedule, until it is stopped (SIGTERM or Ctrl-C finish the window in hand)."""
-    settings = read_settings(
-        events=events, unwrap=unwrap, rules=rules, state=state, tick=tick, on_cap=on_cap, listen=listen
-    )
+    """The service: every rule on its schedule, until SIGTERM or Ctrl-C; SIGHUP reads rules and settings again."""
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # it ends no service, also not one that is about to start
+    signals.install(code=0)
+    flags = {
+        "events": events, "unwrap": unwrap, "rules": rules, "state": state, "tick": tick, "on_cap": on_cap,
+        "listen": listen,
+    }  # fmt: skip
+    settings = read_settings(**flags)
     from runner.cli.commands import run
 
-    return run.run(settings)
+    return run.run(settings, lambda: read_settings(**flags))
 
 
 def once(
@@ -49,6 +54,10 @@ def once(
     on_cap: options.OnCapOption = None,
     workers: options.WorkersOption = None,
     listen: options.ListenOption = None,
+    quiet: Annotated[
+        bool, Option("--quiet", "-q", help="For cron: print nothing unless there is a new alert or a problem.")
+    ] = False,
+    everything: options.AllOption = False,
     output: options.OutputOption = None,
 ) -> int:
     """One run of every due rule, then exit: for cron, for CI and for a first look."""
@@ -66,12 +75,12 @@ def once(
     )
     from runner.cli.commands import once
 
-    wanted = once.OnceOptions(tuple(rule or ()), force)
+    chosen = once.OnceOptions(tuple(rule or ()), force, is_quiet=quiet, everything=everything)
     if listen is not None:  # and not for RUNNER_LISTEN, which is for the service beside it
         from runner.cli.commands import once_metrics
 
-        return once_metrics.once(settings, wanted)
-    return once.once(settings, options=wanted)
+        return once_metrics.once(settings, chosen)
+    return once.once(settings, options=chosen)
 
 
 def replay(
@@ -303,6 +312,7 @@ def status(
     gaps: Annotated[
         bool, Option("--gaps", help="Instead: every span that was not searched to the end, and why.")
     ] = False,
+    everything: options.AllOption = False,
 ) -> int:
     """Per rule: the last window, its outcome and counts, how far it was searched, and what is owed."""
     settings = read_settings(events=events, rules=rules, state=state, output=output)
@@ -312,7 +322,7 @@ def status(
         return health_check.check(settings)
     from runner.cli.commands import status
 
-    return status.gaps(settings) if gaps else status.status(settings)
+    return status.gaps(settings) if gaps else status.status(settings, everything=everything)
 
 
 def doctor(

@@ -9,8 +9,19 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-from rich.console import Console
+from rich.console import (
+    Console,
+    ConsoleOptions,
+    ConsoleRenderable,
+    RenderableType,
+    RenderHook,
+    RenderResult,
+    RichCast,
+)
+from rich.control import Control
+from rich.measure import Measurement
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
@@ -18,7 +29,9 @@ from runner.cli.own_command import runnable
 from runner.eql.syntax.errors import EqlError
 from runner.errors import Problem
 from runner.json_text import write_json
-from runner.messages.quantities import counted as counted  # for every page and command
+from runner.messages.printable import escaped_json
+from runner.messages.printable import printable as printable  # these two are for every page and command
+from runner.messages.quantities import counted as counted
 from runner.windows import Window
 
 SEVERITY_STYLES = {"low": "cyan", "medium": "yellow", "high": "red", "critical": "bold white on red"}
@@ -28,11 +41,58 @@ _WIDTH_OF_TABLES_WITHOUT_TERMINAL = 10_000  # a row stays one line, so that grep
 _NARROW = 120
 
 
+class _Escaped:
+    """A renderable whose text cannot control a terminal, whoever wrote it, and that has no hidden links."""
+
+    def __init__(self, shown: ConsoleRenderable | RichCast | str) -> None:
+        self._shown = shown
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        for segment in console.render(self._shown, options):
+            if segment.control:
+                yield segment
+                continue
+            style = segment.style
+            if style is not None and style.link:
+                style = style.update_link(None)
+            yield Segment(printable(segment.text, but="\n"), style)
+
+    def __rich_measure__(self, console: Console, options: ConsoleOptions) -> Measurement:
+        return Measurement.get(console, options, self._shown)
+
+
+class _Escaping(RenderHook):
+    def process_renderables(self, renderables: list[ConsoleRenderable]) -> list[ConsoleRenderable]:
+        return [one if isinstance(one, Control) else _Escaped(one) for one in renderables]
+
+
 class _Console(Console):
-    """A console that raises BrokenPipeError, handled by `main`, when the reader closes the pipe (`| head`)."""
+    """The console of every command: control characters of rules, events and names are shown escaped.
+
+    It raises BrokenPipeError, handled by `main`, when the reader closes the pipe (`| head`).
+    """
+
+    def __init__(self, *arguments: Any, **more: Any) -> None:
+        super().__init__(*arguments, **more)
+        self.push_render_hook(_Escaping())
 
     def on_broken_pipe(self) -> None:
         raise BrokenPipeError
+
+
+class _Table(Table):
+    """A table whose cells are escaped before their widths are measured."""
+
+    def add_row(self, *cells: RenderableType | None, **more: Any) -> None:
+        super().add_row(*map(_cell, cells), **more)
+
+
+def _cell(cell: RenderableType | None) -> RenderableType | None:
+    if isinstance(cell, str):
+        return Text(printable(cell))
+    if isinstance(cell, Text) and not cell.plain.isprintable():
+        return Text(printable(cell.plain), style=cell.style)
+    return cell
 
 
 def out() -> Console:
@@ -64,7 +124,7 @@ def print_table(rows: Table) -> None:
 def print_json(value: Any, *, indented: bool = False) -> None:
     """Print a JSON value on stdout: indented on a terminal or if `indented`, else on one line."""
     text = write_json(value, indented=indented or sys.stdout.isatty(), default=str)
-    sys.stdout.write(text.decode() + "\n")
+    sys.stdout.write(escaped_json(text.decode()) + "\n")
     sys.stdout.flush()
 
 
@@ -99,21 +159,11 @@ def show_query_error(error: EqlError) -> None:
 
 def table(*headings: str, right: Sequence[str] = (), wrapped: Sequence[str] = ("rule",)) -> Table:
     """An empty table; columns in `right` are aligned to the right, only those in `wrapped` may take several lines."""
-    empty = Table(header_style="bold", box=None, pad_edge=False)
+    empty = _Table(header_style="bold", box=None, pad_edge=False)
     for heading in headings:
         side: Literal["left", "right"] = "right" if heading in right else "left"
         empty.add_column(heading, justify=side, overflow="fold", no_wrap=heading not in wrapped)
     return empty
-
-
-def printable(text: str) -> str:
-    """The text with control and bidirectional characters escaped.
-
-    An attacker may have written the values of events: they must not control the terminal.
-    """
-    if text.isprintable():
-        return text
-    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
 
 
 def moment(value: object) -> str:

@@ -51,6 +51,7 @@ ListenOption = Annotated[
 OnCapOption = Annotated[
     str | None, Option("--on-cap", metavar="carry|drop", help="What happens to matches over a rule's max_signals.")
 ]
+AllOption = Annotated[bool, Option("--all", help="Show the rules without news one by one, too.")]
 OutputOption = Annotated[str | None, Option("--output", "-o", metavar="table|json", help="How to print the result.")]
 KeepAlertsOption = Annotated[
     str | None,

@@ -20,7 +20,7 @@ from runner.cli.locations import (
 from runner.clock import Clock, SystemClock
 from runner.errors import SettingsError
 from runner.events.fields.schema import shipped_schema
-from runner.events.files.event_files import ReadProgress
+from runner.events.files.event_files import ReadProgress, unreported
 from runner.file_formats.inner_events import InnerEvents
 from runner.schedule.schedule import Schedule
 from runner.search.files.file_search import FileSearch
@@ -116,7 +116,7 @@ def _data_view(settings: Settings) -> str:
 
 @asynccontextmanager
 async def opened(
-    settings: Settings, *, live: bool = False, dry_run: bool = False, progress: ReadProgress | None = None
+    settings: Settings, *, live: bool = False, dry_run: bool = False, progress: ReadProgress = unreported
 ) -> AsyncIterator[Opened]:
     """Search and stores of the settings; with `dry_run` stores in memory.
 
@@ -129,8 +129,16 @@ async def opened(
         source = UNNAMED
         if settings.events:
             source = file_source(settings, is_live=live)
-            inner = InnerEvents(settings.unwrap)
-            search = FileSearch(settings.events, live=live, progress=progress, workers=settings.workers, inner=inner)
+            # The default is for searches of a cluster: how long a pass over files takes goes by their size.
+            limit = None if settings.is_default("search_timeout") else settings.search_timeout
+            search = FileSearch(
+                settings.events,
+                live=live,
+                progress=progress,
+                time_limit=limit,
+                workers=settings.workers,
+                inner=InnerEvents(settings.unwrap),
+            )
             closing.push_async_callback(search.close)
         stores = _in_one(MemoryStore(), source) if dry_run else None
         if stores is None and not stores_in_cluster(settings):

@@ -15,7 +15,7 @@ from runner.events.columns.event_groups import STREAM_FIELDS, EventGroups
 from runner.events.fields.index_patterns import index_selector
 from runner.events.fields.schema import Field, Schema, shipped_schema
 from runner.events.fields.timestamp_column import NO_TIME
-from runner.events.files.event_files import EventFiles, ReadProgress, ReadReport
+from runner.events.files.event_files import EventFiles, ReadProgress, ReadReport, unreported
 from runner.events.files.event_times import NewestTimes
 from runner.file_formats.inner_events import InnerEvents
 from runner.messages.quantities import counted
@@ -34,7 +34,7 @@ def check_files(
     rules: Sequence[Rule],
     *,
     now: CurrentTime,
-    progress: ReadProgress | None = None,
+    progress: ReadProgress = unreported,
     inner: InnerEvents | None = None,
 ) -> list[Check]:
     """The checks of the files' lines, of the age of their events, and of the rules' fields and indices."""
@@ -72,7 +72,7 @@ class _Pass:
         self._streams = EventGroups(STREAM_FIELDS)
         self._newest = NewestTimes(NEWEST)
 
-    def read(self, files: EventFiles, progress: ReadProgress | None, *, now: CurrentTime) -> None:
+    def read(self, files: EventFiles, progress: ReadProgress, *, now: CurrentTime) -> None:
         latest = nanoseconds(now() + AHEAD)
         for batch in files.batches(self._columns, progress=progress):
             rows = batch.all_rows()

@@ -229,6 +229,23 @@ class Matcher:
         if len(self._key_codes) > self._most_codes:
             self._forget_codes()
 
+    def settle(self, watermark: Watermark) -> None:
+        """Keep only the matches that no later event can change, after a pass that was stopped on its way.
+
+        All events up to the watermark have come. Samples, limited queries and sequences in another order have none.
+        """
+        late = self.late()
+        for number, (ask, open_events) in enumerate(zip(self._asks, self._open, strict=True)):
+            kind, limits = ask.plan.kind, ask.plan.limits if ask.limits is None else ask.limits
+            if kind == "event" and not limits:
+                continue
+            is_ordered = ask.plan.timestamp.name == self._field and number not in self._unordered | late
+            if kind == "sequence" and not limits and is_ordered:
+                open_events.advance(watermark, self._key_codes)
+            elif isinstance(open_events, OpenSequences):
+                open_events.events, open_events.keys = [], []
+            open_events.parts, open_events.advanced, open_events.added = [], 0, 0
+
     def hand_over(self) -> Handover:
         """The stage rows added since the last call, which are dropped here."""
         stage_rows = tuple(

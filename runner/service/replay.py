@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import uuid
-from collections.abc import AsyncGenerator, AsyncIterator, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from heapq import merge
@@ -119,21 +119,22 @@ class ReplayPlan:
 
 
 async def replay(
-    execution: Execution, plan: Iterable[SearchRequest | Passed]
+    execution: Execution, plan: Iterable[SearchRequest | Passed], *, is_over: Callable[[], bool] = lambda: False
 ) -> AsyncGenerator[RuleRun | Passed, None]:
     """Each run of the plan, about in its order; a window with more matches than the cap allows is run again.
 
-    Windows that are passed over because they hold no event are recorded in the ledger as searched.
+    Windows that are passed over because they hold no event are recorded in the ledger as searched. Once it `is_over`,
+    nothing more is begun.
     """
     items = iter(plan)
-    while part := list(islice(items, WINDOWS_AT_A_TIME)):
+    while not is_over() and (part := list(islice(items, WINDOWS_AT_A_TIME))):
         for item in part:
             if isinstance(item, Passed):
                 await _record(execution, item)
                 yield item
         waiting = [item for item in part if isinstance(item, SearchRequest)]
         await asyncio.sleep(0)
-        while waiting:
+        while waiting and not is_over():
             by_rule = {request.rule.rule_id: request for request in waiting}
             left: list[RuleRun] = []
             progressed: set[str] = set()

@@ -8,9 +8,10 @@ from contextlib import aclosing
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Literal
 
 from runner.clock import Clock, ClockSteps
-from runner.errors import RunnerError
+from runner.errors import RunnerError, StoppedError
 from runner.rule_run import RuleRun
 from runner.schedule.catch_up import RuleStates
 from runner.schedule.schedule import DueWindow, Schedule, edited
@@ -26,8 +27,11 @@ from runner.windows import iso
 
 OWED_AT_A_TIME = 50
 """Most backlog windows begun in one tick."""
-LONGEST_PAUSE = timedelta(minutes=5)
-"""The longest wait after a failed tick before the next one."""
+LONGEST_PAUSE = timedelta(seconds=30)
+"""The longest wait after a failed tick before the next one: how late the end of an outage is noticed."""
+_GRACE_S = 0.8
+"""Seconds after `stop` in which the window in hand may be finished; after them it stays due."""
+_RELEASE_S = 0.4
 _EDITED = (
     "the rule was edited since its last run: from now on it is searched as it is; what was searched before stays so"
 )
@@ -52,7 +56,7 @@ class ServiceObserver:
         """The number of rules that the service leads, or that of all rules, has changed."""
 
     def on_remark(self, text: str) -> None:
-        """The clock was set back."""
+        """The clock was set back, or a window could not be finished before the stop."""
 
     def on_look(self, looked: Looked) -> None:
         """The event files were looked at."""
@@ -140,6 +144,13 @@ class Service:
         self._backoff = _Backoff(pace.tick)
         self._stopping = asyncio.Event()
         self._in_tick = asyncio.Lock()
+        self._ticker: Ticker | None = None
+        self._is_reloaded = False
+
+    @property
+    def schedule(self) -> Schedule:
+        """The schedule as of now."""
+        return self._states.schedule
 
     @property
     def active(self) -> ActiveRules:
@@ -158,8 +169,18 @@ class Service:
         return {rule_id: states[rule_id] for rule_id in self._leadership.current if rule_id in states}
 
     def stop(self) -> None:
-        """Finish the window in hand, then let `run` return."""
+        """Finish the window in hand if that takes no longer than a second, then let `run` return."""
         self._stopping.set()
+
+    def reload(self, rule_paths: Sequence[Path], *, on_cap: Literal["carry", "drop"], horizon: timedelta) -> None:
+        """Use these settings from the next tick on, which comes at once, also in a wait after a failed one."""
+        self._rule_paths = rule_paths
+        self._execution = replace(self._execution, on_cap=on_cap)
+        self._states.schedule = replace(self._states.schedule, horizon=horizon)
+        self._backoff.clear()
+        self._is_reloaded = True  # a tick that is under way is followed by another one
+        if self._ticker is not None and not self._in_tick.locked():
+            self._ticker.hurry()
 
     async def run(self) -> None:
         """Tick until `stop` is called, then give the leases back."""
@@ -167,24 +188,31 @@ class Service:
         jobs = {self.tick: self._pace.tick} | ({self.renew: renewal} if renewal is not None else {})
         ticker = Ticker(jobs)
         try:
+            self._ticker = ticker
             await ticker.run(self._stopping)
-            async with self._in_tick:
+            async with asyncio.timeout(_GRACE_S), self._in_tick:
                 pass  # the tick that is under way has finished its window; a shutdown before that would cancel it
+        except TimeoutError:
+            self._observer.on_remark("the window in hand could not be finished in time: it stays due")
         finally:
             ticker.close()
         try:
-            await self._leadership.leases.release()
+            async with asyncio.timeout(_RELEASE_S):
+                await self._leadership.leases.release()
+        except TimeoutError:
+            self._observer.on_remark("the leases could not be given back in time: they expire by themselves")
         except RunnerError as error:
             self._observer.on_trouble(error)  # other runners take over all the same once the leases expire
 
     async def tick(self) -> None:
         """Everything that is due now: changed rule files, live windows, then a fair share of the backlog."""
         async with self._in_tick:
-            if self._stopping.is_set():
-                return
-            if self._backoff.is_over(self._clock.elapsed()):
-                await self._try(self._work)
-            self._observer.on_tick(self._backoff.trouble)
+            self._is_reloaded = True
+            while self._is_reloaded and not self._stopping.is_set():
+                self._is_reloaded = False
+                if self._backoff.is_over(self._clock.elapsed()):
+                    await self._try(self._work)
+                self._observer.on_tick(self._backoff.trouble)
 
     async def renew(self) -> None:
         """Renew the leases, also while a tick takes long; after a failed tick the next one does."""
@@ -195,6 +223,10 @@ class Service:
         try:
             await work()
             self._backoff.clear()
+        except StoppedError as error:
+            if not self._stopping.is_set():
+                self._backoff.fail(error, self._clock.elapsed())
+                self._observer.on_trouble(error)
         except Exception as error:  # noqa: BLE001 - the loop goes on, whatever one tick met; the observer logs it
             self._backoff.fail(error, self._clock.elapsed())
             self._observer.on_trouble(error)
@@ -281,5 +313,5 @@ class Service:
             async for run in runs:
                 self._states.record_run(run, rules[run.rule_id], kind, passed=self._clock.elapsed())
                 self._observer.on_run(run)
-                if self._stopping.is_set():
-                    return
+                if self._stopping.is_set() and not self._states.schedule.together:
+                    return  # in a cluster each window is a search of its own; of files all were searched in one pass

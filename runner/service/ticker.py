@@ -44,6 +44,12 @@ class Ticker:
         finally:
             looking.cancel()
 
+    def hurry(self) -> None:
+        """Call every job now that is not under way."""
+        for name in self._paces:
+            if (job := self.scheduler.get_job(name)) is not None:
+                job.modify(next_run_time=datetime.now(UTC))
+
     def close(self) -> None:
         """End the scheduler; a call that is still under way is cancelled."""
         self.scheduler.shutdown(wait=False)

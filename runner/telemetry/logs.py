@@ -22,6 +22,7 @@ import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
 from runner import __version__
+from runner.messages.printable import escaped_json, printable
 from runner.rule_run import RuleRun
 from runner.settings.settings import Settings
 from runner.windows import iso
@@ -258,12 +259,18 @@ def _as_ecs(logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
 def _as_text(logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
     """The line for a reader: the time of day, and no fields that repeat the message."""
     line = {name: value for name, value in event.items() if value is not None and not _NOT_IN_TEXT.fullmatch(name)}
+    line = {name: _on_one_line(value) if isinstance(value, str) else value for name, value in line.items()}
     line["@timestamp"] = str(event.get("@timestamp", ""))[11:19]
     return line
 
 
+def _on_one_line(text: str) -> str:
+    """The text with control characters escaped; lines after the first are indented, so that none can be forged."""
+    return "\n    ".join(map(printable, text.split("\n")))
+
+
 def _dumps(value: Any, **_: Any) -> str:
-    return json.dumps(value, ensure_ascii=False, default=str, separators=(",", ":"))
+    return escaped_json(json.dumps(value, ensure_ascii=False, default=str, separators=(",", ":")))
 
 
 def _forms(secret: str) -> Iterator[str]:

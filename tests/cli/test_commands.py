@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import re
 import sqlite3
@@ -245,9 +244,9 @@ def test_status(command: Command, tmp_path: Path, state: str) -> None:
     assert (rules["fresh"]["last_run"], rules["fresh"]["searched_to"]) == (None, None)
     lines = command("status").out.splitlines()
     assert [line.split()[:2] for line in lines[1:4]] == [
-        ["fresh", "never"],
         ["nc", "2026-03-02"],
         ["pair", "2026-03-02"],
+        ["fresh", "never"],
     ]
     assert command("status", "--state", "other.db").code == 3
 
@@ -326,10 +325,11 @@ def test_a_state_file_that_another_process_writes_to(command: Command, tmp_path:
 
 def test_standard_input(command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_rule(tmp_path)
+    (tmp_path / "input.ndjson").write_text(ndjson([ONE, "raw {"]))
     for _ in range(2):
-        text = io.BytesIO(ndjson([ONE, "raw {"]).encode())
-        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(text))
-        answer = command("once", "--events", "-", "--now", "latest", "-o", "json")
+        with (tmp_path / "input.ndjson").open() as file:
+            monkeypatch.setattr(sys, "stdin", file)
+            answer = command("once", "--events", "-", "--now", "latest", "-o", "json")
         assert answer.code == 0
         assert "standard input:2:" in answer.json["runs"][0]["messages"][0]
     assert answer.json["runs"][0]["duplicates"] == 1

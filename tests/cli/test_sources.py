@@ -83,7 +83,7 @@ def test_a_folder_and_the_cluster_have_ledgers_of_their_own_in_the_cluster(
     command: Command, cluster: Elasticsearch
 ) -> None:
     env = {"ELASTICSEARCH_HOSTS": cluster.url, "RUNNER_INSTANCE": "host-1"}
-    of_files = command("once", "--rules", "rules", "-o", "json", env={**env, "RUNNER_EVENTS": "a"})
+    of_files = command("once", "--rules", "rules", "-o", "json", "--all", env={**env, "RUNNER_EVENTS": "a"})
     assert (of_files.code, of_files.json["created"]) == (0, 1)
     assert of_files.json["events"] == "a"
     assert of_files.json["alerts_to"] == f"rule-runner-alerts-default in Elasticsearch at {cluster.url}"
@@ -91,12 +91,12 @@ def test_a_folder_and_the_cluster_have_ledgers_of_their_own_in_the_cluster(
     before = command("status", "--rules", "rules", "-o", "json", env=env).json
     assert [rule["last_run"] for rule in before["rules"]] == [None]
     assert len(before["other_sources"]) == 1 and before["other_sources"][0].endswith("/a on host-1")
-    of_cluster = command("once", "--rules", "rules", "-o", "json", env=env)
+    of_cluster = command("once", "--rules", "rules", "-o", "json", "--all", env=env)
     assert of_cluster.code == 0 and len(of_cluster.json["runs"]) == 1  # what files were searched for is due here
     assert cluster.asked["eql"]
     there_now = ledgers(cluster)
     assert len(there_now) == 2
-    again = command("once", "--rules", "rules", "-o", "json", env={**env, "RUNNER_EVENTS": "a"})
+    again = command("once", "--rules", "rules", "-o", "json", "--all", env={**env, "RUNNER_EVENTS": "a"})
     assert [run["duplicates"] for run in again.json["runs"]] == [1]
     assert ledgers(cluster) == there_now
     there = command("status", "--events", "a", "--rules", "rules", "-o", "json", env=env).json
@@ -150,7 +150,7 @@ def test_what_is_searched_in_one_source_stays_owed_in_the_others(
 def test_two_clusters_with_one_state_have_two_ledgers_and_a_new_name_keeps_one(
     command: Command, cluster: Elasticsearch, tmp_path: Path
 ) -> None:
-    asked = ("once", "--rules", "rules", "--state", "s.db", "-o", "json")
+    asked = ("once", "--rules", "rules", "--state", "s.db", "-o", "json", "--all")
     with standing_in(uuid="uuid-2") as other:
         for url in (cluster.url, other.url):
             found = command(*asked, env={"ELASTICSEARCH_HOSTS": url})
@@ -169,7 +169,7 @@ def test_a_state_of_before_counts_for_the_first_run_over_a_folder(command: Comma
         assert connection.execute("SELECT count(*) FROM spans WHERE source = 0").fetchone() == (1,)
     asked = ("--rules", "rules", "--state", "s.db", "-o", "json")
     assert owed(command("status", *asked)) == {"own": 2}
-    found = command("once", "--events", "a", *asked)
+    found = command("once", "--events", "a", *asked, "--all")
     assert (found.code, len(found.json["runs"])) == (0, 2)
     assert owed(command("status", *asked)) == {"a": 1}
 

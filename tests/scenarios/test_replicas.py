@@ -315,7 +315,7 @@ def test_a_second_service_on_a_state_file_is_told_of_the_first(tmp_path: Path) -
         return started.returncode, started.stdout, started.stderr
 
     with process("-m", "runner", "run", *reading, "--tick", "1s", folder=tmp_path, env=ENVIRONMENT) as started:
-        lines_until(started, "nc: succeeded")
+        lines_until(started, "1 rule found nothing")
         for command in (["run", *reading], ["once", *reading]):
             code, _, said = runner(*command)
             assert code == 3

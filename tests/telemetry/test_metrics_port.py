@@ -76,8 +76,7 @@ def checks(port: int) -> dict[str, Any]:
 def test_a_running_service_shows_what_it_does(rules: Path) -> None:
     with process(*on_files(rules), folder=rules.parent, env=ANY) as started:
         port = port_of(started)
-        lines_until(started, "nc: succeeded")
-        lines_until(started, "nc: succeeded")  # the first tick is over
+        lines_until(started, "1 rule found nothing")
         assert get(port, "/healthz")[0] == 200
         assert checks(port) == {}
         status, page = get(port, "/metrics")
@@ -157,7 +156,7 @@ def test_a_service_whose_port_is_taken_ends_if_it_was_told_to_listen_there(rules
 
 def test_off_listens_nowhere(rules: Path) -> None:
     with process(*on_files(rules), "--listen", "off", folder=rules.parent) as started:
-        said = lines_until(started, "nc: succeeded")
+        said = lines_until(started, "1 rule found nothing")
         started.terminate()
         assert started.wait() == 0
     assert not [line for line in said if "metrics and health" in line]
@@ -168,7 +167,7 @@ def test_a_service_whose_default_port_is_taken_says_so_and_goes_on(rules: Path) 
         with suppress(OSError):  # taken by somebody else already
             taken.enter_context(socket.create_server((HOST, 9722)))
         with process(*on_files(rules), folder=rules.parent) as started:
-            said = lines_until(started, "nc: succeeded")
+            said = lines_until(started, "1 rule found nothing")
             started.terminate()
             assert started.wait() == 0
     assert [line for line in said if f"not served: cannot listen at {HOST}:9722: another process" in line]

@@ -16,6 +16,7 @@ from runner.cli.pages.triage_page import print_triage, triage_as_json
 from runner.cli.wiring import opened_stores
 from runner.errors import AccessError, RunnerError
 from runner.json_text import deep_stack, write_json
+from runner.messages.printable import escaped_json
 from runner.settings.settings import Settings
 from runner.store.protocol import AlertFilter, AlertStore, StoredAlert
 from runner.store.sqlite.sqlite_store import SqliteStore
@@ -75,7 +76,7 @@ async def _export(settings: Settings, selected: AlertFilter, file: BinaryIO) -> 
     count = 0
     async with opened_stores(settings) as stores:
         async for alert in stores.alerts.find(selected):
-            file.write(write_json(alert.document) + b"\n")
+            file.write(escaped_json(write_json(alert.document).decode()).encode() + b"\n")
             count += 1
     file.flush()
     return count

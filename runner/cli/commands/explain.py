@@ -14,7 +14,6 @@ from pathlib import Path
 from runner import eql
 from runner.cli.commands.search import compiled, query_text, read_mapping
 from runner.cli.console import out, print_json, progress_bar, warn
-from runner.cli.event_references import EventLine, find_events, places_of
 from runner.cli.exit_codes import ExitCode
 from runner.cli.pages.explain_page import ExplainedEvent, Explanation, page
 from runner.engine.plan import Plan
@@ -25,6 +24,7 @@ from runner.eql.explain.partial_trace import Trace, trace
 from runner.eql.explain.query_reading import explain, origin_in, unmapped_names
 from runner.errors import SettingsError
 from runner.events.columns.batch import Columns
+from runner.events.event_references import EventLine, find_events, places_of
 from runner.events.fields.schema import Schema, shipped_schema
 from runner.events.files.event_files import EventFiles
 from runner.file_formats.inner_events import InnerEvents

@@ -3,40 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import sys
-from collections.abc import AsyncGenerator, AsyncIterator, Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from rich.text import Text
-
-from runner.cli.console import (
-    STATUS_STYLES,
-    counted,
-    may_color,
-    moment,
-    out,
-    print_json,
-    print_places,
-    print_table,
-    progress_bar,
-    say,
-    show_problem,
-    table,
-    warn,
-    window_text,
-)
+from runner.cli.console import counted, may_color, moment, print_json, progress_bar, say, show_problem, warn
 from runner.cli.console import err as stderr
 from runner.cli.exit_codes import ExitCode
 from runner.cli.locations import given_flags, require_rule_paths, require_rules
-from runner.cli.own_command import own_command, runnable
-from runner.cli.pages.alert_table import SHORT_ID, alert_table, by_event_time
+from runner.cli.own_command import runnable
+from runner.cli.pages.alert_table import by_event_time
+from runner.cli.pages.run_report import RunReport
 from runner.cli.rule_choice import chosen
-from runner.cli.signals import on_signals
+from runner.cli.stop import GRACE_S, on_signals
 from runner.cli.wiring import Opened, alone, opened
 from runner.clock import Clock, FakeClock, SystemClock
-from runner.errors import SettingsError
+from runner.errors import SettingsError, StoppedError
 from runner.events.files.event_files import EVENT_FILES, ReadProgress
 from runner.rule_run import RuleRun
 from runner.rules.rule import Rule
@@ -47,11 +32,10 @@ from runner.service.due_requests import known_states, requests_at, requests_befo
 from runner.service.execution import Execution
 from runner.service.rules_in_use import ActiveRules, load_active
 from runner.settings.settings import Settings
+from runner.store.file_lock import HeldError
 from runner.store.protocol import AlertFilter, StoredAlert
 from runner.telemetry.logs import configure_logging
 from runner.windows import from_nanoseconds, nanoseconds, subtract
-
-_SHOWN_ALERTS = 20
 
 
 class RunObserver:
@@ -80,39 +64,87 @@ class OnceOptions:
     """Ids, names or files of the only rules to run; all of them without."""
     force: bool = False
     """Search each rule's window now, whether it is due or not."""
+    is_quiet: bool = False
+    """Print nothing unless there is a new alert or a problem."""
+    everything: bool = False
+    """Show the rules without news, too."""
 
 
-def once(settings: Settings, observer: RunObserver | None = None, options: OnceOptions = OnceOptions()) -> ExitCode:
+def once(settings: Settings, observer: RunObserver | None = None, options: OnceOptions = OnceOptions()) -> int:
     """Run every due rule once and print what was done."""
     configure_logging(settings, stream=sys.stderr, color=may_color())
+    if options.is_quiet:
+        logging.getLogger("runner").setLevel(logging.ERROR)
     require_rule_paths(settings)
     return asyncio.run(_once(settings, observer or RunObserver(), options))
 
 
-async def _once(settings: Settings, observer: RunObserver, options: OnceOptions) -> ExitCode:
-    stopping = asyncio.Event()
-    on_signals(stopping.set)
+@dataclass(slots=True)
+class _Prepared:
+    """What a single run is to do; filled in on the way, since a signal may end the preparation."""
+
+    active: ActiveRules = field(default_factory=ActiveRules)
+    clock: Clock = field(default_factory=SystemClock)
+    requests: list[SearchRequest] | None = None
+    told: Mapping[str, Collection[str]] = field(default_factory=dict)
+    """The messages of the last run of each rule."""
+
+
+async def _once(settings: Settings, observer: RunObserver, options: OnceOptions) -> int:
+    stop = on_signals()
     total: list[int] = []
-    with progress_bar("reading events", lambda: total[0], shown=bool(settings.events)) as advance:
-        progress = observer.reading(advance)
-        async with opened(settings, progress=progress) as tools, alone(tools, enough=stopping.is_set):
-            if tools.files is not None:
-                total.append(tools.files.bytes_to_read())  # says at once what cannot be read at all
-            whole = await load_active(settings.rules, tools.search)
-            active = chosen(whole, options.rules)
-            _require_rules(active, settings)
-            clock = await _clock(tools, active)
-            if tools.files is not None and tools.files.only_folders:
-                await reopen(tools, whole, clock.now(), searched_now=requests_at(active.compiled, clock.now()))
-            requests = await _requests(tools, active, clock.now(), force=options.force)
-            observer.begin(active, tools.schedule)
-            execution = observer.observed(tools.execution(clock))
-            runs = []
-            async for run in _until(execution.run(requests), stopping, len(requests)):
-                runs.append(run)
-                observer.on_run(run)
-            alerts = await _created(tools, runs)
-    return _report(settings, tools, active, runs=runs, alerts=alerts, now=clock.now(), asked=len(requests))
+    runs: list[RuleRun] = []
+    alerts: list[StoredAlert] = []
+    shows_bar = bool(settings.events) and not options.is_quiet
+    with progress_bar("reading events", lambda: total[0], shown=shows_bar) as advance:
+        progress = stop.checked(observer.reading(advance))
+        async with opened(settings, progress=progress) as tools:
+            try:
+                async with alone(tools, enough=lambda: bool(stop)):
+                    ready = _Prepared()
+                    async with stop.within():
+                        await _prepare(ready, tools, total, options)
+                    if ready.requests is not None:
+                        observer.begin(ready.active, tools.schedule)
+                        execution = observer.observed(tools.execution(ready.clock))
+                        async with stop.within(GRACE_S), aclosing(execution.run(ready.requests)) as source:
+                            async for run in source:
+                                runs.append(run)
+                                observer.on_run(run)
+                                if stop and tools.files is None:
+                                    break  # in a cluster each window is a search of its own
+                    async with stop.within(GRACE_S):
+                        alerts = await _created(tools, runs)
+            except (StoppedError, HeldError):
+                if not stop:
+                    raise
+    if stop and (ready.requests is None or len(runs) < len(ready.requests) or not all(run.complete for run in runs)):
+        if runs:
+            _report(settings, tools, ready, runs=runs, alerts=alerts, options=options)
+        asked = 0 if ready.requests is None else len(ready.requests)
+        done = sum(run.complete for run in runs)
+        searched = f"{done:,} of {counted(asked, 'window')} searched" if asked else "nothing was searched"
+        say(f"{stop}: {searched}, {'the others stay' if asked else 'what is due stays'} due", "yellow")
+        return stop.code
+    return _report(settings, tools, ready, runs=runs, alerts=alerts, options=options)
+
+
+async def _prepare(ready: _Prepared, tools: Opened, total: list[int], options: OnceOptions) -> None:
+    """Load the rules, and find out what is due by which clock."""
+    settings = tools.settings
+    if tools.files is not None:
+        total.append(await asyncio.to_thread(tools.files.bytes_to_read))  # says at once what cannot be read at all
+    whole = await load_active(settings.rules, tools.search)
+    ready.active = chosen(whole, options.rules)
+    _require_rules(ready.active, settings)
+    ready.clock = await _clock(tools, ready.active)
+    if tools.files is not None and tools.files.only_folders:
+        now = ready.clock.now()
+        await reopen(tools, whole, now, searched_now=requests_at(ready.active.compiled, now))
+    if options.is_quiet:
+        states = await tools.stores.ledger.read()
+        ready.told = {id_: state.last.messages for id_, state in states.items() if state.last is not None}
+    ready.requests = await _requests(tools, ready.active, ready.clock.now(), force=options.force)
 
 
 async def _clock(tools: Opened, active: ActiveRules) -> Clock:
@@ -175,23 +207,6 @@ async def reopen(
         warn(runnable(text))
 
 
-async def _until(runs: AsyncGenerator[RuleRun, None], stopping: asyncio.Event, asked: int) -> AsyncIterator[RuleRun]:
-    """The runs, up to the one after which a signal was seen; none if there was one before the first."""
-    done = 0
-    if stopping.is_set():
-        say("stopped by a signal before anything was searched", "yellow")
-        return
-    async with aclosing(runs) as source:
-        async for item in source:
-            yield item
-            done += 1
-            if stopping.is_set() and done < asked:
-                say(
-                    f"stopped by a signal: {done} of {counted(asked, 'window')} searched, the others stay due", "yellow"
-                )
-                return
-
-
 async def _created(tools: Opened, runs: Sequence[RuleRun]) -> list[StoredAlert]:
     """The alerts that the runs created, earliest first."""
     executions = {run.execution_id for run in runs if run.created}
@@ -219,44 +234,45 @@ def _require_rules(active: ActiveRules, settings: Settings) -> None:
 def _report(
     settings: Settings,
     tools: Opened,
-    active: ActiveRules,
+    ready: _Prepared,
     *,
     runs: Sequence[RuleRun],
     alerts: Sequence[StoredAlert],
-    now: datetime,
-    asked: int,
+    options: OnceOptions,
 ) -> ExitCode:
-    show_problems(active)
-    created = sum(run.created for run in runs)
+    active, asked = ready.active, ready.requests or ()
+    broken = any(problem.severity == "error" for problem in active.problems)
+    report = RunReport(runs, alerts, tools.places, _state_flag(settings))
+    show_problems(active, errors_only=options.is_quiet)
+    failed = broken or any(run.status == "failed" for run in runs)
+    if tools.files is not None:
+        _remark_on_input(tools, active.rules, ready.clock.now(), is_quiet=options.is_quiet)
+    if options.is_quiet and report.is_quiet(ready.told):
+        return ExitCode.RULE_FAILED if failed else ExitCode.FINE
     if settings.output == "json":
-        source, alerts_to = tools.places
-        runs_json = [run.as_json() for run in runs]
-        print_json({"runs": runs_json, "created": created, "events": source, "alerts_to": alerts_to})
+        print_json(report.as_json(everything=options.everything))
     else:
-        _print_runs(runs, alerts, tools)
+        report.print(everything=options.everything)
         idle = len(active.rules) - len({run.rule_id for run in runs})
-        if idle and asked < len(active.rules):
+        if idle and len(asked) < len(active.rules) and not options.is_quiet:
             why = "the interval has not passed since the last run; --force searches all the same"
             say(f"{counted(idle, 'rule')} not due yet: {why}")
-    if tools.files is not None:
-        _remark_on_input(tools, active.rules, now)
-    failed = any(run.status == "failed" for run in runs)
-    broken = any(problem.severity == "error" for problem in active.problems)
-    return ExitCode.RULE_FAILED if failed or broken else ExitCode.FINE
+    return ExitCode.RULE_FAILED if failed else ExitCode.FINE
 
 
-def show_problems(active: ActiveRules) -> None:
+def show_problems(active: ActiveRules, *, errors_only: bool = False) -> None:
     """What is wrong with the rules, on stderr; rules of other types in one line."""
     for problem in active.problems:
-        show_problem(problem, stderr())
-    if retired := active.loaded.deprecated:
+        if problem.severity == "error" or not errors_only:
+            show_problem(problem, stderr())
+    if (retired := active.loaded.deprecated) and not errors_only:
         warn(f"{counted(len(retired), 'deprecated rule')} left out, such as {retired[0].path}")
-    if others := active.loaded.unsupported:
+    if (others := active.loaded.unsupported) and not errors_only:
         types = ", ".join(sorted({rule.type for rule in others}))
         warn(f"{counted(len(others), 'rule')} of other types ({types}) not run: only EQL rules are supported yet")
 
 
-def _remark_on_input(tools: Opened, rules: Sequence[Rule], now: datetime) -> None:
+def _remark_on_input(tools: Opened, rules: Sequence[Rule], now: datetime, *, is_quiet: bool) -> None:
     assert tools.files is not None
     report = tools.files.report
     if not rules:
@@ -265,7 +281,7 @@ def _remark_on_input(tools: Opened, rules: Sequence[Rule], now: datetime) -> Non
         warn(f"no event files in {', '.join(tools.settings.events)}: {EVENT_FILES}")
     elif report.events == 0:
         warn(f"no events in {', '.join(tools.settings.events)}")
-    elif report.newest_ns is not None and rules:
+    elif report.newest_ns is not None and not is_quiet:
         newest = from_nanoseconds(report.newest_ns)
         if newest < min(rule.window_at(now).start for rule in rules):
             say(
@@ -273,40 +289,6 @@ def _remark_on_input(tools: Opened, rules: Sequence[Rule], now: datetime) -> Non
                 "match. Use `--now latest` to run as of the newest event, or `rule-runner replay` for all their time.",
                 "yellow",
             )
-
-
-def _print_runs(runs: Sequence[RuleRun], alerts: Sequence[StoredAlert], tools: Opened) -> None:
-    console, settings = out(), tools.settings
-    counts = ("matches", "created", "known", "over cap", "ms")
-    windows = {run.window for run in runs}
-    if len(windows) == 1:
-        console.print(f"Window {window_text(*windows)} UTC")
-    shown = table("rule", "outcome", *(("window (UTC)",) if len(windows) > 1 else ()), *counts, right=counts)
-    for run in runs:
-        numbers = (run.matches, run.created, run.duplicates, run.capped, run.took_ms)
-        window = (window_text(run.window),) if len(windows) > 1 else ()
-        outcome = Text(run.status, style=STATUS_STYLES[run.status])
-        shown.add_row(Text(run.name), outcome, *window, *map(str, numbers))
-    if runs:
-        print_table(shown)
-    for text in dict.fromkeys(text for run in runs for text in run.messages):
-        names = list({run.rule_id: run.name for run in runs if text in run.messages}.values())
-        subject = names[0] if len(names) == 1 else f"{len(names)} rules"
-        told = text if text.startswith(f'rule "{subject}"') else f"{subject}: {text}"
-        console.print(Text(told, style="yellow"), soft_wrap=True)
-    console.print()
-    if not alerts:
-        console.print("No new alerts.")
-        print_places(*tools.places)
-        return
-    console.print(f"{counted(len(alerts), 'new alert')}:")
-    print_table(alert_table(alerts[:_SHOWN_ALERTS]))
-    if len(alerts) > _SHOWN_ALERTS:
-        console.print(f"... and {len(alerts) - _SHOWN_ALERTS} more: {own_command()} alerts list{_state_flag(settings)}")
-    follow = f"{own_command()} alerts show {alerts[0].id[:SHORT_ID]}{_state_flag(settings)}"
-    console.print()
-    print_places(*tools.places)
-    console.print(f"Look at one: {follow}", soft_wrap=True)
 
 
 def _state_flag(settings: Settings) -> str:

@@ -8,7 +8,6 @@ from datetime import timedelta
 
 from runner.cli.commands.once import OnceOptions, RunObserver
 from runner.cli.commands.once import once as run_once
-from runner.cli.exit_codes import ExitCode
 from runner.cli.metrics_port import listening
 from runner.clock import SystemClock
 from runner.events.files.event_files import ReadProgress
@@ -64,7 +63,7 @@ class ShownRun(RunObserver):
         self._states = {**self._states, run.rule_id: state}
 
 
-def once(settings: Settings, options: OnceOptions) -> ExitCode:
+def once(settings: Settings, options: OnceOptions) -> int:
     """As `once`, with metrics and health served meanwhile. Raises SettingsError if nothing can listen there."""
     shown = ShownRun()
     patience = settings.search_timeout + _PATIENCE

@@ -17,10 +17,10 @@ from runner.cli.locations import require_rule_paths, stores_in_cluster
 from runner.cli.pages.replay_progress import ReplayBar, replay_bar
 from runner.cli.pages.replay_report import ReplayOutcome, print_outcome
 from runner.cli.rule_choice import chosen
-from runner.cli.signals import on_signals
+from runner.cli.stop import GRACE_S, Stop, on_signals
 from runner.cli.wiring import Opened, opened
 from runner.clock import SystemClock
-from runner.errors import SettingsError, StoreError
+from runner.errors import SettingsError, StoppedError, StoreError
 from runner.events.files.event_files import ReadReport
 from runner.events.files.event_times import EventTimes
 from runner.rules.rule import Rule
@@ -28,7 +28,7 @@ from runner.search.compiled_rule import CompiledRule, time_fields
 from runner.service.execution import Execution
 from runner.service.replay import WINDOWS_AT_A_TIME, DryRunStore, Passed, ReplayLedger, ReplayPlan, replay
 from runner.service.replay_journal import Done, Journal, identity_of
-from runner.service.rules_in_use import load_active
+from runner.service.rules_in_use import ActiveRules, load_active
 from runner.settings.settings import Settings
 from runner.telemetry.logs import configure_logging
 from runner.windows import Window, from_nanoseconds, iso
@@ -50,51 +50,81 @@ class ReplayOptions:
     """Begin at the beginning, also if an interrupted one could go on."""
 
 
-def replay_span(settings: Settings, wanted: ReplayOptions) -> ExitCode:
+def replay_span(settings: Settings, wanted: ReplayOptions) -> int:
     """Search every window of a past span and print what was found."""
     configure_logging(settings, stream=sys.stderr, color=may_color())
     require_rule_paths(settings)
     return asyncio.run(_replay(settings, wanted))
 
 
-async def _replay(settings: Settings, wanted: ReplayOptions) -> ExitCode:
-    stopping = asyncio.Event()
-    on_signals(stopping.set)
+@dataclass(frozen=True, slots=True)
+class _Prepared:
+    """What a replay is to do, with what an interrupted one has done of it."""
+
+    active: ActiveRules
+    plan: ReplayPlan
+    outcome: ReplayOutcome
+    execution: Execution
+    journal: Journal | None
+
+
+async def _replay(settings: Settings, wanted: ReplayOptions) -> int:
+    stop = on_signals()
+    ready: _Prepared | None = None
     with replay_bar() as bar:
-        async with opened(settings, dry_run=wanted.dry_run, progress=bar.advance) as tools:
-            if tools.files is not None:
-                bar.expect_bytes(tools.files.bytes_to_read())
-            active = await load_active(settings.rules, tools.search)
-            compiled = chosen(active, wanted.rules).compiled
-            if tools.files is not None and tools.files.only_folders and not wanted.dry_run:
-                await reopen(tools, active, SystemClock().now())
-            rules = [one.rule for one in compiled]
-            span, times = await _span(tools, compiled, wanted)
-            path = settings.state.with_name(settings.state.name + ".replay")
-            journal = None if wanted.dry_run or "-" in settings.events else Journal(path)
-            count = ReplayPlan(compiled, span).count
-            done = _begun(journal, _identity(settings, rules, span), count, anew=wanted.anew)
-            is_whole = tools.files is None or tools.files.report.is_whole
-            plan = ReplayPlan(compiled, span, times=times, is_whole=is_whole, done=done)
-            outcome = ReplayOutcome(
-                span, tuple(rules), dry_run=wanted.dry_run, windows=count, left=count, places=tools.places
-            )
-            for run in done.runs:
-                outcome.tally(run.rule_id).add(run)
-            bar.expect_windows(count, done=min(count, len(done.windows)))
+        async with opened(settings, dry_run=wanted.dry_run, progress=stop.checked(bar.advance)) as tools:
             try:
-                await _run(await _execution(tools, wanted), plan, outcome, journal=journal, bar=bar, stopping=stopping)
+                async with stop.within():
+                    ready = await _prepare(tools, wanted, bar)
+            except StoppedError as error:
+                say(f"{error}: nothing was searched yet; run it again", "yellow")
+                return stop.code
+            if ready is None:
+                say(f"{stop}: nothing was searched yet; run it again", "yellow")
+                return stop.code
+            try:
+                async with stop.within(GRACE_S):
+                    await _run(ready, bar, stop)
             finally:
-                if journal is not None:
-                    journal.close(finished=outcome.left == 0 and not outcome.failed)
+                outcome = ready.outcome
+                outcome.stopped = bool(stop) and outcome.left > 0
+                if ready.journal is not None:
+                    ready.journal.close(finished=outcome.left == 0 and not outcome.failed)
             report = tools.files.report if tools.files is not None else ReadReport()
-    show_problems(active)
-    for text in report.warnings():
+    show_problems(ready.active)
+    for text in () if outcome.stopped else report.warnings():
         warn(text)
     print_outcome(outcome, settings.output)
-    _say_how_to_go_on(outcome, journal)
-    broken = any(problem.severity == "error" for problem in active.problems)
+    _say_how_to_go_on(outcome, ready.journal, stop)
+    if outcome.stopped:
+        return stop.code
+    broken = any(problem.severity == "error" for problem in ready.active.problems)
     return ExitCode.RULE_FAILED if broken or outcome.failed else ExitCode.FINE
+
+
+async def _prepare(tools: Opened, wanted: ReplayOptions, bar: ReplayBar) -> _Prepared:
+    """Load the rules and plan the windows."""
+    settings = tools.settings
+    if tools.files is not None:
+        bar.expect_bytes(await asyncio.to_thread(tools.files.bytes_to_read))
+    active = await load_active(settings.rules, tools.search)
+    compiled = chosen(active, wanted.rules).compiled
+    if tools.files is not None and tools.files.only_folders and not wanted.dry_run:
+        await reopen(tools, active, SystemClock().now())
+    rules = [one.rule for one in compiled]
+    span, times = await _span(tools, compiled, wanted)
+    execution = await _execution(tools, wanted)
+    path = settings.state.with_name(settings.state.name + ".replay")
+    journal = None if wanted.dry_run or "-" in settings.events else Journal(path)
+    count = ReplayPlan(compiled, span).count
+    done = _begun(journal, _identity(settings, rules, span), count, anew=wanted.anew)
+    is_whole = tools.files is None or tools.files.report.is_whole
+    plan = ReplayPlan(compiled, span, times=times, is_whole=is_whole, done=done)
+    outcome = ReplayOutcome(span, tuple(rules), dry_run=wanted.dry_run, windows=count, left=count, places=tools.places)
+    for run in done.runs:
+        outcome.tally(run.rule_id).add(run)
+    bar.expect_windows(count, done=min(count, len(done.windows)))
+    return _Prepared(active, plan, outcome, execution, journal)
 
 
 async def _execution(tools: Opened, wanted: ReplayOptions) -> Execution:
@@ -107,34 +137,27 @@ async def _execution(tools: Opened, wanted: ReplayOptions) -> Execution:
     return replace(execution, ledger=ReplayLedger(execution.ledger, await tools.stores.ledger.read()))
 
 
-async def _run(
-    execution: Execution,
-    plan: ReplayPlan,
-    outcome: ReplayOutcome,
-    *,
-    journal: Journal | None,
-    bar: ReplayBar,
-    stopping: asyncio.Event,
-) -> None:
-    """Run the windows of the plan until they are done or a signal has come."""
-    async with aclosing(replay(execution, plan)) as runs:
+async def _run(ready: _Prepared, bar: ReplayBar, stop: Stop) -> None:
+    """Run the windows of the plan; after a signal those that its pass was stopped in stay to be searched."""
+    outcome, plan = ready.outcome, ready.plan
+    async with aclosing(replay(ready.execution, plan, is_over=lambda: bool(stop))) as runs:
         async for run in runs:
             if isinstance(run, Passed):
                 outcome.left -= run.count
                 if run.why != "done":
                     outcome.tally(run.compiled.rule.rule_id).pass_over(run.count, failed=run.why == "unread")
+            elif stop and not run.complete:
+                outcome.tally(run.rule_id).add_part(run)
             else:
                 outcome.tally(run.rule_id).add(run)
-                if journal is not None:
-                    journal.record(run)
+                if ready.journal is not None:
+                    ready.journal.record(run)
                 key = run.rule_id, run.window.end
                 outcome.left -= key in plan.waiting
                 plan.waiting.discard(key)
             bar.reached(run.window.end, left=outcome.left)
-            if stopping.is_set():
-                outcome.stopped = True
-                return
-    outcome.left = 0
+    if not stop:
+        outcome.left = 0
 
 
 async def _span(
@@ -196,12 +219,12 @@ def _begun(journal: Journal | None, identity: str, windows: int, *, anew: bool) 
     return done
 
 
-def _say_how_to_go_on(outcome: ReplayOutcome, journal: Journal | None) -> None:
+def _say_how_to_go_on(outcome: ReplayOutcome, journal: Journal | None, stop: Stop) -> None:
     if not outcome.stopped and not outcome.failed:
         return
     span = f"--from {iso(outcome.span.start)} --to {iso(outcome.span.end)}"
     if outcome.stopped:
-        searched = f"stopped by a signal: {outcome.left:,} of {outcome.windows:,} windows are not searched"
+        searched = f"{stop}: {outcome.left:,} of {outcome.windows:,} windows are not searched"
         again = "run it again" if outcome.dry_run or journal is None else f"run it again with {span} to go on"
         say(f"{searched}; {again}", "yellow")
     elif journal is not None:

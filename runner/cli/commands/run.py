@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import sys
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
@@ -14,22 +16,26 @@ from runner.cli.console import counted, may_color
 from runner.cli.exit_codes import ExitCode
 from runner.cli.locations import heartbeat_path, require_rule_paths
 from runner.cli.metrics_port import listening
-from runner.cli.signals import on_signals
+from runner.cli.running import Running
+from runner.cli.stop import on_signals
 from runner.cli.wiring import PATIENCE_S, Opened, opened
 from runner.clock import SystemClock
-from runner.errors import RunnerError, SettingsError
+from runner.errors import SettingsError, StoppedError
 from runner.garbage_collection import HeapFreezer
 from runner.rule_run import RuleRun
+from runner.schedule.rule_status import standing_of
 from runner.search.files.file_search import FileSearch
 from runner.service.arrivals import Looked
 from runner.service.rules_in_use import ActiveRules
 from runner.service.service import Pace, Service, ServiceObserver
 from runner.settings.settings import Settings
 from runner.store.file_lock import FileLock
+from runner.store.leases import Leases
 from runner.telemetry.health import EventsSeen, HealthState, sight
 from runner.telemetry.heartbeat import HeartbeatFile
-from runner.telemetry.logs import configure_logging, log_run
+from runner.telemetry.logs import configure_logging
 from runner.telemetry.metrics import Metrics, ServiceView
+from runner.telemetry.tick_log import TickLog
 from runner.windows import from_nanoseconds, nanoseconds
 
 _PATIENCE_TICKS = 3
@@ -38,8 +44,8 @@ _AHEAD = timedelta(minutes=5)
 _LOG = structlog.get_logger("runner.service")
 
 
-def run(settings: Settings) -> ExitCode:
-    """Run every rule on its schedule until a signal stops the process."""
+def run(settings: Settings, reread: Callable[[], Settings]) -> ExitCode:
+    """Run every rule on its schedule until a signal stops the process; `reread` gives the settings as they are now."""
     configure_logging(settings, stream=sys.stderr, color=may_color())
     # It warns of every tick that is skipped because one before it takes longer; nothing is lost by that.
     logging.getLogger("apscheduler").setLevel(logging.ERROR)
@@ -48,27 +54,36 @@ def run(settings: Settings) -> ExitCode:
     if "-" in settings.events:
         raise SettingsError("--events -: a service reads files and folders; standard input can be read by `once`")
     require_rule_paths(settings)
-    return asyncio.run(_run(settings))
+    asyncio.run(_run(settings, reread))
+    return ExitCode.FINE
 
 
-async def _run(settings: Settings) -> ExitCode:
+async def _run(settings: Settings, reread: Callable[[], Settings]) -> None:
     clock = SystemClock()
     patience = _PATIENCE_TICKS * settings.tick + settings.search_timeout
     file = HeartbeatFile(heartbeat_path(settings), patience, on_failure=_LOG.warning)
     health = HealthState(clock.now(), on_change=lambda snapshot: file.update(snapshot.at, snapshot.trouble))
-    async with opened(settings, live=True, progress=lambda count: health.beat(clock.now())) as tools:
-        if tools.files is not None:
-            tools.files.bytes_to_read()  # a wrong path ends the service at its start, not every rule at every run
+    running = Running(settings, reread)
+    stop = on_signals(running.stop, code=ExitCode.FINE, hangup=running.reload)
+
+    def advanced(count: int) -> None:
+        if count:  # waiting is no sign of life
+            health.beat(clock.now())
+
+    async with opened(settings, live=True, progress=stop.checked(advanced)) as tools:
         leases = tools.leases(clock)
-        if isinstance(leases, FileLock):
-            await leases.wait_for("once", seconds=PATIENCE_S, enough=lambda: False)
+        async with stop.within():
+            await _begin(tools, leases)
+        if stop:
+            _LOG.info(f"rule-runner stopped: {stop} before it began")
+            return
 
         def view() -> ServiceView:
             events, sees = health.snapshot.events, sight(health.snapshot, clock.now(), settings.quiet_after)
             return ServiceView(
                 service.active,
                 service.states,
-                tools.schedule,
+                service.schedule,
                 service.held,
                 newest_event=None if events is None else events.newest,
                 event_files=None if events is None else events.files,
@@ -77,17 +92,19 @@ async def _run(settings: Settings) -> ExitCode:
             )
 
         metrics = Metrics(view, clock.now)
+        store = "the cluster" if tools.is_shared else f"the state file {settings.state}"
+        log = TickLog(clock.now, lambda: _owed(view(), clock.now()), store=store)
         service = Service(
             settings.rules,
             replace(tools.execution(clock), on_created=metrics.record_alerts),
             clock=clock,
             schedule=tools.schedule,
-            observer=_ServiceReporter(settings, tools, clock, health=health, metrics=metrics),
+            observer=_ServiceReporter(settings, tools, clock, health=health, metrics=metrics, log=log),
             leases=leases,
             pace=Pace(settings.tick, settings.lease / 3 if tools.is_shared else None, settings.concurrency),
             arrivals=tools.arrivals,
         )
-        on_signals(service.stop)
+        running.service = service
         source, alerts_to = tools.places
         _LOG.info(f"rule-runner starts: events from {source}; alerts go to {alerts_to}")
         with listening(settings, metrics, health, patience=patience, now=clock.now):
@@ -95,9 +112,28 @@ async def _run(settings: Settings) -> ExitCode:
             try:
                 await service.run()
             finally:
+                log.flush()
                 file.remove()
-        _LOG.info("rule-runner stopped: the window in hand is finished")
-    return ExitCode.FINE
+        _LOG.info("rule-runner stopped: what was not searched stays due")
+
+
+async def _begin(tools: Opened, leases: Leases) -> None:
+    """Wait until the events can be read and the state is free; a wrong path ends the service, not every run."""
+    if tools.files is not None:
+        with suppress(StoppedError):
+            await asyncio.to_thread(tools.files.bytes_to_read)
+    if isinstance(leases, FileLock):
+        await leases.wait_for("once", seconds=PATIENCE_S, enough=lambda: False)
+
+
+def _owed(view: ServiceView, now: datetime) -> tuple[int, timedelta]:
+    """How many rules owe time, and how much in all."""
+    standings = [
+        standing_of(one.rule, view.states.get(one.rule.rule_id), view.schedule, now=now, reach=one.reach)
+        for one in view.active.compiled
+    ]
+    lengths = [standing.owed_length for standing in standings if standing.owed]
+    return len(lengths), sum(lengths, timedelta(0))
 
 
 @dataclass(slots=True)
@@ -109,13 +145,14 @@ class _ServiceReporter(ServiceObserver):
     clock: SystemClock
     health: HealthState = field(kw_only=True)
     metrics: Metrics = field(kw_only=True)
+    log: TickLog = field(kw_only=True)
     heap: HeapFreezer = field(default_factory=HeapFreezer)
     saw: bool = True
     arrived: datetime | None = None
     """The newest time of the events that have come."""
 
     def on_run(self, done: RuleRun) -> None:
-        log_run(done)
+        self.log.add(done)
         self.metrics.record_run(done)
         self.health.record_run(done)
         self.health.beat(self.clock.now())
@@ -136,6 +173,7 @@ class _ServiceReporter(ServiceObserver):
             self.health.record_events(replace(seen, newest=newest))
         self._log_sight(now)
         self.heap.tick_done()
+        self.log.tick_over(trouble)
 
     def _log_sight(self, now: datetime) -> None:
         """Log when events are not seen any more, and when they are again."""
@@ -149,8 +187,7 @@ class _ServiceReporter(ServiceObserver):
             _LOG.warning(f"no events are seen: {found.reason}")
 
     def on_trouble(self, error: Exception) -> None:
-        unexpected = None if isinstance(error, RunnerError) else error  # only that one with its traceback
-        _LOG.error(f"the search stopped: {error}; what was not searched stays due", exc_info=unexpected)
+        self.log.trouble(error)
 
     def on_held(self, held: int, rules: int) -> None:
         if self.tools.is_shared:

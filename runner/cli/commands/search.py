@@ -15,7 +15,7 @@ from runner.cli.console import counted, print_json, progress_bar, warn
 from runner.cli.exit_codes import ExitCode
 from runner.cli.locations import NO_SOURCE, has_cluster
 from runner.eql.explain.query_reading import unmapped_names
-from runner.errors import ClusterError, SearchError, SettingsError, UnreadableEventError
+from runner.errors import ClusterError, SearchError, SettingsError, StoppedError, UnreadableEventError
 from runner.events.columns.batch import Columns
 from runner.events.fields.schema import Schema, schema_from_mapping, shipped_schema, with_inferred
 from runner.events.files.event_files import EventFiles, ReadProgress, TimeWanted
@@ -69,7 +69,8 @@ def _search_files(
     """The answer, and an exit code that is not 0 if a file, or every line, could not be read."""
     started = time.perf_counter()
     inner = InnerEvents(settings.unwrap)
-    with EventFiles(settings.events, inner=inner) as files, progress_bar("reading events", files.size) as advance:
+    with EventFiles(settings.events, inner=inner) as files, progress_bar("reading events", files.size) as shown:
+        advance = _limited(shown, settings)
         program, schema = compiled(
             files, options.parsed(query), options, mapped if mapped is not None else shipped_schema(), advance
         )
@@ -85,6 +86,22 @@ def _search_files(
     answer["is_partial"] = not report.is_whole or bool(report.broken or report.oversized or found.crowded)
     is_refused = not report.is_whole or (report.broken and not report.events)
     return answer, ExitCode.FINDINGS if is_refused else ExitCode.FINE
+
+
+def _limited(progress: ReadProgress, settings: Settings) -> ReadProgress:
+    """The progress, which raises StoppedError once a time limit that was set is over."""
+    if settings.is_default("search_timeout"):
+        return progress
+    limit = settings.search_timeout.total_seconds()
+    deadline = time.monotonic() + limit
+
+    def advance(count: int) -> None:
+        progress(count)
+        if time.monotonic() > deadline:
+            text = f"the search took longer than {limit:g} s (RUNNER_SEARCH_TIMEOUT) and was stopped"
+            raise StoppedError(f"{', '.join(settings.events)}: {text}")
+
+    return advance
 
 
 def compiled(

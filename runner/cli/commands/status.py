@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -53,9 +54,11 @@ _GAP_STYLES = {
     "never searched": "yellow",
 }
 _NOTHING = timedelta(0)
+_SHOWN_QUIET = 3
+"""Most rules without news that are shown all the same."""
 
 
-def status(settings: Settings) -> ExitCode:
+def status(settings: Settings, *, everything: bool = False) -> ExitCode:
     """Print the status of every rule."""
     require_rule_paths(settings)
     now = SystemClock().now()
@@ -66,7 +69,7 @@ def status(settings: Settings) -> ExitCode:
         return ExitCode.FINE
     for ledger in ledgers:
         _print_source(ledger, ledgers)
-        _print_standings(ledger.standings, now)
+        _print_standings(ledger.standings, now, everything=everything)
     _say_others(others)
     return ExitCode.FINE
 
@@ -205,7 +208,20 @@ def _seconds(length: timedelta) -> float:
     return round(length.total_seconds(), 3)
 
 
-def _print_standings(standings: Sequence[RuleStatus], now: datetime) -> None:
+def _has_news(standing: RuleStatus, shared: Counter[str]) -> bool:
+    """Whether the rule's last run found something, failed or said something of its own, or the rule owes time."""
+    last = standing.last
+    if standing.owed or standing.given_up or standing.presence != "enabled":
+        return True
+    return last is not None and bool(last.matches or any(shared[text] < 2 for text in last.messages))
+
+
+def _order(standing: RuleStatus) -> tuple[bool, bool, int]:
+    last = standing.last
+    return last is None or last.status != "failed", not standing.owed, 0 if last is None else -last.created
+
+
+def _print_standings(standings: Sequence[RuleStatus], now: datetime, *, everything: bool) -> None:
     console = out()
     if not standings:
         console.print("No rules.")
@@ -213,13 +229,22 @@ def _print_standings(standings: Sequence[RuleStatus], now: datetime) -> None:
     columns = ["rule", "last run (UTC)", "outcome", "lag", "owed", "created"]
     columns += [] if is_narrow() else ["known", "over cap", "took", "window (UTC)", "next due (UTC)"]
     shown = table(*columns, right=("lag", "owed", "created", "known", "over cap", "took"))
-    for standing in standings:
+    shared = Counter(text for standing in standings if standing.last is not None for text in standing.last.messages)
+    told = sorted((standing for standing in standings if _has_news(standing, shared)), key=_order)
+    others = [standing for standing in standings if standing not in told]
+    if everything or len(others) <= _SHOWN_QUIET:
+        told, others = [*told, *others], []
+    for standing in told:
         shown.add_row(*_cells(standing, now)[: len(columns)])
-    print_table(shown)
-    for standing in standings:
-        if standing.last is not None and standing.last.messages:
-            text = f"{standing.name}: {'; '.join(standing.last.messages)}"
-            console.print(Text(text, style=STATUS_STYLES[standing.last.status]), soft_wrap=True)
+    if told:
+        print_table(shown)
+    if others:
+        _print_others(others, now, is_all=not told)
+    for text, count in shared.items():
+        runs = [(one.name, one.last) for one in standings if one.last is not None and text in one.last.messages]
+        subject = printable(runs[0][0]) if count == 1 else f"{count} rules"
+        style = STATUS_STYLES[runs[0][1].status]
+        console.print(Text(f"{subject}: {printable(text)}", style=style), soft_wrap=True)
     if any(standing.owed or standing.given_up for standing in standings):
         owed = sum((standing.owed_length for standing in standings), _NOTHING)
         given_up = sum((standing.given_up_length for standing in standings), _NOTHING)
@@ -229,6 +254,16 @@ def _print_standings(standings: Sequence[RuleStatus], now: datetime) -> None:
         console.print(runnable(text), soft_wrap=True)
     if late := sum(bool(standing.late) for standing in standings):
         console.print(f"Of {counted(late, 'rule')} time is owed again, as events came late.", soft_wrap=True)
+
+
+def _print_others(others: Sequence[RuleStatus], now: datetime, *, is_all: bool) -> None:
+    """Print one line for the rules without news."""
+    subject = counted(len(others), "rule" if is_all else "other rule")
+    ran = [standing for standing in others if standing.last is not None]
+    lag = max((standing.lag(now) or _NOTHING for standing in ran), default=_NOTHING)
+    never = f", {len(others) - len(ran)} of them never ran" if len(ran) < len(others) else ""
+    since = f", the longest lag is {length_text(lag)}" if ran else ""
+    out().print(f"{subject} found nothing{never}{since}; --all shows them.", soft_wrap=True)
 
 
 def _cells(standing: RuleStatus, now: datetime) -> list[Text | str]:

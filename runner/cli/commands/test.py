@@ -14,6 +14,7 @@ from runner.cli.console import counted, err, out, print_json, say, show_problem
 from runner.cli.exit_codes import ExitCode
 from runner.cli.locations import require_rule_paths
 from runner.cli.pages.junit import junit_report
+from runner.cli.signals import Interrupted, name_of
 from runner.errors import SettingsError
 from runner.rule_tests.load import LoadedTests, load_tests
 from runner.rule_tests.outcome import TestOutcome
@@ -25,11 +26,19 @@ from runner.settings.settings import Settings
 _MARKS = {"passed": ("passed", "green"), "failed": ("FAILED", "bold red"), "error": ("ERROR", "bold red")}
 
 
-def test(settings: Settings, *, junit: Path | None, require_tests: bool) -> ExitCode:
-    """Run every test of the paths and print what came of it; FINDINGS if one did not pass, or a test file is broken."""
+def test(settings: Settings, *, junit: Path | None, require_tests: bool) -> int:
+    """Run every test of the paths and print what came of it; FINDINGS if one did not pass, or a test file is broken.
+
+    After a signal what came of those that were run by then.
+    """
     require_rule_paths(settings)
     loaded = load_tests(settings.rules)
-    outcomes = asyncio.run(_run(loaded))
+    outcomes: list[TestOutcome] = []
+    interrupted: Interrupted | None = None
+    try:
+        asyncio.run(_run(loaded, outcomes))
+    except Interrupted as error:
+        interrupted = error
     untested = _untested(settings, loaded)
     if junit is not None:
         try:
@@ -44,12 +53,17 @@ def test(settings: Settings, *, junit: Path | None, require_tests: bool) -> Exit
         say(f"{counted(len(untested), 'rule')} without a test: {', '.join(rule.name for rule in untested)}", "red")
     elif untested and settings.output != "json":
         say(f"{counted(len(untested), 'rule')} without a test")
+    if interrupted is not None:
+        name = name_of(interrupted.number)
+        say(f"interrupted by {name}: {len(outcomes)} of {counted(len(loaded.cases), 'test')} were run", "yellow")
+        return interrupted.code
     failed = any(outcome.status != "passed" for outcome in outcomes)
     return ExitCode.FINDINGS if failed or loaded.problems or (untested and require_tests) else ExitCode.FINE
 
 
-async def _run(loaded: LoadedTests) -> list[TestOutcome]:
-    return [outcome async for outcome in run_tests(loaded.cases)]
+async def _run(loaded: LoadedTests, outcomes: list[TestOutcome]) -> None:
+    async for outcome in run_tests(loaded.cases):
+        outcomes.append(outcome)  # noqa: PERF401 - what is there at a signal counts
 
 
 def _untested(settings: Settings, loaded: LoadedTests) -> list[Rule]:

@@ -49,15 +49,19 @@ class RuleTally:
 
     def add(self, run: RuleRun) -> None:
         self.windows += 1
+        self.failed += run.status == "failed"
+        self.messages.update(dict.fromkeys(run.messages))
+        self.add_part(run)
+
+    def add_part(self, run: RuleRun) -> None:
+        """Add what was found of a window that is to be searched again."""
         self.matches += run.matches
         self.created += run.created
         self.duplicates += run.duplicates
         self.suppressed += run.suppressed
         self.capped += run.capped
-        self.failed += run.status == "failed"
         if run.created:
             self.per_hour[hour_of(run.window)] += run.created
-        self.messages.update(dict.fromkeys(run.messages))
 
     def pass_over(self, count: int, *, failed: bool) -> None:
         """Add windows that hold no event, as far as is known; they `failed` if not all events could be read."""

@@ -44,7 +44,7 @@ def print_triage(view: TriageView, console: Console) -> None:
     _section(console, "MITRE ATT&CK", *_threats(view))
     _section(console, "Search next", *_follow_ups(view))
     if view.guide:
-        _section(console, "Guide", Markdown(view.guide))
+        _section(console, "Guide", Markdown(view.guide, hyperlinks=False))
     if view.false_positives:
         _section(console, "Known false positives", *(Text(f"- {text.strip()}") for text in view.false_positives))
     if view.references:

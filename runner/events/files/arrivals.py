@@ -24,7 +24,7 @@ from runner.events.files.compression import DAMAGE, OpenText
 from runner.events.files.discovery import FileKey, files_in, key_of
 from runner.events.files.event_stream import EventStream, Spools, TimeWanted
 from runner.events.files.event_times import TimeSlots
-from runner.events.files.line_blocks import CHUNK, Block, ReadProgress
+from runner.events.files.line_blocks import CHUNK, Block, ReadProgress, unreported
 from runner.events.files.shapes.unwrapped import needs_unwrapping
 from runner.events.files.time_index import LineSpan, times_by
 from runner.file_formats.inner_events import InnerEvents
@@ -112,7 +112,7 @@ def read_arrivals(
     *,
     now: int,
     kept_s: int,
-    progress: ReadProgress | None = None,
+    progress: ReadProgress = unreported,
     inner: InnerEvents | None = None,
 ) -> Arrivals:
     """The arrivals in these files and folders.
@@ -248,7 +248,7 @@ class _Reader:
     found: Arrivals
     clock: int
     """The latest time of an event that is not ahead of the clock."""
-    progress: ReadProgress | None
+    progress: ReadProgress
     columns: Columns
     inner: InnerEvents
 

@@ -6,9 +6,11 @@ import bz2
 import gzip
 import io
 import lzma
-import shutil
+import os
+import select
 import sys
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any, Literal
 
@@ -23,6 +25,8 @@ Packing = Literal["", "gz", "zst", "bz2", "xz"]
 DAMAGE = (OSError, EOFError, zlib.error, zstd.ZstdError, lzma.LZMAError)
 """Exceptions of reading a file that is gone, may not be read or is damaged."""
 _PIECE = 1 << 16
+_COPIED = 1 << 20
+_PATIENCE_MS = 100
 _MAGIC: dict[bytes, Packing] = {
     b"\x1f\x8b": "gz",
     b"\x28\xb5\x2f\xfd": "zst",
@@ -48,6 +52,8 @@ class OpenText:
         self._end: int | None = None
         self.reached = 0
         """The end of the bytes read so far, of a plain file."""
+        self.on_read: Callable[[], None] | None = None
+        """Called after every piece that was read; what it raises ends the reading."""
         self.packing: Packing = packing_of(self._raw)
         self._rewind()
 
@@ -100,6 +106,8 @@ class OpenText:
                 count = self._read_part(room[filled:])
             except DAMAGE as error:
                 return filled, error
+            if self.on_read is not None:
+                self.on_read()
             if not count:
                 break
             filled += count
@@ -165,9 +173,33 @@ class _XzReader(io.RawIOBase):
                 return len(text)
 
 
-def spooled(stream: IO[bytes]) -> IO[bytes]:
-    """A copy of a stream on disk, because it is read more than once."""
+def spooled(descriptor: int, waiting: Callable[[], None]) -> IO[bytes]:
+    """A copy of a stream on disk, because it is read more than once.
+
+    `waiting` is called again and again, also while nothing comes; what it raises ends the copying.
+    """
     spool = temporary_file()
-    shutil.copyfileobj(stream, spool, 1 << 20)
+    ready = select.poll()
+    ready.register(descriptor, select.POLLIN)
+    try:
+        while True:
+            waiting()
+            if ready.poll(_PATIENCE_MS):
+                piece = os.read(descriptor, _COPIED)
+                if not piece:
+                    break
+                spool.write(piece)
+    except BaseException:
+        spool.close()
+        raise
     spool.seek(0)
     return spool
+
+
+def spooled_file(path: str, waiting: Callable[[], None]) -> IO[bytes]:
+    """As `spooled`, of a named pipe or a device; one that nobody writes to is waited for. Raises OSError."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        return spooled(descriptor, waiting)
+    finally:
+        os.close(descriptor)

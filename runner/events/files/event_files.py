@@ -15,18 +15,18 @@ from runner.errors import EventsError, UnreadableEventError
 from runner.events.columns.batch import Columns, EventBatch, Rows
 from runner.events.fields.schema import Field
 from runner.events.fields.timestamp_column import NO_TIME
-from runner.events.files.compression import spooled
+from runner.events.files.compression import spooled, spooled_file
 from runner.events.files.discovery import EVENT_FILES, FileKey, files_in, key_of, near_file
 from runner.events.files.event_stream import FILE_BITS, EventStream, Spools, TimeWanted, latest_at_the_ends
 from runner.events.files.kept_lines import KeptLines
-from runner.events.files.line_blocks import CHUNK, Block, ReadProgress
+from runner.events.files.line_blocks import CHUNK, Block, ReadProgress, unreported
 from runner.events.files.read_report import MAX_LINE, Counts, ReadReport
 from runner.events.files.splits import Split, SplitRead, splits_of
 from runner.events.files.time_index import TimeIndex
 from runner.file_formats.inner_events import InnerEvents
 from runner.json_text import BrokenLine, read_document
 
-__all__ = ["EVENT_FILES", "MAX_LINE", "EventFiles", "ReadProgress", "ReadReport", "TimeWanted"]
+__all__ = ["EVENT_FILES", "MAX_LINE", "EventFiles", "ReadProgress", "ReadReport", "TimeWanted", "unreported"]
 
 _ROOM = 96 << 20
 """Bytes for the buffers of all open files."""
@@ -43,21 +43,26 @@ class EventFiles:
         *,
         modified_after: float | None = None,
         index: TimeIndex | None = None,
+        progress: ReadProgress = unreported,
+        written_after: float | None = None,
         inner: InnerEvents | None = None,
     ) -> None:
         """Find the files: each path is a file, a folder (searched for event files, sorted by name) or `-`.
 
         A file (device and inode) is read once, however many names it has. `modified_after` (seconds since 1970) leaves
         out files of folders that were last written to before, unless their events are later than that. With an `index`
-        a pass reads only what may matter to it, and the index learns what it has not read before. `inner` says in
-        which fields documents hold the events.
-        Raises EventsError for a path that does not exist or may not be read.
+        a pass reads only what may matter to it, and the index learns what it has not read before.
+        Files of folders last written to after `written_after` still are: an incomplete last line of theirs is not
+        broken. `progress` is called while a pipe is copied. `inner` says in which fields documents hold the events.
+        Raises EventsError for a path that cannot be read.
         """
+        self._progress = progress
         self._spools = Spools(inner=inner or InnerEvents())
         self._unread: list[str] = []
         self._left_out: list[str] = []
         self._index = index
         self._modified_after = modified_after
+        self._written_after = float("inf") if written_after is None else written_after
         self._files: dict[str, os.stat_result | None] = {}
         self._in_folders: set[str] = set()
         self._too_old: set[str] = set()
@@ -103,35 +108,14 @@ class EventFiles:
         counts = Counts()
         for part in (self._counts, *(stream.counts for stream, _ in self._open)):
             counts.add(part)
-        barren = [
-            f"{path}: cannot be read: {said}" for path, said in counts.barren.items() if path not in self._in_folders
-        ]
-        names = [
-            ("standard input" if path == "-" else path) + (", document " if path in self._spools.unwrapped else ":")
-            for path in self.paths
-        ]
-        return ReadReport(
-            files=len(self.paths),
-            events=counts.events,
-            broken=counts.broken,
-            oversized=counts.oversized,
-            untimed=counts.untimed,
-            newest_ns=None if counts.newest == NO_TIME else counts.newest,
-            oldest_ns=None if counts.newest == NO_TIME else counts.oldest,
-            examples=counts.examples(names, oversized=False),
-            oversized_examples=counts.examples(names, oversized=True),
-            failures=tuple(counts.failures),
-            unread=(*self._unread, *counts.unread, *barren),
-            moved=counts.moved,
-            left_out=(*self._left_out, *counts.left_out, *(counts.barren.keys() & self._in_folders)),
-            notes=(*counts.notes, *self._outer_note(counts.outer)),
+        report = counts.report([_line_prefix(path, self._spools) for path in self.paths], self._spools.inner.fields)
+        barren = counts.barren.items()
+        unread = [f"{path}: cannot be read: {said}" for path, said in barren if path not in self._in_folders]
+        return replace(
+            report,
+            unread=(*self._unread, *report.unread, *unread),
+            left_out=(*self._left_out, *report.left_out, *(counts.barren.keys() & self._in_folders)),
         )
-
-    def _outer_note(self, count: int) -> list[str]:
-        if not count:
-            return []
-        subject = "1 document holds" if count == 1 else f"{count:,} documents hold"
-        return [f"{subject} no JSON object in {' or '.join(self._spools.inner.fields)}: read as it stands"]
 
     def batches(
         self,
@@ -139,7 +123,7 @@ class EventFiles:
         *,
         time_field: str = "@timestamp",
         wanted: TimeWanted | None = None,
-        progress: ReadProgress | None = None,
+        progress: ReadProgress = unreported,
     ) -> Iterator[EventBatch]:
         """All events, batch by batch, in a new pass. A batch is valid until the next.
 
@@ -158,6 +142,15 @@ class EventFiles:
                 self._counts.add(stream.counts)
             self._open = []
 
+    def stopped(self, reason: str) -> None:
+        """Add to the report of the last pass that it was stopped before its end."""
+        self._counts.failures.append(reason)
+
+    @property
+    def at(self) -> str:
+        """The path of the file that is being read; "" between two."""
+        return min((_read_order(one), one.path) for one, _ in self._open)[1] if self._open else ""
+
     def parts(self, time: Field, *, size: int) -> list[Split]:
         """The splits of all files, of about `size` bytes, in the order of time, in a new pass.
 
@@ -166,7 +159,7 @@ class EventFiles:
         self._begin(time)
         self._folder = self._folder or TemporaryDirectory(prefix="rule-runner-")
         streams = reversed(self._waiting)
-        parts = (splits_of(one.file_index, one.path, self._key_of(one.path), size=size) for one in streams)
+        parts = (splits_of(one.file_index, one.path, _key(self._files[one.path]), size=size) for one in streams)
         return [replace(part, inner=self._spools.inner) for part in chain.from_iterable(parts)]
 
     @property
@@ -243,12 +236,7 @@ class EventFiles:
         self._waiting = sorted(streams, key=_read_order, reverse=True)
         self._open = []
 
-    def _stream(self, number: int, path: str) -> EventStream:
-        found = self._files[path]
-        size = 0 if found is None else found.st_size
-        return EventStream(number, path, self._spools, identity=self._key_of(path), size=size)
-
-    def _next(self, columns: Columns, wanted: TimeWanted, progress: ReadProgress | None) -> Iterator[EventBatch]:
+    def _next(self, columns: Columns, wanted: TimeWanted, progress: ReadProgress) -> Iterator[EventBatch]:
         """The next batch of the earliest file; nothing if that file ends."""
         opened = min(self._open, key=lambda pair: _read_order(pair[0]), default=None)
         if self._waiting and (
@@ -284,15 +272,16 @@ class EventFiles:
         """The files of a path that was given, with what the system says of each; None for a copy of a stream."""
         if path == "-":
             if "-" not in self._spools.streams:
-                self._spools.streams["-"] = spooled(sys.stdin.buffer)
+                if sys.stdin is None:
+                    raise EventsError("-: standard input is closed; expected events", path="-")
+                self._spools.streams["-"] = spooled(sys.stdin.fileno(), lambda: self._progress(0))
             return {"-": None}
         try:
             if Path(path).is_dir():
                 return self._files_in(path)
             if not Path(path).is_file() and Path(path).exists():
                 # A pipe, like standard input, can be read once only: it is copied.
-                with Path(path).open("rb") as stream:
-                    self._spools.streams[path] = spooled(stream)
+                self._spools.streams[path] = spooled_file(path, lambda: self._progress(0))
                 return {path: None}
             with Path(path).open("rb") as file:
                 return {path: os.fstat(file.fileno())}
@@ -335,16 +324,32 @@ class EventFiles:
         found, after = self._files[path], self._modified_after
         if found is None or after is None or path not in self._in_folders or found.st_mtime >= after:
             return False
-        state = _state_of(found)
-        peeked = self._index.peeked if self._index is not None else {}
-        if state not in peeked:
-            peeked[state] = latest_at_the_ends(path, time, self._spools.inner)
-        return peeked[state] < after * 1e9
+        return _latest(path, found, time, self._index, self._spools.inner) < after * 1e9
 
-    def _key_of(self, path: str) -> FileKey | None:
-        """Device and inode that a file must still have when it is read; None for a copy of a stream."""
+    def _stream(self, number: int, path: str) -> EventStream:
         found = self._files[path]
-        return None if found is None else key_of(found)
+        size = 0 if found is None else found.st_size
+        is_written = found is not None and path in self._in_folders and found.st_mtime > self._written_after
+        return EventStream(number, path, self._spools, identity=_key(found), size=size, is_written=is_written)
+
+
+def _key(found: os.stat_result | None) -> FileKey | None:
+    """Device and inode that a file must still have when it is read; None for a copy of a stream."""
+    return None if found is None else key_of(found)
+
+
+def _latest(path: str, found: os.stat_result, time: Field, index: TimeIndex | None, inner: InnerEvents) -> int:
+    """The latest time at both ends of a file, looked at once for each of its states."""
+    state = (*key_of(found), found.st_size, found.st_mtime_ns)
+    peeked = index.peeked if index is not None else {}
+    if state not in peeked:
+        peeked[state] = latest_at_the_ends(path, time, inner)
+    return peeked[state]
+
+
+def _line_prefix(path: str, spools: Spools) -> str:
+    """What stands before a line's number in messages."""
+    return ("standard input" if path == "-" else path) + (", document " if path in spools.unwrapped else ":")
 
 
 def _no_blocks() -> Generator[Block]:

@@ -99,9 +99,13 @@ class EventStream:
         identity: FileKey | None = None,
         size: int = 0,
         span: LineSpan | None = None,
+        is_written: bool = False,
     ) -> None:
         """`identity` is the device and inode that the file must have, `size` the stored bytes that it must have at
-        least; `span` is the part of a plain file to read."""
+        least; `span` is the part of a plain file to read.
+
+        `is_written`: somebody writes to the file now, so that the rest of an incomplete last line is still to come.
+        """
         self.file_index = file_index
         self.path = path
         self.progress = TimeProgress()
@@ -115,6 +119,7 @@ class EventStream:
         self._identity = identity
         self._size = size
         self._span = span
+        self._is_written = is_written
         self._reading: FileReading | None = None
 
     @property
@@ -144,7 +149,7 @@ class EventStream:
         return (self.file_index << FILE_BITS) + self.events - 1
 
     def blocks(
-        self, wanted: TimeWanted, index: TimeIndex | None, *, chunk: Callable[[], int], progress: ReadProgress | None
+        self, wanted: TimeWanted, index: TimeIndex | None, *, chunk: Callable[[], int], progress: ReadProgress
     ) -> Generator[Block]:
         """The blocks that the pass needs, in order; damage of the file is added to `counts`."""
         try:
@@ -167,7 +172,11 @@ class EventStream:
 
         made = self._spools.unwrapped.get(self.path)
 
+        awaited = len(block.lines) - 1 if self._is_written and not block.is_whole and not self.is_unwrapped else None
+
         def broken(position: int, reason: str) -> None:
+            if position == awaited:
+                return
             number = block.first_line + position
             place = made.place(number) if made is not None else ""
             skipped.append(SkippedLine(self.file_index, number, block.offset, place + reason))
@@ -215,7 +224,7 @@ class EventStream:
         index: TimeIndex | None,
         *,
         chunk: Callable[[], int],
-        progress: ReadProgress | None,
+        progress: ReadProgress,
     ) -> Iterator[Block]:
         spool = self._spools.of(self.path)
         if spool is None and self._identity not in (None, key_of(os.fstat(text.file.fileno()))):
@@ -226,10 +235,9 @@ class EventStream:
             self._unread(said)
             return
         if needs_unwrapping(start):
-            self._spools.unwrapped[self.path] = unwrapped(text, start)
-            if progress is not None:
-                text.file.seek(0, os.SEEK_END)
-                progress(text.advanced())
+            self._spools.unwrapped[self.path] = unwrapped(text, start, lambda: progress(text.advanced()))
+            text.file.seek(0, os.SEEK_END)
+            progress(text.advanced())
         if self.is_unwrapped:
             made = self._spools.unwrapped[self.path]
             self.counts.failures += [f"{self.path}: could not be read to its end: {damage}" for damage in made.damage]
@@ -240,7 +248,7 @@ class EventStream:
             self._source = LineSource(self.path)
             with OpenText(self.path, made.lines) as lines:
                 self._tell_inner(lines.start(_START))
-                yield from blocks_of(lines, self._skip, chunk=chunk)
+                yield from blocks_of(lines, self._skip, chunk=chunk, progress=lambda count: progress(0))
             return
         self._tell_inner(start)
         if not text.packing:
@@ -255,8 +263,7 @@ class EventStream:
             yield from read()
         else:
             yield from self._indexed(text, wanted, index, read=read)
-            if progress is not None:
-                progress(text.advanced())
+            progress(text.advanced())
 
     def _indexed(
         self, text: OpenText, wanted: TimeWanted, index: TimeIndex, *, read: Callable[..., Iterator[Block]]

@@ -13,7 +13,7 @@ from runner.events.columns.batch import Columns
 from runner.events.fields.timestamp_column import NO_TIME
 from runner.events.files.event_files import EventFiles
 from runner.events.files.event_stream import TimeWanted
-from runner.events.files.line_blocks import ReadProgress
+from runner.events.files.line_blocks import ReadProgress, unreported
 from runner.events.files.time_index import times_by
 
 _MINUTE = 60 * 10**9
@@ -83,7 +83,7 @@ def read_event_times(
     columns: Columns,
     wanted: TimeWanted,
     selecting: Sequence[tuple[str, ...]],
-    progress: ReadProgress | None = None,
+    progress: ReadProgress = unreported,
 ) -> EventTimes:
     """The times of all events by each of the `selecting`: a time field, and its fallbacks. Takes a pass."""
     slots = TimeSlots()

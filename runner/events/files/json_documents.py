@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import codecs
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from json import JSONDecodeError
 
 import orjson
@@ -49,9 +49,11 @@ def _is_placeholder(document: str) -> bool:
 class DocumentReader:
     """A streaming reader of JSON values that holds one document at a time."""
 
-    def __init__(self, text: OpenText) -> None:
-        """Begins to read the text."""
+    def __init__(self, text: OpenText, advanced: Callable[[], None] = lambda: None) -> None:
+        """Begins to read the text. `advanced` is called after every piece that was read; what it raises ends the
+        reading."""
         self._text = text
+        self._advanced = advanced
         encoding = encoding_of(text.start(CUT))
         errors = "surrogateescape" if encoding == "utf-8-sig" else "replace"
         self._decode = codecs.getincrementaldecoder(encoding)(errors=errors)
@@ -240,6 +242,7 @@ class DocumentReader:
         # The piece doubles the buffer, so that a long document is not scanned again too often.
         piece = bytearray(max(_PIECE, len(self._buffer)))
         count, self.failure = self._text.read_into(memoryview(piece))
+        self._advanced()
         self._is_over = count < len(piece) or self.failure is not None
         self._buffer += self._decode.decode(bytes(piece[:count]), final=self._is_over)
         return count > 0

@@ -32,7 +32,11 @@ _IS_BLANK = np.isin(np.arange(256), list(b"\0 \t\r\n"))
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 ReadProgress = Callable[[int], None]
-"""Called with the stored bytes read since the last call."""
+"""Called with the stored bytes read since the last call, also with 0. What it raises ends the reading."""
+
+
+def unreported(count: int) -> None:
+    """Progress that nobody asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +63,7 @@ def blocks_of(
     first_line: int = 1,
     offset: int = 0,
     chunk: Callable[[], int] = lambda: CHUNK,
-    progress: ReadProgress | None = None,
+    progress: ReadProgress = unreported,
     passed: Callable[[int], None] = lambda line: None,
 ) -> Iterator[Block]:
     """The lines of a text, block by block; a block is valid until the next.
@@ -74,8 +78,7 @@ def blocks_of(
     failure: Exception | None = None
     while failure is None:
         count, failure = text.read_into(memoryview(buffer)[held:])
-        if progress is not None:
-            progress(text.advanced())
+        progress(text.advanced())
         if not count:
             break
         end, start = held + count, 0

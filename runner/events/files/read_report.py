@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -120,9 +121,31 @@ class Counts:
         self.left_out.extend(other.left_out)
         self.barren.update(other.barren)
 
-    def examples(self, names: list[str], *, oversized: bool) -> tuple[str, ...]:
+    def examples(self, names: Sequence[str], *, oversized: bool) -> tuple[str, ...]:
         """The first broken or oversized lines in file order, as text; `names` are the prefixes of line numbers."""
         lines = [line for line in self.skipped if (line.reason == "") is oversized]
         lines.sort(key=lambda line: (line.file, line.line))
         shown = [f"{names[line.file]}{line.line}" + (f": {line.reason}" if line.reason else "") for line in lines]
         return tuple(shown[:MOST_EXAMPLES])
+
+    def report(self, names: Sequence[str], inner: Sequence[str]) -> ReadReport:
+        """The counts as a report; `names` are what stands before the line numbers of each file, `inner` the fields in
+        which documents were to hold the events."""
+        subject = "1 document holds" if self.outer == 1 else f"{self.outer:,} documents hold"
+        outer = [f"{subject} no JSON object in {' or '.join(inner)}: read as it stands"] if self.outer else []
+        return ReadReport(
+            files=len(names),
+            events=self.events,
+            broken=self.broken,
+            oversized=self.oversized,
+            untimed=self.untimed,
+            newest_ns=None if self.newest == NO_TIME else self.newest,
+            oldest_ns=None if self.newest == NO_TIME else self.oldest,
+            examples=self.examples(names, oversized=False),
+            oversized_examples=self.examples(names, oversized=True),
+            failures=tuple(self.failures),
+            unread=tuple(self.unread),
+            moved=self.moved,
+            left_out=tuple(self.left_out),
+            notes=(*self.notes, *outer),
+        )

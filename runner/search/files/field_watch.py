@@ -10,7 +10,7 @@ from runner.events.columns.batch import Columns, EventBatch, Rows
 from runner.events.columns.event_groups import GroupCounts
 from runner.events.columns.projections import slices
 from runner.events.fields.schema import DataType, Field
-from runner.events.files.event_files import EventFiles, TimeWanted
+from runner.events.files.event_files import EventFiles, ReadProgress, TimeWanted, unreported
 from runner.file_formats.inner_events import InnerEvents
 
 _FIRST = 4_096
@@ -104,7 +104,14 @@ class FieldWatch:
         self.is_whole = self.is_whole and is_whole
 
 
-def look_back(watch: FieldWatch, paths: Iterable[str], time: Field, inner: InnerEvents) -> None:
+def look_back(
+    watch: FieldWatch,
+    paths: Iterable[str],
+    time: Field,
+    inner: InnerEvents,
+    *,
+    progress: ReadProgress = unreported,
+) -> None:
     """Look for the missing thorough names in files that a pass has not read whole: some 1 GiB of them, in order.
 
     In a cluster a field is mapped from its first event on, however old that is.
@@ -116,7 +123,9 @@ def look_back(watch: FieldWatch, paths: Iterable[str], time: Field, inner: Inner
         try:
             with EventFiles([path], inner=inner) as files:
                 left -= files.size()
-                for batch in files.batches(Columns([time, *watch.fields]), wanted=TimeWanted((time.name,))):
+                for batch in files.batches(
+                    Columns([time, *watch.fields]), wanted=TimeWanted((time.name,)), progress=progress
+                ):
                     watch.look(batch)
                     if not watch.missing:
                         return

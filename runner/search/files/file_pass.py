@@ -9,8 +9,10 @@ from runner.engine.filter.predicates import Conjuncts
 from runner.engine.filter.stage_filter import StageFilterPool
 from runner.engine.matcher import ROWS_HELD, Watermark
 from runner.engine.repeats import Repeats
+from runner.errors import StoppedError
 from runner.events.fields.schema import Field
-from runner.events.files.event_files import EventFiles, ReadProgress, TimeWanted
+from runner.events.fields.timestamp_column import NO_TIME
+from runner.events.files.event_files import EventFiles, ReadProgress, TimeWanted, unreported
 from runner.events.files.splits import PART, Split
 from runner.garbage_collection import rarely_collecting
 from runner.search.files.field_watch import FieldWatch
@@ -24,7 +26,7 @@ def matched(
     fields: Sequence[Field],
     *,
     wanted: TimeWanted,
-    progress: ReadProgress | None = None,
+    progress: ReadProgress = unreported,
     unordered: Collection[int] = (),
     watch: FieldWatch | None = None,
     conjuncts: Conjuncts | None = None,
@@ -38,7 +40,8 @@ def matched(
     `fields` are read beside those of the asks. Sequences are matched on the way, up to the watermark that the order of
     the files gives, when `room` entries are held. After an event older than the watermark the files are read once more,
     and the asks that met it wait for all events. `conjuncts` and `filters` keep what other passes can use again,
-    `watch` what fields the events have.
+    `watch` what fields the events have. Where `progress` raises StoppedError, the pass ends, with the matches that are
+    certain by then, and `files.report()` names the reason.
     Several `workers` are processes that read splits of about `part_size` bytes; the result is the same. Raises
     EventsError if a worker dies.
     """
@@ -58,23 +61,31 @@ def matched(
                 unordered=waiting,
                 repeats=Repeats(),
             )
-            if workers > 1 and files.can_be_shared():
-                known = {field.name: field for field in (*matcher.fields(), *fields)}
-                parts = files.parts(known[wanted.names[0]], size=part_size)
-                job = SplitSearch(tuple(asks), fields, wanted, files.folder / "lines", watch)
-                _share(files, matcher, parts, job, workers=workers, progress=progress)
-            else:
-                for batch in files.batches(matcher.columns(fields), wanted=wanted, progress=progress):
-                    watch.look(batch)
-                    files.keep(batch, matcher.feed(batch, Watermark(*files.watermark(tight=True))))
-                    watch.look_at_streams(batch)
-                    _settle(files, matcher)
-                    pass_over()
+            reached = Watermark(NO_TIME)
+            try:
+                if workers > 1 and files.can_be_shared():
+                    known = {field.name: field for field in (*matcher.fields(), *fields)}
+                    parts = files.parts(known[wanted.names[0]], size=part_size)
+                    job = SplitSearch(tuple(asks), fields, wanted, files.folder / "lines", watch)
+                    _share(files, matcher, parts, job, workers=workers, progress=progress)
+                else:
+                    for batch in files.batches(matcher.columns(fields), wanted=wanted, progress=progress):
+                        watch.look(batch)
+                        files.keep(batch, matcher.feed(batch, Watermark(*files.watermark(tight=True))))
+                        watch.look_at_streams(batch)
+                        _settle(files, matcher)
+                        reached = Watermark(*files.watermark())
+                        pass_over()
+                        progress(0)
+            except StoppedError as stop:
+                files.stopped(str(stop))
+                matcher.settle(reached)
+                matcher.close()
+                return list(matcher.found()), waiting
             matcher.close()
             if not (late := matcher.late()):
                 return list(matcher.found()), waiting
             waiting |= late
-            progress = None  # every byte was reported once
 
 
 def _share(
@@ -84,16 +95,16 @@ def _share(
     job: SplitSearch,
     *,
     workers: int,
-    progress: ReadProgress | None,
+    progress: ReadProgress,
 ) -> None:
     """Have worker processes search the splits, and take over what they find."""
     with WorkerPool(min(workers, len(parts)), job) as pool:
-        for part, finding in pool.findings(parts):
+        for part, finding in pool.findings(parts, meanwhile=lambda: progress(0)):
             files.take_over(part, finding.read, is_last=finding.is_last)
             matcher.take_over(finding.handover)
             job.watch.take_over(finding.fields_found, finding.streams, is_whole=finding.watch_is_whole)
             _settle(files, matcher)
-            if finding.is_last and progress is not None:
+            if finding.is_last:
                 progress(part.size)
 
 

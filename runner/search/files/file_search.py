@@ -7,6 +7,7 @@ import logging
 import os
 import time
 from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -19,12 +20,12 @@ from runner.engine.plan import Plan
 from runner.engine.sequence.open_matches import distinct
 from runner.engine.sequence.sequence_matcher import FoundSequence
 from runner.engine.sequence.stage_sink import MOST_KEYS
-from runner.errors import EventsError, Problem, RunnerError, UnreadableEventError
+from runner.errors import EventsError, Problem, RunnerError, StoppedError, UnreadableEventError
 from runner.events.columns.batch import Columns
 from runner.events.fields.schema import DATES, DataType, Field, Schema, shipped_schema
 from runner.events.fields.timestamp_column import NO_TIME
 from runner.events.files.arrivals import Arrivals, KnownFiles, read_arrivals
-from runner.events.files.event_files import EVENT_FILES, EventFiles, ReadProgress, ReadReport, TimeWanted
+from runner.events.files.event_files import EventFiles, ReadProgress, ReadReport, TimeWanted, unreported
 from runner.events.files.event_times import EventTimes, read_event_times
 from runner.events.files.time_index import TimeIndex
 from runner.file_formats.inner_events import InnerEvents
@@ -35,6 +36,8 @@ from runner.search.cluster.request_body import has_filters
 from runner.search.compiled_rule import CompiledRule, UnknownFields, time_fields
 from runner.search.files.field_watch import FieldWatch, look_back
 from runner.search.files.file_pass import matched
+from runner.search.files.left_out_files import LeftOutFiles
+from runner.search.files.pass_limit import PassLimit
 from runner.search.files.seen_streams import SeenStreams
 from runner.search.protocol import Hit, Match, SearchRequest, SearchResult
 
@@ -45,6 +48,9 @@ _MOST_NAMED = 20
 """Unknown fields that one warning names."""
 _ATTEMPTS = 3
 """Passes over a folder whose files are renamed between listing and opening; after that its windows stay owed."""
+_WRITING_S, _WRITING_LIVE_S = 60.0, 600.0
+"""Seconds since the last write, in a single run and in a service, for which the rest of a file's last line is waited
+for; later that line is broken."""
 _NEVER = 2**63 - 1
 _MODIFIED_MARGIN_S = 3600.0
 """Seconds by which a file of a live folder may be older than the window: clocks differ, writers buffer."""
@@ -55,7 +61,8 @@ class FileSearch:
 
     Types come from the shipped field table; other fields keep the types of their values. `live`: folders are still
     written to, so files not modified since before every window are left out. `names_unknown`: fields that neither the
-    table nor the events have are logged.
+    table nor the events have are logged. A pass that takes longer than the `time_limit`, or whose `progress` raises
+    StoppedError, ends there: the matches that are certain by then are its answer, and the windows stay owed.
     """
 
     def __init__(
@@ -63,7 +70,8 @@ class FileSearch:
         paths: Sequence[str | Path],
         *,
         live: bool = False,
-        progress: ReadProgress | None = None,
+        progress: ReadProgress = unreported,
+        time_limit: timedelta | None = None,
         workers: int = 1,
         names_unknown: bool = True,
         inner: InnerEvents | None = None,
@@ -71,7 +79,7 @@ class FileSearch:
         self._paths = tuple(paths)
         self._inner = inner or InnerEvents()
         self._live = live
-        self._progress = progress
+        self._progress = PassLimit(progress, time_limit, lambda: "" if self._files is None else self._files.at)
         self._workers = workers
         self._schema: Schema = Schema(shipped_schema().fields, lenient=True)
         self._resolved: dict[CompiledRule, tuple[eql.Program | None, list[Problem]]] = {}
@@ -81,7 +89,7 @@ class FileSearch:
         # Rules whose sequences wait for all events, since some event was older than the watermark.
         self._unordered: set[str] = set()
         self._folders_with_files: set[str] = set()
-        self._named_left_out: set[str] = set()
+        self._left_out = LeftOutFiles()
         self._unknown: dict[CompiledRule, UnknownFields] = {}
         self._found_fields: set[str] = set()
         self._new_fields: set[str] = set()
@@ -167,9 +175,12 @@ class FileSearch:
                 yield SearchResult(request, error=str(error))
             return
         took_ms = (time.perf_counter() - started) * 1000
-        warnings = (*self.report.warnings(), *self._left_out_warning())
+        warnings = (*self.report.warnings(), *self._left_out.warning(self.report.left_out))
         files = self._opened()
-        for request, answer in zip(requests, found, strict=True):
+        pairs = list(zip(requests, found, strict=True))
+        if self._progress.is_stopped:  # there may be little time: what was found goes first
+            pairs.sort(key=lambda pair: not pair[1].matches)
+        for request, answer in pairs:
             plan = self._program(request.compiled).plan
             whole = self.report.is_whole
             found_here = answer.matches if whole else _without_absences(answer.matches, plan)
@@ -181,17 +192,22 @@ class FileSearch:
             )
 
     def _pass(self, requests: Sequence[SearchRequest]) -> list[eql.Found]:
+        with self._progress.one_pass():
+            return self._tried(requests)
+
+    def _tried(self, requests: Sequence[SearchRequest]) -> list[eql.Found]:
         for attempt in range(_ATTEMPTS):
             if self._live or attempt:
                 self._close_files()
                 after = min(request.window.start for request in requests).timestamp() - _MODIFIED_MARGIN_S
-                since = after if self._live else None
-                self._files = EventFiles(self._paths, modified_after=since, index=self._index, inner=self._inner)
+                self._files = self._found_files(modified_after=after if self._live else None)
                 self._index.keep_only(self._files.keys())
             files = self._opened()
-            found = self._matches_in(files, requests, self._progress)
+            found = self._matches_in(files, requests)
+            if self._progress.is_stopped:
+                break
             if self._resolved_anew():
-                found = self._matches_in(self._opened(), requests, None)
+                found = self._matches_in(self._opened(), requests)
             # A file of a folder that was renamed after the listing is found under its new name, one that was truncated
             # in its copy.
             if not self.report.moved or not files.only_folders:
@@ -241,26 +257,27 @@ class FileSearch:
             "`rule-runner check` shows the places"
         )
 
-    def _matches_in(
-        self, files: EventFiles, requests: Sequence[SearchRequest], progress: ReadProgress | None
-    ) -> list[eql.Found]:
+    def _matches_in(self, files: EventFiles, requests: Sequence[SearchRequest]) -> list[eql.Found]:
         times, watch = self._times, self._watch()
         found, unordered = matched(
             files,
             [self._ask(request) for request in requests],
             [date_field(self._schema, name) for name in times],
             wanted=TimeWanted(times, tuple((one.window.start_ns, one.window.end_ns) for one in requests)),
-            progress=progress,
+            progress=self._progress,
             watch=watch,
             unordered=[place for place, request in enumerate(requests) if request.rule.rule_id in self._unordered],
             conjuncts=self._conjuncts,
             filters=self._filters,
-            workers=self._workers if self._pays(files, self._part_of(requests)) else 1,
+            workers=self._workers if self._pays(files, _part_of(self.report, requests) if self._index else 1.0) else 1,
         )
-        if not watch.missing <= self._looked_back:
+        if not self._progress.is_stopped and not watch.missing <= self._looked_back:
             paths = files.unread_paths(all_of_them=self._has_read)  # the first pass reads what is not too old
-            self._looked_back |= watch.missing
-            look_back(watch, paths, date_field(self._schema, times[0]), self._inner)
+            wanted = set(watch.missing)
+            with suppress(StoppedError):  # what the pass has found stays found
+                time_field = date_field(self._schema, times[0])
+                look_back(watch, paths, time_field, self._inner, progress=self._progress)
+                self._looked_back |= wanted
         self._has_read = True
         self._unordered.update(requests[place].rule.rule_id for place in unordered)
         self.report = files.report()
@@ -275,17 +292,9 @@ class FileSearch:
         patterns = {compiled.rule.index for compiled in self._resolved}
         if said := self._seen.unnamed(watch.counts(), patterns):
             _LOG.warning(said)
-        self._name_unknown(watch)
+        if not self._progress.is_stopped:
+            self._name_unknown(watch)
         return found
-
-    def _left_out_warning(self) -> tuple[str, ...]:
-        """Which files of the folders are not read because of their names, said once for each of them."""
-        new = sorted(set(self.report.left_out) - self._named_left_out)
-        self._named_left_out = set(self.report.left_out)  # what is gone is forgotten, and named if it comes again
-        if not new:
-            return ()
-        files = "1 file is" if len(new) == 1 else f"{len(new):,} files are"
-        return (f"{files} left out, such as {new[0]}: files are read if {EVENT_FILES}",)
 
     def _unseen(self, rule: Rule) -> str:
         """Why the rule could not have seen any event; an empty text if it could."""
@@ -307,23 +316,19 @@ class FileSearch:
         known = [time for time in (self.report.newest_ns, *ends) if time is not None and time <= limit]
         return max(known, default=None)
 
-    def _part_of(self, requests: Sequence[SearchRequest]) -> float:
-        """About which part of the files a pass has to read, by the times that the last pass found."""
-        newest, oldest = self.report.newest_ns, self.report.oldest_ns
-        if not self._index or newest is None or oldest is None or newest == oldest:
-            return 1.0
-        start = max(oldest, min(request.window.start_ns for request in requests))
-        end = min(newest, max(request.window.end_ns for request in requests))
-        return max(0, end - start) / (newest - oldest)
-
     def _pays(self, files: EventFiles, part: float) -> bool:
         """Whether several workers would be faster: not if little is to be read."""
         return self._workers > 1 and not self._live and files.size() * part >= _WORTH_WORKERS
 
     def _opened(self) -> EventFiles:
         if self._files is None:
-            self._files = EventFiles(self._paths, index=self._index, inner=self._inner)
+            self._files = self._found_files()
         return self._files
+
+    def _found_files(self, modified_after: float | None = None) -> EventFiles:
+        more = {"written_after": time.time() - (_WRITING_LIVE_S if self._live else _WRITING_S)}
+        more |= {} if modified_after is None else {"modified_after": modified_after}
+        return EventFiles(self._paths, index=self._index, progress=self._progress, inner=self._inner, **more)
 
     def _ask(self, request: SearchRequest) -> eql.Ask:
         rule, window = request.rule, request.window
@@ -343,6 +348,16 @@ class FileSearch:
         if self._files is not None:
             self._files.close()
             self._files = None
+
+
+def _part_of(report: ReadReport, requests: Sequence[SearchRequest]) -> float:
+    """About which part of indexed files a pass has to read, by the times that the last pass found."""
+    newest, oldest = report.newest_ns, report.oldest_ns
+    if newest is None or oldest is None or newest == oldest:
+        return 1.0
+    start = max(oldest, min(request.window.start_ns for request in requests))
+    end = min(newest, max(request.window.end_ns for request in requests))
+    return max(0, end - start) / (newest - oldest)
 
 
 def _crowded(answer: eql.Found) -> str:

@@ -22,6 +22,7 @@ from runner.events.columns.batch import Columns
 from runner.events.fields.schema import Field
 from runner.events.files.event_stream import TimeWanted
 from runner.events.files.kept_lines import KeptLines
+from runner.events.files.line_blocks import unreported
 from runner.events.files.read_report import Counts
 from runner.events.files.splits import Split, SplitRead
 from runner.garbage_collection import rarely_collecting
@@ -69,7 +70,7 @@ class Worker:
     def findings(self, part: Split) -> Iterator[SplitResult]:
         """What is found in a split, in pieces."""
         stream = part.stream()
-        for block in stream.blocks(self._job.wanted, None, chunk=lambda: _CHUNK, progress=None):
+        for block in stream.blocks(self._job.wanted, None, chunk=lambda: _CHUNK, progress=unreported):
             batch = stream.batch(self._columns, block, self._job.wanted)
             if not len(batch):
                 continue

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -20,6 +20,9 @@ from runner.search.files.worker import SplitResult, SplitSearch
 _START = "import sys; from runner.search.files.worker import serve; serve(sys.stdin.buffer, sys.stdout.buffer)"
 _AHEAD = 2
 """Splits per worker whose results may wait for those of earlier splits."""
+
+
+_PATIENCE_S = 0.1
 
 
 class WorkerPool:
@@ -65,8 +68,12 @@ class WorkerPool:
         """The ids of the processes."""
         return tuple(process.pid for process in self._processes)
 
-    def findings(self, parts: Sequence[Split]) -> Iterator[tuple[Split, SplitResult]]:
+    def findings(
+        self, parts: Sequence[Split], *, meanwhile: Callable[[], None] = lambda: None
+    ) -> Iterator[tuple[Split, SplitResult]]:
         """What is found in the splits, in their order; a split may have several results.
+
+        `meanwhile` is called again and again while there is none; what it raises ends the search.
 
         Raises EventsError if a worker ends before its work is done.
         """
@@ -78,7 +85,7 @@ class WorkerPool:
         def work(process: subprocess.Popen[bytes]) -> None:
             while not self._is_over.is_set():
                 with lock:
-                    if not room.acquire(timeout=0.1):
+                    if not room.acquire(timeout=_PATIENCE_S):
                         continue
                     number = next(waiting, None)
                 if number is None:
@@ -86,7 +93,7 @@ class WorkerPool:
                 for finding in _results(process, parts[number]):
                     while not self._is_over.is_set():
                         try:
-                            found[number].put(finding, timeout=0.1)
+                            found[number].put(finding, timeout=_PATIENCE_S)
                             break
                         except queue.Full:
                             continue
@@ -99,7 +106,11 @@ class WorkerPool:
             self._threads.append(thread)
         for number, part in enumerate(parts):
             while True:
-                finding = found[number].get()
+                try:
+                    finding = found[number].get(timeout=_PATIENCE_S)
+                except queue.Empty:
+                    meanwhile()
+                    continue
                 if isinstance(finding, EventsError):
                     raise finding
                 yield part, finding

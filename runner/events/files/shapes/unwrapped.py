@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from bisect import bisect_right
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import IO
@@ -55,21 +56,29 @@ class Unwrapped:
         return f"{name}:{number - before}: " if is_lines else f"{name}, document {number - before}: {line}"
 
 
-def unwrapped(text: OpenText, start: bytes) -> Unwrapped:
-    """The documents of a text that begins like this. Raises EventsError if the temporary folder is full."""
+def unwrapped(text: OpenText, start: bytes, advanced: Callable[[], None] = lambda: None) -> Unwrapped:
+    """The documents of a text that begins like this. Raises EventsError if the temporary folder is full.
+
+    `advanced` is called again and again; what it raises ends the reading.
+    """
     made = Unwrapped(temporary_file())
     room = Room.for_file(os.fstat(text.file.fileno()).st_size)
+    text.on_read = advanced
     try:
-        _Unwrapping(made, room).read(text, start)
+        _Unwrapping(made, room, advanced).read(text, start)
     except ValueError as error:
         made.damage.append(str(error))
+    except BaseException:
+        made.lines.close()
+        raise
     made.lines.seek(0)
     return made
 
 
 class _Unwrapping:
-    def __init__(self, made: Unwrapped, room: Room) -> None:
+    def __init__(self, made: Unwrapped, room: Room, advanced: Callable[[], None]) -> None:
         self._made = made
+        self._advanced = advanced
         self._room = room
         self._documents = 0
 
@@ -119,6 +128,7 @@ class _Unwrapping:
         failure = None
         while failure is None:
             count, failure = text.read_into(piece)
+            self._advanced()
             if not count:
                 break
             self._write(bytes(piece[:count]))
@@ -132,7 +142,7 @@ class _Unwrapping:
 
     def _convert(self, text: OpenText, *, said: str) -> None:
         """Write the documents of a text of any shape."""
-        reader = DocumentReader(text)
+        reader = DocumentReader(text, self._advanced)
         failure: Exception | None = None
         try:
             for document in reader.documents():

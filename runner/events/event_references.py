@@ -13,7 +13,7 @@ from runner.errors import SettingsError
 from runner.events.columns.batch import Columns, EventBatch
 from runner.events.fields.schema import DataType, Field
 from runner.events.files.event_stream import FILE_BITS, EventStream, Spools, TimeWanted
-from runner.events.files.line_blocks import CHUNK
+from runner.events.files.line_blocks import CHUNK, unreported
 from runner.file_formats.inner_events import InnerEvents
 from runner.json_text import read_document
 
@@ -105,7 +105,7 @@ def _lines(paths: Sequence[str], inner: InnerEvents) -> Iterator[EventLine]:
         number = file_index << FILE_BITS
         with closing(Spools(inner=inner)) as spools:
             stream = EventStream(file_index, path, spools)
-            for block in stream.blocks(TimeWanted(), None, chunk=lambda: CHUNK, progress=None):
+            for block in stream.blocks(TimeWanted(), None, chunk=lambda: CHUNK, progress=unreported):
                 texts = stream.event_lines(block)
                 rows, positions, origins = columns.decoder.read_lines(texts, _ignore)
                 batch = EventBatch(columns, rows, base=number)
