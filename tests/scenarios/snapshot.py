@@ -153,11 +153,13 @@ async def _read_sqlite(path: Path, stored: Counter[str], runs: list[LoggedRun]) 
     store = SqliteStore.open_existing(path)
     try:
         alerts = {alert.id: alert.document async for alert in store.find(AlertFilter(building_blocks=True))}
-        states = await store.read()
+        # Every command of a round reads the same events.
+        ledgers = [await store.ledger(source).read() for source in await store.sources()]
     finally:
         await store.close()
     twice = [id_ for id_, count in stored.items() if count > 1]
-    return Snapshot(alerts, runs, {rule: state.searched for rule, state in states.items()}, twice)
+    spans = {rule: state.searched for states in ledgers for rule, state in states.items()}
+    return Snapshot(alerts, runs, spans, twice)
 
 
 def unfinished_write(log: Path) -> bool:
