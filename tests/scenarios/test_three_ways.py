@@ -130,7 +130,8 @@ def mappings() -> dict[str, Any]:
 def scenarios() -> Iterator[Any]:
     for file in FILES:
         for scenario in tomllib.loads(file.read_text(encoding="utf-8"))["scenario"]:
-            yield pytest.param(scenario, id=f"{file.stem}: {scenario['name']}")
+            if not any("remarks" in step for step in scenario["step"]):  # late events are recognised in files alone
+                yield pytest.param(scenario, id=f"{file.stem}: {scenario['name']}")
 
 
 @pytest.fixture
@@ -167,6 +168,7 @@ async def test_scenario(
     with Elasticsearch(elasticsearch_url) as client:
         events = Events(client, namespace, tmp_path / "events" / "events.ndjson")
         events.begin()
+        events.add(["earlier exec 00:00:00 day=2026-02-01"])  # a sensor that has seen events before
         known: dict[str, str] = {}
         for number, step in enumerate(scenario["step"], 1):
             for lines in step.get("write", {}).values():

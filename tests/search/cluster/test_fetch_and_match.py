@@ -112,9 +112,9 @@ async def test_an_answer_without_the_counts_of_the_stages_is_an_error(
 ) -> None:
     fill(plain_proxy.url, index, [process(1, "a")])
     for body, text in (
-        ({"_shards": {"failed": 0}}, "does not say how many"),
+        ({"_shards": {"failed": 0}}, "`aggregations`"),
         (b"<html>", "is not JSON"),
-        ([], "JSON object"),
+        ([], "expected `object`, got `array`"),
     ):
         plain_proxy.answer_next(200, body, on="/_search")
         assert text in str((await failing(FetchSearch(client), index)).error)
