@@ -43,17 +43,17 @@ _LEDGERS: Final = (
     """
     CREATE TABLE spans (
         source INTEGER NOT NULL, rule_id TEXT NOT NULL, window_start INTEGER NOT NULL, window_end INTEGER NOT NULL,
-        PRIMARY KEY (source, rule_id, window_start)) WITHOUT ROWID
+        PRIMARY KEY (source, rule_id, window_start))
     """,
     """
     CREATE TABLE pauses (
         source INTEGER NOT NULL, rule_id TEXT NOT NULL, pause_start INTEGER NOT NULL, pause_end INTEGER,
-        PRIMARY KEY (source, rule_id, pause_start)) WITHOUT ROWID
+        PRIMARY KEY (source, rule_id, pause_start))
     """,
     """
     CREATE TABLE late (
         source INTEGER NOT NULL, rule_id TEXT NOT NULL, window_start INTEGER NOT NULL, window_end INTEGER NOT NULL,
-        PRIMARY KEY (source, rule_id, window_start)) WITHOUT ROWID
+        PRIMARY KEY (source, rule_id, window_start))
     """,
     "CREATE TABLE files (source INTEGER NOT NULL, path TEXT NOT NULL, marks BLOB NOT NULL, PRIMARY KEY (source, path))",
 )

@@ -60,12 +60,6 @@ class Contents:
     """Whether free pages are given back as they come; else by a vacuum alone."""
 
 
-def make_table(connection: sqlite3.Connection) -> None:
-    """Add the table of removed ids to a file that has none."""
-    if not _has_table(connection):
-        connection.execute(_TABLE)
-
-
 def packed(id_: str) -> bytes:
     """The id of an alert as the table of removed ids has it: 32 bytes for a digest, else its text."""
     try:
@@ -131,6 +125,7 @@ def _give_back(connection: sqlite3.Connection) -> None:
 
 def _prune_alerts(connection: sqlite3.Connection, before: int) -> int:
     removed = 0
+    connection.execute(_TABLE)
     query = "SELECT seq, id FROM alerts WHERE detected < ? ORDER BY detected, seq LIMIT ?"
     while connection.execute("SELECT 1 FROM alerts WHERE detected < ? LIMIT 1", (before,)).fetchone():
         with transaction(connection):

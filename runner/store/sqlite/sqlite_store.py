@@ -50,8 +50,6 @@ from runner.store.sqlite.retention import (
     Removed,
     Retention,
     contents,
-    make_table,
-    packed,
     prune,
     pruned_ids,
     vacuum,
@@ -95,8 +93,6 @@ class SqliteStore:
             if must_exist and not self._path.exists():
                 raise StoreError(f"{path}: there is no such file; it is made by the first run that writes alerts")
             self._connection = (open_for_reading if must_exist else open_or_make)(self._path, busy_timeout)
-            if not must_exist:
-                make_table(self._connection)
 
     @classmethod
     def open_existing(cls, path: Path | str, *, busy_timeout: float = 10.0) -> SqliteStore:
@@ -242,15 +238,13 @@ def _create(connection: sqlite3.Connection, alerts: Sequence[Alert]) -> WriteRes
         except ValueError as error:
             rejected[alert.id] = str(error)
     marks = ",".join("?" * len(_ALERT_COLUMNS.split(",")))
-    insert = (
-        f"INSERT INTO alerts ({_ALERT_COLUMNS}) SELECT {marks} "
-        "WHERE NOT EXISTS (SELECT 1 FROM pruned WHERE id = ?) ON CONFLICT (id) DO NOTHING"
-    )
+    insert = f"INSERT INTO alerts ({_ALERT_COLUMNS}) VALUES ({marks}) ON CONFLICT (id) DO NOTHING"
     if rows:
         with transaction(connection):
+            gone = pruned_ids(connection, [row.id for row in rows])
             for row in rows:
-                done = connection.execute(insert, (*_columns(row), packed(row.id)))
-                (created if done.rowcount else duplicates).add(row.id)
+                is_new = row.id not in gone and connection.execute(insert, _columns(row)).rowcount
+                (created if is_new else duplicates).add(row.id)
     return write_result(created, duplicates, rejected=rejected)
 
 

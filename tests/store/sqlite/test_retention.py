@@ -140,7 +140,7 @@ async def test_an_older_file_is_read_without_the_table_of_ids(path: Path) -> Non
     await writer.create([Made().alert("a")])
     await writer.close()
     with sqlite3.connect(path) as connection:
-        connection.execute("DROP TABLE pruned")
+        connection.execute("DROP TABLE IF EXISTS pruned")
     connection.close()
     reader = SqliteStore.open_existing(path)
     assert await reader.existing_ids([alert_id("a"), alert_id("b")]) == {alert_id("a")}
