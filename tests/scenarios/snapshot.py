@@ -113,8 +113,8 @@ class Snapshot:
         found = []
         for rule in sorted(rules):
             spans = self.spans.get(rule, ())
-            if len(spans) != 1:
-                found.append(f"{rule}: {len(spans)} spans")
+            if not spans:
+                found.append(f"{rule}: never searched")
             elif spans[0].end < until:
                 found.append(f"{rule}: searched to {spans[0].end:%H:%M:%S}, not to {until:%H:%M:%S}")
         return found
