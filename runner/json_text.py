@@ -129,6 +129,8 @@ def _reason(text: str, error: Exception) -> str:
     try:
         orjson.loads(text)
     except (orjson.JSONDecodeError, RecursionError) as better:
+        if "content after document" in str(better) and text.startswith("{") and re.search(r"\}\s*,?\s*\{", text):
+            return "several documents in one line; `jq -c .` writes each on its own"
         return str(better)
     return str(error)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -17,6 +17,8 @@ _USUAL = (
 )  # fmt: skip
 """Where events are looked for to tell of them."""
 _LOOKED_AT = 10
+_ONE_LIST = re.compile(rb'\s*\{\s*"(?P<name>\w{1,100})"\s*:\s*\[\s*\{[^\n]*\s*\Z')
+"""A text of one line, or the start of a long one, whose document begins with an array of objects."""
 _LONGEST_PREFIX = 1_000
 
 
@@ -54,13 +56,19 @@ class InnerEvents:
         return write_json(origin)[:-1] + b"," * bool(origin) + b'"_source":' + inner + b"}"
 
 
-def told(lines: Iterable[bytes]) -> str:
-    """What to tell of lines whose documents seem to hold the events, with the flag that reads them; else an empty text.
+def told(start: bytes) -> str:
+    """What to tell of a text with this start if its documents seem to hold the events, with what reads them; else "".
 
-    >>> told([b'{"log": "{\\\\"a\\\\": 1}"}'])[:44]
+    >>> told(b'{"log": "{\\\\"a\\\\": 1}"}')[:44]
     'documents hold events as JSON in `log`: `--u'
+    >>> told(b'{"Records": [{"a": 1}, {"a": 2}]}')[:40]
+    'only document holds a list in `Records`:'
     """
-    for line in islice(filter(bytes.strip, lines), _LOOKED_AT):
+    if (found := _ONE_LIST.match(start)) is not None:
+        name = found["name"].decode(errors="replace")
+        cure = f"`jq -c '.{name}[]' FILE` makes lines of them"
+        return f"only document holds a list in `{name}`: if those are the events, {cure}"
+    for line in islice(filter(bytes.strip, start.split(b"\n")), _LOOKED_AT):
         rest = _behind_prefix(line)
         if rest is not None and _is_object(rest):
             return f"lines have text before a JSON document: {_flag(LINE)} reads what is behind it"

@@ -20,11 +20,14 @@ _SEVERAL = re.compile(r"\}[ \t]*,?[ \t]*\{")
 REQUEST = re.compile(r"(?:POST|PUT|GET) +/?\S*_bulk\S*[ \t\r]*\n")
 """The first line of a request as Kibana's console has it."""
 _ANSWER = re.compile(
-    r'\{\s*"(?:took|timed_out|_shards|hits|_scroll_id|pit_id|is_partial|is_running|id|response|num_reduce_phases'
+    r'\{\s*"(?:took|timed_out|_shards|hits|max_score|_scroll_id|pit_id|is_partial|is_running|id|response|num_reduce_phases'
     r"|_clusters|terminated_early|responses|rawResponse|isPartial|isRunning|isRestored|total|loaded|requestParams|result"
     r'|completion_status|start_time_in_millis|expiration_time_in_millis|completion_time_in_millis)"\s*:'
 )
-_HITS = re.compile(r'"hits"\s*:\s*\{\s*"(?:total|max_score|hits|events|sequences)"\s*:|"responses"\s*:\s*\[\s*[{\]]')
+_HITS = re.compile(
+    r'"hits"\s*:\s*\{\s*"(?:total|max_score|hits|events|sequences)"\s*:|"responses"\s*:\s*\[\s*[{\]]'
+    r'|"hits"\s*:\s*\[\s*\{\s*"_(?:index|id)"\s*:'
+)
 _LIST = re.compile(r'\{\s*"(?:expected|events|docs)"\s*:\s*\[\s*(?:null\s*,\s*)*(?:\{|null\s*\]|\])')
 
 
@@ -55,9 +58,12 @@ def is_wrapped(start: bytes) -> bool:
 
 def is_envelope(text: str, at: int) -> bool:
     """Whether the object that begins at a place has the events below some of its keys."""
-    if _ANSWER.match(text, at):
-        return _HITS.search(text, at, at + START) is not None
-    return _LIST.match(text, at) is not None
+    return is_answer(text, at) or _LIST.match(text, at) is not None
+
+
+def is_answer(text: str, at: int) -> bool:
+    """Whether the object that begins at a place is an answer of Elasticsearch or Kibana."""
+    return _ANSWER.match(text, at) is not None and _HITS.search(text, at, at + START) is not None
 
 
 def _is_several(line: str) -> bool:

@@ -82,6 +82,7 @@ _TEXTS: tuple[tuple[re.Pattern[str], str, str], ...] = (
 )
 _ERROR = re.compile(r'\{\s*"error"\s*:\s*(?:\{|"(?P<text>[^"]{1,500})").*?"status"\s*:\s*\d+', re.DOTALL)
 _REASON = re.compile(r'"reason"\s*:\s*"(?P<text>(?:[^"\\]|\\.){1,500})"')
+_COLUMNS = re.compile(r'\{[^\[\]{}]{0,500}"(?:all_)?columns"\s*:\s*\[\s*\{\s*"name"\s*:')
 _BULK_ANSWER = re.compile(r'\{\s*"(?:errors|took)"\s*:\s*\w+\s*,\s*(?:"\w+"\s*:\s*\w+\s*,\s*)*"items"\s*:\s*\[')
 
 
@@ -137,6 +138,8 @@ def refusal(start: bytes) -> str | None:
         )
     if _BULK_ANSWER.match(text):
         return "it is the answer to a _bulk request, which holds no documents; the body of the request has them"
+    if _COLUMNS.match(text):
+        return "it is an answer of ES|QL or SQL, which has columns, not documents; ask for the events with `_search`"
     if found := _ERROR.match(text):
         reason = _REASON.search(found[0])
         said = found["text"] or (reason["text"] if reason else "")

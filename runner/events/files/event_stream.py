@@ -284,7 +284,7 @@ class EventStream:
 
     def _tell_inner(self, start: bytes) -> None:
         """Note that the documents of a text with this start hold the events, unless they are read from there."""
-        if not self._spools.inner and (said := told(start.split(b"\n"))):
+        if not self._spools.inner and (said := told(start)):
             self.counts.notes.append(f"{self.path}: its {said}")
 
     def _skip(self, line: int, offset: int) -> None:

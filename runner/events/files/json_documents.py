@@ -17,7 +17,7 @@ import orjson
 from runner.events.files.compression import OpenText
 from runner.events.files.read_report import MAX_LINE
 from runner.file_formats.completeness import TELLING, Completeness
-from runner.file_formats.json_starts import CUT, REQUEST, SCANNER, START, is_envelope
+from runner.file_formats.json_starts import CUT, REQUEST, SCANNER, START, is_answer, is_envelope
 from runner.file_formats.kinds import encoding_of
 from runner.file_formats.records import Records
 
@@ -105,7 +105,7 @@ class DocumentReader:
         while (char := self._peek()) != "]":
             if not char:
                 raise ValueError("the text ends within an array")
-            if char == "{" and (key == "responses" or self._is_sequence()):
+            if char == "{" and (key == "responses" or self._is_answer()):
                 yield from self._answer(is_part=key == "responses")
             elif not _is_placeholder(value := self._next_value()):
                 document = self._records.element(value)
@@ -137,9 +137,11 @@ class DocumentReader:
         self._fill(START)
         return is_envelope(self._buffer, self._at)
 
-    def _is_sequence(self) -> bool:
-        self._fill(64)
-        return _SEQUENCE.match(self._buffer, self._at, self._at + 64) is not None
+    def _is_answer(self) -> bool:
+        """Whether an element of an array is an answer, or a sequence of events."""
+        if len(self._buffer) - self._at < START:
+            self._fill(START)
+        return _SEQUENCE.match(self._buffer, self._at) is not None or is_answer(self._buffer, self._at)
 
     def _expect_colon(self) -> None:
         self._fill(64)

@@ -52,6 +52,8 @@ SHAPES: dict[str, tuple[Any, Any]] = {
     "an array of hits of fields": (HITS_OF_FIELDS, HIT),
     "outputs of a pipeline test": ({"expected": [DOCUMENTS[0], None, *DOCUMENTS[1:]]}, PLAIN),
     "inputs of a pipeline test": ({"events": [None, *DOCUMENTS]}, PLAIN),
+    "the hits of an answer alone": (answer(HITS)["hits"], HIT),
+    "an array of answers": ([answer(HITS[:1]), answer(HITS[1:])], HIT),
     "an answer of a get": ({"docs": [{**hit, "found": True, "_version": 1} for hit in HITS]}, HIT),
     "a try of a pipeline": ({"docs": [{"doc": {**hit, "_ingest": {"timestamp": "x"}}} for hit in HITS]}, HIT),
     "a verbose try": (
@@ -412,6 +414,8 @@ def test_a_header_of_tar_that_asks_for_much_memory_is_refused(tmp_path: Path) ->
         (b"@timestamp,host.name\n1,2\n", "CSV", "mlr --icsv --ojsonl"),
         (b'"@timestamp","host name"\r\n"1","2"\r\n', "CSV", "inspector"),
         (b'{"took": 3, "errors": false, "items": [{"index": {"_id": "1"}}]}', "the answer to a _bulk request", "body"),
+        (b'{"took": 1, "columns": [{"name": "a", "type": "long"}], "values": [[1]]}', "an answer of ES|QL", "_search"),
+        (b'{"columns": [{"name": "a", "type": "long"}], "rows": [[1]]}', "an answer of ES|QL or SQL", "_search"),
         (
             b'{"error": {"root_cause": [], "type": "x", "reason": "no such index"}, "status": 404}',
             "an error that Elasticsearch answered (no such index)",
@@ -451,3 +455,26 @@ def test_an_archive_of_a_live_folder_is_unpacked_once_for_each_state(tmp_path: P
     assert counts == [1, 0]
     with EventFiles([tmp_path], index=index, modified_after=1e9) as files:
         assert sum(map(len, files.batches(Columns([TIME])))) == 1
+
+
+def test_a_list_of_another_name_is_told_of(tmp_path: Path) -> None:
+    path = tmp_path / "trail.json"
+    path.write_text(json.dumps({"Records": DOCUMENTS}))
+    with EventFiles([path]) as files:
+        assert sum(map(len, files.batches(Columns([TIME])))) == 1
+        (note,) = files.report().notes
+    assert (
+        note.startswith(f"{path}: its only document holds a list in `Records`: ") and "jq -c '.Records[]' FILE" in note
+    )
+
+
+def test_several_documents_in_a_later_line_are_a_broken_line_with_a_cure(tmp_path: Path) -> None:
+    path = tmp_path / "events.ndjson"
+    lines = [line(number).decode() for number in range(3_000)]
+    lines[2_000] += lines[2_000]
+    path.write_text("\n".join(lines))
+    numbers, report = read(path)
+    assert (len(numbers), report.broken) == (2_999, 1)
+    assert report.examples[0] == (
+        f"{path}:2001: not JSON: several documents in one line; `jq -c .` writes each on its own"
+    )
