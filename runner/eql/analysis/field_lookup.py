@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from runner.events.fields.schema import DataType, Field, Schema
@@ -66,6 +66,9 @@ class FieldFinder:
                 f"Cannot use field [{name}] type [{type_name(field.type)}] with unsupported nested type in hierarchy "
                 f"(field [{parent}])"
             )
+        if self._schema.lenient and field.type is DataType.TEXT and field.exact is None:
+            # No index has analysed the values of files: they are there as they were written.
+            field = replace(field, type=DataType.WILDCARD)
         return Usable(field, self._exact(field))
 
     def _nested_parent(self, name: str) -> str:

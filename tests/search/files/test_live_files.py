@@ -231,6 +231,15 @@ def test_an_optional_field_below_a_not_counts_if_older_files_have_it(tmp_path: P
     assert found_in(search, [ours, absent, later], now + 5, now + 10) == [6, 0, 6]
 
 
+def test_a_text_field_without_a_keyword_is_compared_as_it_was_written(tmp_path: Path) -> None:
+    texts = ["say Hello to Bob", "hello", "nothing"]
+    lines = [line(second, powershell={"file": {"script_block_text": text}}) for second, text in enumerate(texts)]
+    (tmp_path / "events.log").write_bytes(b"".join(lines))
+    conditions = [f"process where powershell.file.script_block_text {one}" for one in (': "*hello*"', '== "hello"')]
+    rules = [compiled(rule_with(rule_id=str(place), query=one)) for place, one in enumerate(conditions)]
+    assert found_in(FileSearch([tmp_path], live=True), rules, 0, 10) == [2, 1]
+
+
 def copy_and_truncate(log: Path) -> None:
     log.with_name(f"{log.name}.1").write_bytes(log.read_bytes())
     with log.open("r+b") as file:
