@@ -122,15 +122,15 @@ def due_live(
             continue  # nearly every rule at nearly every tick; no window of this start ends after it
         window = window_at(compiled, start)
         if not done or max(done) < window.end:
-            due.append(DueWindow(compiled, _reaching_back(window, compiled, state), "live"))
+            due.append(DueWindow(compiled, reaching_back(window, compiled, state), "live"))
     return tuple(sorted(due, key=lambda item: (item.window.end, item.rule.rule_id)))
 
 
-def _reaching_back(window: Window, compiled: CompiledRule, state: RuleState | None) -> Window:
+def reaching_back(window: Window, compiled: CompiledRule, state: RuleState | None) -> Window:
     """The live window, begun as early as the one after the newest searched window would be.
 
-    Where starts were skipped, or their windows failed, it may follow that one without a gap: then no backlog window
-    covers the overlap, in which events may have come since.
+    Where starts were skipped, came late or failed, it may follow that one without a gap: then no backlog window covers
+    the overlap, in which events may have come since.
     """
     newest = state.searched[-1] if state is not None and state.searched else None
     if newest is None or newest.start == newest.end or newest.end < compiled.reach.shown(window).start:

@@ -4,8 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from types import MappingProxyType
 
-from runner.schedule.schedule import DueWindow, Schedule, due_marks, due_owed, oldest_owed, owed, window_at
+from runner.schedule.schedule import (
+    DueWindow,
+    Schedule,
+    due_marks,
+    due_owed,
+    oldest_owed,
+    owed,
+    reaching_back,
+    window_at,
+)
 from runner.search.compiled_rule import CompiledRule
 from runner.search.protocol import SearchRequest
 from runner.service.execution import size_for
@@ -22,9 +32,12 @@ def requests_for(due: Sequence[DueWindow]) -> list[SearchRequest]:
     return [SearchRequest(item.compiled, item.window, size_for(item.rule)) for item in due]
 
 
-def requests_at(rules: Sequence[CompiledRule], now: datetime) -> list[SearchRequest]:
-    """One request per rule for its window at `now`, whatever was searched before."""
-    return requests_for([DueWindow(compiled, window_at(compiled, now), "live") for compiled in rules])
+def requests_at(
+    rules: Sequence[CompiledRule], now: datetime, states: Mapping[str, RuleState] = MappingProxyType({})
+) -> list[SearchRequest]:
+    """One request per rule for its window at `now`, which reaches back to what was searched before as `states` say."""
+    windows = {one: reaching_back(window_at(one, now), one, states.get(one.rule.rule_id)) for one in rules}
+    return requests_for([DueWindow(compiled, window, "live") for compiled, window in windows.items()])
 
 
 def requests_before(
@@ -60,7 +73,7 @@ def requests_due(
         state, window = states.get(compiled.rule.rule_id), window_at(compiled, now)
         newest = state.searched[-1].end if state is not None and state.searched else None
         if newest is None or window.end - newest >= compiled.rule.every * 0.9:
-            due.append(DueWindow(compiled, window, "live"))
+            due.append(DueWindow(compiled, reaching_back(window, compiled, state), "live"))
     tried = {state.rule_id: state.last.window.end for state in states.values() if state.last is not None}
     backlog = due_owed(schedule, rules, states, now=now, tried=tried, most=len(rules))
     return requests_for([*due, *backlog])

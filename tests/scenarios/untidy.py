@@ -366,7 +366,7 @@ class _Round:
         self._process.signal(signal.SIGTERM)
         code = self._process.code()
         self._note_end()
-        return code in (0, -signal.SIGTERM)
+        return code in (0, -signal.SIGTERM, 128 + signal.SIGTERM)
 
     def _note_end(self) -> None:
         """A service ends when it is asked to; a single run says by its code whether all could be read."""
@@ -375,7 +375,7 @@ class _Round:
         code, text = started.code(), started.text()
         fine = {0, -signal.SIGKILL, *(() if _LISTENS in text else (-signal.SIGTERM,))}
         if self._command == "once":
-            fine |= {2, -signal.SIGTERM}
+            fine |= {2, -signal.SIGTERM, 128 + signal.SIGTERM}
         if code not in fine and not self._is_troubled:
             self.report.others.append(f"{self._command} ended with {code} by itself: {text[-2000:]}")
         if "Traceback" in text:

@@ -26,7 +26,7 @@ from runner.schedule.schedule import (
     spread,
 )
 from runner.search.compiled_rule import CompiledRule, compile_rule
-from runner.service.due_requests import requests_due
+from runner.service.due_requests import requests_at, requests_due
 from runner.store.protocol import Mark, RuleState, state_after, state_with_mark
 from runner.windows import Window, merge
 from tests.scenarios.timeline import rule_text
@@ -74,6 +74,19 @@ def test_start_times_are_whole_intervals_and_the_spread(tmp_path: Path) -> None:
         last = apart.last_start(one.rule, moment)
         assert last <= moment < apart.next_start(one.rule, moment) == last + timedelta(minutes=5)
         assert (last - spread("nc", timedelta(minutes=5)) - START) % timedelta(minutes=5) == timedelta(0)
+
+
+def test_a_window_that_follows_another_without_a_gap_reaches_back_as_far_as_a_punctual_one(tmp_path: Path) -> None:
+    """Events that came into that time since are not late: the next window is to find them."""
+    one = rule(tmp_path)
+    states = {"nc": RuleState("nc", (minutes(-60, 0),))}
+    for passed, start in ((5, -4), (5.5, -4), (8, -4), (9, -4), (9.5, 0.5)):
+        now = START + timedelta(minutes=passed)
+        (cron,) = [request.window for request in requests_due([one], states, now, schedule=TOGETHER)]
+        assert cron.start == START + timedelta(minutes=start)
+        assert [request.window for request in requests_at([one], now, states)] == [cron]
+    begun = {"nc": RuleState("nc", (minutes(-1, -1),))}
+    assert requests_at([one], START, begun)[0].window == minutes(-9, 0)
 
 
 def test_the_live_window_is_due_until_it_was_tried(tmp_path: Path) -> None:

@@ -183,10 +183,12 @@ async def _requests(tools: Opened, active: ActiveRules, now: datetime, *, force:
     if tools.files is not None or force:
         # Named files are a finite input: their window is searched, whatever the ledger says. A folder without a named
         # time is where something writes to: there the ledger says what earlier runs have left.
-        current = requests_at(active.compiled, now)
-        if tools.settings.now is not None or (tools.files is not None and not tools.files.only_folders):
-            return current
+        if tools.files is not None and not tools.files.only_folders:
+            return requests_at(active.compiled, now)
+        if tools.settings.now is not None:
+            return requests_at(active.compiled, now, await ledger.read())
         states = await known_states(ledger, active, now, schedule=schedule)
+        current = requests_at(active.compiled, now, states)
         return [*current, *requests_before(current, states, schedule)]
     is_past = tools.settings.now is not None
     states = await (ledger.read() if is_past else known_states(ledger, active, now, schedule=schedule))
