@@ -96,7 +96,7 @@ def test_tables_fit_a_terminal_of_80_columns(tmp_path: Path) -> None:
     ):
         lines = on_terminal(*arguments, folder=tmp_path, width=80)
         plain = [line.replace("\x1b[1m", "").replace("\x1b[0m", "") for line in lines]
-        assert max(len(line) for line in plain if "rule-runner alerts show" not in line) <= 80
+        assert max(len(line) for line in plain if "rule-runner " not in line) <= 80  # a command is one line
         assert not any(word in " ".join(plain) for word in ("succeede ", "2026-03-0 "))  # no cell is cut within a word
 
 

@@ -10,7 +10,7 @@ from contextlib import AbstractAsyncContextManager
 import pytest
 
 from runner.cluster.elasticsearch import Connection, Elastic, Retry
-from runner.errors import AccessError, ClusterError, UnreachableError
+from runner.errors import AccessError, ClusterError, UnreachableError, WrongAnswerError
 from tests.cluster.opened import opened as opened_with
 from tests.elasticsearch.proxy import EVERY, Proxy
 
@@ -156,7 +156,8 @@ async def test_an_answer_that_never_ends_is_given_up(proxy: Proxy) -> None:
 async def test_a_warning_of_the_server_stays_out_of_the_way(proxy: Proxy) -> None:
     proxy.fail_next(200, headers={"Warning": '299 Elasticsearch-8.19.0 "this is deprecated"'})
     async with opened(Connection(hosts=(proxy.url,))) as client:
-        await client.search(("*",), {})
+        with pytest.raises(WrongAnswerError, match="refused by the test"):
+            await client.search(("*",), {})
 
 
 async def test_a_path_prefix_is_kept(proxy: Proxy) -> None:

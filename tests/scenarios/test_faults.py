@@ -192,9 +192,8 @@ async def test_an_alert_that_its_index_refuses_stops_no_other(world: ClusterWorl
     runs, troubles = await world.tick()
     assert troubles == []
     for run in runs:
-        assert (run.status, run.complete, run.created) == ("failed", False, 2), run
+        assert (run.status, run.complete, run.created) == ("warning", True, 2), run
         assert "object mapping for [user]" in run.messages[0]
-    assert "object mapping for [user]" in world.not_ready()
     with admin(world) as client:  # somebody mends the documents, as an ingest pipeline would
         client.indices.delete(index=odd)
     world.planted -= {incident for incident in world.planted if incident[1][0].startswith("refused")}

@@ -222,7 +222,8 @@ class ElasticsearchAlerts:
             if error.type == "index_closed_exception":
                 raise StoreError(f"{error}: an index behind {self._name} is closed; open it") from None
             raise StoreError(str(error)) from None
-        if answer.get("timed_out") or answer.get("_shards", {}).get("failed"):
+        shards = answer.get("_shards", {})
+        if answer.get("timed_out") or not isinstance(shards, Mapping) or shards.get("failed"):
             raise StoreError(f"{self._name} was searched in part only: some shards did not answer")
         hits: list[dict[str, Any]] = answer["hits"]["hits"]
         return hits
