@@ -303,6 +303,7 @@ def test_a_second_service_on_a_state_file_is_told_of_the_first(tmp_path: Path) -
     rules, events = tmp_path / "rules", tmp_path / "events"
     rules.mkdir()
     events.mkdir()
+    (events / "earlier.ndjson").write_text(ndjson(["earlier exec 00:00:00 day=2026-02-01"]))
     (rules / "nc.toml").write_text(rule_text("nc", {"query": NC}))
     places = ["--rules", str(rules), "--state", str(tmp_path / "state.db")]
     reading = ["--events", str(events), *places]
@@ -319,7 +320,7 @@ def test_a_second_service_on_a_state_file_is_told_of_the_first(tmp_path: Path) -
         for command in (["run", *reading], ["once", *reading]):
             code, _, said = runner(*command)
             assert code == 3
-            assert f"`rule-runner run` (process {started.pid} on " in said
+            assert f" run` (process {started.pid} on " in said
         assert runner("status", "--check", *places)[0] == 0  # the one that was refused has taken nothing away
         assert runner("alerts", "list", "--state", str(tmp_path / "state.db"))[0] == 0
         assert runner("replay", *reading, "--from", "now-1h", "--to", "now")[0] == 0
