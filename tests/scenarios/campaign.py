@@ -63,7 +63,8 @@ class Report:
     def line(self) -> str:
         told = "as undisturbed" if not self.faults else f"{len(self.faults)} FAULTS"
         counts = (
-            f"{self.kills:4} kills, {self.ended:3} ended before, {self.incidents:4} incidents, {self.alerts:5} alerts"
+            f"{self.kills:4} kills, {self.troubles.total():3} other faults, {self.ended:3} ended before, "
+            f"{self.incidents:4} to find, {self.alerts:5} alerts"
         )
         return f"{self.place:13} {self.shape:6} seed {self.seed:<10} {counts}, {self.seconds:5.1f} s: {told}"
 
