@@ -96,7 +96,8 @@ def test_tables_fit_a_terminal_of_80_columns(tmp_path: Path) -> None:
     ):
         lines = on_terminal(*arguments, folder=tmp_path, width=80)
         plain = [line.replace("\x1b[1m", "").replace("\x1b[0m", "") for line in lines]
-        assert max(len(line) for line in plain if "rule-runner " not in line) <= 80  # a command is one line
+        commands = ("rule-runner ", "-m runner ")  # one line each, however long the path of the interpreter
+        assert max(len(line) for line in plain if not any(name in line for name in commands)) <= 80
         assert not any(word in " ".join(plain) for word in ("succeede ", "2026-03-0 "))  # no cell is cut within a word
 
 
