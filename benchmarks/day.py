@@ -43,7 +43,7 @@ from runner.search.compiled_rule import CompiledRule, compile_rules
 from runner.search.files.file_search import FileSearch
 from runner.search.protocol import SearchRequest, SearchResult
 from runner.service.execution import Execution
-from runner.service.rules_in_use import ActiveRules
+from runner.service.rules_in_use import ActiveRules, RuleSources
 from runner.service.service import Pace, Service, ServiceObserver
 from runner.store.protocol import AlertFilter, RuleState
 from runner.store.sqlite.sqlite_store import SqliteStore
@@ -242,7 +242,7 @@ async def _day(folder: Path, rules: int, options: argparse.Namespace) -> tuple[d
     context = AlertContext(now=START, execution_id="")
 
     service = Service(
-        [folder / "rules"],
+        RuleSources((folder / "rules",)),
         Execution(TimedSearch(files, clock, measured), store, store, clock=clock.now, context=context),
         clock=clock,
         schedule=Schedule(together=True),

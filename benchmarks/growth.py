@@ -35,7 +35,7 @@ from runner.rule_run import RuleRun
 from runner.schedule.schedule import Schedule
 from runner.search.files.file_search import FileSearch
 from runner.service.execution import Execution
-from runner.service.rules_in_use import ActiveRules
+from runner.service.rules_in_use import ActiveRules, RuleSources
 from runner.service.service import Pace, Service, ServiceObserver
 from runner.settings.settings import load_settings
 from runner.store.memory import KEPT_RUNS
@@ -178,7 +178,7 @@ async def _service(folder: Path, end: datetime) -> tuple[Sizes, Sizes, Reporter]
     store, files = SqliteStore(folder / "state.db", retention=retention), FileSearch([folder / "events"], live=True)
     execution = Execution(files, store, store, clock=clock.now, context=AlertContext(now=START, execution_id=""))
     service = Service(
-        [folder / "rules"],
+        RuleSources((folder / "rules",)),
         execution,
         clock=clock,
         schedule=Schedule(together=True),

@@ -23,6 +23,7 @@ def run(
     events: options.EventsOption = None,
     unwrap: options.UnwrapOption = None,
     rules: options.RulesOption = None,
+    exceptions: options.ExceptionsOption = None,
     state: options.StateOption = None,
     tick: Annotated[str | None, Option(metavar="TIME", help="How often to look for what is due, e.g. 10s.")] = None,
     on_cap: options.OnCapOption = None,
@@ -32,8 +33,8 @@ def run(
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # it ends no service, also not one that is about to start
     signals.install(code=0)
     flags = {
-        "events": events, "unwrap": unwrap, "rules": rules, "state": state, "tick": tick, "on_cap": on_cap,
-        "listen": listen,
+        "events": events, "unwrap": unwrap, "rules": rules, "exceptions": exceptions, "state": state, "tick": tick,
+        "on_cap": on_cap, "listen": listen,
     }  # fmt: skip
     settings = read_settings(**flags)
     from runner.cli.commands import run
@@ -45,6 +46,7 @@ def once(
     events: options.EventsOption = None,
     unwrap: options.UnwrapOption = None,
     rules: options.RulesOption = None,
+    exceptions: options.ExceptionsOption = None,
     state: options.StateOption = None,
     now: options.NowOption = None,
     rule: options.OnlyRuleOption = None,
@@ -66,6 +68,7 @@ def once(
         events=events,
         unwrap=unwrap,
         rules=rules,
+        exceptions=exceptions,
         state=state,
         now=now,
         on_cap=on_cap,
@@ -87,6 +90,7 @@ def replay(
     events: options.EventsOption = None,
     unwrap: options.UnwrapOption = None,
     rules: options.RulesOption = None,
+    exceptions: options.ExceptionsOption = None,
     state: options.StateOption = None,
     start: Annotated[
         str | None, Option("--from", metavar="TIME", help="Where the span begins: ISO or date math.")
@@ -106,7 +110,14 @@ def replay(
     """
     rules, rule = options.rule_files(rules, rule)
     settings = read_settings(
-        events=events, unwrap=unwrap, rules=rules, state=state, on_cap=on_cap, workers=workers, output=output
+        events=events,
+        unwrap=unwrap,
+        rules=rules,
+        exceptions=exceptions,
+        state=state,
+        on_cap=on_cap,
+        workers=workers,
+        output=output,
     )
     from runner.cli.commands import replay
 
@@ -119,10 +130,11 @@ def check(
         list[str] | None, Argument(metavar="[PATH]...", help="Rule files or folders; default: `--rules`.")
     ] = None,
     rules: options.RulesOption = None,
+    exceptions: options.ExceptionsOption = None,
     output: options.OutputOption = None,
 ) -> int:
     """Load and compile rules; print every problem with its place. Exit code 1 if a rule has an error."""
-    settings = read_settings(rules=[*(paths or ()), *(rules or ())] or None, output=output)
+    settings = read_settings(rules=[*(paths or ()), *(rules or ())] or None, exceptions=exceptions, output=output)
     from runner.cli.commands import check
 
     return check.check(settings)
@@ -133,6 +145,7 @@ def test(
         list[str] | None, Argument(metavar="[PATH]...", help="Test files, rule files or folders; default: --rules.")
     ] = None,
     rules: options.RulesOption = None,
+    exceptions: options.ExceptionsOption = None,
     junit: Annotated[Path | None, Option(metavar="FILE", help="Write the outcomes as JUnit XML, too.")] = None,
     require_tests: Annotated[
         bool, Option("--require-tests", help="A rule without a test counts as a failure.")
@@ -140,7 +153,7 @@ def test(
     output: options.OutputOption = None,
 ) -> int:
     """Run the tests of rules: events and the alerts expected of them, in NAME.test.toml beside NAME.toml."""
-    settings = read_settings(rules=[*(paths or ()), *(rules or ())] or None, output=output)
+    settings = read_settings(rules=[*(paths or ()), *(rules or ())] or None, exceptions=exceptions, output=output)
     from runner.cli.commands import test
 
     return test.test(settings, junit=junit, require_tests=require_tests)
@@ -299,6 +312,7 @@ def vacuum_state(state: options.StateOption = None) -> int:
 def status(
     events: options.EventsOption = None,
     rules: options.RulesOption = None,
+    exceptions: options.ExceptionsOption = None,
     state: options.StateOption = None,
     output: options.OutputOption = None,
     check: Annotated[
@@ -315,7 +329,7 @@ def status(
     everything: options.AllOption = False,
 ) -> int:
     """Per rule: the last window, its outcome and counts, how far it was searched, and what is owed."""
-    settings = read_settings(events=events, rules=rules, state=state, output=output)
+    settings = read_settings(events=events, rules=rules, exceptions=exceptions, state=state, output=output)
     if check:
         from runner.cli.commands import health_check
 
@@ -329,10 +343,11 @@ def doctor(
     events: options.EventsOption = None,
     unwrap: options.UnwrapOption = None,
     rules: options.RulesOption = None,
+    exceptions: options.ExceptionsOption = None,
     output: options.OutputOption = None,
 ) -> int:
     """Look at everything and change nothing: hosts, privileges, indices, fields; what is missing for which rule."""
-    settings = read_settings(events=events, unwrap=unwrap, rules=rules, output=output)
+    settings = read_settings(events=events, unwrap=unwrap, rules=rules, exceptions=exceptions, output=output)
     from runner.cli.commands import doctor
 
     return doctor.doctor(settings)

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from runner.errors import SettingsError
 from runner.messages.suggestions import near_name
 from runner.rules.load import LoadedRules
+from runner.service.rules_in_use import RuleSources
 from runner.settings.settings import Settings, flag_for
 from runner.setup.saved_objects import KibanaNames
 from runner.store.source import UNNAMED, EventSource
@@ -83,13 +84,27 @@ def kibana_names(settings: Settings) -> KibanaNames:
 
 
 def require_rule_paths(settings: Settings) -> None:
-    """Raise SettingsError for all rule paths that do not exist, each with a near name."""
+    """Raise SettingsError for all paths of rules and exceptions that do not exist, each with a near name."""
     missing = [path for path in settings.rules if not path.exists() and not path.is_symlink()]
+    absent = [path for path in settings.exceptions if not path.exists() and not path.is_symlink()]
+    if absent:
+        raise SettingsError("; ".join(f"{path}: no such file or folder of exceptions{_near(path)}" for path in absent))
     if not missing:
         return
     if settings.is_default("rules"):
         raise SettingsError(f"no rules: there is no folder {missing[0]}; name rule files or folders with --rules")
     raise SettingsError("; ".join(f"{path}: no such file or folder{_near(path)}" for path in missing))
+
+
+def rule_sources(settings: Settings) -> RuleSources:
+    """The files and folders that rules and exceptions are read from.
+
+    Without a setting, exceptions are in folders `exceptions` in and beside those of the rules, if there are such.
+    """
+    if settings.exceptions:
+        return RuleSources(settings.rules, settings.exceptions)
+    places = [path for rules in settings.rules for path in (rules / "exceptions", rules.parent / "exceptions")]
+    return RuleSources(settings.rules, tuple(dict.fromkeys(path for path in places if path.is_dir())))
 
 
 def require_rules(loaded: LoadedRules, settings: Settings) -> None:
@@ -111,8 +126,13 @@ def _near(path: Path) -> str:
 
 
 def given_flags(settings: Settings) -> str:
-    """The flags that name events, rules and state as far as they were given, for another command over the same."""
-    values = {"events": settings.events, "rules": settings.rules, "state": (settings.state,)}
+    """The flags that name events, rules, exceptions and state, as far as they were given, for another command."""
+    values = {
+        "events": settings.events,
+        "rules": settings.rules,
+        "exceptions": settings.exceptions,
+        "state": (settings.state,),
+    }
     return "".join(
         f" {flag_for(name)} {shlex.quote(str(value))}"
         for name, given in values.items()

@@ -35,6 +35,14 @@ UnwrapOption = Annotated[
 RulesOption = Annotated[
     list[str] | None, Option("--rules", "-r", metavar="PATH", help="Rule file or folder. May be repeated.")
 ]
+ExceptionsOption = Annotated[
+    list[str] | None,
+    Option(
+        "--exceptions",
+        metavar="PATH",
+        help="Files and folders of exceptions; default: `exceptions` beside the rules.",
+    ),
+]
 StateOption = Annotated[
     str | None, Option("--state", metavar="FILE", help="SQLite file for alerts and state, also if a cluster is set.")
 ]

@@ -9,13 +9,13 @@ from dataclasses import dataclass
 import structlog
 
 from runner.cli.console import may_color
-from runner.cli.locations import require_rule_paths
+from runner.cli.locations import require_rule_paths, rule_sources
 from runner.errors import RunnerError
 from runner.service.service import Service
 from runner.settings.settings import Settings, variables_for
 from runner.telemetry.logs import configure_logging
 
-_RELOADED = ("rules", "catch_up", "on_cap", "log_level", "log_format")
+_RELOADED = ("rules", "exceptions", "catch_up", "on_cap", "log_level", "log_format")
 """Settings that SIGHUP reads again; the others count from the next start on."""
 _LOG = structlog.get_logger("runner.service")
 
@@ -47,7 +47,9 @@ class Running:
         self.settings = self.settings.model_copy(update={name: getattr(found, name) for name in _RELOADED})
         configure_logging(self.settings, stream=sys.stderr, color=may_color())
         if self.service is not None:
-            self.service.reload(self.settings.rules, on_cap=self.settings.on_cap, horizon=self.settings.catch_up)
+            self.service.reload(
+                rule_sources(self.settings), on_cap=self.settings.on_cap, horizon=self.settings.catch_up
+            )
         _LOG.info(f"SIGHUP: the rules are read again; {', '.join(changed) or 'no setting has changed'}")
         if fixed:
             _LOG.warning(f"SIGHUP: {', '.join(fixed)} changed, which counts from the next start on")

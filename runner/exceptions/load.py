@@ -28,7 +28,7 @@ class Exceptions:
     references: Mapping[str, frozenset[ListKey]] = field(default_factory=dict)
     """The lists that rules in exports refer to, by rule id."""
     sources: tuple[ExceptionFile, ...] = field(default=(), repr=False)
-    lists: ValueLists = field(default_factory=ValueLists, repr=False)
+    lists: ValueLists = field(default_factory=ValueLists, repr=False, compare=False)
 
     def for_rule(self, rule: Rule, at: datetime) -> tuple[ExceptionItem, ...]:
         """The items that apply to a rule in a run that starts at a time."""

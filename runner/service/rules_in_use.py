@@ -1,13 +1,14 @@
-"""The rules in use: loaded from their files, compiled, and checked by the search that runs them."""
+"""The rules in use: loaded from their files with what is excepted of them, compiled, and checked by their search."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from pathlib import Path
 
 from runner.errors import Problem
+from runner.exceptions import Exceptions, load_exceptions
 from runner.rules.load import LoadedRules, reload
 from runner.rules.rule import Rule
 from runner.search.compiled_rule import CompiledRule, compile_rules
@@ -15,12 +16,25 @@ from runner.search.protocol import Search
 
 
 @dataclass(frozen=True, slots=True)
+class RuleSources:
+    """The files and folders that rules, and what goes with them, are read from."""
+
+    rules: tuple[Path, ...]
+    exceptions: tuple[Path, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class ActiveRules:
-    """The rules that can be run, and every problem of the files and of the queries."""
+    """The rules that can be run, and every problem of the files and of the queries.
+
+    Each compiled rule has the exceptions that count for it at `as_of`, until the first of them expires.
+    """
 
     loaded: LoadedRules = field(default_factory=LoadedRules)
     compiled: tuple[CompiledRule, ...] = ()
     problems: tuple[Problem, ...] = ()
+    exceptions: Exceptions = field(default_factory=Exceptions)
+    as_of: datetime | None = None
 
     @property
     def rules(self) -> tuple[Rule, ...]:
@@ -31,20 +45,27 @@ class ActiveRules:
         return tuple(rule for rule in self.loaded.rules if not rule.enabled)
 
 
-async def load_active(paths: Sequence[Path], search: Search, previous: ActiveRules | None = None) -> ActiveRules:
-    """The rules of the paths as they are now, checked by the search; `previous` itself if no file changed.
+async def load_active(
+    sources: RuleSources, search: Search, previous: ActiveRules | None = None, *, at: datetime
+) -> ActiveRules:
+    """The rules of the files as they are now, checked by the search; `previous` itself if nothing changed.
 
-    A rule whose query was broken by an edit stays in its last good version, and the problem says so.
+    `at` is the time of the run, by which exceptions expire. A rule whose query was broken by an edit stays in its last
+    good version, and the problem says so; so does an exception. A broken exception stops no rule.
     """
     before = previous or ActiveRules()
-    loaded = await asyncio.to_thread(reload, before.loaded, paths)
-    if previous is not None and loaded == before.loaded:
+    loaded = await asyncio.to_thread(reload, before.loaded, sources.rules)
+    exceptions = await asyncio.to_thread(load_exceptions, sources.exceptions, before.exceptions)
+    is_unchanged = loaded == before.loaded and exceptions == before.exceptions
+    if previous is not None and is_unchanged and not _expiry_between(exceptions, before.as_of, at):
         return previous
     wanted = [rule for rule in loaded.rules if rule.enabled]
-    compiled, problems = await asyncio.to_thread(compile_rules, wanted, before.compiled)
+    parsed, problems = await asyncio.to_thread(compile_rules, wanted, before.compiled)
+    compiled = [excepting_at(one, exceptions, at) for one in parsed]
     problems += await search.prepare(compiled)
     broken = {problem.rule_id for problem in problems if problem.severity == "error"}
     last_good = {old.rule.rule_id: old for old in before.compiled if old.rule.rule_id in broken}
+    last_good = {rule_id: excepting_at(old, exceptions, at) for rule_id, old in last_good.items()}
     good = {new.rule.rule_id: new for new in compiled if new.rule.rule_id not in broken} | last_good
     in_use = tuple(good[rule.rule_id] for rule in wanted if rule.rule_id in good)
     if last_good:
@@ -53,4 +74,15 @@ async def load_active(paths: Sequence[Path], search: Search, previous: ActiveRul
         problems = [replace(p, message=p.text + kept, hint="") if p.rule_id in last_good else p for p in problems]
     order = {rule.rule_id: position for position, rule in enumerate(wanted)}
     problems.sort(key=lambda problem: order.get(problem.rule_id or "", -1))
-    return ActiveRules(loaded, in_use, (*loaded.problems, *problems))
+    return ActiveRules(loaded, in_use, (*loaded.problems, *problems), exceptions, at)
+
+
+def excepting_at(compiled: CompiledRule, exceptions: Exceptions, at: datetime) -> CompiledRule:
+    """The rule with the exceptions that count for it at a time; itself if those are the ones that it has."""
+    items = exceptions.for_rule(compiled.rule, at)
+    return compiled if items == compiled.exceptions else replace(compiled, exceptions=items)
+
+
+def _expiry_between(exceptions: Exceptions, before: datetime | None, now: datetime) -> bool:
+    """Whether an exception counts at one of two times and not at the other."""
+    return before is None or any(item.is_over(before) != item.is_over(now) for item in exceptions.items)

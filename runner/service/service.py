@@ -7,7 +7,6 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from pathlib import Path
 from typing import Literal
 
 from runner.clock import Clock, ClockSteps
@@ -19,7 +18,7 @@ from runner.search.compiled_rule import CompiledRule
 from runner.service.arrivals import ArrivalWatch, Looked
 from runner.service.due_requests import requests_for
 from runner.service.execution import Execution
-from runner.service.rules_in_use import ActiveRules, load_active
+from runner.service.rules_in_use import ActiveRules, RuleSources, load_active
 from runner.service.ticker import Ticker
 from runner.store.leases import EveryRule, Leases
 from runner.store.protocol import RuleState
@@ -120,7 +119,7 @@ class Service:
 
     def __init__(
         self,
-        rule_paths: Sequence[Path],
+        sources: RuleSources,
         execution: Execution,
         *,
         clock: Clock,
@@ -130,7 +129,7 @@ class Service:
         pace: Pace = Pace(),
         arrivals: ArrivalWatch | None = None,
     ) -> None:
-        self._rule_paths = rule_paths
+        self._sources = sources
         self._execution = execution
         self._clock = clock
         self._steps = ClockSteps()
@@ -172,9 +171,9 @@ class Service:
         """Finish the window in hand if that takes no longer than a second, then let `run` return."""
         self._stopping.set()
 
-    def reload(self, rule_paths: Sequence[Path], *, on_cap: Literal["carry", "drop"], horizon: timedelta) -> None:
+    def reload(self, sources: RuleSources, *, on_cap: Literal["carry", "drop"], horizon: timedelta) -> None:
         """Use these settings from the next tick on, which comes at once, also in a wait after a failed one."""
-        self._rule_paths = rule_paths
+        self._sources = sources
         self._execution = replace(self._execution, on_cap=on_cap)
         self._states.schedule = replace(self._states.schedule, horizon=horizon)
         self._backoff.clear()
@@ -246,7 +245,7 @@ class Service:
         await self._catch_up(now, begun)
 
     async def _reload(self) -> None:
-        active = await load_active(self._rule_paths, self._execution.search, self._active)
+        active = await load_active(self._sources, self._execution.search, self._active, at=self._clock.now())
         if active is not self._active:
             self._active = active
             self._observer.on_rules(active)

@@ -35,7 +35,7 @@ SECRETS = frozenset(
 """The fields whose value is never shown and that may be given as a file."""
 
 _PATHS = (
-    "events", "rules", "elasticsearch_ca_certs", "elasticsearch_client_cert", "elasticsearch_client_key",
+    "events", "rules", "exceptions", "elasticsearch_ca_certs", "elasticsearch_client_cert", "elasticsearch_client_key",
     "kibana_ca_certs", "runtime_fields",
 )  # fmt: skip
 """The fields whose values are paths that docker compose may share with the command line."""
@@ -70,6 +70,7 @@ class Settings(BaseSettings):
     rules: Annotated[tuple[Path, ...], BeforeValidator(checks.paths)] = Field(
         default_factory=lambda: (default_rules_path(),)
     )
+    exceptions: Annotated[tuple[Path, ...], BeforeValidator(checks.paths)] = ()
     state: Annotated[Path, BeforeValidator(checks.state_file)] = Path("rule-runner.db")
     now: Annotated[datetime | Literal["latest"] | None, BeforeValidator(checks.moment)] = None
     output: Annotated[Literal["table", "json"], BeforeValidator(checks.choice_of("table", "json"))] = "table"

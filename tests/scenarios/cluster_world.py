@@ -23,7 +23,7 @@ from runner.rule_run import RuleRun
 from runner.schedule.schedule import Schedule
 from runner.search.cluster.cluster_search import ClusterSearch
 from runner.service.execution import Execution
-from runner.service.rules_in_use import ActiveRules
+from runner.service.rules_in_use import ActiveRules, RuleSources
 from runner.service.service import Service, ServiceObserver
 from runner.setup.index_objects import StoreNames
 from runner.store.elasticsearch.elasticsearch_store import elasticsearch_stores
@@ -81,7 +81,7 @@ class ClusterWorld(ServiceObserver):
             self._search, self.stores.alerts, self.stores.ledger, clock=self.clock.now, context=context
         )
         self.service = Service(
-            [self._rules],
+            RuleSources((self._rules,)),
             execution,
             clock=self.clock,
             schedule=Schedule(together=True),

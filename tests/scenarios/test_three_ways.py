@@ -60,7 +60,7 @@ class SearchedWorld(World):
 
     async def once(self) -> list[RuleRun]:
         search = self.made()
-        active = await load_active(self.rule_paths, search)
+        active = await load_active(self.sources, search, at=self.clock.now())
         asked = requests_at(active.compiled, self.clock.now())
         runs = [run async for run in self.execution(search).run(asked)]
         await search.close()

@@ -567,7 +567,7 @@ async def test_a_single_run_tells_the_ledger_of_disabled_rules_too(world: World)
     await world.tick()
 
     async def stock(moment: datetime) -> RuleState:
-        active = await load_active(world.rule_paths, search)
+        active = await load_active(world.sources, search, at=moment)
         return (await known_states(world.store, active, moment, schedule=Schedule(together=True)))["nc"]
 
     write_rule(world, enabled=False)

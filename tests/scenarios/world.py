@@ -17,7 +17,7 @@ from runner.search.protocol import Search
 from runner.service.arrivals import ArrivalWatch, Looked
 from runner.service.due_requests import requests_at
 from runner.service.execution import Execution
-from runner.service.rules_in_use import ActiveRules, load_active
+from runner.service.rules_in_use import ActiveRules, RuleSources, load_active
 from runner.service.service import Service, ServiceObserver
 from runner.store.leases import Leases
 from runner.store.protocol import AlertFilter, StoredAlert
@@ -54,6 +54,12 @@ class World:
         self.rule_paths = self.rule_paths or (self.folder / "rules",)
 
     @property
+    def sources(self) -> RuleSources:
+        """The rules, and the folder `exceptions` beside them if it is there."""
+        exceptions = self.folder / "exceptions"
+        return RuleSources(tuple(self.rule_paths), (exceptions,) if exceptions.is_dir() else ())
+
+    @property
     def events(self) -> Path:
         return self.folder / "events"
 
@@ -74,7 +80,7 @@ class World:
             self._search = FileSearch([self.events], live=True)
             watch = ArrivalWatch(self._search, self.store, self.store, horizon=self.horizon)
             self._service = Service(
-                self.rule_paths,
+                self.sources,
                 self.execution(search or self._search),
                 arrivals=watch if search is None else None,
                 clock=self.clock,
@@ -100,7 +106,7 @@ class World:
         """What `rule-runner once` does with named files."""
         search = FileSearch([self.events])
         try:
-            active = await load_active(self.rule_paths, search)
+            active = await load_active(self.sources, search, at=self.clock.now())
             self.rule_sets.append(active)
             requests = requests_at(active.compiled, self.clock.now())
             return [run async for run in self.execution(search).run(requests)]

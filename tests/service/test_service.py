@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from runner.search.files.file_search import FileSearch
-from runner.service.rules_in_use import load_active
+from runner.service.rules_in_use import RuleSources, load_active
 from runner.telemetry.heartbeat import Heartbeat, HeartbeatFile, read_heartbeat, write_heartbeat
 from tests.scenarios.timeline import rule_text
 
@@ -21,10 +21,10 @@ def write(folder: Path, name: str, query: str, **fields: object) -> None:
 async def test_rules_that_did_not_change_are_the_same_object(tmp_path: Path) -> None:
     write(tmp_path, "a", "any where true")
     search = FileSearch(())
-    first = await load_active([tmp_path], search)
-    assert await load_active([tmp_path], search, first) is first
+    first = await load_active(RuleSources((tmp_path,)), search, at=NOW)
+    assert await load_active(RuleSources((tmp_path,)), search, first, at=NOW) is first
     write(tmp_path, "b", "any where false")
-    second = await load_active([tmp_path], search, first)
+    second = await load_active(RuleSources((tmp_path,)), search, first, at=NOW)
     assert [rule.rule_id for rule in second.rules] == ["a", "b"]
 
 
@@ -32,7 +32,7 @@ async def test_disabled_rules_are_left_out_and_their_faults_are_not(tmp_path: Pa
     write(tmp_path, "a", "any where true", enabled=False)
     write(tmp_path, "b", "any where", enabled=False)
     write(tmp_path, "c", "any where")
-    active = await load_active([tmp_path], FileSearch(()))
+    active = await load_active(RuleSources((tmp_path,)), FileSearch(()), at=NOW)
     assert active.rules == ()
     assert {problem.rule_id for problem in active.problems} == {"c"}
 
@@ -40,20 +40,20 @@ async def test_disabled_rules_are_left_out_and_their_faults_are_not(tmp_path: Pa
 async def test_a_query_that_was_broken_and_mended(tmp_path: Path) -> None:
     search = FileSearch(())
     write(tmp_path, "a", "any where true")
-    first = await load_active([tmp_path], search)
+    first = await load_active(RuleSources((tmp_path,)), search, at=NOW)
     write(tmp_path, "a", "any where nonsense ==")
-    broken = await load_active([tmp_path], search, first)
+    broken = await load_active(RuleSources((tmp_path,)), search, first, at=NOW)
     assert [rule.query for rule in broken.rules] == ["any where true"]
     assert "last good version" in str(broken.problems[0])
     write(tmp_path, "a", "any where false")
-    mended = await load_active([tmp_path], search, broken)
+    mended = await load_active(RuleSources((tmp_path,)), search, broken, at=NOW)
     assert [rule.query for rule in mended.rules] == ["any where false"]
     assert mended.problems == ()
 
 
 async def test_a_new_rule_that_is_broken_runs_in_no_version(tmp_path: Path) -> None:
     write(tmp_path, "a", "any where")
-    active = await load_active([tmp_path], FileSearch(()))
+    active = await load_active(RuleSources((tmp_path,)), FileSearch(()), at=NOW)
     assert (active.rules, len(active.problems)) == ((), 1)
 
 
