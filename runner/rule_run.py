@@ -15,6 +15,16 @@ COUNTS = ("matches", "created", "duplicates", "suppressed", "capped")
 
 
 @dataclass(frozen=True, slots=True)
+class ExceptedCount:
+    """The events that an exception has kept from a rule; `newest` is their newest time, if it is known."""
+
+    exception: str
+    """The exception's id."""
+    events: int
+    newest: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class RuleRun:
     """The outcome of one rule over one window.
 
@@ -43,6 +53,8 @@ class RuleRun:
     keeps it."""
     blind: bool = field(default=False, compare=False)
     """Whether nothing was there that the rule's index patterns name. No store keeps it."""
+    excepted: tuple[ExceptedCount, ...] = field(default=(), compare=False)
+    """What exceptions removed of times that were not searched before. Stores add it to what they know of the rule."""
 
     @property
     def counts(self) -> dict[str, int]:

@@ -11,11 +11,12 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from runner.engine.exclusions import Excluded, ExclusionCounts, Spans
 from runner.engine.filter.predicates import Conjuncts, may_fail
-from runner.engine.filter.stage_filter import StageFilter, StageFilterPool, StageSearch
+from runner.engine.filter.stage_filter import OnExcluded, StageFilter, StageFilterPool, StageSearch
 from runner.engine.plan import Limit, Plan
 from runner.engine.repeats import NO_DOCUMENTS, Repeats
-from runner.engine.scope import Scope
+from runner.engine.scope import Mask, Scope
 from runner.engine.sequence.join_keys import KeyCodes
 from runner.engine.sequence.open_matches import OpenEvents, OpenSamples, OpenSequences
 from runner.engine.sequence.sequence_matcher import FoundSequence
@@ -43,6 +44,8 @@ class Ask:
     max_samples_per_key: int = 1
     now_ns: int = 0
     """What `now` in date math means, in nanoseconds since 1970."""
+    counted: Spans | None = None
+    """The times whose excluded events count; None: all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +59,7 @@ class Found:
     matches: Sequence[FoundSequence] = ()
     error: str | None = None
     crowded: frozenset[int] = frozenset()
+    excluded: tuple[Excluded, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +75,8 @@ class Handover:
     """Numbers and digests of the events that are documents of an index."""
     crowded: tuple[frozenset[int], ...]
     """By ask."""
+    excluded: tuple[tuple[int, Excluded], ...] = ()
+    """Each with the index of its ask."""
 
 
 class Matcher:
@@ -87,6 +93,7 @@ class Matcher:
         field: str = "@timestamp",
         unordered: Collection[int] = (),
         repeats: Repeats | None = None,
+        keeps_excluded: bool = False,
     ) -> None:
         """`room` is the count of rows held before open matches are advanced, `codes` that of join key values before the
         unused ones are dropped. `conjuncts` and `filters` keep what other passes can use
@@ -94,6 +101,7 @@ class Matcher:
 
         `field` is the timestamp field of the watermarks given to `feed` and `advance`. Sequences by another field wait
         for all events, and so do `unordered` asks. With `repeats` a document that comes again is no event of its own.
+        `keeps_excluded`: `feed` returns some rows that were excluded, too.
         """
         self._conjuncts = conjuncts = conjuncts if conjuncts is not None else Conjuncts()
         self._asks = asks
@@ -123,6 +131,8 @@ class Matcher:
         self._gate = StageGate(gated, field=field, unordered=self._unordered)
         self._filters = filters
         self._wanted = wanted
+        counts = ExclusionCounts([one.plan for one in asks], [one.counted for one in asks], keeps=keeps_excluded)
+        self._exclusions = counts if counts else None
         self._filter = StageFilter(wanted) if filters is None else filters.take(wanted)
 
     def fields(self) -> frozenset[Field]:
@@ -155,9 +165,9 @@ class Matcher:
         """
         kept = np.zeros(len(batch), dtype=np.bool_)
         if not self._gate.gated:
-            for number, met in self._filter.filter(batch):
+            for number, met in self._filter.filter(batch, on_excluded=self._on_excluded):
                 kept[self._take_in(batch, number, met)] = True
-            return np.flatnonzero(kept)
+            return self._kept_rows(batch, kept)
         times = batch.timestamps(self._field)
         batch_gate = BatchGate(self._gate, times, batch.base, NO_WATERMARK if watermark is None else watermark)
         everywhere: dict[int, Rows | ValueError] = {}  # of all rows those that meet a stage, by any of its equals
@@ -166,6 +176,17 @@ class Matcher:
                 rows = self._take_in(batch, number, met)
                 kept[rows] = True
                 batch_gate.record_rows(number, rows)
+        return self._kept_rows(batch, kept)
+
+    @property
+    def _on_excluded(self) -> OnExcluded | None:
+        if (counts := self._exclusions) is None:
+            return None
+        return lambda number, one, found: counts.add(self._sinks[number].ask, one.identity[1], found)
+
+    def _kept_rows(self, batch: EventBatch, kept: Mask) -> Rows:
+        if self._exclusions is not None and (excluded := self._exclusions.count(batch)):
+            kept[list(excluded)] = True
         return np.flatnonzero(kept)
 
     def _met(
@@ -173,7 +194,7 @@ class Matcher:
     ) -> Iterator[tuple[int, Rows | ValueError]]:
         """Rows found by stage. Stages equal to one that was searched for `everywhere` are not searched again."""
         if search.rows is None:
-            for number, met in self._filter.filter(batch, search.stages):
+            for number, met in self._filter.filter(batch, search.stages, on_excluded=self._on_excluded):
                 everywhere[self._equals[number]] = met
                 yield number, met
             return
@@ -185,7 +206,7 @@ class Matcher:
             yield number, met if isinstance(met, ValueError) else met[inside[met]]
         rest = search.stages & ~sum(1 << number for number in known)
         if rest:
-            yield from self._filter.filter(batch, rest, search.rows)
+            yield from self._filter.filter(batch, rest, search.rows, self._on_excluded)
 
     def _take_in(self, batch: EventBatch, number: int, met: Rows | ValueError) -> Rows:
         """Add the rows that met a stage; returns those that may become part of a match."""
@@ -198,12 +219,13 @@ class Matcher:
     def found(self) -> Iterator[Found]:
         """The matches of each ask, in the order of the asks."""
         for number, ask in enumerate(self._asks):
+            excluded = () if self._exclusions is None else self._exclusions.found(number)
             if number in self._errors:
-                yield Found(error=self._errors[number])
+                yield Found(error=self._errors[number], excluded=excluded)
             else:
                 open_events = self._open[number]
                 found = _limited(open_events.found(self._key_codes), ask)
-                yield Found(found, crowded=frozenset(open_events.crowded))
+                yield Found(found, crowded=frozenset(open_events.crowded), excluded=excluded)
 
     def advance(self, watermarks: Iterable[Watermark]) -> None:
         """Advance open matches if many rows are held.
@@ -257,7 +279,8 @@ class Matcher:
             open_events.parts, open_events.added = [], 0
         documents = self._repeats.hand_over() if self._repeats is not None else NO_DOCUMENTS
         crowded = tuple(frozenset(open_events.crowded) for open_events in self._open)
-        return Handover(stage_rows, keys, dict(self._errors), documents, crowded)
+        excluded = () if self._exclusions is None else self._exclusions.hand_over()
+        return Handover(stage_rows, keys, dict(self._errors), documents, crowded, excluded)
 
     def take_over(self, handover: Handover) -> None:
         """Add the stage rows of another matcher. No batch may be fed any more: they open no gate here."""
@@ -271,6 +294,8 @@ class Matcher:
             open_events.crowded |= crowded
         for number, error in handover.errors.items():
             self._errors.setdefault(number, error)
+        if self._exclusions is not None:
+            self._exclusions.take_over(handover.excluded)
 
     def held(self) -> int:
         """Count of rows held: events of stages that may yet become part of a match."""

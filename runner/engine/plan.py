@@ -63,6 +63,15 @@ class Plan:
         return frozenset(found)
 
 
+def exclusions(stage: Stage) -> Iterator[nodes.AnyOf]:
+    """The disjunctions of many conditions of which none may hold: what is left out of the stage."""
+    for conjunct in stage.conjuncts:
+        if isinstance(conjunct, nodes.Not):
+            operand = conjunct.operand
+            parts = operand.operands if isinstance(operand, nodes.Or) else (operand,)
+            yield from (part for part in parts if isinstance(part, nodes.AnyOf))
+
+
 def field_refs(expression: nodes.Expression) -> Iterator[nodes.FieldRef]:
     """Every occurrence of a field in an expression, from left to right."""
     return (node for node in nodes.walk(expression) if isinstance(node, nodes.FieldRef))

@@ -12,6 +12,7 @@ from functools import cached_property, lru_cache
 from typing import Any, TypeAlias
 
 from runner import eql
+from runner.engine.exclusions import Excluded
 from runner.engine.filter.value_tests import OperandIndex
 from runner.engine.plan import Plan, Stage
 from runner.eql.syntax.errors import EqlError
@@ -69,13 +70,22 @@ class ResolvedItems:
         """True for events that any of the items hits; None if none can hit any."""
         if nodes.Constant(NO_SPAN, True) in self.conditions:
             return nodes.Constant(NO_SPAN, True)
-        groups: dict[object, list[nodes.Expression]] = {}
-        for item, one in zip(self.items, self.conditions, strict=True):
-            if not isinstance(one, nodes.Constant):
-                groups.setdefault((item.all_rules, item.rules, item.tags, item.lists), []).append(one)
         # Rules that share some of their items share those parts, and what the engine makes of them.
-        parts = tuple(_any_of_many(_ById(group)) for group in groups.values())
+        parts = tuple(_any_of_many(_ById([self.conditions[number] for number in group])) for group in self._groups)
         return (parts[0] if len(parts) == 1 else nodes.Or(NO_SPAN, parts)) if parts else None
+
+    def item_of(self, excluded: Excluded) -> ExceptionItem:
+        """The item that has excluded events from a plan with the `condition`."""
+        return self.items[self._groups[excluded.group][excluded.operand]]
+
+    @cached_property
+    def _groups(self) -> list[list[int]]:
+        """The items for the same rules, by number; without those that depend on no field."""
+        groups: dict[object, list[int]] = {}
+        for number, (item, one) in enumerate(zip(self.items, self.conditions, strict=True)):
+            if not isinstance(one, nodes.Constant):
+                groups.setdefault((item.all_rules, item.rules, item.tags, item.lists), []).append(number)
+        return list(groups.values())
 
     @cached_property
     def query(self) -> QueryClause | None:

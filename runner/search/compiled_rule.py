@@ -73,7 +73,7 @@ class CompiledRule:
 
     def program(self, schema: Schema) -> eql.Program:
         """The query over events of the schema, without those that an exception hits. Raises EqlError."""
-        program = self._program(schema)
+        program = self.bare_program(schema)
         condition = self.excepted(schema).condition
         return program if condition is None else replace(program, plan=excepting(program.plan, condition))
 
@@ -97,7 +97,8 @@ class CompiledRule:
         """The `field_names` and those of the exceptions."""
         return self.field_names.union(*(item.names() for item in self.exceptions))
 
-    def _program(self, schema: Schema) -> eql.Program:
+    def bare_program(self, schema: Schema) -> eql.Program:
+        """The query without its exceptions. Raises EqlError."""
         return eql.resolve(
             self.query,
             schema,

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, Protocol
 
 from runner.errors import Problem
+from runner.exceptions.item import ExceptionItem
 from runner.rules.rule import Rule
 from runner.search.compiled_rule import CompiledRule, Reach
 from runner.windows import Window
@@ -26,6 +28,14 @@ class Hit:
     """True for the placeholder of a missing event `![...]`; it has no document."""
 
 
+def hit_of(document: Mapping[str, Any]) -> Hit:
+    """The event of a document read from a file: a plain one, or one with `_index`, `_id` and `_source`."""
+    source = document.get("_source")
+    if isinstance(source, dict):
+        return Hit(str(document.get("_index") or ""), str(document.get("_id") or ""), source)
+    return Hit("", "", document)
+
+
 @dataclass(frozen=True, slots=True)
 class Match:
     """One event that a rule matched, or the events of one sequence or sample in stage order."""
@@ -38,12 +48,27 @@ class Match:
 
 
 @dataclass(frozen=True, slots=True)
+class ExceptedEvents:
+    """The events that an exception has kept from a rule, and some of them."""
+
+    item: ExceptionItem
+    events: int
+    newest: datetime | None = None
+    """The newest time of the events, if it is known."""
+    hits: tuple[Hit, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class SearchRequest:
-    """One rule over one window; `size` is how many matches are wanted at least, earliest first."""
+    """One rule over one window; `size` is how many matches are wanted at least, earliest first.
+
+    Of excepted events those of the times `counted` count; None: all.
+    """
 
     compiled: CompiledRule
     window: Window
     size: int
+    counted: tuple[Window, ...] | None = None
 
     @property
     def rule(self) -> Rule:
@@ -75,6 +100,8 @@ class SearchResult:
     blind: bool = False
     """True: nothing is there that the rule's index patterns name, so that it could not have seen any event."""
     took_ms: float = 0.0
+    excepted: tuple[ExceptedEvents, ...] = ()
+    """What exceptions of scope event have left out."""
 
 
 class Unreachable(SearchResult):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
@@ -74,7 +75,14 @@ async def load_active(
         problems = [replace(p, message=p.text + kept, hint="") if p.rule_id in last_good else p for p in problems]
     order = {rule.rule_id: position for position, rule in enumerate(wanted)}
     problems.sort(key=lambda problem: order.get(problem.rule_id or "", -1))
+    problems = _each_once(problems, {rule.path for rule in loaded.rules})
     return ActiveRules(loaded, in_use, (*loaded.problems, *problems), exceptions, at)
+
+
+def _each_once(problems: Iterable[Problem], rule_files: Collection[Path]) -> list[Problem]:
+    """The problems, those of exceptions once for all the rules that they are for."""
+    found = (one if one.file in rule_files else replace(one, rule_id=None) for one in problems)
+    return list(dict.fromkeys(found))
 
 
 def excepting_at(compiled: CompiledRule, exceptions: Exceptions, at: datetime) -> CompiledRule:

@@ -19,6 +19,7 @@ from runner.events.columns.batch import Columns, EventBatch
 from runner.events.fields.schema import schema_from_mapping
 from runner.exceptions import excepting, load_exceptions, resolve_items
 from runner.exceptions.item import ExceptionItem
+from runner.search.cluster.eql_api import EqlApiSearch
 from runner.search.cluster.fetch_and_match import FetchSearch
 from runner.search.cluster.stage_query import filters_for
 from runner.search.compiled_rule import compile_rule
@@ -134,28 +135,33 @@ def _formed(document: Mapping[str, Any], form: str) -> Mapping[str, Any]:
 
 
 async def test_every_way_to_a_cluster_hits_the_same(
-    plain_proxy: Proxy, namespace: str, items: list[ExceptionItem]
+    eql_proxy: Proxy, namespace: str, items: list[ExceptionItem], tmp_path: Path
 ) -> None:
-    """Kibana's clause is the truth of the file; ours, and fetch and match, give the same."""
+    """Kibana's clause is the truth of the file; ours, the EQL API with it, and fetch and match give the same."""
     index = f"{namespace}-events"
     timed = [{**document, "@timestamp": "2026-03-02T12:00:00Z"} for document in DOCUMENTS.values()]
-    fill(plain_proxy.url, index, timed, mappings=MAPPING)
-    with Elasticsearch(plain_proxy.url) as client:
+    fill(eql_proxy.url, index, timed, mappings=MAPPING)
+    with Elasticsearch(eql_proxy.url) as client:
         for case, item in zip(CASES, items, strict=True):
             check_filters(client, index, case, item)
-    elastic = open_client(Connection(hosts=(plain_proxy.url,)))
+    elastic = open_client(Connection(hosts=(eql_proxy.url,)))
+    cases = [(case.name, case.hits, item) for case, item in zip(CASES, items, strict=True)]
+    cases += [(str(case), frozenset(case["hits"]), item) for case, item in zip(OWN, own_items(tmp_path), strict=True)]
     try:
         requests = [
             SearchRequest(
                 replace(compile_rule(rule(index=(index,), rule_id=str(number))), exceptions=(item,)), WINDOW, 1_000
             )
-            for number, item in enumerate(items)
+            for number, (_, _, item) in enumerate(cases)
         ]
-        for result in await results(FetchSearch(elastic), *requests):
-            case = CASES[int(result.request.rule.rule_id)]
-            assert result.error is None, f"{case.name}: {result.error}"
-            found = {IDS[int(hit.id)] for match in result.matches for hit in match.hits}
-            assert found == set(IDS) - (case.hits or frozenset()), case.name
+        for search in (FetchSearch(elastic), EqlApiSearch(elastic)):
+            for result in await results(search, *requests):
+                name, hits, item = cases[int(result.request.rule.rule_id)]
+                assert result.error is None, f"{name}: {result.error}"
+                found = {IDS[int(hit.id)] for match in result.matches for hit in match.hits}
+                assert found == set(IDS) - (hits or frozenset()), name
+                assert [(one.item, one.events) for one in result.excepted] == ([(item, len(hits))] if hits else [])
+                assert any("removes nothing" in text for text in result.warnings) == (hits is None), name
     finally:
         await elastic.close()
 

@@ -24,9 +24,6 @@ TestFunction: TypeAlias = Callable[..., bool]
 """Takes the canonical value of each field of the leaf, in order; raises ValueError where Elasticsearch's script
 would fail."""
 
-RowsTest: TypeAlias = Callable[[Sequence[Sequence[Canonical]]], list[bool]]
-"""Takes the values of each field of some events, field by field."""
-
 ScalarTest: TypeAlias = Callable[[Scalar], bool]
 
 COMPARED_AS_TEXT = STRINGS | {DataType.FLATTENED, DataType.NULL}
@@ -48,8 +45,6 @@ class ValueTest:
     cost: int
     scripted: bool = False
     """Answered by a script, which may fail on a value."""
-    rows_test: RowsTest | None = None
-    """The same for many events at once, where that is faster."""
 
 
 def field_test(expression: nodes.Expression, now_ns: int) -> ValueTest | None:

@@ -10,15 +10,17 @@ from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeAlias, TypeVar
 
-from runner.engine.filter.field_tests import RowsTest, TestFunction
+from runner.engine.filter.field_tests import TestFunction
 from runner.engine.filter.prefilter import RequiredLiterals, joined, negated, required_literals_for
-from runner.engine.filter.value_tests import value_test_for
+from runner.engine.filter.value_tests import OperandIndex, value_test_for
 from runner.engine.plan import Identity, Plan, identity
 from runner.events.fields.schema import DataType, Field
 from runner.events.fields.values import Canonical
 from runner.expressions import nodes
 
 Predicate: TypeAlias = "Lookup | Combination | Junction | Negation"
+_COST_OF_MANY = 1_000
+"""The cost of a disjunction of many: more than that of any other condition."""
 Part = TypeVar("Part", bound="Lookup | Combination | Junction | Negation")
 
 
@@ -49,8 +51,8 @@ class Combination:
     """Evaluated last, for events that meet everything else."""
     fails: bool = True
     """It may fail on a value."""
-    rows_test: RowsTest | None = None
-    """The test for many events at once, where that is faster."""
+    operands: OperandIndex | None = None
+    """The index of a disjunction of many, which decides for many events at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,10 +145,12 @@ class _PredicateBuilder:
 
 
 def _made(expression: nodes.Expression, name: Identity, now_ns: int) -> Lookup | Combination:
+    if isinstance(expression, nodes.AnyOf):
+        index = OperandIndex(expression.operands, now_ns)
+        names = tuple(field.name for field in index.fields)
+        return Combination(name, names, index.test, _COST_OF_MANY, fails=False, operands=index)
     leaf = value_test_for(expression, now_ns)
     names = tuple(field.name for field in leaf.fields)
-    if isinstance(expression, nodes.AnyOf):
-        return Combination(name, names, leaf.test, leaf.cost, fails=False, rows_test=leaf.rows_test)
     if len(names) == 1:
         required = None if leaf.scripted else required_literals_for(expression)
         return Lookup(name, names[0], leaf.test, leaf.cost, leaf.scripted, required)

@@ -15,7 +15,7 @@ So the cost of an event depends little on the number of stages.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -23,8 +23,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from runner.engine.filter.group_stages import GroupStages, Node, StageConditions, Step, group_fields
-from runner.engine.filter.predicates import Predicate, fields_of, interned
-from runner.engine.filter.scripts import meeting
+from runner.engine.filter.predicates import Combination, Predicate, fields_of, interned
+from runner.engine.filter.scripts import excluded, meeting
 from runner.engine.filter.truth_table import TruthTable
 from runner.engine.scope import Scope, ScopeMasks
 from runner.events.columns.batch import Columns, EventBatch, Rows
@@ -45,6 +45,8 @@ _KEPT, _LARGE = 4, 100_000
 
 EVERY_STAGE = -1
 """Has the bits of all stages."""
+
+OnExcluded: TypeAlias = Callable[[int, Combination, Mapping[int, Sequence[int]]], None]
 
 _Met: TypeAlias = dict[int, list[NDArray[np.intp]]]
 
@@ -135,12 +137,17 @@ class StageFilter:
         return self._grouped
 
     def filter(
-        self, batch: EventBatch, searched: int = EVERY_STAGE, rows: Rows | None = None
+        self,
+        batch: EventBatch,
+        searched: int = EVERY_STAGE,
+        rows: Rows | None = None,
+        on_excluded: OnExcluded | None = None,
     ) -> Iterator[tuple[int, Rows | ValueError]]:
         """The indices of the stages that events of the batch meet, with those events.
 
         Only these stages (as bits) are searched for, and only in these rows. A ValueError instead of rows: a script
-        failed on a value.
+        failed on a value. `on_excluded` is called for events that meet all of a stage but that a disjunction of many
+        must not hold: with the stage, the disjunction, and the rows by operand.
         """
         within, is_whole = self._scopes.begin(batch), rows is None
         rows = np.flatnonzero(within) if rows is None else rows[within[rows]]
@@ -156,7 +163,7 @@ class StageFilter:
         for carried, parts in sorted(carrying.items(), key=lambda item: -len(item[0])):
             batch.load(carried, np.unique(np.concatenate(parts)))
         for index, met_rows in found.items():
-            passing = self._passing(batch, index, met_rows, grouped.truths)
+            passing = self._passing(batch, index, met_rows, grouped.truths, on_excluded)
             if isinstance(passing, ValueError) or len(passing):
                 yield index, passing
 
@@ -226,12 +233,19 @@ class StageFilter:
             owners = [node for place in places if (node := found[place])]
             self._look_up(batch, grouped, next_step, owners, read.at(places), met)
 
-    def _passing(self, batch: EventBatch, index: int, rows: Rows, truths: TruthTable) -> Rows | ValueError:
+    def _passing(
+        self, batch: EventBatch, index: int, rows: Rows, truths: TruthTable, on_excluded: OnExcluded | None
+    ) -> Rows | ValueError:
         """Of the events that meet a stage's conditions, those that its scripts let pass."""
         try:
             for script in self._stages[index].scripts:
-                if len(rows):
-                    rows = rows[meeting(batch, script, rows, truths)]
+                if not len(rows):
+                    break
+                is_met = meeting(batch, script, rows, truths)
+                if on_excluded is not None and not is_met.all():
+                    for one, by_operand in excluded(batch, script, rows[~is_met]):
+                        on_excluded(index, one, by_operand)
+                rows = rows[is_met]
         except ValueError as error:
             return error
         return rows

@@ -37,7 +37,7 @@ def value_test_for(expression: nodes.Expression, now_ns: int) -> ValueTest:
         return ValueTest((expression.value.field,), any_value(_object_test(expression, now_ns)), 100)
     if isinstance(expression, nodes.AnyOf):
         index = OperandIndex(expression.operands, now_ns)
-        return ValueTest(index.fields, index.test, 1_000, rows_test=index.test_rows)
+        return ValueTest(index.fields, index.test, 1_000)
     occurrences, test = script_test_for(expression, now_ns)
     return ValueTest(tuple(ref.exact for ref in occurrences), test, 50, scripted=True)
 

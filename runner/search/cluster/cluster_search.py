@@ -34,8 +34,12 @@ class ClusterSearch:
         timeout: float = 120.0,
         runtime_mappings: Mapping[str, Any] | None = None,
         look_again_after: float = 3_600.0,
+        shown_excepted: int = 0,
     ) -> None:
-        limits: Any = {"concurrency": concurrency, "timeout": timeout, "runtime_mappings": runtime_mappings}
+        limits: Any = {
+            "concurrency": concurrency, "timeout": timeout, "runtime_mappings": runtime_mappings,
+            "shown_excepted": shown_excepted,
+        }  # fmt: skip
         self._eql_api, self._fetch = EqlApiSearch(client, **limits), FetchSearch(client, **limits)
         self._look_again_after = look_again_after
         self._way: Literal["eql", "fetch"] | None = None
@@ -48,7 +52,7 @@ class ClusterSearch:
 
     async def prepare(self, rules: Sequence[CompiledRule]) -> Sequence[Problem]:
         """No problems: what a cluster finds in a query is known when it is searched."""
-        return await self._fetch.prepare(rules)
+        return [*await self._eql_api.prepare(rules), *await self._fetch.prepare(rules)]
 
     async def run(self, requests: Sequence[SearchRequest]) -> AsyncGenerator[SearchResult, None]:
         """One result per request, as they are done."""

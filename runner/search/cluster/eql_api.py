@@ -11,14 +11,18 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from runner.cluster.elasticsearch import Elastic
+from runner.eql.excepting import excepting_text
 from runner.errors import ClusterError, Problem, RunnerError, SearchError, UnreachableError
+from runner.exceptions.conditions import ResolvedItems
 from runner.rules.rule import Rule
 from runner.search.cluster.concurrent_units import Unit, UnitOutcome, concurrent_results
+from runner.search.cluster.excepted_counts import ExceptedCounter
+from runner.search.cluster.field_caps import FieldCapsCache
 from runner.search.cluster.request_body import asked_fields, range_filter, rule_filter
 from runner.search.cluster.search_failures import (
     PLACE,
@@ -31,7 +35,6 @@ from runner.search.cluster.search_failures import (
 )
 from runner.search.compiled_rule import CompiledRule, time_fields
 from runner.search.protocol import Hit, Match, SearchRequest, SearchResult, Unreachable
-from runner.windows import Window
 
 LARGEST_SIZE = 10_000
 """Most matches of one EQL search (`index.max_result_window`)."""
@@ -54,7 +57,8 @@ class EqlApiSearch:
     `timeout`: seconds that one search may take; a longer one is stopped on the server and its window stays owed.
     `wait`: seconds that one HTTP request waits for it. `keep_alive`: how long the server keeps an abandoned search.
     `concurrency`: most searches at a time. `fetch_size`: events of a stage that the server reads at once.
-    `runtime_mappings`: fields that every search has beside those of the indices.
+    `runtime_mappings`: fields that every search has beside those of the indices. `shown_excepted`: how many of the
+    events that an exception leaves out are fetched.
     """
 
     def __init__(
@@ -67,6 +71,7 @@ class EqlApiSearch:
         keep_alive: str = "5m",
         fetch_size: int = 1_000,
         runtime_mappings: Mapping[str, Any] | None = None,
+        shown_excepted: int = 0,
     ) -> None:
         self._client = client
         self._concurrency = max(1, concurrency)
@@ -76,6 +81,8 @@ class EqlApiSearch:
         self._keep_alive = keep_alive
         self._fetch_size = fetch_size
         self._runtime_mappings = dict(runtime_mappings or {})
+        self._types = FieldCapsCache(client, runtime_mappings=runtime_mappings)
+        self._counter = ExceptedCounter(client, self._types, runtime_mappings=runtime_mappings, shown=shown_excepted)
         # Servers before 8.18 do not know the flags, and always refuse partial answers. Their answer shows it.
         self._partial_flags = dict.fromkeys(_PARTIAL_FLAGS, False)
 
@@ -85,22 +92,30 @@ class EqlApiSearch:
 
     async def prepare(self, rules: Sequence[CompiledRule]) -> Sequence[Problem]:
         """No problems: the cluster compiles a query when it is searched, and its findings are that result's error."""
+        self._want(rules)
         return ()
 
     def run(self, requests: Sequence[SearchRequest]) -> AsyncGenerator[SearchResult, None]:
         """One result per request, as they get done; closing the iterator stops the searches, on the server too."""
+        self._want(request.compiled for request in requests)
         units = (Unit((request,)) for request in requests)
         return concurrent_results(units, self._outcome, concurrency=self._concurrency, answers=self._client.answers)
 
     async def close(self) -> None:
         """Nothing to close: the caller closes the client."""
 
+    def _want(self, rules: Iterable[CompiledRule]) -> None:
+        """Have the types of the fields read that exceptions name; a rule without any needs none."""
+        for rule in rules:
+            if rule.exceptions:
+                self._types.want(rule)
+
     async def _outcome(self, unit: Unit) -> UnitOutcome:
         (request,) = unit.requests
         loop = asyncio.get_running_loop()
         started = loop.time()
         try:
-            result = await self._ask(request, deadline=started + self._timeout)
+            result = await self._counter.counted(await self._ask(request, deadline=started + self._timeout))
         except UnreachableError as error:
             result = Unreachable(request, error=str(error))
         except _NoSuchApiError as error:
@@ -115,8 +130,12 @@ class EqlApiSearch:
     async def _ask(self, request: SearchRequest, *, deadline: float) -> SearchResult:
         """The result of one search; raises RunnerError if it failed or is partial."""
         size = max(1, min(request.size, LARGEST_SIZE))
+        excepted = await self._excepted(request, deadline)
+        body = build_body(request, size=size, excepted=excepted) | {"fetch_size": self._fetch_size}
+        if self._runtime_mappings:
+            body["runtime_mappings"] = self._runtime_mappings
         try:
-            answer = await self._answer(request, size, deadline=deadline)
+            answer = await self._answer(request, body, deadline=deadline)
         except ClusterError as error:
             if _no_index(error):
                 return SearchResult(request, warnings=(await no_index(self._client, request.rule.index),), blind=True)
@@ -132,13 +151,20 @@ class EqlApiSearch:
             warnings = (f"more than {size:,} matches in the window, the most that one EQL search returns",)
         return SearchResult(request, matches=matches, exhausted=len(matches) < size, warnings=warnings)
 
-    async def _answer(self, request: SearchRequest, size: int, *, deadline: float) -> Mapping[str, Any]:
+    async def _excepted(self, request: SearchRequest, deadline: float) -> ResolvedItems | None:
+        """What is excepted, by the types that the fields have in the rule's indices; None without exceptions."""
+        if not request.compiled.exceptions:
+            return None
+        types = await self._types.types(request.rule.index, deadline=deadline)
+        return request.compiled.excepted(types.schema)
+
+    async def _answer(self, request: SearchRequest, body: Mapping[str, Any], *, deadline: float) -> Mapping[str, Any]:
         """The completed answer, polled while the search runs; one that the server has forgotten is started again."""
         subject = subject_of(request.rule)
         text = f"{subject}: the search took longer than {self._timeout:g} s and was stopped"
         late = SearchError(text, rule_id=request.rule.rule_id)
         for start in range(1, MOST_STARTS + 1):
-            answer = await self._submitted(request, size, deadline=deadline)
+            answer = await self._submitted(request, body, deadline=deadline)
             try:
                 return await completed(self._client, answer, deadline=deadline, patience=self._patience, late=late)
             except ClusterError as error:
@@ -155,9 +181,11 @@ class EqlApiSearch:
         fields = [rule.timestamp_field or "@timestamp"]
         return unreadable_indices(await self._client.field_caps(remote, fields, deadline=deadline + GRACE))
 
-    async def _submitted(self, request: SearchRequest, size: int, *, deadline: float) -> Mapping[str, Any]:
+    async def _submitted(
+        self, request: SearchRequest, body: Mapping[str, Any], *, deadline: float
+    ) -> Mapping[str, Any]:
         """The first answer. If cancelled meanwhile, awaits it all the same, to learn the id and delete it."""
-        task = asyncio.create_task(self._submit(request, size, deadline=deadline))
+        task = asyncio.create_task(self._submit(request.rule, body, deadline=deadline))
         try:
             return await asyncio.shield(task)
         except asyncio.CancelledError:
@@ -168,11 +196,7 @@ class EqlApiSearch:
                 await _delete(self._client, search_id)
             raise
 
-    async def _submit(self, request: SearchRequest, size: int, *, deadline: float) -> Mapping[str, Any]:
-        rule = request.rule
-        body = build_body(rule, request.window, size=size) | {"fetch_size": self._fetch_size}
-        if self._runtime_mappings:
-            body["runtime_mappings"] = self._runtime_mappings
+    async def _submit(self, rule: Rule, body: Mapping[str, Any], *, deadline: float) -> Mapping[str, Any]:
         while True:
             flags = self._partial_flags
             left = deadline - asyncio.get_running_loop().time()
@@ -180,7 +204,7 @@ class EqlApiSearch:
             try:
                 end, id_ = deadline + GRACE, f"rule-runner:{rule.rule_id}"
                 return await self._client.eql_submit(
-                    rule.index, body | flags, params=params, deadline=end, opaque_id=id_
+                    rule.index, {**body, **flags}, params=params, deadline=end, opaque_id=id_
                 )
             except ClusterError as error:
                 known = {name: no for name, no in flags.items() if name not in error.reason}
@@ -237,14 +261,18 @@ class _NoSuchApiError(SearchError):
     """The cluster has no EQL search API."""
 
 
-def build_body(rule: Rule, window: Window, *, size: int) -> dict[str, Any]:
-    """The body of the EQL search request for one rule over one window."""
-    in_window = range_filter(window, time_fields(rule))
+def build_body(request: SearchRequest, *, size: int, excepted: ResolvedItems | None = None) -> dict[str, Any]:
+    """The body of the EQL search request for one rule over one window, without the events that are excepted."""
+    rule, text = request.rule, request.rule.query
+    filters = [range_filter(request.window, time_fields(rule)), rule_filter(rule)]
+    if excepted is not None:
+        text = excepting_text(request.compiled.query, excepted.wheres) if excepted.wheres else text
+        filters += [] if excepted.query is None else [{"bool": {"must_not": [excepted.query]}}]
     body: dict[str, Any] = {
-        "query": rule.query,
+        "query": text,
         "size": size,
         "result_position": "head",
-        "filter": {"bool": {"filter": [in_window, rule_filter(rule)]}},
+        "filter": {"bool": {"filter": filters}},
         "fields": asked_fields(rule),
     }
     optional = {

@@ -20,6 +20,7 @@ from runner.cluster.elasticsearch import Elastic
 from runner.eql.syntax.errors import EqlError
 from runner.errors import ClusterError, Problem, RunnerError, SearchError, UnreachableError
 from runner.search.cluster.concurrent_units import Unit, UnitOutcome, concurrent_results
+from runner.search.cluster.excepted_counts import ExceptedCounter
 from runner.search.cluster.fetch_pass import FetchPass, PlannedRequest
 from runner.search.cluster.field_caps import FieldCaps, FieldCapsCache
 from runner.search.cluster.point_in_time import PassOptions, PassTimeoutError, PointLostError, RemoteLostError
@@ -43,6 +44,7 @@ class FetchSearch:
 
     `timeout`: seconds that one pass may take; the windows of a longer one stay owed. `concurrency`: most passes at a
     time. `page_size`: documents a page. `runtime_mappings`: fields that every search has beside those of the indices.
+    `shown_excepted`: how many of the events that an exception leaves out are fetched.
     """
 
     def __init__(
@@ -54,11 +56,13 @@ class FetchSearch:
         page_size: int = 5_000,
         types_fresh_for: float = 300.0,
         runtime_mappings: Mapping[str, Any] | None = None,
+        shown_excepted: int = 0,
     ) -> None:
         self._client = client
         self._concurrency = max(1, concurrency)
         self._options = PassOptions(page_size, timeout, dict(runtime_mappings or {}))
         self._types = FieldCapsCache(client, fresh_for=types_fresh_for, runtime_mappings=runtime_mappings)
+        self._counter = ExceptedCounter(client, self._types, runtime_mappings=runtime_mappings, shown=shown_excepted)
         self._programs: dict[CompiledRule, tuple[FieldCaps, eql.Program | EqlError]] = {}
         # Rules that made a shared pass fail or be late: they are searched alone from then on.
         self._alone: set[CompiledRule] = set()
@@ -147,7 +151,7 @@ class FetchSearch:
         again = (Unit(tuple(one.request for one in rest)),) if rest else ()
         if first:
             try:
-                results += await self._passed(first, types)
+                results += [await self._counter.counted(one) for one in await self._passed(first, types)]
             except UnreachableError as error:
                 failed = [Unreachable(one.request, error=str(error)) for one in first]
                 return UnitOutcome((*results, *failed), again, str(error))

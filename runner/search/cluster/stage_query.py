@@ -100,6 +100,11 @@ def filters_for(plan: Plan, *, now_ns: int, unsearchable: Collection[str] = (), 
     return Filters(any_of(stages), needed if len(needed) > 1 else ())
 
 
+def condition_query(expression: nodes.Expression, *, now_ns: int, unsearchable: Collection[str] = ()) -> Translation:
+    """The documents that may meet a condition; see `filters_for`."""
+    return _Translator(frozenset(unsearchable), now_ns, fold_regexps=True)._condition(expression)
+
+
 def any_of(parts: Iterable[Translation]) -> Translation:
     """Documents of any of the parts; equal parts are asked for once."""
     kept: list[Translation] = []

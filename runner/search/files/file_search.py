@@ -34,12 +34,13 @@ from runner.messages.quantities import counted
 from runner.rules.rule import Rule
 from runner.search.cluster.request_body import has_filters
 from runner.search.compiled_rule import CompiledRule, UnknownFields, time_fields
+from runner.search.files.excepted_events import excepted_events
 from runner.search.files.field_watch import FieldWatch, look_back
 from runner.search.files.file_pass import matched
 from runner.search.files.left_out_files import LeftOutFiles
 from runner.search.files.pass_limit import PassLimit
 from runner.search.files.seen_streams import SeenStreams
-from runner.search.protocol import Hit, Match, SearchRequest, SearchResult
+from runner.search.protocol import Hit, Match, SearchRequest, SearchResult, hit_of
 
 _LOG = logging.getLogger("runner.search")
 _WORTH_WORKERS = 1 << 30
@@ -126,7 +127,7 @@ class FileSearch:
         unknown = self._unknown[compiled] = compiled.unknown_fields(self._schema)
         program, problems = compiled.resolved(replace(self._schema, absent=unknown.doubtful - self._found_fields))
         # Whether an unknown field is one is known when the events were read: `_name_unknown`.
-        problems = [problem for problem in problems if problem.severity == "error"]
+        problems = [one for one in problems if one.severity == "error" or one.file != compiled.rule.path]
         return (None, [*problems, _unfiltered(compiled.rule)]) if has_filters(compiled.rule) else (program, problems)
 
     async def times(self, selecting: Collection[tuple[str, ...]]) -> EventTimes:
@@ -188,8 +189,9 @@ class FileSearch:
             unseen, crowded = self._unseen(request.rule), _crowded(answer) if answer.crowded else ""
             told = (*warnings, *filter(None, (unseen, crowded)))
             yield SearchResult(
-                request, matches, True, told, answer.error, took_ms=took_ms, complete=whole, blind=bool(unseen)
-            )
+                request, matches, True, told, answer.error, took_ms=took_ms, complete=whole, blind=bool(unseen),
+                excepted=excepted_events(request.compiled, self._schema, answer.excluded, files.fetch),
+            )  # fmt: skip
 
     def _pass(self, requests: Sequence[SearchRequest]) -> list[eql.Found]:
         with self._progress.one_pass():
@@ -333,7 +335,8 @@ class FileSearch:
     def _ask(self, request: SearchRequest) -> eql.Ask:
         rule, window = request.rule, request.window
         scope = eql.Scope(rule.index, time_fields(rule), (window.start_ns, window.end_ns))
-        return eql.Ask(self._program(request.compiled).plan, scope, now_ns=window.end_ns)
+        counted = None if request.counted is None else tuple((one.start_ns, one.end_ns) for one in request.counted)
+        return eql.Ask(self._program(request.compiled).plan, scope, now_ns=window.end_ns, counted=counted)
 
     def _program(self, compiled: CompiledRule) -> eql.Program:
         program, _ = self._resolved.get(compiled, (None, ()))
@@ -403,13 +406,7 @@ class FoundMatches(Sequence[Match]):
         return map(self.__getitem__, range(len(self)))
 
     def _hit(self, number: int | None) -> Hit:
-        if number is None:
-            return Hit("", "", {}, missing=True)
-        document = self._fetch(number)
-        source = document.get("_source")
-        if isinstance(source, dict):
-            return Hit(str(document.get("_index") or ""), str(document.get("_id") or ""), source)
-        return Hit("", "", document)
+        return Hit("", "", {}, missing=True) if number is None else hit_of(self._fetch(number))
 
 
 def date_field(schema: Schema, name: str) -> Field:

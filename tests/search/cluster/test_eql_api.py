@@ -88,7 +88,7 @@ async def fill(client: Elastic, index: str, documents: Sequence[Mapping[str, Any
 
 
 def test_the_request_names_only_the_fields_that_the_rule_has() -> None:
-    assert build_body(rule(), WINDOW, size=7) == {
+    assert build_body(request(), size=7) == {
         "query": "process where true",
         "size": 7,
         "result_position": "head",
@@ -113,9 +113,8 @@ def test_the_request_names_only_the_fields_that_the_rule_has() -> None:
             {"field": "@timestamp", "format": "strict_date_optional_time"},
         ],
     }
-    body = build_body(
-        rule(timestamp_field="t", event_category_override="c", tiebreaker_field="event.sequence"), WINDOW, size=7
-    )
+    named = rule(timestamp_field="t", event_category_override="c", tiebreaker_field="event.sequence")
+    body = build_body(request(named), size=7)
     assert (body["timestamp_field"], body["event_category_field"]) == ("t", "c")
     assert body["tiebreaker_field"] == "event.sequence"
 
@@ -124,7 +123,7 @@ def test_rule_filters_are_wanted_or_unwanted_as_they_say() -> None:
     wanted = {"meta": {"negate": False}, "query": {"term": {"a": 1}}}
     unwanted = {"meta": {"negate": True}, "exists": {"field": "b"}, "$state": {"store": "appState"}}
     off = {"meta": {"disabled": True}, "query": {"term": {"c": 1}}}
-    body = build_body(rule(filters=(wanted, unwanted, off)), WINDOW, size=7)
+    body = build_body(request(rule(filters=(wanted, unwanted, off))), size=7)
     assert body["filter"]["bool"]["filter"][1] == {
         "bool": {"must": [], "filter": [{"term": {"a": 1}}], "should": [], "must_not": [{"exists": {"field": "b"}}]}
     }
