@@ -75,9 +75,14 @@ def _root(
     """Elastic's detection rules, run on a schedule wherever the events are."""
 
 
+def _is_service(arguments: list[str]) -> bool:
+    """Whether the command is the service, for which a signal is the usual end."""
+    return next((one for one in arguments if not one.startswith("-")), "") == "run"
+
+
 def run() -> None:
     """Run the command line and exit with its code."""
-    undo = signals.install()
+    undo = signals.install(code=0 if _is_service(sys.argv[1:]) else None)
     try:
         code = app(standalone_mode=False, prog_name="rule-runner") or ExitCode.FINE
         sys.stdout.flush()

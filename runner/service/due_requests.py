@@ -27,17 +27,31 @@ _MOST_LATE = 24
 """Most windows of a rule that one run from cron searches for late events."""
 
 
-def requests_for(due: Sequence[DueWindow]) -> list[SearchRequest]:
-    """One request per window."""
-    return [SearchRequest(item.compiled, item.window, size_for(item.rule)) for item in due]
+def requests_for(due: Sequence[DueWindow], states: Mapping[str, RuleState]) -> list[SearchRequest]:
+    """One request per window; excepted events count where the window was not searched before, as `states` say."""
+    requests: list[SearchRequest] = []
+    for item in due:
+        state, counted = states.get(item.rule.rule_id), None
+        if item.compiled.exceptions and state is not None:
+            counted = tuple(subtract(item.window, state.searched))
+        requests.append(SearchRequest(item.compiled, item.window, size_for(item.rule), counted))
+    return requests
 
 
 def requests_at(
-    rules: Sequence[CompiledRule], now: datetime, states: Mapping[str, RuleState] = MappingProxyType({})
+    rules: Sequence[CompiledRule],
+    now: datetime,
+    states: Mapping[str, RuleState] = MappingProxyType({}),
+    *,
+    counted_by: Mapping[str, RuleState] | None = None,
 ) -> list[SearchRequest]:
-    """One request per rule for its window at `now`, which reaches back to what was searched before as `states` say."""
+    """One request per rule for its window at `now`, which reaches back to what was searched before as `states` say.
+
+    `counted_by` are the states by which excepted events count, if those are others.
+    """
     windows = {one: reaching_back(window_at(one, now), one, states.get(one.rule.rule_id)) for one in rules}
-    return requests_for([DueWindow(compiled, window, "live") for compiled, window in windows.items()])
+    due = [DueWindow(compiled, window, "live") for compiled, window in windows.items()]
+    return requests_for(due, states if counted_by is None else counted_by)
 
 
 def requests_before(
@@ -58,7 +72,7 @@ def requests_before(
             spans = tuple(
                 span for span in left if any(again.start < span.end and span.start < again.end for again in late)
             )
-    return requests_for(due)
+    return requests_for(due, states)
 
 
 def requests_due(
@@ -76,7 +90,7 @@ def requests_due(
             due.append(DueWindow(compiled, reaching_back(window, compiled, state), "live"))
     tried = {state.rule_id: state.last.window.end for state in states.values() if state.last is not None}
     backlog = due_owed(schedule, rules, states, now=now, tried=tried, most=len(rules))
-    return requests_for([*due, *backlog])
+    return requests_for([*due, *backlog], states)
 
 
 async def known_states(

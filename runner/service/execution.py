@@ -18,10 +18,11 @@ from runner.alerts.cap import Candidate, Selection, candidate_for, take_new
 from runner.alerts.event_fields import text_at
 from runner.errors import RunnerError
 from runner.json_text import deep_stack
-from runner.rule_run import COUNTS, RuleRun
+from runner.rule_run import COUNTS, ExceptedCount, RuleRun
 from runner.rules.rule import Rule
 from runner.schedule.window_edges import decided_matches, halves_of
-from runner.search.protocol import Match, Search, SearchRequest, SearchResult
+from runner.search.protocol import ExceptedEvents, Match, Search, SearchRequest, SearchResult
+from runner.service.excepted_alerts import ExceptedAlerts
 from runner.store.protocol import AlertStore, Ledger
 from runner.windows import Window, iso
 
@@ -143,7 +144,7 @@ class Execution:
         reason = _over_cap(0, 1, dropped=dropped) if is_full else _TOO_MANY_PARTS
         window = Window(start, whole.window.end)
         open_run = replace(whole, window=window, shown=request.reach.shown(window), complete=False, status="warning")
-        open_run = replace(open_run, messages=(), execution_id=str(uuid.uuid4()))
+        open_run = replace(open_run, messages=(), execution_id=str(uuid.uuid4()), excepted=())
         runs.append(_sum(open_run, remaining, more=None if remaining else reason))
         return runs
 
@@ -161,6 +162,7 @@ class Execution:
             shown=request.reach.shown(request.window),
             blind=result.blind,
             messages=(*self.remarks.get(request.rule.rule_id, ()), *result.warnings),
+            excepted=tuple(map(_count_of, result.excepted)),
         )
         if result.error is not None:
             return _Finished(replace(_failed(run, result.error), took_ms=round(result.took_ms)), is_broken=True)
@@ -170,12 +172,15 @@ class Execution:
                 result, run = _decided(result, run, window)
                 space = self.context.space
                 impossible: list[str] = []
-                candidates: Iterable[Candidate] = _candidates(result.matches, request.rule, space, impossible)
+                excepted = ExceptedAlerts(request)
+                matches = excepted.others(result.matches)
+                candidates: Iterable[Candidate] = _candidates(matches, request.rule, space, impossible)
                 if not result.exhausted:
                     candidates = list(candidates)
                     if await self._is_short(candidates, request.rule, limit):
                         return _Finished(run, is_short=True)
-                run = await self._write(result, candidates, run, limit=limit, impossible=impossible)
+                run = await self._write(result, candidates, run, limit=limit, impossible=impossible, excepted=excepted)
+                run = replace(run, excepted=(*run.excepted, *map(_count_of, excepted.found)))
         except RunnerError as error:
             run, is_broken = _failed(run, str(error)), True
         except Exception as error:  # noqa: BLE001
@@ -207,11 +212,18 @@ class Execution:
         return frozenset(found)
 
     async def _write(
-        self, result: SearchResult, candidates: Iterable[Candidate], run: RuleRun, *, limit: int, impossible: list[str]
+        self,
+        result: SearchResult,
+        candidates: Iterable[Candidate],
+        run: RuleRun,
+        *,
+        limit: int,
+        impossible: list[str],
+        excepted: ExceptedAlerts,
     ) -> RuleRun:
         """The run with its counts, after the earliest new alerts were written, at most `limit`.
 
-        `impossible` has a reason for each of the matches that is not among the candidates.
+        Of the matches that are not among the candidates, `impossible` has the reasons, or they are `excepted`.
         """
         rule, remaining = result.request.rule, iter(candidates)
         context = replace(self.context, now=run.started, execution_id=run.execution_id)
@@ -242,7 +254,7 @@ class Execution:
             if over >= COUNTED_OVER_CAP:
                 break
         written = written.plus(_Written(impossible=tuple(impossible)))
-        left = max(len(result.matches) - read - len(impossible), 0 if result.exhausted else 1)
+        left = max(len(result.matches) - read - len(impossible) - excepted.dropped, 0 if result.exhausted else 1)
         return self._counted(run, written, repeats=repeats, over=over, left=left, matches=len(result.matches))
 
     async def _create(self, groups: Sequence[AlertGroup]) -> tuple[_Written, int]:
@@ -344,6 +356,10 @@ def _held(count: int) -> str:
     """The message of matches that rest on the absence of an event which may still come."""
     what = "1 match rests" if count == 1 else f"{count:,} matches rest"
     return f"{what} on the absence of an event, held until the window shows all of the time in which it could be"
+
+
+def _count_of(excepted: ExceptedEvents) -> ExceptedCount:
+    return ExceptedCount(excepted.item.id, excepted.events, excepted.newest)
 
 
 def _failed(run: RuleRun, message: str) -> RuleRun:

@@ -109,13 +109,16 @@ class ReplayPlan:
             yield item
 
     def _of(self, compiled: CompiledRule) -> Iterator[SearchRequest | Passed]:
+        seen: datetime | None = None  # up to where excepted events were counted
         for window, count in replay_windows(compiled, self._span, self._times):
             if count < 0:
                 yield Passed(compiled, window, -count, self._empty)
             elif (compiled.rule.rule_id, window.end) in self._done:
                 yield Passed(compiled, window, 1, "done")
             else:
-                yield SearchRequest(compiled, window, size_for(compiled.rule))
+                counted = (window if seen is None else Window(max(window.start, seen), window.end),)
+                yield SearchRequest(compiled, window, size_for(compiled.rule), counted)
+                seen = window.end
 
 
 async def replay(

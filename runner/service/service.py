@@ -308,7 +308,7 @@ class Service:
         kind = due[0].kind
         remarks = dict.fromkeys(edited(rules.values(), self._states.states), (_EDITED,))
         execution = replace(self._execution, remarks=remarks)
-        async with aclosing(execution.run(requests_for(due))) as runs:
+        async with aclosing(execution.run(requests_for(due, self._states.states))) as runs:
             async for run in runs:
                 self._states.record_run(run, rules[run.rule_id], kind, passed=self._clock.elapsed())
                 self._observer.on_run(run)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from datetime import datetime
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from typing import Any, Literal, Protocol
 
 from runner.alerts.alert import Alert
-from runner.rule_run import RuleRun
+from runner.rule_run import ExceptedCount, RuleRun
 from runner.store.source import EventSource
 from runner.windows import Window, clipped, merge, subtract
 
@@ -87,6 +87,8 @@ class RuleState:
     """Since when the rule is disabled, if it is."""
     late: tuple[Window, ...] = ()
     """Merged, ascending: spans that were searched and are owed again, since events of their time came later."""
+    excepted: tuple[ExceptedCount, ...] = field(default=(), compare=False)
+    """What exceptions have removed so far, by their ids."""
 
     @property
     def accounted(self) -> tuple[Window, ...]:
@@ -105,7 +107,25 @@ def state_after(before: RuleState | None, run: RuleRun, fingerprint: str) -> Rul
     if run.complete:
         searched = kept_spans(merge((*searched, run.searched)))
     late = without(before.late, (run.searched,)) if run.complete else before.late
-    return replace(before, searched=searched, last=run, fingerprint=fingerprint, late=late)
+    is_counted = not run.complete or (before.last is not None and before.last.execution_id == run.execution_id)
+    excepted = before.excepted if is_counted else added_counts(before.excepted, run.excepted)
+    return replace(before, searched=searched, last=run, fingerprint=fingerprint, late=late, excepted=excepted)
+
+
+KEPT_COUNTS = 1_000
+"""Of how many exceptions a ledger remembers what they removed from a rule: those that removed an event last."""
+
+
+def added_counts(before: Sequence[ExceptedCount], more: Sequence[ExceptedCount]) -> tuple[ExceptedCount, ...]:
+    """The counts together, by the ids of the exceptions."""
+    found = {one.exception: one for one in before}
+    for one in more:
+        known = found.get(one.exception, ExceptedCount(one.exception, 0))
+        newest = max((time for time in (known.newest, one.newest) if time is not None), default=None)
+        found[one.exception] = ExceptedCount(one.exception, known.events + one.events, newest)
+    oldest = datetime.min.replace(tzinfo=UTC)
+    kept = sorted(found.values(), key=lambda one: one.newest or oldest)[-KEPT_COUNTS:]
+    return tuple(sorted(kept, key=lambda one: one.exception))
 
 
 @dataclass(frozen=True, slots=True)

@@ -188,7 +188,7 @@ async def _requests(tools: Opened, active: ActiveRules, now: datetime, *, force:
         # Named files are a finite input: their window is searched, whatever the ledger says. A folder without a named
         # time is where something writes to: there the ledger says what earlier runs have left.
         if tools.files is not None and not tools.files.only_folders:
-            return requests_at(active.compiled, now)
+            return requests_at(active.compiled, now, counted_by=await ledger.read())
         if tools.settings.now is not None:
             return requests_at(active.compiled, now, await ledger.read())
         states = await known_states(ledger, active, now, schedule=schedule)

@@ -23,7 +23,7 @@ import orjson
 
 from runner.cluster.elasticsearch import Elastic
 from runner.errors import AccessError, StoreError
-from runner.rule_run import RuleRun
+from runner.rule_run import ExceptedCount, RuleRun
 from runner.setup.index_objects import StoreNames
 from runner.store.elasticsearch.bulk import Action, ActionOutcome, write_bulk
 from runner.store.elasticsearch.installation import Installation, store_errors
@@ -259,6 +259,7 @@ def _state_document(state: RuleState, source: EventSource) -> dict[str, Any]:
             "skipped": [_window_json(window) for window in state.skipped],
             "paused": None if state.paused is None else _moment(state.paused),
             "late": [_window_json(window) for window in state.late],
+            "excepted": [_count_json(count) for count in state.excepted],
         },
     }
     if last is not None:
@@ -347,6 +348,7 @@ def _read_stored(hit: Mapping[str, Any]) -> _Stored:
             tuple(_read_window(window) for window in part.get("skipped") or ()),
             None if part.get("paused") is None else _read_moment(part["paused"]),
             tuple(_read_window(window) for window in part.get("late") or ()),
+            tuple(_read_count(count) for count in part.get("excepted") or ()),
         )
         return _Stored(state, {"_seq_no": hit["_seq_no"], "_primary_term": hit["_primary_term"]})
     except (AttributeError, KeyError, TypeError, ValueError) as error:
@@ -357,6 +359,16 @@ def _read_stored(hit: Mapping[str, Any]) -> _Stored:
 def _read_run(value: Mapping[str, Any]) -> RuleRun:
     window, started = _read_window(value["window"]), _read_moment(value["started"])
     return RuleRun(**{**value, "window": window, "started": started, "messages": tuple(value["messages"])})
+
+
+def _count_json(count: ExceptedCount) -> dict[str, Any]:
+    newest = None if count.newest is None else _moment(count.newest)
+    return {"exception": count.exception, "events": count.events, "newest": newest}
+
+
+def _read_count(value: Mapping[str, Any]) -> ExceptedCount:
+    newest = value.get("newest")
+    return ExceptedCount(str(value["exception"]), int(value["events"]), None if not newest else _read_moment(newest))
 
 
 def _window_json(window: Window) -> dict[str, str]:

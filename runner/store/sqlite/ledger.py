@@ -9,7 +9,7 @@ from typing import Any, Final, cast
 
 import orjson
 
-from runner.rule_run import COUNTS, RuleRun, Status
+from runner.rule_run import COUNTS, ExceptedCount, RuleRun, Status
 from runner.store.first_state import first_state
 from runner.store.memory import KEPT_RUNS
 from runner.store.protocol import MOST_UNFINISHED, Mark, RuleState, state_after, state_with_mark
@@ -48,6 +48,40 @@ def record(connection: sqlite3.Connection, source: EventSource, run: RuleRun, fi
             (number, run.rule_id, KEPT_RUNS),
         )
         _write_state(connection, number, there, after=state_after(before, run, fingerprint))
+        _add_excepted(connection, number, run)
+
+
+def _add_excepted(connection: sqlite3.Connection, number: int, run: RuleRun) -> None:
+    """Add what exceptions removed; their table is made when there is something to count."""
+    if not run.excepted or not run.complete:
+        return
+    connection.execute(
+        "CREATE TABLE IF NOT EXISTS excepted (source INTEGER NOT NULL, rule_id TEXT NOT NULL, exception TEXT NOT NULL, "
+        "events INTEGER NOT NULL, newest INTEGER NOT NULL, PRIMARY KEY (source, rule_id, exception))"
+    )
+    add = (
+        "INSERT INTO excepted VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET events = events + excluded.events, "
+        "newest = max(newest, excluded.newest)"
+    )
+    rows = [(one.exception, one.events, 0 if one.newest is None else nanoseconds(one.newest)) for one in run.excepted]
+    connection.executemany(add, [(number, run.rule_id, *row) for row in rows])
+
+
+def _read_excepted(connection: sqlite3.Connection, number: int) -> dict[str, list[ExceptedCount]]:
+    """What exceptions have removed, by rule."""
+    found: dict[str, list[ExceptedCount]] = {}
+    if not _has_excepted(connection):
+        return found
+    query = "SELECT rule_id, exception, events, newest FROM excepted WHERE source = ? ORDER BY rule_id, exception"
+    for rule_id, exception, events, newest in connection.execute(query, (number,)):
+        time = from_nanoseconds(newest) if newest else None
+        found.setdefault(rule_id, []).append(ExceptedCount(exception, events, time))
+    return found
+
+
+def _has_excepted(connection: sqlite3.Connection) -> bool:
+    query = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'excepted'"
+    return connection.execute(query).fetchone() is not None
 
 
 def mark_all(connection: sqlite3.Connection, source: EventSource, marks: Sequence[Mark]) -> None:
@@ -100,12 +134,14 @@ def _read_states(connection: sqlite3.Connection, number: int) -> dict[str, RuleS
     query = "SELECT rule_id, window_start, window_end FROM late WHERE source = ? ORDER BY rule_id, window_start"
     for rule_id, start, end in connection.execute(query, (number,)):
         late.setdefault(rule_id, []).append(_window(start, end))
+    excepted = _read_excepted(connection, number)
     states: dict[str, RuleState] = {}
     for rule_id in last.keys() | spans.keys() | pauses.keys():
         newest, fingerprint = last.get(rule_id, (None, ""))
         skipped, paused = _pauses(pauses.get(rule_id, ()))
         searched, again = tuple(spans.get(rule_id, ())), tuple(late.get(rule_id, ()))
-        states[rule_id] = RuleState(rule_id, searched, newest, fingerprint, skipped, paused, again)
+        counts = tuple(excepted.get(rule_id, ()))
+        states[rule_id] = RuleState(rule_id, searched, newest, fingerprint, skipped, paused, again, counts)
     return states
 
 
@@ -172,6 +208,8 @@ def _number_of(connection: sqlite3.Connection, source: EventSource) -> int:
         ended = "SELECT id FROM sources WHERE NOT is_lasting ORDER BY id DESC LIMIT -1 OFFSET ?"
         for table in ("spans", "pauses", "late", "runs", "files"):
             connection.execute(f"DELETE FROM {table} WHERE source IN ({ended})", (KEPT_ENDED,))
+        if _has_excepted(connection):
+            connection.execute(f"DELETE FROM excepted WHERE source IN ({ended})", (KEPT_ENDED,))
         connection.execute(f"DELETE FROM sources WHERE id IN ({ended})", (KEPT_ENDED,))
     elif source.is_lasting:
         connection.execute("UPDATE sources SET is_lasting = 1 WHERE source = ? AND NOT is_lasting", (source.text,))
