@@ -54,7 +54,8 @@ ORDER = (
 """Modules and packages of `runner`; each imports only what stands before it."""
 
 LATE_IMPORTS = {
-    *("cli/__init__.py", "cli/app.py", "cli/arguments.py", "cli/options.py", "cli/commands/search.py", "cli/wiring.py")
+    *("cli/__init__.py", "cli/app.py", "cli/arguments.py", "cli/options.py", "cli/commands/search.py", "cli/wiring.py"),
+    "cli/rules_arguments.py",
 }
 """Where modules of the package are imported inside functions, so that a command waits only for what it needs."""
 

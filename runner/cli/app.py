@@ -13,6 +13,7 @@ from typer.core import TyperGroup
 from runner import __version__
 from runner.cli import arguments, signals
 from runner.cli.exit_codes import ExitCode, exit_code_for
+from runner.cli.rules_arguments import rules
 from runner.errors import RunnerError
 
 
@@ -57,6 +58,7 @@ for _command in (
 ):  # fmt: skip
     app.command()(_command)
 app.add_typer(arguments.alerts, name="alerts")
+app.add_typer(rules, name="rules")
 app.add_typer(arguments.state_file, name="state")
 
 
