@@ -59,7 +59,7 @@ def read_exception_file(path: Path, lists: ValueLists, *, named: bool = True) ->
     document, trouble = parsed_toml(path, text, expected=_CALLED)
     if trouble is not None:
         return ExceptionFile(path, stamp, problems=(trouble,))
-    findings = Findings(_TomlLocator(path, text))
+    findings = Findings(TomlLocator(path, text))
     if "exception" in document:
         items = read_plain(document, findings, lists, path)
     elif "exceptions" in document:
@@ -76,7 +76,7 @@ def _sorted(problems: list[Problem]) -> list[Problem]:
     return sorted(dict.fromkeys(problems), key=lambda problem: (problem.line, problem.column))
 
 
-class _TomlLocator:
+class TomlLocator:
     """The place in a TOML file of what stands at a path of keys, or of the nearest thing around it.
 
     After the path of a text, a number is a place in that text.

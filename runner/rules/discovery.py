@@ -5,13 +5,16 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from runner.errors import Problem, Severity
 
 Stamp = tuple[int, int, int, int, int]
 """Device, inode, size, and times of the last change of content and of the file itself, in nanoseconds."""
+
+OVERRIDES = "overrides.toml"
+"""The name of the file, in a folder of rules or beside it, that changes rules without touching their files."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,10 +46,12 @@ def stamp_of(status: os.stat_result) -> Stamp:
 def find_rule_files(paths: Sequence[Path]) -> FoundFiles:
     """The named files, and the `*.toml` files in the named folders and below, sorted within each folder named.
 
-    Tests of rules (`*.test.toml`) and hidden files and folders are skipped; links are followed, but no folder or
-    file is taken twice.
+    Tests of rules (`*.test.toml`), the overrides of a named folder, hidden files and folders are skipped; links are
+    followed, but no folder or file is taken twice.
     """
-    return find_files(paths, _is_rule_file, "rule files (*.toml)")
+    found = find_files(paths, _is_rule_file, "rule files (*.toml)")
+    overrides = {path / OVERRIDES for path in paths}
+    return replace(found, files=tuple(file for file in found.files if file.named or file.path not in overrides))
 
 
 def find_files(paths: Sequence[Path], is_wanted: Callable[[str], bool], called: str) -> FoundFiles:

@@ -14,6 +14,21 @@ from runner.rules.rule_file import RuleFile, read_rule_file
 
 
 @dataclass(frozen=True, slots=True)
+class RuleReplacement:
+    """A statement that the rules of a file or folder are used in the place of others with their ids."""
+
+    place: Path
+    rules: frozenset[str] = frozenset()
+    """The ids that it is for; all of them if empty."""
+
+    def covers(self, rule: Rule) -> bool:
+        """Whether a rule is one to be used."""
+        if self.rules and rule.rule_id not in self.rules:
+            return False
+        return rule.path.resolve().is_relative_to(self.place.resolve())
+
+
+@dataclass(frozen=True, slots=True)
 class LoadedRules:
     """All rules of some paths at one time; `reload` makes a newer one of it."""
 
@@ -26,7 +41,16 @@ class LoadedRules:
     """Sound rules of the other types, which the runner cannot search for yet."""
     deprecated: tuple[Rule, ...] = ()
     """Sound rules of any type whose `maturity` is `deprecated`, found in folders: they are not run."""
+    left_out: tuple[Rule, ...] = ()
+    """Sound rules of any type that a selection leaves out: they are not run, and nothing is owed for them."""
+    replaced: tuple[tuple[Rule, Path], ...] = ()
+    """Sound rules in whose place a rule of the same id is used, with the file of that."""
     sources: tuple[RuleFile, ...] = field(default=(), repr=False)
+
+    @property
+    def known(self) -> tuple[Rule, ...]:
+        """The sound rules of all files, run or not, but those that are replaced."""
+        return (*self.rules, *self.unsupported, *self.deprecated, *self.left_out)
 
     @property
     def errors(self) -> tuple[Problem, ...]:
@@ -34,12 +58,19 @@ class LoadedRules:
         return tuple(problem for problem in self.problems if problem.severity == "error")
 
 
+def is_supported(rule: Rule) -> bool:
+    """Whether the runner can search for rules of this type."""
+    return rule.type == "eql"
+
+
 def load_rules(paths: Sequence[Path]) -> LoadedRules:
     """The rules in the named files and folders; a file with an error yields problems and no rule."""
     return reload(LoadedRules(), paths)
 
 
-def reload(previous: LoadedRules, paths: Sequence[Path]) -> LoadedRules:
+def reload(
+    previous: LoadedRules, paths: Sequence[Path], replacements: Sequence[RuleReplacement] = ()
+) -> LoadedRules:
     """The rules as the files are now; only files that changed since `previous` are read.
 
     A file that had a rule and is now broken, or a folder that cannot be looked at, keeps what it had, with a problem
@@ -54,8 +85,19 @@ def reload(previous: LoadedRules, paths: Sequence[Path]) -> LoadedRules:
         *found.problems,
         *(_kept(source.path, source.rule, "cannot be looked at") for source in kept if source.rule),
     ]
-    owners = {rule.rule_id: rule.path for rule in (*previous.rules, *previous.unsupported)}
-    return _assemble([*sources, *kept], problems, owners=owners)
+    everything = [*sources, *kept]
+    replacing = _replacing(everything, replacements)
+    owners = {rule.rule_id: rule.path for rule in (*previous.rules, *previous.unsupported)} | replacing
+    return _assemble(everything, problems, owners=owners, replacing=replacing)
+
+
+def _replacing(sources: Sequence[RuleFile], replacements: Sequence[RuleReplacement]) -> dict[str, Path]:
+    """The file of each rule that is to be used in the place of others, by rule id; of several the first."""
+    found: dict[str, Path] = {}
+    for rule in (source.rule for source in sources if replacements and source.rule and not _is_retired(source)):
+        if any(one.covers(rule) for one in replacements):
+            found.setdefault(rule.rule_id, rule.path)
+    return found
 
 
 def _is_lost(path: Path, lost: Iterable[Path]) -> bool:
@@ -79,8 +121,15 @@ def _kept(path: Path, rule: Rule, why: str) -> Problem:
     return Problem(path, 0, 0, "error", message, rule.rule_id)
 
 
-def _assemble(sources: Sequence[RuleFile], problems: Iterable[Problem], *, owners: Mapping[str, Path]) -> LoadedRules:
-    """All files together. Of rules with one `rule_id` the one that ran before stays, else the first."""
+def _assemble(
+    sources: Sequence[RuleFile],
+    problems: Iterable[Problem],
+    *,
+    owners: Mapping[str, Path],
+    replacing: Mapping[str, Path],
+) -> LoadedRules:
+    """All files together. Of rules with one `rule_id` the replacing one or the one that ran before stays, else the
+    first."""
     all_problems = list(problems)
     deprecated = [source.rule for source in sources if source.rule and _is_retired(source)]
     owner_of: dict[str, Path] = {}
@@ -92,7 +141,8 @@ def _assemble(sources: Sequence[RuleFile], problems: Iterable[Problem], *, owner
         ):
             owner_of[source.rule.rule_id] = source.path
     first_named: dict[str, Path] = {}
-    rules = []
+    rules: list[Rule] = []
+    replaced: list[tuple[Rule, Path]] = []
     for source in sources:
         all_problems.extend(source.problems)
         rule = source.rule
@@ -102,6 +152,9 @@ def _assemble(sources: Sequence[RuleFile], problems: Iterable[Problem], *, owner
             message = "the rule is deprecated; it is run because its file was named itself"
             all_problems.append(Problem(source.path, 0, 0, "warning", message, rule.rule_id))
         if (owner := owner_of[rule.rule_id]) != source.path:
+            if replacing.get(rule.rule_id) == owner:
+                replaced.append((rule, owner))
+                continue
             message = f"`rule_id` {shortened(rule.rule_id)} is taken already, by {owner}"
             all_problems.append(_marked(source, "rule_id", Problem(source.path, 0, 0, "error", message, rule.rule_id)))
             continue
@@ -111,11 +164,12 @@ def _assemble(sources: Sequence[RuleFile], problems: Iterable[Problem], *, owner
             all_problems.append(_marked(source, "name", Problem(source.path, 0, 0, "warning", message, rule.rule_id)))
         rules.append(rule)
     return LoadedRules(
-        rules=tuple(rule for rule in rules if rule.type == "eql"),
+        rules=tuple(rule for rule in rules if is_supported(rule)),
         problems=tuple(all_problems),
         files=len(sources),
-        unsupported=tuple(rule for rule in rules if rule.type != "eql"),
+        unsupported=tuple(rule for rule in rules if not is_supported(rule)),
         deprecated=tuple(deprecated),
+        replaced=tuple(replaced),
         sources=tuple(sources),
     )
 

@@ -11,7 +11,8 @@ from runner.messages.quantities import in_whole_units
 from runner.messages.suggestions import near_name
 from runner.rules.date_math import at_reference, is_relative, read_duration
 from runner.rules.model_errors import METADATA_KEYS, RULE_KEYS, FieldFinding, unknown_key
-from runner.rules.rule import RuleFields
+from runner.rules.rule import Rule, RuleFields
+from runner.rules.rule_tables import AlertSuppression
 
 RuleTable = Mapping[str, Any]
 
@@ -54,6 +55,37 @@ def check_document(document: RuleTable) -> list[FieldFinding]:
         *_gaps(rule),
         *_unapplied(rule),
     ]
+
+
+_CHANGEABLE = ("index", "alert_suppression", "from_", "interval")
+
+
+def check_changed(rule: Rule, values: Mapping[str, Any]) -> list[FieldFinding]:
+    """The findings that a rule would have with other `values` of some attributes, and has not as it is."""
+    if not any(name in values for name in _CHANGEABLE):
+        return []
+    keys = {"type": rule.type, "to": rule.to, "data_view_id": rule.data_view_id}
+    before = {"index": rule.index, "interval": rule.interval, "from": rule.from_}
+    if rule.alert_suppression is not None:
+        before["alert_suppression"] = rule.alert_suppression.model_dump(exclude_none=True)
+    after = {name: value for name, value in before.items() if name != "index" or "index" in rule.model_fields_set}
+    keys = {name: value for name, value in keys.items() if value is not None}
+    after = {**keys, **after}
+    known = set(_of_changed(after))
+    for name in _CHANGEABLE:
+        if name in values:
+            value = values[name]
+            key = "from" if name == "from_" else name
+            after[key] = value.model_dump(exclude_none=True) if isinstance(value, AlertSuppression) else value
+    return [finding for finding in _of_changed(after) if finding not in known]
+
+
+def _of_changed(rule: RuleTable) -> Iterator[FieldFinding]:
+    yield from _where_events_are(rule)
+    yield from _suppression(rule)
+    yield from _window(rule)
+    yield from _gaps(rule)
+    yield from _unapplied(rule)
 
 
 def _own_names(rule: RuleTable) -> Iterator[FieldFinding]:

@@ -86,6 +86,12 @@ def _no_rule(path: Path, document: Mapping[str, Any], source: Source, *, named: 
         return Problem(
             path, 0, 0, "error" if named else "warning", "is an exception list, not a rule: it is not applied"
         )
+    if "override" in document or "replace" in document:
+        message = (
+            "is a file of overrides, not a rule: it is not applied; name it with --overrides, or put it as "
+            "overrides.toml into the folder that --rules names"
+        )
+        return Problem(path, 0, 0, "error", message)
     half_a_rule = any(name in document for name in ("metadata", "transform"))
     if named or half_a_rule or not document:
         return Problem(path, 0, 0, "error", "no [rule] table: this is no rule file")
