@@ -35,6 +35,7 @@ ORDER = (
     "eql",
     "rules",
     "exceptions",
+    "selection",
     "settings",
     "cluster",
     "search",

@@ -24,6 +24,8 @@ def run(
     unwrap: options.UnwrapOption = None,
     rules: options.RulesOption = None,
     exceptions: options.ExceptionsOption = None,
+    overrides: options.OverridesOption = None,
+    select: options.SelectOption = None,
     state: options.StateOption = None,
     tick: Annotated[str | None, Option(metavar="TIME", help="How often to look for what is due, e.g. 10s.")] = None,
     on_cap: options.OnCapOption = None,
@@ -33,9 +35,8 @@ def run(
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # it ends no service, also not one that is about to start
     signals.install(code=0)
     flags = {
-        "events": events, "unwrap": unwrap, "rules": rules, "exceptions": exceptions, "state": state, "tick": tick,
-        "on_cap": on_cap, "listen": listen,
-    }  # fmt: skip
+        "events": events, "unwrap": unwrap, "state": state, "tick": tick, "on_cap": on_cap, "listen": listen,
+    } | options.rule_flags(rules, exceptions, overrides, select)  # fmt: skip
     settings = read_settings(**flags)
     from runner.cli.commands import run
 
@@ -47,6 +48,8 @@ def once(
     unwrap: options.UnwrapOption = None,
     rules: options.RulesOption = None,
     exceptions: options.ExceptionsOption = None,
+    overrides: options.OverridesOption = None,
+    select: options.SelectOption = None,
     state: options.StateOption = None,
     now: options.NowOption = None,
     rule: options.OnlyRuleOption = None,
@@ -67,8 +70,7 @@ def once(
     settings = read_settings(
         events=events,
         unwrap=unwrap,
-        rules=rules,
-        exceptions=exceptions,
+        **options.rule_flags(rules, exceptions, overrides, select),
         state=state,
         now=now,
         on_cap=on_cap,
@@ -91,6 +93,8 @@ def replay(
     unwrap: options.UnwrapOption = None,
     rules: options.RulesOption = None,
     exceptions: options.ExceptionsOption = None,
+    overrides: options.OverridesOption = None,
+    select: options.SelectOption = None,
     state: options.StateOption = None,
     start: Annotated[
         str | None, Option("--from", metavar="TIME", help="Where the span begins: ISO or date math.")
@@ -112,8 +116,7 @@ def replay(
     settings = read_settings(
         events=events,
         unwrap=unwrap,
-        rules=rules,
-        exceptions=exceptions,
+        **options.rule_flags(rules, exceptions, overrides, select),
         state=state,
         on_cap=on_cap,
         workers=workers,
@@ -131,10 +134,13 @@ def check(
     ] = None,
     rules: options.RulesOption = None,
     exceptions: options.ExceptionsOption = None,
+    overrides: options.OverridesOption = None,
+    select: options.SelectOption = None,
     output: options.OutputOption = None,
 ) -> int:
     """Load and compile rules; print every problem with its place. Exit code 1 if a rule has an error."""
-    settings = read_settings(rules=[*(paths or ()), *(rules or ())] or None, exceptions=exceptions, output=output)
+    paths = [*(paths or ()), *(rules or ())] or None
+    settings = read_settings(**options.rule_flags(paths, exceptions, overrides, select), output=output)
     from runner.cli.commands import check
 
     return check.check(settings)
@@ -146,6 +152,8 @@ def test(
     ] = None,
     rules: options.RulesOption = None,
     exceptions: options.ExceptionsOption = None,
+    overrides: options.OverridesOption = None,
+    select: options.SelectOption = None,
     junit: Annotated[Path | None, Option(metavar="FILE", help="Write the outcomes as JUnit XML, too.")] = None,
     require_tests: Annotated[
         bool, Option("--require-tests", help="A rule without a test counts as a failure.")
@@ -153,7 +161,8 @@ def test(
     output: options.OutputOption = None,
 ) -> int:
     """Run the tests of rules: events and the alerts expected of them, in NAME.test.toml beside NAME.toml."""
-    settings = read_settings(rules=[*(paths or ()), *(rules or ())] or None, exceptions=exceptions, output=output)
+    paths = [*(paths or ()), *(rules or ())] or None
+    settings = read_settings(**options.rule_flags(paths, exceptions, overrides, select), output=output)
     from runner.cli.commands import test
 
     return test.test(settings, junit=junit, require_tests=require_tests)
@@ -313,6 +322,8 @@ def status(
     events: options.EventsOption = None,
     rules: options.RulesOption = None,
     exceptions: options.ExceptionsOption = None,
+    overrides: options.OverridesOption = None,
+    select: options.SelectOption = None,
     state: options.StateOption = None,
     output: options.OutputOption = None,
     check: Annotated[
@@ -329,7 +340,9 @@ def status(
     everything: options.AllOption = False,
 ) -> int:
     """Per rule: the last window, its outcome and counts, how far it was searched, and what is owed."""
-    settings = read_settings(events=events, rules=rules, exceptions=exceptions, state=state, output=output)
+    settings = read_settings(
+        events=events, **options.rule_flags(rules, exceptions, overrides, select), state=state, output=output
+    )
     if check:
         from runner.cli.commands import health_check
 
@@ -344,10 +357,14 @@ def doctor(
     unwrap: options.UnwrapOption = None,
     rules: options.RulesOption = None,
     exceptions: options.ExceptionsOption = None,
+    overrides: options.OverridesOption = None,
+    select: options.SelectOption = None,
     output: options.OutputOption = None,
 ) -> int:
     """Look at everything and change nothing: hosts, privileges, indices, fields; what is missing for which rule."""
-    settings = read_settings(events=events, unwrap=unwrap, rules=rules, exceptions=exceptions, output=output)
+    settings = read_settings(
+        events=events, unwrap=unwrap, **options.rule_flags(rules, exceptions, overrides, select), output=output
+    )
     from runner.cli.commands import doctor
 
     return doctor.doctor(settings)

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from runner.errors import SettingsError
 from runner.messages.suggestions import near_name
 from runner.rules.load import LoadedRules
+from runner.selection import OFF
 from runner.service.rules_in_use import RuleSources
 from runner.settings.settings import Settings, flag_for
 from runner.setup.saved_objects import KibanaNames
@@ -84,11 +85,14 @@ def kibana_names(settings: Settings) -> KibanaNames:
 
 
 def require_rule_paths(settings: Settings) -> None:
-    """Raise SettingsError for all paths of rules and exceptions that do not exist, each with a near name."""
+    """Raise SettingsError for all paths of rules and what goes with them that do not exist, each with a near name."""
     missing = [path for path in settings.rules if not path.exists() and not path.is_symlink()]
     absent = [path for path in settings.exceptions if not path.exists() and not path.is_symlink()]
     if absent:
         raise SettingsError("; ".join(f"{path}: no such file or folder of exceptions{_near(path)}" for path in absent))
+    unfound = [path for path in settings.overrides if path != OFF and not path.is_file()]
+    if unfound:
+        raise SettingsError("; ".join(f"{path}: no such file of overrides{_near(path)}" for path in unfound))
     if not missing:
         return
     if settings.is_default("rules"):
@@ -97,19 +101,20 @@ def require_rule_paths(settings: Settings) -> None:
 
 
 def rule_sources(settings: Settings) -> RuleSources:
-    """The files and folders that rules and exceptions are read from.
+    """The files and folders that rules, exceptions and overrides are read from.
 
     Without a setting, exceptions are in folders `exceptions` in and beside those of the rules, if there are such.
     """
+    changing = settings.overrides, settings.select
     if settings.exceptions:
-        return RuleSources(settings.rules, settings.exceptions)
+        return RuleSources(settings.rules, settings.exceptions, *changing)
     places = [path for rules in settings.rules for path in (rules / "exceptions", rules.parent / "exceptions")]
-    return RuleSources(settings.rules, tuple(dict.fromkeys(path for path in places if path.is_dir())))
+    return RuleSources(settings.rules, tuple(dict.fromkeys(path for path in places if path.is_dir())), *changing)
 
 
 def require_rules(loaded: LoadedRules, settings: Settings) -> None:
     """Raise SettingsError if there is no rule at all, not even one with an error."""
-    if loaded.rules or loaded.unsupported or loaded.deprecated or loaded.errors:
+    if loaded.known or loaded.errors:
         return
     places = ", ".join(map(str, settings.rules))
     found = "".join(f"{problem.file}: {problem.text}; " for problem in loaded.problems)

@@ -43,6 +43,22 @@ ExceptionsOption = Annotated[
         help="Files and folders of exceptions; default: `exceptions` beside the rules.",
     ),
 ]
+OverridesOption = Annotated[
+    list[str] | None,
+    Option(
+        "--overrides",
+        metavar="FILE|off",
+        help="Files that change rules (docs/selection.md); default: `overrides.toml` in and beside the rules' folders.",
+    ),
+]
+SelectOption = Annotated[
+    list[str] | None,
+    Option(
+        "--select",
+        metavar="EXPR",
+        help="Only these rules: 'os:linux severity:high,critical -tactic:Discovery +id:ID' (docs/selection.md).",
+    ),
+]
 StateOption = Annotated[
     str | None, Option("--state", metavar="FILE", help="SQLite file for alerts and state, also if a cluster is set.")
 ]
@@ -95,6 +111,16 @@ def read_settings(**flags: Any) -> Settings:
         for text in found:
             warn(text)
     return settings
+
+
+def rule_flags(
+    rules: list[str] | None,
+    exceptions: list[str] | None,
+    overrides: list[str] | None = None,
+    select: list[str] | None = None,
+) -> dict[str, list[str] | None]:
+    """The flags of the rules and of what goes with them, for `read_settings`."""
+    return {"rules": rules, "exceptions": exceptions, "overrides": overrides, "select": select}
 
 
 def rule_files(rules: list[str] | None, named: list[str] | None) -> tuple[list[str] | None, list[str] | None]:

@@ -41,14 +41,22 @@ def _named(active: ActiveRules, name: str) -> list[Rule]:
         if found:
             enabled = [rule for rule in found if rule.enabled]
             if not enabled:
-                raise SettingsError(f"--rule {name}: the rule is disabled (`enabled = false` in {found[0].path})")
+                raise SettingsError(f"--rule {name}: the rule is disabled ({_switched_off_by(active, found[0])})")
             return enabled
     others = [rule for rule in active.loaded.unsupported if name in (rule.rule_id, rule.name)]
     if others:
         raise SettingsError(f"--rule {name}: rules of the type {others[0].type} are not supported yet")
+    if any(name in (rule.rule_id, rule.name) for rule in active.loaded.left_out):
+        raise SettingsError(f"--rule {name}: --select (RUNNER_SELECT) leaves the rule out")
     if any(name in (rule.rule_id, rule.name) for rule in active.loaded.deprecated):
-        raise SettingsError(f"--rule {name}: the rule is deprecated; name its file with --rules to run it")
+        raise SettingsError(f"--rule {name}: the rule is deprecated; --select id:ID runs it, or --rules with its file")
     if place.exists():
         raise SettingsError(f"--rule {name}: no rule in use is from there; name the file with --rules alone")
     near = did_you_mean(name, [text for rule in rules for text in (rule.rule_id, rule.name)])
     raise SettingsError(f"--rule {name}: no rule in use has this id, name or file{near}")
+
+
+def _switched_off_by(active: ActiveRules, rule: Rule) -> str:
+    changes = active.selected.changes_of(rule) if active.selected is not None else ()
+    place = next((str(change.override) for change in changes if change.key == "enabled"), rule.path)
+    return f"`enabled = false` in {place}"

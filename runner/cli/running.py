@@ -15,7 +15,7 @@ from runner.service.service import Service
 from runner.settings.settings import Settings, variables_for
 from runner.telemetry.logs import configure_logging
 
-_RELOADED = ("rules", "exceptions", "catch_up", "on_cap", "log_level", "log_format")
+_RELOADED = ("rules", "exceptions", "overrides", "select", "catch_up", "on_cap", "log_level", "log_format")
 """Settings that SIGHUP reads again; the others count from the next start on."""
 _LOG = structlog.get_logger("runner.service")
 

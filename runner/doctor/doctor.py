@@ -130,6 +130,8 @@ def check_rules(loaded: LoadedRules) -> list[Check]:
         found += f", {off} off"
     if loaded.unsupported:
         found += f", {len(loaded.unsupported)} are of other types and not run"
+    if loaded.left_out:
+        found += f", {len(loaded.left_out)} are not selected"
     if loaded.deprecated:
         found += f", {len(loaded.deprecated)} are deprecated and not run"
     if not enabled:

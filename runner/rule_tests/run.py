@@ -18,11 +18,11 @@ from runner.events.fields.schema import Schema, shipped_schema
 from runner.rule_tests.case import ExpectedAlert, RuleCase
 from runner.rule_tests.missing_alert import reasons
 from runner.rule_tests.outcome import MadeAlert, TestOutcome, differences
-from runner.rules.load import load_rules
 from runner.schedule.schedule import window_at
 from runner.search.compiled_rule import CompiledRule, compile_rules, time_fields
 from runner.search.files.file_search import FileSearch
 from runner.search.protocol import SearchRequest
+from runner.selection import OFF, OverrideFiles, SelectedRules, select_rules
 from runner.service.execution import Execution, size_for
 from runner.store.memory import MemoryStore
 from runner.store.protocol import AlertFilter, StoredAlert
@@ -35,12 +35,15 @@ class CannotRunError(RunnerError):
     """A test cannot be run because of its rule or its events."""
 
 
-async def run_tests(cases: Sequence[RuleCase]) -> AsyncGenerator[TestOutcome, None]:
+async def run_tests(
+    cases: Sequence[RuleCase], overrides: OverrideFiles | None = None
+) -> AsyncGenerator[TestOutcome, None]:
     """The outcomes of the tests in order; one that cannot be run does not stop the others."""
+    changing = overrides if overrides is not None else OverrideFiles()
     rules: dict[Path, tuple[CompiledRule | None, str]] = {}
     for case in cases:
         if case.rule_path not in rules:
-            rules[case.rule_path] = await _rule_of(case.rule_path)
+            rules[case.rule_path] = await _rule_of(case.rule_path, changing)
         compiled, trouble = rules[case.rule_path]
         if compiled is None:
             yield TestOutcome(case, "", case.rule_path.stem, "error", (trouble,))
@@ -61,11 +64,12 @@ async def run_test(case: RuleCase, compiled: CompiledRule) -> TestOutcome:
     return TestOutcome(case, compiled.rule.rule_id, compiled.rule.name, status, messages, took_ms)
 
 
-async def _rule_of(path: Path) -> tuple[CompiledRule | None, str]:
+async def _rule_of(path: Path, overrides: OverrideFiles) -> tuple[CompiledRule | None, str]:
     """The rule of a file if it can be run, else None and the reason."""
-    loaded = load_rules([path])
+    files = [file.path for file in overrides.files] or [OFF]
+    loaded = select_rules([path], files, previous=SelectedRules(overrides=overrides)).loaded
     compiled, faults = compile_rules(loaded.rules)
-    problems = [*loaded.errors] or faults
+    problems = [problem for problem in loaded.errors if problem.file == path] or faults
     problems = problems or [p for p in await FileSearch(()).prepare(compiled) if p.severity == "error"]
     if problems:
         return None, "the rule has problems: " + "; ".join(map(str, problems))

@@ -68,9 +68,7 @@ def load_rules(paths: Sequence[Path]) -> LoadedRules:
     return reload(LoadedRules(), paths)
 
 
-def reload(
-    previous: LoadedRules, paths: Sequence[Path], replacements: Sequence[RuleReplacement] = ()
-) -> LoadedRules:
+def reload(previous: LoadedRules, paths: Sequence[Path], replacements: Sequence[RuleReplacement] = ()) -> LoadedRules:
     """The rules as the files are now; only files that changed since `previous` are read.
 
     A file that had a rule and is now broken, or a folder that cannot be looked at, keeps what it had, with a problem

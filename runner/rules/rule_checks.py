@@ -64,20 +64,22 @@ def check_changed(rule: Rule, values: Mapping[str, Any]) -> list[FieldFinding]:
     """The findings that a rule would have with other `values` of some attributes, and has not as it is."""
     if not any(name in values for name in _CHANGEABLE):
         return []
-    keys = {"type": rule.type, "to": rule.to, "data_view_id": rule.data_view_id}
-    before = {"index": rule.index, "interval": rule.interval, "from": rule.from_}
+    table: dict[str, Any] = {
+        "type": rule.type, "interval": rule.interval, "from": rule.from_, "to": rule.to,
+    }  # fmt: skip
+    if rule.data_view_id is not None:
+        table["data_view_id"] = rule.data_view_id
+    if "index" in rule.model_fields_set:
+        table["index"] = rule.index
     if rule.alert_suppression is not None:
-        before["alert_suppression"] = rule.alert_suppression.model_dump(exclude_none=True)
-    after = {name: value for name, value in before.items() if name != "index" or "index" in rule.model_fields_set}
-    keys = {name: value for name, value in keys.items() if value is not None}
-    after = {**keys, **after}
-    known = set(_of_changed(after))
+        table["alert_suppression"] = rule.alert_suppression.model_dump(exclude_none=True)
+    known = set(_of_changed(table))
     for name in _CHANGEABLE:
         if name in values:
             value = values[name]
-            key = "from" if name == "from_" else name
-            after[key] = value.model_dump(exclude_none=True) if isinstance(value, AlertSuppression) else value
-    return [finding for finding in _of_changed(after) if finding not in known]
+            plain = value.model_dump(exclude_none=True) if isinstance(value, AlertSuppression) else value
+            table["from" if name == "from_" else name] = plain
+    return [finding for finding in _of_changed(table) if finding not in known]
 
 
 def _of_changed(rule: RuleTable) -> Iterator[FieldFinding]:

@@ -93,7 +93,7 @@ def standings_of(
     known = [
         standing_of(rule, states.get(rule.rule_id), schedule, now=now, is_lasting=is_lasting) for rule in loaded.rules
     ]
-    here = {rule.rule_id for rule in (*loaded.rules, *loaded.unsupported, *loaded.deprecated)}
+    here = {rule.rule_id for rule in loaded.known}
     broken = {problem.rule_id for problem in loaded.errors if problem.rule_id is not None}
     others = [
         _standing_without_rule(state, "broken" if rule_id in broken else "gone", schedule, now=now)

@@ -47,15 +47,13 @@ class RuleFacts:
 
 
 def values_of(rule: Rule, key: str) -> Iterable[str]:
-    """What a rule has of a key, as it is written: for `tactic` its names and its ids, for `os` the tags' and metadata's."""
+    """What a rule has of a key, as it is written: of `tactic` names and ids, of `os` that of tags and of metadata."""
     return _READERS[key](rule)
 
 
 def _tagged(rule: Rule, prefix: str) -> tuple[str, ...]:
     start = f"{prefix}:"
-    return tuple(
-        tag[len(start) :].strip() for tag in rule.tags if tag[: len(start)].casefold() == start.casefold()
-    )
+    return tuple(tag[len(start) :].strip() for tag in rule.tags if tag[: len(start)].casefold() == start.casefold())
 
 
 def _tactics(rule: Rule) -> tuple[str, ...]:

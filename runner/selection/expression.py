@@ -1,6 +1,6 @@
 """`RuleSelection`: which rules are meant, by what they are; and the expressions that it is written in.
 
-    os:linux severity:high,critical -tactic:Discovery +id:48b3d2e3-f4e8-41e6-95e6-9b2091228db3
+os:linux severity:high,critical -tactic:Discovery +id:48b3d2e3-f4e8-41e6-95e6-9b2091228db3
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class SelectionError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class RuleSelection:
-    """The rules that have all of `needed`; then, in the order written, more (+) or fewer (-): the last that fits counts.
+    """The rules that have all of `needed`; then, in the order written, more (+) or fewer (-).
 
     Without `needed` all rules are meant but the deprecated; these only where a criterion names them.
     """
@@ -60,6 +60,10 @@ class RuleSelection:
         return chosen
 
 
+NOTHING = RuleSelection()
+"""All rules but the deprecated."""
+
+
 def read_selection(text: str) -> RuleSelection:
     """The selection that an expression means. Raises SelectionError.
 
@@ -93,9 +97,10 @@ def criterion_of(key: str, values: Sequence[str], offset: int = 0) -> RuleCriter
     for value in values:
         if not value.strip():
             raise SelectionError(f"`{key}` has an empty value", offset)
-        if (known := CHOICES.get(name)) and value.casefold() not in known:
-            listed = ", ".join(known)
-            near = did_you_mean(value, known)
+        choices = CHOICES.get(name, ())
+        if choices and value.casefold() not in choices:
+            listed = ", ".join(choices)
+            near = did_you_mean(value, choices)
             raise SelectionError(f"`{key}` is `{shortened(value)}`, expected one of {listed}{near}", offset)
     return RuleCriterion(name, tuple(values), offset)
 

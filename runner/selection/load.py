@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -60,9 +59,16 @@ def _beside(rules: Sequence[Path]) -> list[Path]:
     for path in rules:
         places = [_from_here(path.resolve().parent), path] if path.is_dir() else [path.parent]
         for file in (place / OVERRIDES for place in places):
-            if os.path.isfile(file):  # False where a folder cannot be looked at: a problem of the rules, told there
+            if _is_file(file):
                 found.setdefault(file.resolve(), file)
     return list(found.values())
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a folder that cannot be looked at: a problem of the rules, and told there
+        return False
 
 
 def _from_here(folder: Path) -> Path:

@@ -24,8 +24,8 @@ class RuleOverride:
 
     selection: RuleSelection
     values: Mapping[str, Any]
+    place: FilePlace
     reason: str = ""
-    place: FilePlace = FilePlace()
     key_places: Mapping[str, FilePlace] = field(default_factory=dict, repr=False)
 
     def __str__(self) -> str:

@@ -43,8 +43,8 @@ class StatedReplacement:
     """One `[[replace]]`, and where it stands."""
 
     replacement: RuleReplacement
+    place: FilePlace
     reason: str = ""
-    place: FilePlace = FilePlace()
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +115,7 @@ def _override(table: Table) -> RuleOverride:
     place = table.findings.place
     written = {"from_": "look_back" if "look_back" in table else "from", "alert_suppression": "suppression"}
     places = {name: place((*table.path, written.get(name, name)), "key") for name in values}
-    return RuleOverride(selection, values, table.text("reason"), place(table.path, "key"), places)
+    return RuleOverride(selection, values, place(table.path, "key"), table.text("reason"), places)
 
 
 def _known_keys(table: Table) -> None:
@@ -126,7 +126,9 @@ def _known_keys(table: Table) -> None:
         if key in KEYS:
             message = f'`{key}` selects rules; it belongs in `select`, as in select = {{ {key} = "..." }}'
         elif key == "query":
-            message = "the query of a rule is not overridden: put a copy of the rule in a folder of your own, [[replace]]"
+            message = (
+                "the query of a rule is not overridden: put a copy of the rule in a folder of your own, [[replace]]"
+            )
         else:
             message = f"unknown key `{shortened(str(key))}` in {_OVERRIDE}{did_you_mean(str(key), known)}"
         table.findings.add((*table.path, key), message, at="key")
@@ -269,7 +271,7 @@ def _replacement(table: Table) -> StatedReplacement:
     place = here.file.parent / Path(named).expanduser() if named and not _HOME.match(named) else Path(named)
     if named.strip() and not place.exists():
         table.findings.add((*table.path, "with"), f"no such file or folder: {place}")
-    return StatedReplacement(RuleReplacement(place, frozenset(rules)), table.text("reason"), here)
+    return StatedReplacement(RuleReplacement(place, frozenset(rules)), here, table.text("reason"))
 
 
 _HOME = re.compile(r"~[^/]")

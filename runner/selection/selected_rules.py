@@ -12,12 +12,12 @@ from runner.rules.load import LoadedRules, is_supported, reload
 from runner.rules.rule import Rule
 from runner.selection.apply import OverriddenRule, Refusals, apply_overrides
 from runner.selection.criteria import RuleFacts
-from runner.selection.expression import RuleSelection
+from runner.selection.expression import NOTHING, RuleSelection
 from runner.selection.load import OverrideFiles, load_overrides
+from runner.selection.override import RuleChange
 
 SELECT = Path("--select")
 """What problems of the selection name as their file."""
-NOTHING = RuleSelection()
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +32,11 @@ class SelectedRules:
     overridden: Mapping[str, OverriddenRule] = field(default_factory=dict)
     """Every sound rule, by its id."""
     selection: RuleSelection = NOTHING
+
+    def changes_of(self, rule: Rule) -> tuple[RuleChange, ...]:
+        """What overrides have changed in a rule in use."""
+        found = self.overridden.get(rule.rule_id)
+        return found.changes if found is not None and rule in (found.rule, found.written) else ()
 
     def summary(self) -> str:
         """What overrides and selection have come to, for one line of a log; empty if there are none."""
@@ -83,9 +88,7 @@ def _one_of_each(written: LoadedRules) -> list[Rule]:
     return list(found.values())
 
 
-def _arranged(
-    written: LoadedRules, overridden: Mapping[str, OverriddenRule], selection: RuleSelection
-) -> LoadedRules:
+def _arranged(written: LoadedRules, overridden: Mapping[str, OverriddenRule], selection: RuleSelection) -> LoadedRules:
     """The rules in use, those left out, and the deprecated ones that nothing names."""
     used: list[Rule] = []
     left_out: list[Rule] = []
@@ -94,11 +97,11 @@ def _arranged(
         (used if selection.covers(RuleFacts(one)) else left_out).append(one)
     deprecated: list[Rule] = []
     for rule in written.deprecated:
-        one = overridden[rule.rule_id]
-        facts = RuleFacts(one.rule)
-        is_wanted = selection.selects(facts) or (one.is_named and selection.covers(facts))
-        if one.written is rule and is_wanted:
-            used.append(one.rule)
+        found = overridden[rule.rule_id]
+        facts = RuleFacts(found.rule)
+        is_wanted = selection.selects(facts) or (found.is_named and selection.covers(facts))
+        if found.written is rule and is_wanted:
+            used.append(found.rule)
         else:  # of an id that is taken, or named by nothing
             deprecated.append(rule)
     return replace(

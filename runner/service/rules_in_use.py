@@ -10,10 +10,11 @@ from pathlib import Path
 
 from runner.errors import Problem
 from runner.exceptions import Exceptions, load_exceptions
-from runner.rules.load import LoadedRules, reload
+from runner.rules.load import LoadedRules
 from runner.rules.rule import Rule
 from runner.search.compiled_rule import CompiledRule, compile_rules
 from runner.search.protocol import Search
+from runner.selection import NOTHING, RuleSelection, SelectedRules, select_rules
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +23,13 @@ class RuleSources:
 
     rules: tuple[Path, ...]
     exceptions: tuple[Path, ...] = ()
+    overrides: tuple[Path, ...] = ()
+    """The files of overrides; without any those beside the rules."""
+    select: RuleSelection = NOTHING
+
+    def read(self, previous: SelectedRules | None = None) -> SelectedRules:
+        """The rules with overrides and selection, as the files are now; `previous` itself if nothing changed."""
+        return select_rules(self.rules, self.overrides, self.select, previous)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +44,8 @@ class ActiveRules:
     problems: tuple[Problem, ...] = ()
     exceptions: Exceptions = field(default_factory=Exceptions)
     as_of: datetime | None = None
+    selected: SelectedRules | None = None
+    """How overrides and a selection have made `loaded` of the files."""
 
     @property
     def rules(self) -> tuple[Rule, ...]:
@@ -55,9 +65,10 @@ async def load_active(
     good version, and the problem says so; so does an exception. A broken exception stops no rule.
     """
     before = previous or ActiveRules()
-    loaded = await asyncio.to_thread(reload, before.loaded, sources.rules)
+    selected = await asyncio.to_thread(sources.read, before.selected)
+    loaded = selected.loaded
     exceptions = await asyncio.to_thread(load_exceptions, sources.exceptions, before.exceptions)
-    is_unchanged = loaded == before.loaded and exceptions == before.exceptions
+    is_unchanged = selected is before.selected and exceptions == before.exceptions
     if previous is not None and is_unchanged and not _expiry_between(exceptions, before.as_of, at):
         return previous
     wanted = [rule for rule in loaded.rules if rule.enabled]
@@ -76,7 +87,7 @@ async def load_active(
     order = {rule.rule_id: position for position, rule in enumerate(wanted)}
     problems.sort(key=lambda problem: order.get(problem.rule_id or "", -1))
     problems = _each_once(problems, {rule.path for rule in loaded.rules})
-    return ActiveRules(loaded, in_use, (*loaded.problems, *problems), exceptions, at)
+    return ActiveRules(loaded, in_use, (*loaded.problems, *problems), exceptions, at, selected)
 
 
 def _each_once(problems: Iterable[Problem], rule_files: Collection[Path]) -> list[Problem]:

@@ -19,12 +19,13 @@ from typing import Annotated, Any, Literal
 from urllib.parse import unquote, urlsplit
 
 from dotenv.parser import parse_stream
-from pydantic import BeforeValidator, Field, PrivateAttr, SecretStr, ValidationError
+from pydantic import BeforeValidator, Field, InstanceOf, PrivateAttr, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from runner.errors import SettingsError
 from runner.messages.suggestions import did_you_mean, near_name
 from runner.rules.discovery import default_rules_path
+from runner.selection import NOTHING, RuleSelection
 from runner.settings import value_checks as checks
 from runner.settings.container_paths import host_paths
 from runner.windows import iso
@@ -35,8 +36,8 @@ SECRETS = frozenset(
 """The fields whose value is never shown and that may be given as a file."""
 
 _PATHS = (
-    "events", "rules", "exceptions", "elasticsearch_ca_certs", "elasticsearch_client_cert", "elasticsearch_client_key",
-    "kibana_ca_certs", "runtime_fields",
+    "events", "rules", "exceptions", "overrides", "elasticsearch_ca_certs", "elasticsearch_client_cert",
+    "elasticsearch_client_key", "kibana_ca_certs", "runtime_fields",
 )  # fmt: skip
 """The fields whose values are paths that docker compose may share with the command line."""
 
@@ -71,6 +72,8 @@ class Settings(BaseSettings):
         default_factory=lambda: (default_rules_path(),)
     )
     exceptions: Annotated[tuple[Path, ...], BeforeValidator(checks.paths)] = ()
+    overrides: Annotated[tuple[Path, ...], BeforeValidator(checks.paths)] = ()
+    select: Annotated[InstanceOf[RuleSelection], BeforeValidator(checks.selection)] = NOTHING
     state: Annotated[Path, BeforeValidator(checks.state_file)] = Path("rule-runner.db")
     now: Annotated[datetime | Literal["latest"] | None, BeforeValidator(checks.moment)] = None
     output: Annotated[Literal["table", "json"], BeforeValidator(checks.choice_of("table", "json"))] = "table"
@@ -423,7 +426,7 @@ def _shown(value: object) -> str:
     match value:
         case SecretStr():
             return "********"
-        case None | ():
+        case None | () | RuleSelection(needed=(), steps=()):
             return "(not set)"
         case list() | tuple():
             return ", ".join(map(str, value))

@@ -18,6 +18,7 @@ from pydantic import SecretStr
 
 from runner.messages.suggestions import did_you_mean
 from runner.rules.date_math import read_duration
+from runner.selection import RuleSelection, SelectionError, joined, read_selection
 
 
 def items_of(separator: str) -> Callable[[object], tuple[str, ...]]:
@@ -199,6 +200,18 @@ def state_file(value: object) -> Path:
 def paths(value: object) -> tuple[Path, ...]:
     """Paths from a list as in `PATH`; `~` is the home folder."""
     return tuple(map(path_of, items_of(os.pathsep)(value)))
+
+
+def selection(value: object) -> RuleSelection:
+    """The rules that one or more expressions select."""
+    texts = value if isinstance(value, (list, tuple)) else [value]
+    found = []
+    for text in map(str, texts):
+        try:
+            found.append(read_selection(text))
+        except SelectionError as error:
+            raise ValueError(f"at character {error.offset + 1}: {error}") from None
+    return joined(found)
 
 
 def fingerprint(value: object) -> str:

@@ -7,9 +7,9 @@ from collections import Counter
 
 from runner.cli.console import counted, out, print_json, show_problem
 from runner.cli.exit_codes import ExitCode
-from runner.cli.locations import require_rule_paths, require_rules
+from runner.cli.locations import require_rule_paths, require_rules, rule_sources
 from runner.errors import Problem
-from runner.rules.load import LoadedRules, load_rules
+from runner.rules.load import LoadedRules
 from runner.search.compiled_rule import compile_rules
 from runner.search.files.file_search import FileSearch
 from runner.settings.settings import Settings
@@ -18,13 +18,14 @@ from runner.settings.settings import Settings
 def check(settings: Settings) -> ExitCode:
     """Print every problem of the rules; FINDINGS if one of them is an error."""
     require_rule_paths(settings)
-    loaded = load_rules(settings.rules)
+    loaded = rule_sources(settings).read().loaded
     compiled, faults = compile_rules(loaded.rules)
     problems = [*loaded.problems, *faults, *asyncio.run(FileSearch(()).prepare(compiled))]
     problems.sort(key=lambda problem: (str(problem.file), problem.line, problem.column))
     if settings.output == "json":
-        rules = len(loaded.rules) + len(loaded.unsupported) + len(loaded.deprecated)
-        print_json({"files": loaded.files, "rules": rules, "problems": [_as_json(problem) for problem in problems]})
+        print_json(
+            {"files": loaded.files, "rules": len(loaded.known), "problems": [_as_json(problem) for problem in problems]}
+        )
     else:
         _print(loaded, problems)
     require_rules(loaded, settings)

@@ -14,7 +14,7 @@ from rich.text import Text
 from runner.cli.cluster_wiring import kibana_connection, opened_client, read_runtime_fields, store_names
 from runner.cli.console import counted, out, print_json, printable, progress_bar
 from runner.cli.exit_codes import ExitCode
-from runner.cli.locations import NO_SOURCE, has_cluster, require_rule_paths
+from runner.cli.locations import NO_SOURCE, has_cluster, require_rule_paths, rule_sources
 from runner.cli.own_command import runnable
 from runner.clock import SystemClock
 from runner.cluster.elasticsearch import Retry
@@ -25,7 +25,7 @@ from runner.doctor.files import check_files
 from runner.doctor.hosts import check_kibana
 from runner.errors import SettingsError
 from runner.file_formats.inner_events import InnerEvents
-from runner.rules.load import LoadedRules, load_rules
+from runner.rules.load import LoadedRules
 from runner.rules.rule import Rule
 from runner.search.compiled_rule import compile_rules
 from runner.search.files.file_search import FileSearch
@@ -65,7 +65,7 @@ def doctor(settings: Settings) -> ExitCode:
 
 def _loaded(settings: Settings) -> LoadedRules:
     """The rules, with the problems of their files and queries."""
-    loaded = load_rules(settings.rules)
+    loaded = rule_sources(settings).read().loaded
     compiled, faults = compile_rules(rule for rule in loaded.rules if rule.enabled)
     problems = asyncio.run(FileSearch(settings.events).prepare(compiled))
     return dataclasses.replace(loaded, problems=(*loaded.problems, *faults, *problems))

@@ -230,7 +230,7 @@ async def _created(tools: Opened, runs: Sequence[RuleRun]) -> list[StoredAlert]:
 
 def _require_rules(active: ActiveRules, settings: Settings) -> None:
     require_rules(active.loaded, settings)
-    others = active.loaded.unsupported or active.loaded.deprecated
+    others = active.loaded.unsupported or active.loaded.deprecated or active.loaded.left_out
     if active.rules or active.loaded.errors or active.problems or others:
         return
     places = ", ".join(map(str, settings.rules))
@@ -273,6 +273,8 @@ def show_problems(active: ActiveRules, *, errors_only: bool = False) -> None:
             show_problem(problem, stderr())
     if (retired := active.loaded.deprecated) and not errors_only:
         warn(f"{counted(len(retired), 'deprecated rule')} left out, such as {retired[0].path}")
+    if active.selected is not None and (said := active.selected.summary()) and not errors_only:
+        say(said)
     if (others := active.loaded.unsupported) and not errors_only:
         types = ", ".join(sorted({rule.type for rule in others}))
         warn(f"{counted(len(others), 'rule')} of other types ({types}) not run: only EQL rules are supported yet")

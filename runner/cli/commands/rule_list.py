@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from runner.cli.console import print_json, print_table, table
 from runner.cli.exit_codes import ExitCode
-from runner.cli.locations import require_rule_paths, require_rules
-from runner.rules.load import load_rules
+from runner.cli.locations import require_rule_paths, require_rules, rule_sources
 from runner.settings.settings import Settings
 
 
 def list_rules(settings: Settings) -> ExitCode:
     """Print all rules."""
     require_rule_paths(settings)
-    loaded = load_rules(settings.rules)
+    loaded = rule_sources(settings).read().loaded
     require_rules(loaded, settings)
     rows = [*loaded.rules, *loaded.unsupported, *loaded.deprecated]
     if settings.output == "json":

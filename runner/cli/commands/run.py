@@ -222,3 +222,5 @@ def _log_rules(active: ActiveRules) -> None:
         + (f"; {others} of other types than EQL are not supported yet" if others else "")
         + (f"; {len(active.loaded.deprecated)} deprecated ones are left out" if active.loaded.deprecated else "")
     )
+    if active.selected is not None and (said := active.selected.summary()):
+        _LOG.info(said)

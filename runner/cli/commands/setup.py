@@ -10,11 +10,10 @@ from pathlib import Path
 from runner.cli.cluster_wiring import connection_of, kibana_connection, opened_client, store_names
 from runner.cli.console import print_json, say, warn
 from runner.cli.exit_codes import ExitCode
-from runner.cli.locations import kibana_names, require_rule_paths
+from runner.cli.locations import kibana_names, require_rule_paths, rule_sources
 from runner.cluster.elasticsearch import Elastic, open_client
 from runner.cluster.kibana import Kibana
 from runner.errors import AccessError
-from runner.rules.load import load_rules
 from runner.settings.settings import Settings
 from runner.setup.api_key import make_api_key, read_key_file, write_key_file
 from runner.setup.index_objects import setup_objects
@@ -68,7 +67,7 @@ def install(settings: Settings, *, roles: bool, api_key: str | None = None, kiba
 def _patterns(settings: Settings) -> tuple[str, ...]:
     """The index patterns that the rules search."""
     require_rule_paths(settings)
-    patterns = {pattern for rule in load_rules(settings.rules).rules for pattern in rule.index}
+    patterns = {pattern for rule in rule_sources(settings).read().loaded.rules for pattern in rule.index}
     return tuple(sorted(patterns)) or ("logs-*",)
 
 

@@ -25,14 +25,15 @@ from runner.cli.console import (
     window_text,
 )
 from runner.cli.exit_codes import ExitCode
-from runner.cli.locations import require_rule_paths, stores_in_cluster, wanted_source
+from runner.cli.locations import require_rule_paths, rule_sources, stores_in_cluster, wanted_source
 from runner.cli.own_command import runnable
 from runner.cli.wiring import opened_stores
 from runner.clock import SystemClock
-from runner.rules.load import LoadedRules, load_rules
+from runner.rules.load import LoadedRules
 from runner.rules.model_errors import shortened
 from runner.schedule.rule_status import Gap, RuleStatus, gaps_of, standings_of
 from runner.schedule.schedule import Schedule
+from runner.selection import SelectedRules
 from runner.settings.settings import Settings
 from runner.store.protocol import Stores
 from runner.store.source import UNNAMED, EventSource
@@ -62,7 +63,7 @@ def status(settings: Settings, *, everything: bool = False) -> ExitCode:
     """Print the status of every rule."""
     require_rule_paths(settings)
     now = SystemClock().now()
-    ledgers, others = asyncio.run(_read(settings, now, with_gaps=False))
+    ledgers, others, selected = asyncio.run(_read(settings, now, with_gaps=False))
     if settings.output == "json":
         rules = [_standing_json(one, now) | named for ledger, named in _named(ledgers) for one in ledger.standings]
         print_json({"rules": rules, **_others_json(others)})
@@ -71,6 +72,8 @@ def status(settings: Settings, *, everything: bool = False) -> ExitCode:
         _print_source(ledger, ledgers)
         _print_standings(ledger.standings, now, everything=everything)
     _say_others(others)
+    if said := selected.summary():
+        say(said)
     return ExitCode.FINE
 
 
@@ -78,7 +81,7 @@ def gaps(settings: Settings) -> ExitCode:
     """Print every span of every rule that was not searched to the end; the exit code is 0 with or without gaps."""
     require_rule_paths(settings)
     now = SystemClock().now()
-    ledgers, others = asyncio.run(_read(settings, now, with_gaps=True))
+    ledgers, others, _ = asyncio.run(_read(settings, now, with_gaps=True))
     if settings.output == "json":
         found = [gap for ledger in ledgers for gap in ledger.gaps]
         rules = len({standing.rule_id for ledger in ledgers for standing in ledger.standings})
@@ -104,9 +107,9 @@ class _LedgerStatus:
 
 async def _read(
     settings: Settings, now: datetime, *, with_gaps: bool
-) -> tuple[Sequence[_LedgerStatus], Sequence[EventSource]]:
+) -> tuple[Sequence[_LedgerStatus], Sequence[EventSource], SelectedRules]:
     """The status over the source that the settings name, over all sources if they name none; and the others."""
-    loaded: LoadedRules = await asyncio.to_thread(load_rules, settings.rules)
+    selected = await asyncio.to_thread(rule_sources(settings).read)
     async with opened_stores(settings) as stores:
         there = await stores.ledgers.sources()
         wanted = wanted_source(settings)
@@ -117,11 +120,11 @@ async def _read(
         else:
             shown = [source for source in there if source == wanted] or [wanted]
         ledgers = [
-            await _read_one(settings, stores.of(source), loaded, source, now=now, with_gaps=with_gaps)
+            await _read_one(settings, stores.of(source), selected.loaded, source, now=now, with_gaps=with_gaps)
             for source in shown
         ]
     others = [source for source in there if source not in shown and (source.kind or stores_in_cluster(settings))]
-    return ledgers, others
+    return ledgers, others, selected
 
 
 async def _read_one(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
 
@@ -19,8 +20,8 @@ from runner.errors import SettingsError
 from runner.rule_tests.load import LoadedTests, load_tests
 from runner.rule_tests.outcome import TestOutcome
 from runner.rule_tests.run import run_tests
-from runner.rules.load import load_rules
 from runner.rules.rule import Rule
+from runner.selection import OFF, OverrideFiles, load_overrides, select_rules
 from runner.settings.settings import Settings
 
 _MARKS = {"passed": ("passed", "green"), "failed": ("FAILED", "bold red"), "error": ("ERROR", "bold red")}
@@ -32,11 +33,14 @@ def test(settings: Settings, *, junit: Path | None, require_tests: bool) -> int:
     After a signal what came of those that were run by then.
     """
     require_rule_paths(settings)
-    loaded = load_tests(settings.rules)
+    loaded = _selected(settings, load_tests(settings.rules))
+    overrides = load_overrides(settings.overrides, settings.rules)
+    for problem in overrides.problems:
+        show_problem(problem, err())
     outcomes: list[TestOutcome] = []
     interrupted: Interrupted | None = None
     try:
-        asyncio.run(_run(loaded, outcomes))
+        asyncio.run(_run(loaded, overrides, outcomes))
     except Interrupted as error:
         interrupted = error
     untested = _untested(settings, loaded)
@@ -61,8 +65,21 @@ def test(settings: Settings, *, junit: Path | None, require_tests: bool) -> int:
     return ExitCode.FINDINGS if failed or loaded.problems or (untested and require_tests) else ExitCode.FINE
 
 
-async def _run(loaded: LoadedTests, outcomes: list[TestOutcome]) -> None:
-    async for outcome in run_tests(loaded.cases):
+def _selected(settings: Settings, loaded: LoadedTests) -> LoadedTests:
+    """The tests of the rules that are selected."""
+    if not settings.select:
+        return loaded
+    rules = list(dict.fromkeys(case.rule_path for case in loaded.cases))
+    chosen = select_rules(rules, settings.overrides or [OFF], settings.select).loaded
+    left_out = {rule.path for rule in chosen.left_out}
+    kept = tuple(case for case in loaded.cases if case.rule_path not in left_out)
+    if len(kept) < len(loaded.cases):
+        say(f"{counted(len(loaded.cases) - len(kept), 'test')} of rules that are not selected left out")
+    return replace(loaded, cases=kept)
+
+
+async def _run(loaded: LoadedTests, overrides: OverrideFiles, outcomes: list[TestOutcome]) -> None:
+    async for outcome in run_tests(loaded.cases, overrides):
         outcomes.append(outcome)  # noqa: PERF401 - what is there at a signal counts
 
 
@@ -70,7 +87,10 @@ def _untested(settings: Settings, loaded: LoadedTests) -> list[Rule]:
     """The rules of the paths that no test is for."""
     tested = {case.rule_path.resolve() for case in loaded.cases}
     paths = [path for path in settings.rules if not path.name.endswith(".test.toml")]
-    return [rule for rule in load_rules(paths).rules if rule.path.resolve() not in tested] if paths else []
+    if not paths:
+        return []
+    rules = select_rules(paths, settings.overrides, settings.select).loaded.rules
+    return [rule for rule in rules if rule.path.resolve() not in tested]
 
 
 def _as_json(outcomes: Sequence[TestOutcome], loaded: LoadedTests, untested: Sequence[Rule]) -> dict[str, object]:
