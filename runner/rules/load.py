@@ -40,7 +40,7 @@ class LoadedRules:
     unsupported: tuple[Rule, ...] = ()
     """Sound rules of the other types, which the runner cannot search for yet."""
     deprecated: tuple[Rule, ...] = ()
-    """Sound rules of any type whose `maturity` is `deprecated`, found in folders: they are not run."""
+    """Sound rules of any type that are deprecated, found in folders: they are not run unless a selection names them."""
     left_out: tuple[Rule, ...] = ()
     """Sound rules of any type that a selection leaves out: they are not run, and nothing is owed for them."""
     replaced: tuple[tuple[Rule, Path], ...] = ()
@@ -61,6 +61,11 @@ class LoadedRules:
 def is_supported(rule: Rule) -> bool:
     """Whether the runner can search for rules of this type."""
     return rule.type == "eql"
+
+
+def is_deprecated(rule: Rule) -> bool:
+    """Whether the rule's `maturity` says so, or its folder: Elastic keeps such rules in `_deprecated`."""
+    return rule.metadata.maturity == "deprecated" or "_deprecated" in rule.path.parts[:-1]
 
 
 def load_rules(paths: Sequence[Path]) -> LoadedRules:
@@ -146,7 +151,7 @@ def _assemble(
         rule = source.rule
         if rule is None or _is_retired(source):
             continue
-        if rule.metadata.maturity == "deprecated":
+        if is_deprecated(rule):
             message = "the rule is deprecated; it is run because its file was named itself"
             all_problems.append(Problem(source.path, 0, 0, "warning", message, rule.rule_id))
         if (owner := owner_of[rule.rule_id]) != source.path:
@@ -173,8 +178,8 @@ def _assemble(
 
 
 def _is_retired(source: RuleFile) -> bool:
-    """Whether the rule of a file is deprecated, and the file was found in a folder, as those of `_deprecated` are."""
-    return source.rule is not None and source.rule.metadata.maturity == "deprecated" and not source.named
+    """Whether the rule of a file is deprecated, and the file was found in a folder."""
+    return source.rule is not None and is_deprecated(source.rule) and not source.named
 
 
 def _marked(source: RuleFile, key: str, problem: Problem) -> Problem:

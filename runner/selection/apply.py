@@ -95,6 +95,7 @@ def _overridden(rule: Rule, overrides: Sequence[RuleOverride], refusals: Refusal
     changes = tuple(
         RuleChange("from" if name == "from_" else name, getattr(rule, name), value, won[name])
         for name, value in values.items()
+        if value != getattr(rule, name)
     )
     switch = won.get("enabled")
     is_named = switch is not None and switch.values["enabled"] and switch.selection.selects(facts)

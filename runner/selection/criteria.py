@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from runner.messages.suggestions import did_you_mean
+from runner.rules.load import is_deprecated
 from runner.rules.model_errors import shortened
 from runner.rules.rule import Rule
 
@@ -43,7 +44,7 @@ class RuleFacts:
 
     @property
     def is_deprecated(self) -> bool:
-        return self.rule.metadata.maturity == "deprecated"
+        return is_deprecated(self.rule)
 
 
 def values_of(rule: Rule, key: str) -> Iterable[str]:
@@ -78,7 +79,7 @@ _READERS: Mapping[str, Callable[[Rule], Iterable[str]]] = {
     "tactic": _tactics,
     "technique": _techniques,
     "data_source": lambda rule: (*_tagged(rule, "data source"), *rule.metadata.integration),
-    "maturity": lambda rule: (rule.metadata.maturity or "production",),
+    "maturity": lambda rule: ("deprecated" if is_deprecated(rule) else rule.metadata.maturity or "production",),
     "type": lambda rule: (rule.type,),
     "path": lambda rule: (rule.path.as_posix(),),
 }

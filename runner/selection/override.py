@@ -27,6 +27,7 @@ class RuleOverride:
     place: FilePlace
     reason: str = ""
     key_places: Mapping[str, FilePlace] = field(default_factory=dict, repr=False)
+    """Of the keys of `values`, and of those that select rules."""
 
     def __str__(self) -> str:
         return f"{self.place.file}:{self.place.line}"
@@ -34,7 +35,7 @@ class RuleOverride:
 
 @dataclass(frozen=True, slots=True)
 class RuleChange:
-    """One key of one rule, in the words of a rule file, with its value in the rule's file and the one in use."""
+    """One key of one rule, in the words of a rule file, with its value in the rule's file and another one in use."""
 
     key: str
     before: Any

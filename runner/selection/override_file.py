@@ -114,7 +114,8 @@ def _override(table: Table) -> RuleOverride:
         table.findings.add(table.path, message, at="key")
     place = table.findings.place
     written = {"from_": "look_back" if "look_back" in table else "from", "alert_suppression": "suppression"}
-    places = {name: place((*table.path, written.get(name, name)), "key") for name in values}
+    selecting = [key for key in SELECTING if key in table]
+    places = {name: place((*table.path, written.get(name, name)), "key") for name in (*values, *selecting)}
     return RuleOverride(selection, values, place(table.path, "key"), table.text("reason"), places)
 
 

@@ -12,15 +12,17 @@ from runner.errors import Problem
 from runner.rules.load import LoadedRules
 from runner.search.compiled_rule import compile_rules
 from runner.search.files.file_search import FileSearch
+from runner.selection import SelectedRules, check_overrides
 from runner.settings.settings import Settings
 
 
 def check(settings: Settings) -> ExitCode:
     """Print every problem of the rules; FINDINGS if one of them is an error."""
     require_rule_paths(settings)
-    loaded = rule_sources(settings).read().loaded
+    selected = rule_sources(settings).read()
+    loaded = selected.loaded
     compiled, faults = compile_rules(loaded.rules)
-    problems = [*loaded.problems, *faults, *asyncio.run(FileSearch(()).prepare(compiled))]
+    problems = [*loaded.problems, *_doubts(selected, settings), *faults, *asyncio.run(FileSearch(()).prepare(compiled))]
     problems.sort(key=lambda problem: (str(problem.file), problem.line, problem.column))
     if settings.output == "json":
         print_json(
@@ -30,6 +32,11 @@ def check(settings: Settings) -> ExitCode:
         _print(loaded, problems)
     require_rules(loaded, settings)
     return ExitCode.FINDINGS if any(problem.severity == "error" for problem in problems) else ExitCode.FINE
+
+
+def _doubts(selected: SelectedRules, settings: Settings) -> list[Problem]:
+    """What is doubtful in the overrides; nothing for single files, as their overrides are for others as well."""
+    return check_overrides(selected) if any(path.is_dir() for path in settings.rules) else []
 
 
 def _as_json(problem: Problem) -> dict[str, object]:
