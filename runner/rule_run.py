@@ -23,6 +23,9 @@ class ExceptedCount:
     events: int
     newest: datetime | None = None
 
+    def as_json(self) -> dict[str, Any]:
+        return {"exception": self.exception, "events": self.events}
+
 
 @dataclass(frozen=True, slots=True)
 class RuleRun:
@@ -74,6 +77,7 @@ class RuleRun:
             "status": self.status,
             "window": {"from": iso(self.window.start), "to": iso(self.window.end)},
             **self.counts,
+            **({"excepted": [one.as_json() for one in self.excepted]} if self.excepted else {}),
             "took_ms": self.took_ms,
             "messages": list(self.messages),
         }

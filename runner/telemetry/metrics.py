@@ -135,6 +135,7 @@ class Metrics(Collector):
         self._detection = _Distribution(_LAG_BUCKETS)
         self._reloaded: datetime | None = None
         self._arrived: Counter[str] = Counter()
+        self._excepted: Counter[str] = Counter()
         self._late_spans = 0
 
     def record_run(self, run: RuleRun) -> None:
@@ -142,6 +143,8 @@ class Metrics(Collector):
         with self._lock:
             self._totals.setdefault(run.rule_id, _RunCounts()).add(run)
             self._durations.add(run.took_ms / 1000)
+            if run.complete:
+                self._excepted.update({one.exception: one.events for one in run.excepted})
 
     def record_rules(self, active: ActiveRules) -> None:
         """The rules in use have changed; those that are gone are forgotten."""
@@ -218,6 +221,9 @@ class Metrics(Collector):
             ("alerts_capped", "New matches over max_signals, at the run that met them.", "capped"),
         ):
             yield _counter(name, text, (((rule_id,), one.counts[count_name]) for rule_id, one in totals.items()))
+        excepted = (((item.id,), self._excepted[item.id]) for item in active.exceptions.items)
+        text = "Events that an exception has kept from rules, each counted once a rule."
+        yield _counter("excepted_events", text, excepted, labels=("exception",))
         last = (((rule_id,), _seconds(one.last_started)) for rule_id, one in self._totals.items())
         yield _gauge("last_run_timestamp_seconds", "When the rule's last run began.", last)
 
@@ -274,6 +280,11 @@ def _rules(active: ActiveRules) -> Iterator[Metric]:
     )
     yield _gauge("rules", "Rules of the rule files by what became of them.", counts, labels=("state",))
     yield _gauge("last_reload_successful", "1 if no rule file or query has an error.", float(not errors))
+    broken = [problem for problem in active.exceptions.problems if problem.severity == "error"]
+    used = {item.id for one in active.compiled for item in one.exceptions}
+    states = {"in_force": len(used), "unused": len(active.exceptions.items) - len(used), "broken": len(broken)}
+    by_state = (((state,), count) for state, count in states.items())
+    yield _gauge("exceptions", "Exceptions of the exception files by what became of them.", by_state, labels=("state",))
     names = (((rule.rule_id, rule.name), 1) for rule in active.rules)
     text = "The name of each rule in use, to be joined by id."
     yield _gauge("rule_info", text, names, labels=("rule_id", "rule_name"))

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from collections.abc import Sequence
 
 from runner.cli.console import counted, out, print_json, show_problem
 from runner.cli.exit_codes import ExitCode
 from runner.cli.locations import require_rule_paths, require_rules, rule_sources
+from runner.clock import SystemClock
 from runner.errors import Problem
+from runner.exceptions import Exceptions, check_exceptions, load_exceptions
 from runner.rules.load import LoadedRules
 from runner.search.compiled_rule import compile_rules
 from runner.search.files.file_search import FileSearch
@@ -22,14 +25,15 @@ def check(settings: Settings) -> ExitCode:
     selected = rule_sources(settings).read()
     loaded = selected.loaded
     compiled, faults = compile_rules(loaded.rules)
-    problems = [*loaded.problems, *_doubts(selected, settings), *faults, *asyncio.run(FileSearch(()).prepare(compiled))]
+    exceptions = load_exceptions(rule_sources(settings).exceptions)
+    doubts = [*_doubts(selected, settings), *_exception_problems(exceptions, selected, settings)]
+    problems = [*loaded.problems, *doubts, *faults, *asyncio.run(FileSearch(()).prepare(compiled))]
     problems.sort(key=lambda problem: (str(problem.file), problem.line, problem.column))
     if settings.output == "json":
-        print_json(
-            {"files": loaded.files, "rules": len(loaded.known), "problems": [_as_json(problem) for problem in problems]}
-        )
+        counts = {"files": loaded.files, "rules": len(loaded.known), "exceptions": len(exceptions.items)}
+        print_json({**counts, "problems": [_as_json(problem) for problem in problems]})
     else:
-        _print(loaded, problems)
+        _print(loaded, exceptions, problems)
     require_rules(loaded, settings)
     return ExitCode.FINDINGS if any(problem.severity == "error" for problem in problems) else ExitCode.FINE
 
@@ -37,6 +41,13 @@ def check(settings: Settings) -> ExitCode:
 def _doubts(selected: SelectedRules, settings: Settings) -> list[Problem]:
     """What is doubtful in the overrides; nothing for single files, as their overrides are for others as well."""
     return check_overrides(selected) if any(path.is_dir() for path in settings.rules) else []
+
+
+def _exception_problems(exceptions: Exceptions, selected: SelectedRules, settings: Settings) -> Sequence[Problem]:
+    """What is wrong or doubtful in the exceptions; of single files only the former, as they are for others as well."""
+    if not any(path.is_dir() for path in settings.rules) and not settings.exceptions:
+        return exceptions.problems
+    return check_exceptions(exceptions, selected.loaded.known, SystemClock().now())
 
 
 def _as_json(problem: Problem) -> dict[str, object]:
@@ -50,13 +61,15 @@ def _as_json(problem: Problem) -> dict[str, object]:
     }
 
 
-def _print(loaded: LoadedRules, problems: list[Problem]) -> None:
+def _print(loaded: LoadedRules, exceptions: Exceptions, problems: list[Problem]) -> None:
     console = out()
     for problem in problems:
         show_problem(problem, console)
     counts = Counter(problem.severity for problem in problems)
     parts = (counted(counts["error"], "error"), counted(counts["warning"], "warning"))
-    console.print(f"{counted(loaded.files, 'file')}, {counted(len(loaded.rules), 'EQL rule')}: {', '.join(parts)}")
+    read = [counted(loaded.files, "file"), counted(len(loaded.rules), "EQL rule")]
+    read += [counted(len(exceptions.items), "exception")] if exceptions.items or exceptions.problems else []
+    console.print(f"{', '.join(read)}: {', '.join(parts)}")
     if loaded.deprecated:
         console.print(f"{counted(len(loaded.deprecated), 'deprecated rule')}, which no run searches for")
     if loaded.unsupported:

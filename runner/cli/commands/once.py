@@ -268,7 +268,7 @@ def _report(
 
 def show_problems(active: ActiveRules, *, errors_only: bool = False) -> None:
     """What is wrong with the rules, on stderr; rules of other types in one line."""
-    for problem in active.problems:
+    for problem in (*active.problems, *active.exceptions.problems):
         if problem.severity == "error" or not errors_only:
             show_problem(problem, stderr())
     if (retired := active.loaded.deprecated) and not errors_only:

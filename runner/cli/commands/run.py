@@ -212,13 +212,15 @@ def events_seen(files: FileSearch, now: datetime) -> EventsSeen:
 
 def _log_rules(active: ActiveRules) -> None:
     """Log every problem of the rules, and how many are in use."""
-    for problem in active.problems:
+    for problem in (*active.problems, *active.exceptions.problems):
         log = _LOG.error if problem.severity == "error" else _LOG.warning
         place = f"{problem.file}:{problem.line}:{problem.column}" if problem.line else str(problem.file)
         log(f"{place}: {problem.text}", rule_id=problem.rule_id, file=str(problem.file))
     others = len(active.loaded.unsupported)
+    excepted = len({item.id for one in active.compiled for item in one.exceptions})
     _LOG.info(
         f"{counted(len(active.rules), 'rule')} in use from {counted(active.loaded.files, 'file')}"
+        + (f"; {counted(excepted, 'exception')} of {len(active.exceptions.items)} in force" if excepted else "")
         + (f"; {others} of other types than EQL are not supported yet" if others else "")
         + (f"; {len(active.loaded.deprecated)} deprecated ones are left out" if active.loaded.deprecated else "")
     )

@@ -14,6 +14,7 @@ from rich.text import Text
 from runner.cli.console import (
     STATUS_STYLES,
     counted,
+    err,
     is_narrow,
     moment,
     out,
@@ -21,16 +22,20 @@ from runner.cli.console import (
     print_table,
     printable,
     say,
+    show_problem,
     table,
     window_text,
 )
 from runner.cli.exit_codes import ExitCode
 from runner.cli.locations import require_rule_paths, rule_sources, stores_in_cluster, wanted_source
 from runner.cli.own_command import runnable
+from runner.cli.pages.exception_table import exception_table, exceptions_as_json
 from runner.cli.wiring import opened_stores
 from runner.clock import SystemClock
+from runner.exceptions import Exceptions, load_exceptions
 from runner.rules.load import LoadedRules
 from runner.rules.model_errors import shortened
+from runner.schedule.exception_status import ExceptionStatus, exception_statuses
 from runner.schedule.rule_status import Gap, RuleStatus, gaps_of, standings_of
 from runner.schedule.schedule import Schedule
 from runner.selection import SelectedRules
@@ -66,11 +71,15 @@ def status(settings: Settings, *, everything: bool = False) -> ExitCode:
     ledgers, others, selected = asyncio.run(_read(settings, now, with_gaps=False))
     if settings.output == "json":
         rules = [_standing_json(one, now) | named for ledger, named in _named(ledgers) for one in ledger.standings]
-        print_json({"rules": rules, **_others_json(others)})
+        exceptions = [one | named for ledger, named in _named(ledgers) for one in exceptions_as_json(ledger.exceptions)]
+        print_json({"rules": rules, "exceptions": exceptions, **_others_json(others)})
         return ExitCode.FINE
     for ledger in ledgers:
         _print_source(ledger, ledgers)
         _print_standings(ledger.standings, now, everything=everything)
+        if ledger.exceptions:
+            out().print()
+            print_table(exception_table(ledger.exceptions))
     _say_others(others)
     if said := selected.summary():
         say(said)
@@ -103,6 +112,7 @@ class _LedgerStatus:
     source: EventSource
     standings: tuple[RuleStatus, ...]
     gaps: tuple[Gap, ...]
+    exceptions: tuple[ExceptionStatus, ...] = ()
 
 
 async def _read(
@@ -110,6 +120,9 @@ async def _read(
 ) -> tuple[Sequence[_LedgerStatus], Sequence[EventSource], SelectedRules]:
     """The status over the source that the settings name, over all sources if they name none; and the others."""
     selected = await asyncio.to_thread(rule_sources(settings).read)
+    exceptions = await asyncio.to_thread(load_exceptions, rule_sources(settings).exceptions)
+    for problem in exceptions.problems:
+        show_problem(problem, err())
     async with opened_stores(settings) as stores:
         there = await stores.ledgers.sources()
         wanted = wanted_source(settings)
@@ -120,7 +133,9 @@ async def _read(
         else:
             shown = [source for source in there if source == wanted] or [wanted]
         ledgers = [
-            await _read_one(settings, stores.of(source), selected.loaded, source, now=now, with_gaps=with_gaps)
+            await _read_one(
+                settings, stores.of(source), selected.loaded, exceptions, source, now=now, with_gaps=with_gaps
+            )
             for source in shown
         ]
     others = [source for source in there if source not in shown and (source.kind or stores_in_cluster(settings))]
@@ -128,14 +143,22 @@ async def _read(
 
 
 async def _read_one(
-    settings: Settings, stores: Stores, loaded: LoadedRules, source: EventSource, *, now: datetime, with_gaps: bool
+    settings: Settings,
+    stores: Stores,
+    loaded: LoadedRules,
+    exceptions: Exceptions,
+    source: EventSource,
+    *,
+    now: datetime,
+    with_gaps: bool,
 ) -> _LedgerStatus:
     is_cluster = source.kind == "cluster" or (not source.kind and stores_in_cluster(settings))
     schedule = Schedule(together=not is_cluster, horizon=settings.catch_up)
-    standings = standings_of(loaded, await stores.ledger.read(), schedule, now=now, is_lasting=source.is_lasting)
+    states = await stores.ledger.read()
+    standings = standings_of(loaded, states, schedule, now=now, is_lasting=source.is_lasting)
     lacking = [standing for standing in standings if standing.owed or standing.given_up]
     if not with_gaps or not lacking:
-        return _LedgerStatus(source, standings, ())
+        return _LedgerStatus(source, standings, (), exception_statuses(exceptions, loaded.rules, states, now))
     oldest = min(span.start for standing in lacking for span in (*standing.given_up, *standing.owed))
     unfinished = await stores.run_log.unfinished([standing.rule_id for standing in lacking], oldest)
     rules = {rule.rule_id: rule for rule in loaded.rules}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +16,7 @@ from runner.rule_run import RuleRun, has_news, shared_messages
 from runner.store.protocol import StoredAlert
 
 _SHOWN_ALERTS = 20
+_SHOWN_EXCEPTIONS = 5
 _SHOWN_QUIET = 3
 """Most rules without news that are shown all the same: folding so few would save nothing."""
 
@@ -82,11 +84,25 @@ class RunReport:
             subject = printable(names[0]) if len(names) == 1 else f"{len(names)} rules"
             told = printable(text) if text.startswith(f'rule "{names[0]}"') else f"{subject}: {printable(text)}"
             console.print(Text(told, style="yellow"), soft_wrap=True)
+        self._print_excepted()
         console.print()
         print_places(*self.places)
         if self.alerts:
             follow = f"{own_command()} alerts show {self.alerts[0].id[:SHORT_ID]}{self.state_flag}"
             console.print(f"Look at one: {follow}", soft_wrap=True)
+
+    def _print_excepted(self) -> None:
+        """Print how many events exceptions have left out of times that were not searched before."""
+        events: Counter[str] = Counter()
+        for run in self.runs:
+            for one in run.excepted:
+                events[one.exception] += one.events
+        if not events:
+            return
+        shown = [f"{printable(name)} {count:,}" for name, count in events.most_common(_SHOWN_EXCEPTIONS)]
+        more = f", and {len(events) - len(shown)} more" if len(events) > len(shown) else ""
+        text = f"Left out by exceptions: {counted(events.total(), 'event')} ({', '.join(shown)}{more})"
+        out().print(text, soft_wrap=True, markup=False, highlight=False)
 
     def _print_alerts(self) -> None:
         console = out()
