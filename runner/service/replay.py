@@ -25,6 +25,7 @@ from runner.search.protocol import SearchRequest
 from runner.service.execution import Execution, size_for
 from runner.service.replay_journal import Done
 from runner.store.alert_row import alert_row
+from runner.store.changes import AlertChange, UpdateResult
 from runner.store.protocol import AlertFilter, Ledger, Mark, RuleState, StoredAlert, WriteResult
 from runner.windows import Window, from_nanoseconds
 
@@ -216,6 +217,10 @@ class DryRunStore:
             created.add(alert.id)
         duplicates = {alert.id for alert in alerts} - created - rejected.keys()
         return WriteResult(frozenset(created), frozenset(duplicates), rejected or None)
+
+    async def update(self, changes: Sequence[AlertChange]) -> UpdateResult:
+        """Nothing is changed: of no alert more than its id is kept."""
+        return UpdateResult(missing=frozenset(change.id for change in changes))
 
     async def find(self, wanted: AlertFilter) -> AsyncIterator[StoredAlert]:
         """None: they are not kept."""

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from copy import copy
+from dataclasses import replace
 from datetime import datetime
 
 from runner.alerts.alert import Alert
-from runner.json_text import read_document
+from runner.json_text import read_document, write_json
 from runner.rule_run import RuleRun
 from runner.store.alert_row import AlertRow, alert_row
+from runner.store.changes import AlertChange, Tally, UpdateResult, block_changes, is_as_expected, set_fields
 from runner.store.first_state import first_state
 from runner.store.protocol import (
     MOST_UNFINISHED,
@@ -61,6 +63,29 @@ class MemoryStore:
             except ValueError as error:
                 rejected[alert.id] = str(error)
         return write_result(created, duplicates, rejected=rejected)
+
+    async def update(self, changes: Sequence[AlertChange]) -> UpdateResult:
+        tally = Tally()
+        for change in changes:
+            self._change(change, tally)
+        return tally.result()
+
+    def _change(self, change: AlertChange, tally: Tally) -> None:
+        if change.id not in self._rows:
+            tally.missing.add(change.id)
+            return
+        row = self._rows[change.id]
+        document = read_document(row.document)
+        if not is_as_expected(document, change.expected):
+            tally.conflicts.add(change.id)
+            return
+        is_changed = set_fields(document, change.fields)
+        (tally.changed if is_changed else tally.unchanged).add(change.id)
+        self._rows[change.id] = replace(row, document=write_json(document))
+        if change.with_blocks:
+            group = [(change.id, one.id) for one in self._rows.values() if one.group_id == change.id]
+            for block in block_changes([change], [pair for pair in group if pair[1] != change.id]):
+                self._change(block, Tally())
 
     async def find(self, wanted: AlertFilter) -> AsyncIterator[StoredAlert]:
         """Matching alerts, newest detection first; of one detection time the one written last comes first."""

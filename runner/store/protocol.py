@@ -9,6 +9,7 @@ from typing import Any, Literal, Protocol
 
 from runner.alerts.alert import Alert
 from runner.rule_run import ExceptedCount, RuleRun
+from runner.store.changes import AlertChange, UpdateResult
 from runner.store.source import EventSource
 from runner.windows import Window, clipped, merge, subtract
 
@@ -47,7 +48,7 @@ class StoredAlert:
 
 
 class AlertStore(Protocol):
-    """Where alerts are kept. `create` never changes an alert that is there."""
+    """Where alerts are kept. `create` never changes an alert that is there; `update` does."""
 
     async def existing_ids(self, ids: Collection[str]) -> frozenset[str]:
         """Those of `ids` that are stored already, whatever their status."""
@@ -55,6 +56,15 @@ class AlertStore(Protocol):
 
     async def create(self, alerts: Sequence[Alert]) -> WriteResult:
         """Store each alert whose id is not there yet, in order; raises StoreError if nothing can be written at all."""
+        ...
+
+    async def update(self, changes: Sequence[AlertChange]) -> UpdateResult:
+        """Set the fields that the changes name, in order; raises StoreError if nothing can be written at all.
+
+        Each change holds whole or not at all, several of one alert come one after another, and a repeat changes
+        nothing. Nothing else of an alert changes. In SQLite all of them are one transaction; in a cluster what was
+        written until an error came stays.
+        """
         ...
 
     def find(self, wanted: AlertFilter) -> AsyncIterator[StoredAlert]:

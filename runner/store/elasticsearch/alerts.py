@@ -22,7 +22,9 @@ from runner.errors import AccessError, ClusterError, StoreError, UnreachableErro
 from runner.json_text import write_json
 from runner.setup.index_objects import StoreNames
 from runner.setup.install_indices import find_security_alerts
+from runner.store.changes import AlertChange, UpdateResult
 from runner.store.elasticsearch.bulk import Action, ActionOutcome, write_bulk
+from runner.store.elasticsearch.changes import AlertUpdate
 from runner.store.elasticsearch.installation import Installation, store_errors
 from runner.store.protocol import AlertFilter, StoredAlert, WriteResult
 from runner.windows import iso
@@ -74,6 +76,25 @@ class ElasticsearchAlerts:
         lost = await self._remove_second_copies(work.created) if work.created else set()
         created = frozenset(work.created.keys() - lost)
         return WriteResult(created, frozenset(work.duplicates | lost), work.rejected or None)
+
+    async def update(self, changes: Sequence[AlertChange]) -> UpdateResult:
+        """Apply the changes; they are visible to searches when this returns.
+
+        Raises StoreError if one could not be written for a reason that is not of its alert; what had been written until
+        then stays, and is unchanged the next time.
+        """
+
+        async def write(actions: Sequence[Action]) -> list[ActionOutcome]:
+            with store_errors():
+                return await write_bulk(self._client, actions, index=self._name, refresh=True)
+
+        async def refresh() -> None:
+            with store_errors():
+                await self._client.refresh(self._name)
+
+        work = AlertUpdate(self._search, write, refresh, name_of=self._fields.stored_name)
+        await work.apply(changes)
+        return work.tally.result()
 
     async def find(self, wanted: AlertFilter) -> AsyncIterator[StoredAlert]:
         left = wanted.limit
@@ -244,6 +265,7 @@ class _Fields:
     plain_execution = "kibana.alert.rule.execution.uuid"
 
     def __init__(self, parent: str) -> None:
+        self._parent = parent
         self.uuid = f"{parent}.uuid"
         self.by_uuid = _ascending(self.uuid, "keyword")
         self.rule_id = f"{parent}.rule.rule_id"
@@ -251,6 +273,10 @@ class _Fields:
         self.group = f"{parent}.group.id"
         self.group_index = f"{parent}.group.index"
         """Only the building blocks of a sequence have one."""
+
+    def stored_name(self, name: str) -> str:
+        """The name that the documents have a field below `kibana.alert` by."""
+        return self._parent + name.removeprefix("kibana.alert")
 
     def query_for(self, wanted: AlertFilter) -> dict[str, Any]:
         clauses: list[dict[str, Any]] = []

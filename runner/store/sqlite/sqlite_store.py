@@ -24,9 +24,11 @@ from runner.errors import StoreError
 from runner.json_text import read_document
 from runner.rule_run import RuleRun
 from runner.store.alert_row import AlertRow, alert_row
+from runner.store.changes import AlertChange, UpdateResult
 from runner.store.memory import LONGEST_ANSWER, write_result
 from runner.store.protocol import AlertFilter, Mark, RuleState, StoredAlert, WriteResult
 from runner.store.source import UNNAMED, EventSource
+from runner.store.sqlite.changes import update
 from runner.store.sqlite.database import (
     UnsuitableFileError,
     check_place,
@@ -105,6 +107,10 @@ class SqliteStore:
     async def create(self, alerts: Sequence[Alert]) -> WriteResult:
         """Store each alert whose id is not there yet, all of them in one transaction."""
         return await self._run(lambda connection: _create(connection, alerts))
+
+    async def update(self, changes: Sequence[AlertChange]) -> UpdateResult:
+        """Apply the changes in their order, all of them in one transaction."""
+        return await self._run(lambda connection: update(connection, changes))
 
     async def find(self, wanted: AlertFilter) -> AsyncIterator[StoredAlert]:
         """Matching alerts, newest detection first; of one detection time the one written last comes first."""

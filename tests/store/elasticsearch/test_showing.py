@@ -11,6 +11,7 @@ import orjson
 import pytest
 
 from runner.alerts.alert import Alert
+from runner.alerts.ecs_alert import PREFIX
 from runner.cluster.connection import Connection
 from runner.cluster.elasticsearch import Elastic, open_client
 from runner.cluster.transport import Retry
@@ -18,6 +19,7 @@ from runner.errors import StoreError
 from runner.settings.settings import alerts_name
 from runner.setup.index_objects import AlertsAs, StoreNames
 from runner.setup.mappings import REPLACEMENTS, alert_mappings
+from runner.store.changes import AlertChange
 from runner.store.elasticsearch.bulk import Action, write_bulk
 from runner.store.elasticsearch.elasticsearch_store import ElasticsearchStores, elasticsearch_stores
 from runner.store.protocol import AlertFilter
@@ -164,6 +166,27 @@ async def test_writers_that_race_over_rollovers_leave_each_alert_once(
     await asyncio.gather(write(), write(), roll_over(), write())
     store = store_of(client, namespace, way)
     assert sorted(await find(store)) == [item.id for item in alerts]
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_alerts_are_changed_where_they_are(
+    client: Elastic, elasticsearch_url: str, namespace: str, way: AlertsAs
+) -> None:
+    """Also those in an index from before a rollover, by the field's name of the form that they are in."""
+    store = await prepared(client, elasticsearch_url, namespace, way=way)
+    await store.alerts.create([alert("a"), *group()])
+    await ask(elasticsearch_url, "POST", f"/{alerts_name(way, namespace)}/_rollover")
+    await store.alerts.create([alert("b")])
+    before = {found.id: found.document async for found in store.alerts.find(AlertFilter(building_blocks=True))}
+    closed = {"kibana.alert.workflow_status": "closed"}
+    changes = [AlertChange("a", closed), AlertChange("shell", closed, with_blocks=True)]
+    assert (await store.alerts.update(changes)).changed == {"a", "shell"}
+    after = {found.id: found.document async for found in store.alerts.find(AlertFilter(building_blocks=True))}
+    assert after == {id_: {**document, **({} if id_ == "b" else closed)} for id_, document in before.items()}
+    name = f"{PREFIX if way == 'external' else 'kibana'}.alert.workflow_status"
+    body = {"query": {"term": {name: "closed"}}}
+    answer = await ask(elasticsearch_url, "POST", f"/{alerts_name(way, namespace)}/_search", body)
+    assert sorted(hit["_id"] for hit in answer["hits"]["hits"]) == ["a", "block-0", "block-1", "shell"]
 
 
 async def places(url: str, name: str, id_: str) -> list[str]:
@@ -354,6 +377,9 @@ async def test_the_smallest_roles_suffice_for_alerts_of_elastic_s(secured_url: s
         assert ids_of(await writer.alerts.create([alert("a"), alert("b")])) == ({"b"}, {"a"})
         assert sorted(await find(writer)) == ["a", "b", "shell"]
         await writer.ledger.record(run(), "f")
+        closed = {"kibana.alert.workflow_status": "closed"}
+        changes = [AlertChange("a", closed), AlertChange("shell", closed, with_blocks=True)]
+        assert (await writer.alerts.update(changes)).changed == {"a", "shell"}
         # It may take away a second copy, as after a rollover.
         (found,) = await writer.alerts.get("b")
         outcomes = await write_bulk(
