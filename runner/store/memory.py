@@ -11,6 +11,7 @@ from datetime import datetime
 from runner.alerts.alert import Alert
 from runner.json_text import read_document, write_json
 from runner.rule_run import RuleRun
+from runner.store.alert_filter import event_order
 from runner.store.alert_row import AlertRow, alert_row
 from runner.store.changes import AlertChange, Tally, UpdateResult, block_changes, is_as_expected, set_fields
 from runner.store.first_state import first_state
@@ -91,8 +92,11 @@ class MemoryStore:
         """Matching alerts, newest detection first; of one detection time the one written last comes first."""
         rows = [row for row in reversed(self._rows.values()) if row.is_wanted(wanted)]
         rows.sort(key=lambda row: -row.detected)
-        for row in rows[: wanted.limit]:
-            yield _stored(row)
+        found = [alert for alert in map(_stored, rows) if wanted.admits(alert.document)]
+        if wanted.newest == "event":
+            found.sort(key=lambda alert: event_order(alert.document), reverse=True)
+        for alert in found[: wanted.limit]:
+            yield alert
 
     async def get(self, prefix: str) -> Sequence[StoredAlert]:
         """The alert of that id, else those whose id starts with it, by id, at most `LONGEST_ANSWER`; none for ""."""

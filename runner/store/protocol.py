@@ -9,6 +9,7 @@ from typing import Any, Literal, Protocol
 
 from runner.alerts.alert import Alert
 from runner.rule_run import ExceptedCount, RuleRun
+from runner.store.alert_filter import AlertFilter as AlertFilter  # a part of the protocol
 from runner.store.changes import AlertChange, UpdateResult
 from runner.store.source import EventSource
 from runner.windows import Window, clipped, merge, subtract
@@ -22,20 +23,6 @@ class WriteResult:
     duplicates: frozenset[str] = frozenset()
     rejected: Mapping[str, str] | None = None
     """Ids that could not be stored, each with the reason."""
-
-
-@dataclass(frozen=True, slots=True)
-class AlertFilter:
-    """Which alerts to read; None means no restriction."""
-
-    rule_id: str | None = None
-    since: datetime | None = None
-    """Detection time (`@timestamp`) at or after."""
-    until: datetime | None = None
-    host: str | None = None
-    """`host.name` or `host.id`."""
-    building_blocks: bool = False
-    limit: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +55,7 @@ class AlertStore(Protocol):
         ...
 
     def find(self, wanted: AlertFilter) -> AsyncIterator[StoredAlert]:
-        """Matching alerts, newest detection first."""
+        """Matching alerts, newest detection first unless the filter says otherwise."""
         ...
 
     async def get(self, prefix: str) -> Sequence[StoredAlert]:

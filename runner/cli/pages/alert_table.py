@@ -10,8 +10,9 @@ from rich.text import Text
 
 from runner.alerts.event_fields import text_at
 from runner.cli.console import SEVERITY_STYLES, is_narrow, moment, printable, table
-from runner.dates.dates import date_text, read_date
+from runner.dates.dates import date_text
 from runner.json_text import deep_stack
+from runner.store.alert_filter import event_order, event_time_ns
 from runner.store.protocol import StoredAlert
 
 SHORT_ID = 12
@@ -28,7 +29,7 @@ def alert_table(alerts: Sequence[StoredAlert]) -> Table:
     for alert in alerts:
         row = summary(alert)
         severity = Text(row["severity"], style=SEVERITY_STYLES.get(row["severity"], ""))
-        time = event_time_ns(alert)
+        time = event_time_ns(alert.document)
         with deep_stack():  # of an array of arrays in its place
             shown_time = moment(row["event_time"] if time is None else date_text(time))
         cells: list[str | Text] = [alert.id[: 8 if narrow else SHORT_ID], shown_time, severity]
@@ -39,17 +40,7 @@ def alert_table(alerts: Sequence[StoredAlert]) -> Table:
 
 def by_event_time(alerts: Iterable[StoredAlert]) -> list[StoredAlert]:
     """The alerts by the time of their events, earliest first; those without a readable time before all others."""
-    timed = [(event_time_ns(alert), alert) for alert in alerts]
-    return [alert for _, alert in sorted(timed, key=lambda item: (item[0] is not None, item[0] or 0))]
-
-
-def event_time_ns(alert: StoredAlert) -> int | None:
-    """The time of the alert's event in nanoseconds since 1970, in whatever format the event has it; None without."""
-    value = alert.document.get("kibana.alert.original_time")
-    try:
-        return read_date(value, nanos=True) if isinstance(value, (str, int, float)) else None
-    except (ValueError, OverflowError):
-        return None
+    return sorted(alerts, key=lambda alert: event_order(alert.document))
 
 
 def summary(alert: StoredAlert) -> dict[str, Any]:

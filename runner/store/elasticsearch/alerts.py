@@ -11,6 +11,7 @@ import logging
 import re
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 import orjson
@@ -99,20 +100,21 @@ class ElasticsearchAlerts:
     async def find(self, wanted: AlertFilter) -> AsyncIterator[StoredAlert]:
         left = wanted.limit
         after: list[Any] | None = None
+        by_time: dict[str, Any] = {"@timestamp": "desc"}
+        if wanted.newest == "event":
+            by_time = {self._fields.event_time: {"order": "desc", "missing": "_last", "unmapped_type": "date"}}
         while left is None or left > 0:
-            size = _PAGE if left is None else min(_PAGE, left)
-            body: dict[str, Any] = {
-                "size": size,
-                "query": self._fields.query_for(wanted),
-                "sort": [{"@timestamp": "desc"}, self._fields.by_uuid],
-            }
+            size = _PAGE if left is None or wanted.text else min(_PAGE, left)
+            body = {"size": size, "query": self._fields.query_for(wanted), "sort": [by_time, self._fields.by_uuid]}
             hits = await self._search(body | ({"search_after": after} if after else {}))
-            for hit in hits:
-                yield _stored(hit)
+            # No query finds what is in the middle of values of any type, as text does here.
+            found = [alert for alert in map(_stored, hits) if wanted.has_text(alert.document)]
+            for alert in found[:left]:
+                yield alert
             if len(hits) < size:
                 return
             after = hits[-1]["sort"]
-            left = None if left is None else left - len(hits)
+            left = None if left is None else left - len(found)
 
     async def get(self, prefix: str) -> Sequence[StoredAlert]:
         """The alerts whose id is, or starts with, `prefix`; at most 100 of them."""
@@ -270,6 +272,7 @@ class _Fields:
         self.by_uuid = _ascending(self.uuid, "keyword")
         self.rule_id = f"{parent}.rule.rule_id"
         self.execution = f"{parent}.rule.execution.uuid"
+        self.event_time = f"{parent}.original_time"
         self.group = f"{parent}.group.id"
         self.group_index = f"{parent}.group.index"
         """Only the building blocks of a sequence have one."""
@@ -279,18 +282,45 @@ class _Fields:
         return self._parent + name.removeprefix("kibana.alert")
 
     def query_for(self, wanted: AlertFilter) -> dict[str, Any]:
+        """Everything that the filter asks for but a text."""
+        name = self.stored_name
         clauses: list[dict[str, Any]] = []
         if wanted.rule_id is not None:
             clauses.append({"term": {self.rule_id: wanted.rule_id}})
-        if wanted.host is not None:
-            either = [{"term": {"host.name": wanted.host}}, {"term": {"host.id": wanted.host}}]
-            clauses.append({"bool": {"should": either, "minimum_should_match": 1}})
-        bounds = {"gte": wanted.since, "lte": wanted.until}
-        span = {name: iso(moment) for name, moment in bounds.items() if moment is not None}
-        if span:
-            clauses.append({"range": {"@timestamp": span | {"format": "strict_date_optional_time"}}})
-        blocks = [] if wanted.building_blocks else [{"exists": {"field": self.group_index}}]
-        return {"bool": {"filter": clauses, "must_not": blocks}}
+        if wanted.rule is not None:
+            named = {"value": wanted.rule, "case_insensitive": True}
+            clauses.append(
+                _any_of({"term": {self.rule_id: wanted.rule}}, {"term": {f"{self._parent}.rule.name": named}})
+            )
+        if wanted.statuses:
+            clauses.append({"terms": {name("kibana.alert.workflow_status"): wanted.statuses}})
+        if wanted.severities:
+            clauses.append({"terms": {name("kibana.alert.severity"): wanted.severities}})
+        for value, *names in (
+            (wanted.host, "host.name", "host.id"),
+            (wanted.user, "user.name", "user.id"),
+            (wanted.tag, name("kibana.alert.rule.tags"), name("kibana.alert.workflow_tags")),
+        ):
+            if value is not None:
+                clauses.append(_any_of(*({"term": {one: value}} for one in names)))
+        clauses += _range("@timestamp", wanted.since, wanted.until)
+        clauses += _range(self.event_time, wanted.event_since, wanted.event_until)
+        event_of_sequence = {"exists": {"field": self.group_index}}
+        hidden: list[dict[str, Any]] = [] if wanted.building_blocks else [event_of_sequence]
+        if not wanted.of_building_block_rules:
+            of_rule = {"exists": {"field": name("kibana.alert.building_block_type")}}
+            hidden.append({"bool": {"filter": [of_rule], "must_not": [event_of_sequence]}})
+        return {"bool": {"filter": clauses, "must_not": hidden}}
+
+
+def _any_of(*queries: dict[str, Any]) -> dict[str, Any]:
+    return {"bool": {"should": list(queries), "minimum_should_match": 1}}
+
+
+def _range(name: str, first: datetime | None, last: datetime | None) -> list[dict[str, Any]]:
+    """The condition that a time lies between two, each of which may be open."""
+    bounds = {key: iso(moment) for key, moment in (("gte", first), ("lte", last)) if moment is not None}
+    return [{"range": {name: bounds | {"format": "strict_date_optional_time"}}}] if bounds else []
 
 
 def _ascending(name: str, kind: str) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import asyncio
 import logging
 import sqlite3
 import threading
-from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import copy
 from datetime import datetime, timedelta
@@ -21,13 +21,13 @@ from typing import Any, Final, TypeVar
 
 from runner.alerts.alert import Alert
 from runner.errors import StoreError
-from runner.json_text import read_document
 from runner.rule_run import RuleRun
 from runner.store.alert_row import AlertRow, alert_row
 from runner.store.changes import AlertChange, UpdateResult
 from runner.store.memory import LONGEST_ANSWER, write_result
 from runner.store.protocol import AlertFilter, Mark, RuleState, StoredAlert, WriteResult
 from runner.store.source import UNNAMED, EventSource
+from runner.store.sqlite.alert_rows import newest_events, next_page, readable
 from runner.store.sqlite.changes import update
 from runner.store.sqlite.database import (
     UnsuitableFileError,
@@ -114,17 +114,18 @@ class SqliteStore:
 
     async def find(self, wanted: AlertFilter) -> AsyncIterator[StoredAlert]:
         """Matching alerts, newest detection first; of one detection time the one written last comes first."""
+        if wanted.newest == "event":
+            for alert in await self._run(lambda connection: newest_events(connection, wanted)):
+                yield alert
+            return
         left = wanted.limit
         after: tuple[int, int] | None = None
         while left is None or left > 0:
-            size = _PAGE if left is None else min(left, _PAGE)
-            rows = await self._run(partial(_page, wanted=wanted, after=after, size=size))
-            for _, _, id_, document in rows:
-                for stored in _readable([(id_, document)]):
-                    yield stored
-            if len(rows) < size:
+            rows, after = await self._run(partial(next_page, wanted=wanted, after=after))
+            for alert in rows[:left]:
+                yield alert
+            if after is None:
                 return
-            after = rows[-1][:2]
             left = None if left is None else left - len(rows)
 
     async def get(self, prefix: str) -> Sequence[StoredAlert]:
@@ -261,34 +262,6 @@ def _columns(row: AlertRow) -> tuple[Any, ...]:
     )  # fmt: skip
 
 
-def _page(
-    connection: sqlite3.Connection, *, wanted: AlertFilter, after: tuple[int, int] | None, size: int
-) -> list[tuple[int, int, str, bytes]]:
-    """The next alerts after the one at (detected, seq); a reader holds no lock between two pages."""
-    conditions: list[str] = []
-    values: list[object] = []
-    if not wanted.building_blocks:
-        conditions.append("kind <> 'building_block'")
-    if wanted.rule_id is not None:
-        conditions.append("rule_id = ?")
-        values.append(wanted.rule_id)
-    if wanted.since is not None:
-        conditions.append("detected >= ?")
-        values.append(nanoseconds(wanted.since))
-    if wanted.until is not None:
-        conditions.append("detected <= ?")
-        values.append(nanoseconds(wanted.until))
-    if wanted.host is not None:
-        conditions.append("(instr(host_name, ?) OR instr(host_id, ?))")
-        values += [f"\n{wanted.host}\n"] * 2
-    if after is not None:
-        conditions.append("(detected, seq) < (?, ?)")
-        values += after
-    where = f"WHERE {' AND '.join(conditions)}" if conditions else ""
-    query = f"SELECT detected, seq, id, document FROM alerts {where} ORDER BY detected DESC, seq DESC LIMIT ?"
-    return connection.execute(query, (*values, size)).fetchall()
-
-
 def _get(connection: sqlite3.Connection, prefix: str) -> tuple[StoredAlert, ...]:
     if not prefix:
         return ()
@@ -300,13 +273,4 @@ def _get(connection: sqlite3.Connection, prefix: str) -> tuple[StoredAlert, ...]
 
 
 def _stored_all(rows: sqlite3.Cursor) -> tuple[StoredAlert, ...]:
-    return tuple(_readable(rows))
-
-
-def _readable(rows: Iterable[tuple[str, bytes]]) -> Iterator[StoredAlert]:
-    """The alerts of rows of id and document; one whose document is damaged is logged, and hides no other."""
-    for id_, document in rows:
-        try:
-            yield StoredAlert(id_, "sqlite", read_document(document))
-        except ValueError as error:
-            _LOG.warning("alert %s is left out: its stored document is damaged: %s", id_, error)
+    return tuple(readable(rows))
