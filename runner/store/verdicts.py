@@ -1,0 +1,140 @@
+"""What an analyst decides about alerts, in Kibana's workflow fields: status, reason, assignees, tags, and a note.
+
+The building blocks of a sequence go with it. A note stands in `kibana.alert.workflow_note`, which Kibana does not have.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final, Literal
+
+from runner.alerts.event_fields import text_at, texts_at, value_at
+from runner.store.changes import AlertChange, UpdateResult
+from runner.store.protocol import AlertStore, StoredAlert
+from runner.windows import iso
+
+WorkflowStatus = Literal["open", "acknowledged", "closed"]
+REASONS: Final[Mapping[str, str]] = {
+    "false-positive": "false_positive",
+    "true-positive": "true_positive",
+    "duplicate": "duplicate",
+    "benign": "benign_positive",
+}
+"""What an alert turned out to be, each with Kibana's value of `kibana.alert.workflow_reason`."""
+
+_FIELD: Final = "kibana.alert.workflow_"
+_STATUS, _REASON, _NOTE = f"{_FIELD}status", f"{_FIELD}reason", f"{_FIELD}note"
+_UPDATED, _USER = f"{_FIELD}status_updated_at", f"{_FIELD}user"
+_ASSIGNEES, _TAGS = f"{_FIELD}assignee_ids", f"{_FIELD}tags"
+_TRIES: Final = 5
+"""How often alerts are read again whose tags others have changed at the same time."""
+
+Decision = Callable[[StoredAlert], AlertChange]
+
+
+@dataclass(frozen=True, slots=True)
+class Author:
+    """Who decides, and when."""
+
+    name: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class AlertVerdict:
+    """What was decided about an alert, as it is stored; unknown parts are empty."""
+
+    status: str
+    reason: str
+    """Kibana's value, such as `false_positive`."""
+    note: str
+    by: str
+    at: str
+    assignees: tuple[str, ...]
+    tags: tuple[str, ...]
+
+
+def verdict_of(document: Mapping[str, Any]) -> AlertVerdict:
+    """The verdict in an alert's document."""
+    status, reason, note, by, at = (text_at(document, name) for name in (_STATUS, _REASON, _NOTE, _USER, _UPDATED))
+    assignees, tags = texts_at(document, _ASSIGNEES), texts_at(document, _TAGS)
+    return AlertVerdict(status, reason, note, by, at, assignees, tags)
+
+
+def status_decision(
+    status: WorkflowStatus, author: Author, *, reason: str | None = None, note: str | None = None
+) -> Decision:
+    """Set the status, with one of Kibana's reasons and a note if they are given.
+
+    Without a note the one before stays. Without a reason the one before stays while the alert is not open; an alert
+    that is opened again has none. Of an alert that has all of that already nothing changes, not even who and when.
+    """
+
+    def decide(alert: StoredAlert) -> AlertChange:
+        before = alert.document
+        kept = None if status == "open" or value_at(before, _STATUS) == "open" else value_at(before, _REASON)
+        wanted = {_STATUS: status, _REASON: reason or kept}
+        if note is not None:
+            wanted[_NOTE] = note
+        is_news = any(value_at(before, name) != value for name, value in wanted.items())
+        signed = {_UPDATED: iso(author.at), _USER: author.name} if is_news else _now(before, _UPDATED, _USER)
+        return AlertChange(alert.id, wanted | signed, with_blocks=True)
+
+    return decide
+
+
+def assign_decision(names: Sequence[str]) -> Decision:
+    """Give the alert to these in place of those who had it."""
+    assignees = list(dict.fromkeys(filter(None, names)))
+    return lambda alert: AlertChange(alert.id, {_ASSIGNEES: assignees}, with_blocks=True)
+
+
+def tag_decision(added: Sequence[str], removed: Collection[str]) -> Decision:
+    """Add tags and take others away; a change by someone else in between is kept."""
+
+    def decide(alert: StoredAlert) -> AlertChange:
+        before = value_at(alert.document, _TAGS)
+        has = texts_at(alert.document, _TAGS)
+        tags = [tag for tag in dict.fromkeys((*has, *added)) if tag not in removed]
+        return AlertChange(alert.id, {_TAGS: tags}, expected={_TAGS: before}, with_blocks=True)
+
+    return decide
+
+
+async def decide(store: AlertStore, alerts: Sequence[StoredAlert], decision: Decision) -> UpdateResult:
+    """Apply a decision to alerts; those that others change at the same time are read again. Raises StoreError."""
+    result = await store.update([decision(alert) for alert in alerts])
+    for _ in range(_TRIES - 1):
+        if not result.conflicts:
+            break
+        again = [found for id_ in sorted(result.conflicts) for found in await store.get(id_) if found.id == id_]
+        more = await store.update([decision(alert) for alert in again])
+        result = UpdateResult(
+            result.changed | more.changed,
+            result.unchanged | more.unchanged,
+            more.conflicts,
+            result.missing | more.missing | (result.conflicts - {alert.id for alert in again}),
+            {**result.rejected, **more.rejected},
+        )
+    return result
+
+
+async def close_alerts(
+    store: AlertStore, ids: Collection[str], author: Author, *, reason: str, note: str | None = None
+) -> UpdateResult:
+    """Close the alerts with these ids for one of the `REASONS`, by its name there or by Kibana's. Raises StoreError.
+
+    Ids are whole; those that are not there are `missing` in the result.
+    """
+    found = [alert for id_ in dict.fromkeys(ids) for alert in await store.get(id_) if alert.id == id_]
+    decision = status_decision("closed", author, reason=REASONS.get(reason, reason), note=note)
+    result = await decide(store, found, decision)
+    missing = frozenset(ids) - {alert.id for alert in found}
+    return UpdateResult(result.changed, result.unchanged, result.conflicts, result.missing | missing, result.rejected)
+
+
+def _now(document: Mapping[str, Any], *names: str) -> dict[str, Any]:
+    """The fields as they are: to set them changes nothing but blocks that were left behind."""
+    return {name: value_at(document, name) for name in names}
