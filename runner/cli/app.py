@@ -11,7 +11,7 @@ import typer
 from typer.core import TyperGroup
 
 from runner import __version__
-from runner.cli import arguments, signals
+from runner.cli import alerts_arguments, arguments, signals
 from runner.cli.exit_codes import ExitCode, exit_code_for
 from runner.cli.rules_arguments import rules
 from runner.errors import RunnerError
@@ -57,7 +57,7 @@ for _command in (
     arguments.status, arguments.doctor, arguments.setup, arguments.sample,
 ):  # fmt: skip
     app.command()(_command)
-app.add_typer(arguments.alerts, name="alerts")
+app.add_typer(alerts_arguments.alerts, name="alerts")
 app.add_typer(rules, name="rules")
 app.add_typer(arguments.state_file, name="state")
 

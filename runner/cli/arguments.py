@@ -15,7 +15,6 @@ from typer import Argument, Option, Typer
 from runner.cli import options, signals
 from runner.cli.options import read_moment, read_settings
 
-alerts = Typer(help="Look at alerts.", no_args_is_help=True)
 state_file = Typer(help="The SQLite file of alerts and state: its size, and what is old in it.", no_args_is_help=True)
 
 
@@ -223,62 +222,6 @@ def search(
 
         return explain_search(settings, query, chosen, mapping=mapping, references=event or (), form=explain_format)
     return search.search(settings, query, chosen, mapping=mapping, index=index)
-
-
-@alerts.command("list")
-def list_alerts(
-    state: options.StateOption = None,
-    rule: options.RuleOption = None,
-    host: options.HostOption = None,
-    since: options.SinceOption = None,
-    until: options.UntilOption = None,
-    limit: Annotated[int, Option(min=1, help="How many to show at most, newest first.")] = 50,
-    building_blocks: Annotated[bool, Option("--building-blocks", help="Also the single events of sequences.")] = False,
-    output: options.OutputOption = None,
-) -> int:
-    """List alerts, newest detection first."""
-    settings = read_settings(state=state, output=output)
-    from runner.cli.commands import alerts
-    from runner.store.protocol import AlertFilter
-
-    span = read_moment(since), read_moment(until)
-    return alerts.list_alerts(settings, AlertFilter(rule, *span, host, building_blocks, limit))
-
-
-@alerts.command("show")
-def show_alert(
-    id_: Annotated[str, Argument(metavar="ID", help="The alert's id, or how it begins.")],
-    state: options.StateOption = None,
-    output: options.OutputOption = None,
-) -> int:
-    """Show one alert for triage: its events in order, process chain, network, host, user, guide, next searches."""
-    settings = read_settings(state=state, output=output)
-    from runner.cli.commands import alerts
-
-    return alerts.show(settings, id_)
-
-
-@alerts.command("export")
-def export_alerts(
-    state: options.StateOption = None,
-    rule: options.RuleOption = None,
-    host: options.HostOption = None,
-    since: options.SinceOption = None,
-    until: options.UntilOption = None,
-    out_file: Annotated[
-        Path | None, Option("--out", metavar="FILE", help="Where to write; default: standard output.")
-    ] = None,
-    building_blocks: Annotated[
-        bool, Option("--building-blocks/--no-building-blocks", help="With the single events of sequences.")
-    ] = True,
-) -> int:
-    """Write alerts as NDJSON, one stored document a line, newest detection first."""
-    settings = read_settings(state=state)
-    from runner.cli.commands import alerts
-    from runner.store.protocol import AlertFilter
-
-    span = read_moment(since), read_moment(until)
-    return alerts.export(settings, AlertFilter(rule, *span, host, building_blocks), out_file)
 
 
 @state_file.command("show")

@@ -88,10 +88,30 @@ KeepRunsOption = Annotated[
 AlertsAsOption = Annotated[
     str | None, Option("--alerts-as", metavar="own|external|security", help="How alerts are shown in Kibana.")
 ]
-RuleOption = Annotated[str | None, Option("--rule", metavar="RULE_ID", help="Only alerts of this rule.")]
+RuleOption = Annotated[str | None, Option("--rule", metavar="ID|NAME", help="Only alerts of this rule.")]
 OnlyRuleOption = Annotated[
     list[str] | None,
     Option("--rule", metavar="ID|NAME|FILE", help="Only the rule of this id, name or file. May be repeated."),
+]
+StatusOption = Annotated[
+    list[str] | None,
+    Option("--status", metavar="open|acknowledged|closed", help="Only alerts of this status. May be repeated."),
+]
+SeverityOption = Annotated[
+    list[str] | None,
+    Option("--severity", metavar="low|medium|high|critical", help="Only of this severity. May be repeated."),
+]
+UserOption = Annotated[str | None, Option("--user", metavar="NAME", help="Only alerts of this user (name or id).")]
+TagOption = Annotated[
+    str | None, Option("--tag", metavar="TAG", help="Only alerts with this tag, of the rule or put on the alert.")
+]
+TextOption = Annotated[
+    str | None,
+    Option("--text", metavar="TEXT", help="Only with this in the reason, the rule's name or a value of the event."),
+]
+BlocksOption = Annotated[
+    bool,
+    Option("--building-blocks", help="Also the single events of sequences, and alerts of building-block rules."),
 ]
 HostOption = Annotated[str | None, Option("--host", metavar="NAME", help="Only alerts of this host (name or id).")]
 SinceOption = Annotated[

@@ -181,8 +181,8 @@ async def alone(tools: Opened, *, enough: Callable[[], bool]) -> AsyncIterator[N
 
 
 @asynccontextmanager
-async def opened_stores(settings: Settings) -> AsyncIterator[Stores]:
-    """The stores alone, for commands that only read; a SQLite file that is missing is an error."""
+async def opened_stores(settings: Settings, *, writable: bool = False) -> AsyncIterator[Stores]:
+    """The stores alone, for commands that look at alerts or change them; a SQLite file that is missing is an error."""
     async with AsyncExitStack() as closing:
         if stores_in_cluster(settings):
             from runner.cli.cluster_wiring import opened_client, stores_in
@@ -190,5 +190,8 @@ async def opened_stores(settings: Settings) -> AsyncIterator[Stores]:
             yield stores_in(await closing.enter_async_context(opened_client(settings)), settings)
         else:
             store = SqliteStore.open_existing(settings.state)
+            if writable:
+                await store.close()
+                store = SqliteStore(settings.state)
             closing.push_async_callback(store.close)
             yield _in_one(store)

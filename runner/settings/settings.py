@@ -120,6 +120,7 @@ class Settings(BaseSettings):
     catch_up: Annotated[timedelta, BeforeValidator(checks.duration(timedelta(0), "6h or 7d"))] = timedelta(days=7)
     lease: Annotated[timedelta, BeforeValidator(checks.duration(timedelta(seconds=3), "30s"))] = timedelta(seconds=30)
     instance: Annotated[str | None, BeforeValidator(checks.instance_name)] = None
+    analyst: Annotated[str | None, BeforeValidator(checks.person)] = None
     on_cap: Annotated[Literal["carry", "drop"], BeforeValidator(checks.choice_of("carry", "drop"))] = "carry"
 
     # Metrics and health

@@ -244,6 +244,14 @@ def instance_name(value: object) -> str:
     return text
 
 
+def person(value: object) -> str:
+    """A person's name or login."""
+    text = str(value).strip()
+    if not 0 < len(text) <= 200 or not text.isprintable():
+        raise ValueError("expected a name of up to 200 printable characters")
+    return text
+
+
 def token(value: object) -> str:
     """A credential that goes into a header as it is."""
     text = value.get_secret_value() if isinstance(value, SecretStr) else str(value)

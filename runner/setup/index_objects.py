@@ -11,7 +11,7 @@ from runner.setup.mappings import alert_mappings, external_mappings, run_mapping
 AlertsAs = Literal["own", "external", "security"]
 """How alerts are shown: in an alias of ours, as external alerts in a data stream, or in Kibana's own alerts alias."""
 
-VERSION = 2
+VERSION = 3
 """Of the templates; raised with every change of a mapping. A cluster with an older one is brought up to date."""
 
 PRODUCT = "rule-runner"

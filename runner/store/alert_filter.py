@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any, Final, Literal
 
 from runner.alerts.event_fields import flat_values, text_at, texts_at, value_at
-from runner.dates.dates import read_date
+from runner.alerts.event_time import event_time_ns
 from runner.windows import nanoseconds
 
 STATUSES: Final = ("open", "acknowledged", "closed")
@@ -83,21 +83,6 @@ class AlertFilter:
 
 
 _TAGS: Final = "kibana.alert.workflow_tags"
-
-
-def event_time_ns(document: Mapping[str, Any]) -> int | None:
-    """The time of an alert's event in nanoseconds since 1970, in whatever format the event has it; None without."""
-    value = value_at(document, "kibana.alert.original_time")
-    try:
-        return read_date(value, nanos=True) if isinstance(value, (str, int, float)) else None
-    except (ValueError, OverflowError):
-        return None
-
-
-def event_order(document: Mapping[str, Any]) -> tuple[bool, int]:
-    """The key that sorts alerts by the times of their events; those without a readable time come before all others."""
-    time = event_time_ns(document)
-    return time is not None, time or 0
 
 
 def is_of_building_block_rule(document: Mapping[str, Any]) -> bool:

@@ -9,9 +9,9 @@ from dataclasses import replace
 from datetime import datetime
 
 from runner.alerts.alert import Alert
+from runner.alerts.event_time import event_order
 from runner.json_text import read_document, write_json
 from runner.rule_run import RuleRun
-from runner.store.alert_filter import event_order
 from runner.store.alert_row import AlertRow, alert_row
 from runner.store.changes import AlertChange, Tally, UpdateResult, block_changes, is_as_expected, set_fields
 from runner.store.first_state import first_state

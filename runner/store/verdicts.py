@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, Literal
 
-from runner.alerts.event_fields import text_at, texts_at, value_at
+from runner.alerts.event_fields import texts_at, value_at
 from runner.store.changes import AlertChange, UpdateResult
 from runner.store.protocol import AlertStore, StoredAlert
+from runner.triage.verdict import ASSIGNEES, NOTE, REASON, STATUS, TAGS, UPDATED, USER
 from runner.windows import iso
 
 WorkflowStatus = Literal["open", "acknowledged", "closed"]
@@ -24,10 +25,6 @@ REASONS: Final[Mapping[str, str]] = {
 }
 """What an alert turned out to be, each with Kibana's value of `kibana.alert.workflow_reason`."""
 
-_FIELD: Final = "kibana.alert.workflow_"
-_STATUS, _REASON, _NOTE = f"{_FIELD}status", f"{_FIELD}reason", f"{_FIELD}note"
-_UPDATED, _USER = f"{_FIELD}status_updated_at", f"{_FIELD}user"
-_ASSIGNEES, _TAGS = f"{_FIELD}assignee_ids", f"{_FIELD}tags"
 _TRIES: Final = 5
 """How often alerts are read again whose tags others have changed at the same time."""
 
@@ -42,27 +39,6 @@ class Author:
     at: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class AlertVerdict:
-    """What was decided about an alert, as it is stored; unknown parts are empty."""
-
-    status: str
-    reason: str
-    """Kibana's value, such as `false_positive`."""
-    note: str
-    by: str
-    at: str
-    assignees: tuple[str, ...]
-    tags: tuple[str, ...]
-
-
-def verdict_of(document: Mapping[str, Any]) -> AlertVerdict:
-    """The verdict in an alert's document."""
-    status, reason, note, by, at = (text_at(document, name) for name in (_STATUS, _REASON, _NOTE, _USER, _UPDATED))
-    assignees, tags = texts_at(document, _ASSIGNEES), texts_at(document, _TAGS)
-    return AlertVerdict(status, reason, note, by, at, assignees, tags)
-
-
 def status_decision(
     status: WorkflowStatus, author: Author, *, reason: str | None = None, note: str | None = None
 ) -> Decision:
@@ -74,12 +50,12 @@ def status_decision(
 
     def decide(alert: StoredAlert) -> AlertChange:
         before = alert.document
-        kept = None if status == "open" or value_at(before, _STATUS) == "open" else value_at(before, _REASON)
-        wanted = {_STATUS: status, _REASON: reason or kept}
+        kept = None if status == "open" or value_at(before, STATUS) == "open" else value_at(before, REASON)
+        wanted = {STATUS: status, REASON: reason or kept}
         if note is not None:
-            wanted[_NOTE] = note
+            wanted[NOTE] = note
         is_news = any(value_at(before, name) != value for name, value in wanted.items())
-        signed = {_UPDATED: iso(author.at), _USER: author.name} if is_news else _now(before, _UPDATED, _USER)
+        signed = {UPDATED: iso(author.at), USER: author.name} if is_news else _now(before, UPDATED, USER)
         return AlertChange(alert.id, wanted | signed, with_blocks=True)
 
     return decide
@@ -88,17 +64,17 @@ def status_decision(
 def assign_decision(names: Sequence[str]) -> Decision:
     """Give the alert to these in place of those who had it."""
     assignees = list(dict.fromkeys(filter(None, names)))
-    return lambda alert: AlertChange(alert.id, {_ASSIGNEES: assignees}, with_blocks=True)
+    return lambda alert: AlertChange(alert.id, {ASSIGNEES: assignees}, with_blocks=True)
 
 
 def tag_decision(added: Sequence[str], removed: Collection[str]) -> Decision:
     """Add tags and take others away; a change by someone else in between is kept."""
 
     def decide(alert: StoredAlert) -> AlertChange:
-        before = value_at(alert.document, _TAGS)
-        has = texts_at(alert.document, _TAGS)
+        before = value_at(alert.document, TAGS)
+        has = texts_at(alert.document, TAGS)
         tags = [tag for tag in dict.fromkeys((*has, *added)) if tag not in removed]
-        return AlertChange(alert.id, {_TAGS: tags}, expected={_TAGS: before}, with_blocks=True)
+        return AlertChange(alert.id, {TAGS: tags}, expected={TAGS: before}, with_blocks=True)
 
     return decide
 

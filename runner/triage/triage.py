@@ -13,6 +13,7 @@ from runner.triage.event_details import details_of, read_fields
 from runner.triage.network import NetworkConnection, connection_of
 from runner.triage.next_searches import Clause, FollowUp, follow_up
 from runner.triage.process_chain import ProcessStep, process_chains
+from runner.triage.verdict import AlertVerdict, verdict_of
 from runner.windows import from_nanoseconds
 
 _HASHED: Final = ("process", "process.parent", "file", "dll", "library")
@@ -104,6 +105,7 @@ class TriageView:
     risk_score: float | None
     reason: str
     status: str
+    verdict: AlertVerdict
     detected: datetime | None
     url: str
     events: tuple[EventView, ...]
@@ -144,6 +146,7 @@ def triage(head: AlertDocument, blocks: Sequence[AlertDocument]) -> TriageView:
         risk_score=risk_score if isinstance(risk_score, (int, float)) else None,
         reason=text_at(document, "kibana.alert.reason"),
         status=text_at(document, "kibana.alert.workflow_status"),
+        verdict=verdict_of(document),
         detected=_time(value_at(document, "@timestamp")),
         url=text_at(document, "kibana.alert.url"),
         events=events,

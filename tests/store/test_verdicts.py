@@ -7,15 +7,14 @@ from typing import Any
 from runner.store.changes import UpdateResult
 from runner.store.protocol import Stores
 from runner.store.verdicts import (
-    AlertVerdict,
     Author,
     assign_decision,
     close_alerts,
     decide,
     status_decision,
     tag_decision,
-    verdict_of,
 )
+from runner.triage.verdict import AlertVerdict, verdict_of
 from runner.windows import iso
 from tests.store.alerts import Made, alert_id, at, found
 from tests.store.test_contract import store as store

@@ -11,7 +11,7 @@ from typing import BinaryIO
 
 from runner.cli.console import counted, out, print_json, print_table, say
 from runner.cli.exit_codes import ExitCode
-from runner.cli.pages.alert_table import SHORT_ID, alert_table, by_event_time, summary
+from runner.cli.pages.alert_table import SHORT_ID, alert_table, summary
 from runner.cli.pages.triage_page import print_triage, triage_as_json
 from runner.cli.wiring import opened_stores
 from runner.errors import AccessError, RunnerError
@@ -20,24 +20,31 @@ from runner.messages.printable import escaped_json
 from runner.settings.settings import Settings
 from runner.store.protocol import AlertFilter, AlertStore, StoredAlert
 from runner.store.sqlite.sqlite_store import SqliteStore
+from runner.triage.same_event import also_seen_by
 from runner.triage.triage import triage
 
 
-def list_alerts(settings: Settings, selected: AlertFilter) -> ExitCode:
-    """Print the newest detections that meet the filter, those of the newest events first."""
-    one_more = replace(selected, limit=selected.limit + 1) if selected.limit is not None else selected
-    found = asyncio.run(_find(settings, one_more))
-    has_more = selected.limit is not None and len(found) > selected.limit
-    found = by_event_time(found[: selected.limit])[::-1]
+def list_alerts(settings: Settings, selected: AlertFilter, *, limit: int, building_blocks: bool) -> ExitCode:
+    """Print the alerts of the newest events that meet the filter."""
+    wanted = _with_blocks(replace(selected, limit=limit + 1, newest="event"), building_blocks)
+    found = asyncio.run(_find(settings, wanted))
+    has_more = len(found) > limit
+    found = found[:limit]
+    seen_by = also_seen_by(found)
     if settings.output == "json":
-        print_json({"alerts": [summary(alert) for alert in found], "has_more": has_more})
+        print_json({"alerts": [summary(alert, seen_by) for alert in found], "has_more": has_more})
     elif found:
-        print_table(alert_table(found))
+        print_table(alert_table(found, seen_by))
         if has_more:
-            say(f"only the newest {selected.limit} are shown; --limit shows more")
+            say(f"only the newest {limit} are shown; --limit shows more")
     else:
         out().print("No alerts.")
     return ExitCode.FINE
+
+
+def _with_blocks(selected: AlertFilter, wanted: bool) -> AlertFilter:
+    """The filter with what is only there to be built on, or without."""
+    return replace(selected, building_blocks=wanted, of_building_block_rules=wanted)
 
 
 def show(settings: Settings, id_: str) -> ExitCode:
@@ -53,8 +60,9 @@ def show(settings: Settings, id_: str) -> ExitCode:
     return ExitCode.FINE
 
 
-def export(settings: Settings, selected: AlertFilter, to: Path | None) -> ExitCode:
+def export(settings: Settings, selected: AlertFilter, to: Path | None, *, building_blocks: bool) -> ExitCode:
     """Write the alerts that meet the filter as NDJSON."""
+    selected = _with_blocks(selected, building_blocks)
     if to is None:
         count = asyncio.run(_export(settings, selected, sys.stdout.buffer))
     else:
@@ -85,14 +93,19 @@ async def _export(settings: Settings, selected: AlertFilter, file: BinaryIO) -> 
 async def _one(settings: Settings, id_: str) -> tuple[StoredAlert, Sequence[StoredAlert]]:
     """The alert with its building blocks, if it is a sequence; a building block is replaced by its sequence."""
     async with opened_stores(settings) as stores:
-        found = await _only(stores.alerts, id_)
+        found = await only(stores.alerts, id_)
         group = found.document.get("kibana.alert.group.id")
-        if group is None:
-            return found, ()
-        if found.document.get("kibana.alert.group.index") is not None:
-            shells = await stores.alerts.get(str(group))
-            found = shells[0] if shells else found
-        return found, await stores.alerts.group(str(group))
+        return found, () if group is None else await stores.alerts.group(str(group))
+
+
+async def only(alerts: AlertStore, id_: str) -> StoredAlert:
+    """The one alert whose id begins like this, or of whose sequence that is an event. Raises RunnerError."""
+    found = await _only(alerts, id_)
+    group = found.document.get("kibana.alert.group.id")
+    if group is not None and found.document.get("kibana.alert.group.index") is not None:
+        shells = await alerts.get(str(group))
+        return shells[0] if shells else found
+    return found
 
 
 async def _only(alerts: AlertStore, id_: str) -> StoredAlert:

@@ -2,39 +2,53 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from rich.table import Table
 from rich.text import Text
 
 from runner.alerts.event_fields import text_at
+from runner.alerts.event_time import event_order, event_time_ns
 from runner.cli.console import SEVERITY_STYLES, is_narrow, moment, printable, table
 from runner.dates.dates import date_text
 from runner.json_text import deep_stack
-from runner.store.alert_filter import event_order, event_time_ns
 from runner.store.protocol import StoredAlert
+from runner.triage.same_event import Sighting
+from runner.triage.verdict import verdict_of
 
 SHORT_ID = 12
 """Characters of an id in a table; `alerts show` accepts any unique prefix."""
 
+SeenBy = Mapping[str, Sequence[Sighting]]
+"""Of alerts by id, those on the same event from another source."""
+NO_OTHERS: SeenBy = {}
 
-def alert_table(alerts: Sequence[StoredAlert]) -> Table:
-    """A table of alerts, a line each; without the risk score on a narrow terminal."""
+
+def alert_table(alerts: Sequence[StoredAlert], seen_by: SeenBy = NO_OTHERS) -> Table:
+    """A table of alerts, a line each; without the risk score on a narrow terminal.
+
+    A column has the status if there is one that is not open, another what else has seen an event if anything has.
+    """
     narrow = is_narrow()
-    columns = ["id", "event time (UTC)", "severity", "rule", "host", "user"]
-    if not narrow:
-        columns.insert(3, "risk")
+    rows = [summary(alert, seen_by) for alert in alerts]
+    columns = ["id", "event time (UTC)", "severity", *([] if narrow else ["risk"])]
+    statuses = any(row["status"] not in ("open", None) for row in rows)
+    columns += ["status"] if statuses else []
+    columns += ["rule", "host", "user"]
+    columns += ["also seen by"] if any(row["also_seen_by"] for row in rows) else []
     shown = table(*columns, right=("risk",))
-    for alert in alerts:
-        row = summary(alert)
+    for alert, row in zip(alerts, rows, strict=True):
         severity = Text(row["severity"], style=SEVERITY_STYLES.get(row["severity"], ""))
         time = event_time_ns(alert.document)
         with deep_stack():  # of an array of arrays in its place
             shown_time = moment(row["event_time"] if time is None else date_text(time))
         cells: list[str | Text] = [alert.id[: 8 if narrow else SHORT_ID], shown_time, severity]
         cells += [] if narrow else [_risk(row["risk_score"])]
-        shown.add_row(*cells, *(Text(printable(row[name])) for name in ("rule", "host", "user")))
+        cells += [_status(row)] if statuses else []
+        cells += [Text(printable(row[name])) for name in ("rule", "host", "user")]
+        others = [f"{other['source']} ({other['id'][:8]})" for other in row["also_seen_by"]]
+        shown.add_row(*cells, *([printable(", ".join(others))] if "also seen by" in columns else []))
     return shown
 
 
@@ -43,9 +57,10 @@ def by_event_time(alerts: Iterable[StoredAlert]) -> list[StoredAlert]:
     return sorted(alerts, key=lambda alert: event_order(alert.document))
 
 
-def summary(alert: StoredAlert) -> dict[str, Any]:
+def summary(alert: StoredAlert, seen_by: SeenBy = NO_OTHERS) -> dict[str, Any]:
     """The fields of an alert that a list shows."""
     document = alert.document
+    verdict = verdict_of(document)
     return {
         "id": alert.id,
         "detected": document.get("@timestamp"),
@@ -58,7 +73,19 @@ def summary(alert: StoredAlert) -> dict[str, Any]:
         "user": text_at(document, "user.name"),
         "reason": document.get("kibana.alert.reason"),
         "status": document.get("kibana.alert.workflow_status"),
+        "verdict": verdict.reason or None,
+        "note": verdict.note or None,
+        "status_by": verdict.by or None,
+        "status_at": verdict.at or None,
+        "assignees": list(verdict.assignees),
+        "tags": list(verdict.tags),
+        "also_seen_by": [other.as_json() for other in seen_by.get(alert.id, ())],
     }
+
+
+def _status(row: dict[str, Any]) -> str:
+    reason = f" ({row['verdict'].replace('_', ' ')})" if row["verdict"] else ""
+    return printable(f"{row['status'] or '-'}{reason}")
 
 
 def _risk(value: Any) -> str:

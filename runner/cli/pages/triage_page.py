@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -16,6 +17,7 @@ from runner.cli.console import SEVERITY_STYLES, printable
 from runner.triage.network import NetworkConnection
 from runner.triage.process_chain import ProcessStep
 from runner.triage.triage import EventView, TriageView
+from runner.triage.verdict import AlertVerdict
 from runner.windows import iso
 
 _CHAIN_INDENT = "  "
@@ -51,7 +53,7 @@ def print_triage(view: TriageView, console: Console) -> None:
         _section(console, "References", *map(Text, view.references))
 
 
-_FROM_EVENTS = ("reason", "events", "processes", "connections", "users", "hosts", "hashes", "follow_ups")
+_FROM_EVENTS = ("reason", "verdict", "events", "processes", "connections", "users", "hosts", "hashes", "follow_ups")
 """The parts of a view with values of events, which an attacker may have chosen."""
 
 
@@ -98,10 +100,28 @@ def _head(view: TriageView) -> Text:
     lines = Text.assemble(
         (view.severity, SEVERITY_STYLES.get(view.severity, "")), f"{risk}   {view.status}\n", view.reason
     )
+    for name, text in _verdict(view.verdict):
+        lines.append(f"\n{name}: ", style="dim")
+        lines.append(text)
     lines.append(f"\ndetected {iso(view.detected) if view.detected else '-'}\nid {view.id}", style="dim")
     if view.url:
         lines.append(f"\n{view.url}", style="dim")
     return lines
+
+
+def _verdict(verdict: AlertVerdict) -> Iterator[tuple[str, str]]:
+    """What was decided about the alert, with its names."""
+    if verdict.by or verdict.reason:
+        reason = f", {verdict.reason.replace('_', ' ')}" if verdict.reason else ""
+        who = f", by {verdict.by}" if verdict.by else ""
+        yield "verdict", f"{verdict.status}{reason}{who}{f' at {verdict.at}' if verdict.at else ''}"
+    for name, text in (
+        ("note", verdict.note),
+        ("assigned to", ", ".join(verdict.assignees)),
+        ("tags", ", ".join(verdict.tags)),
+    ):
+        if text:
+            yield name, text
 
 
 def _event(event: EventView) -> Text:

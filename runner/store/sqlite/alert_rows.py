@@ -8,8 +8,8 @@ import sqlite3
 from collections.abc import Iterable, Iterator
 from typing import Final
 
+from runner.alerts.event_time import event_order
 from runner.json_text import read_document
-from runner.store.alert_filter import event_order
 from runner.store.protocol import AlertFilter, StoredAlert
 from runner.windows import nanoseconds
 

@@ -1,0 +1,259 @@
+"""The commands of `rule-runner alerts` with their arguments and their help."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
+
+from typer import Argument, Option, Typer
+
+from runner.cli import options
+from runner.cli.options import read_moment, read_settings
+from runner.errors import SettingsError
+
+if TYPE_CHECKING:
+    from runner.cli.commands.verdicts import Chosen
+    from runner.store.protocol import AlertFilter
+
+alerts = Typer(help="Look at alerts, and say what they turned out to be.", no_args_is_help=True)
+
+IdsArgument = Annotated[
+    list[str] | None, Argument(metavar="[ID]...", help="Ids, or how they begin; without one all that the filters find.")
+]
+ReasonOption = Annotated[
+    str | None,
+    Option("--reason", metavar="false-positive|true-positive|duplicate|benign", help="What they turned out to be."),
+]
+NoteOption = Annotated[str | None, Option("--note", metavar="TEXT", help="A note to keep with them.")]
+DryRunOption = Annotated[bool, Option("--dry-run", help="Show the alerts and change nothing.")]
+ConfirmOption = Annotated[
+    int | None, Option("--confirm", metavar="N", min=0, help="Only go on if the filters find exactly N alerts.")
+]
+YesOption = Annotated[bool, Option("--yes", "-y", help="On a terminal: do not ask.")]
+
+
+def _filters(
+    rule: options.RuleOption = None,
+    host: options.HostOption = None,
+    user: options.UserOption = None,
+    status: options.StatusOption = None,
+    severity: options.SeverityOption = None,
+    tag: options.TagOption = None,
+    text: options.TextOption = None,
+    since: options.SinceOption = None,
+    until: options.UntilOption = None,
+) -> AlertFilter:
+    """The filter of the options. Raises SettingsError."""
+    from runner.settings.value_checks import choice_of
+    from runner.store.alert_filter import STATUSES, AlertFilter
+
+    def choices(flag: str, values: list[str] | None, names: tuple[str, ...]) -> tuple[str, ...]:
+        try:
+            return tuple(map(choice_of(*names), values or ()))
+        except ValueError as error:
+            raise SettingsError(f"{flag} {' '.join(values or ())}: {error}") from None
+
+    return AlertFilter(
+        rule=rule,
+        host=host,
+        user=user,
+        statuses=choices("--status", status, STATUSES),
+        severities=choices("--severity", severity, ("low", "medium", "high", "critical")),
+        tag=tag,
+        text=text,
+        since=read_moment(since),
+        until=read_moment(until),
+    )
+
+
+def _filtered(command: Callable[..., int]) -> Callable[..., int]:
+    """The command with the options of `_filters` in place of its parameter `wanted`, which gets the filter."""
+    options_of_it = inspect.signature(_filters).parameters
+    hints = get_type_hints(command, include_extras=True, localns={"AlertFilter": Any})
+    filter_hints = get_type_hints(_filters, include_extras=True, localns={"AlertFilter": Any})
+
+    def run(**given: Any) -> int:
+        wanted = _filters(**{name: given.pop(name) for name in options_of_it})
+        return command(wanted=wanted, **given)
+
+    parameters = [
+        shown.replace(annotation={**filter_hints, **hints}[shown.name], kind=inspect.Parameter.KEYWORD_ONLY)
+        for name, own in inspect.signature(command).parameters.items()
+        for shown in (options_of_it.values() if name == "wanted" else (own,))
+    ]
+    run.__name__, run.__doc__ = command.__name__, command.__doc__
+    run.__signature__ = inspect.Signature(parameters, return_annotation=int)  # type: ignore[attr-defined]
+    run.__annotations__ = {shown.name: shown.annotation for shown in parameters}
+    return run
+
+
+@alerts.command("list")
+@_filtered
+def list_alerts(
+    wanted: AlertFilter,
+    state: options.StateOption = None,
+    limit: Annotated[int, Option(min=1, help="How many to show at most, the newest.")] = 50,
+    building_blocks: options.BlocksOption = False,
+    output: options.OutputOption = None,
+) -> int:
+    """List alerts, those of the newest events first."""
+    settings = read_settings(state=state, output=output)
+    from runner.cli.commands import alerts
+
+    return alerts.list_alerts(settings, wanted, limit=limit, building_blocks=building_blocks)
+
+
+@alerts.command("show")
+def show_alert(
+    id_: Annotated[str, Argument(metavar="ID", help="The alert's id, or how it begins.")],
+    state: options.StateOption = None,
+    output: options.OutputOption = None,
+) -> int:
+    """Show one alert for triage: its events in order, process chain, network, host, user, guide, next searches."""
+    settings = read_settings(state=state, output=output)
+    from runner.cli.commands import alerts
+
+    return alerts.show(settings, id_)
+
+
+@alerts.command("export")
+@_filtered
+def export_alerts(
+    wanted: AlertFilter,
+    state: options.StateOption = None,
+    out_file: Annotated[
+        Path | None, Option("--out", metavar="FILE", help="Where to write; default: standard output.")
+    ] = None,
+    building_blocks: Annotated[
+        bool,
+        Option(
+            "--building-blocks/--no-building-blocks",
+            help="With the single events of sequences, and alerts of building-block rules.",
+        ),
+    ] = True,
+) -> int:
+    """Write alerts as NDJSON, one stored document a line, newest detection first."""
+    settings = read_settings(state=state)
+    from runner.cli.commands import alerts
+
+    return alerts.export(settings, wanted, out_file, building_blocks=building_blocks)
+
+
+@alerts.command("ack")
+@_filtered
+def acknowledge_alerts(
+    wanted: AlertFilter,
+    ids: IdsArgument = None,
+    reason: ReasonOption = None,
+    note: NoteOption = None,
+    building_blocks: options.BlocksOption = False,
+    dry_run: DryRunOption = False,
+    confirm: ConfirmOption = None,
+    yes: YesOption = False,
+    state: options.StateOption = None,
+    output: options.OutputOption = None,
+) -> int:
+    """Mark alerts as acknowledged: someone is at work on them."""
+    settings = read_settings(state=state, output=output)
+    from runner.cli.commands import verdicts
+
+    chosen = _chosen(ids, wanted, building_blocks, dry_run=dry_run, confirm=confirm, yes=yes)
+    return verdicts.set_status(settings, chosen, "acknowledged", reason=reason, note=note)
+
+
+@alerts.command("close")
+@_filtered
+def close_alerts(
+    wanted: AlertFilter,
+    ids: IdsArgument = None,
+    reason: ReasonOption = None,
+    note: NoteOption = None,
+    building_blocks: options.BlocksOption = False,
+    dry_run: DryRunOption = False,
+    confirm: ConfirmOption = None,
+    yes: YesOption = False,
+    state: options.StateOption = None,
+    output: options.OutputOption = None,
+) -> int:
+    """Close alerts, and say what they turned out to be."""
+    settings = read_settings(state=state, output=output)
+    from runner.cli.commands import verdicts
+
+    chosen = _chosen(ids, wanted, building_blocks, dry_run=dry_run, confirm=confirm, yes=yes)
+    return verdicts.set_status(settings, chosen, "closed", reason=reason, note=note)
+
+
+@alerts.command("reopen")
+@_filtered
+def reopen_alerts(
+    wanted: AlertFilter,
+    ids: IdsArgument = None,
+    note: NoteOption = None,
+    building_blocks: options.BlocksOption = False,
+    dry_run: DryRunOption = False,
+    confirm: ConfirmOption = None,
+    yes: YesOption = False,
+    state: options.StateOption = None,
+    output: options.OutputOption = None,
+) -> int:
+    """Open alerts again; the reason that they were closed for is taken away."""
+    settings = read_settings(state=state, output=output)
+    from runner.cli.commands import verdicts
+
+    chosen = _chosen(ids, wanted, building_blocks, dry_run=dry_run, confirm=confirm, yes=yes)
+    return verdicts.set_status(settings, chosen, "open", note=note)
+
+
+@alerts.command("assign")
+@_filtered
+def assign_alerts(
+    wanted: AlertFilter,
+    to: Annotated[list[str], Option("--to", metavar="USER", help='Who they are for; "" for no one. May be repeated.')],
+    ids: IdsArgument = None,
+    building_blocks: options.BlocksOption = False,
+    dry_run: DryRunOption = False,
+    confirm: ConfirmOption = None,
+    yes: YesOption = False,
+    state: options.StateOption = None,
+    output: options.OutputOption = None,
+) -> int:
+    """Give alerts to someone, in place of those who had them."""
+    settings = read_settings(state=state, output=output)
+    from runner.cli.commands import verdicts
+
+    chosen = _chosen(ids, wanted, building_blocks, dry_run=dry_run, confirm=confirm, yes=yes)
+    return verdicts.assign(settings, chosen, to)
+
+
+@alerts.command("tag")
+@_filtered
+def tag_alerts(
+    wanted: AlertFilter,
+    ids: IdsArgument = None,
+    add: Annotated[list[str] | None, Option("--add", metavar="TAG", help="A tag to add. May be repeated.")] = None,
+    remove: Annotated[
+        list[str] | None, Option("--remove", metavar="TAG", help="A tag to take away. May be repeated.")
+    ] = None,
+    building_blocks: options.BlocksOption = False,
+    dry_run: DryRunOption = False,
+    confirm: ConfirmOption = None,
+    yes: YesOption = False,
+    state: options.StateOption = None,
+    output: options.OutputOption = None,
+) -> int:
+    """Add tags to alerts, or take them away."""
+    settings = read_settings(state=state, output=output)
+    from runner.cli.commands import verdicts
+
+    chosen = _chosen(ids, wanted, building_blocks, dry_run=dry_run, confirm=confirm, yes=yes)
+    return verdicts.tag(settings, chosen, add or (), remove or ())
+
+
+def _chosen(
+    ids: list[str] | None, wanted: AlertFilter, blocks: bool, *, dry_run: bool, confirm: int | None, yes: bool
+) -> Chosen:
+    from runner.cli.commands.verdicts import Chosen
+
+    return Chosen(tuple(ids or ()), wanted, blocks, dry_run, confirm, is_asked=not yes)
