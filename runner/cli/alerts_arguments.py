@@ -251,6 +251,50 @@ def tag_alerts(
     return verdicts.tag(settings, chosen, add or (), remove or ())
 
 
+@alerts.command("except")
+def except_alert(
+    id_: Annotated[str, Argument(metavar="ID", help="The alert's id, or how it begins.")],
+    field: Annotated[
+        str | None,
+        Option("--field", metavar="FIELD[=VALUE]", help="The field whose value is excepted; without it a choice."),
+    ] = None,
+    also: Annotated[
+        list[str] | None,
+        Option("--also", metavar="FIELD[=VALUE]", help="A further field that has to fit. May be repeated."),
+    ] = None,
+    reason: Annotated[str | None, Option("--reason", metavar="TEXT", help="Why it is no alert.")] = None,
+    expires: Annotated[
+        str | None, Option("--expires", metavar="TIME", help="Up to when: 90d, a date, or never.")
+    ] = None,
+    name: Annotated[str | None, Option("--name", metavar="TEXT", help="Default: rule and value.")] = None,
+    all_rules: Annotated[bool, Option("--all-rules", help="For all rules, not for the alert's rule alone.")] = False,
+    scope: Annotated[
+        str, Option("--scope", metavar="event|alert", help="Leave out the event (as Kibana), or the finished alert.")
+    ] = "event",
+    to: Annotated[
+        Path | None,
+        Option("--to", metavar="FILE", help="Default: a file for the rule in the folder `exceptions`."),
+    ] = None,
+    close: Annotated[bool, Option("--close", help="Close the alerts that it hits, as false positives.")] = False,
+    dry_run: DryRunOption = False,
+    rules: options.RulesOption = None,
+    exceptions: options.ExceptionsOption = None,
+    state: options.StateOption = None,
+    output: options.OutputOption = None,
+) -> int:
+    """Make an exception of an alert's values, show which other alerts it would have removed, close them if asked."""
+    if scope not in ("event", "alert"):
+        raise SettingsError(f"--scope {scope}: expected event or alert")
+    settings = read_settings(rules=rules, exceptions=exceptions, state=state, output=output)
+    from runner.cli.commands import alert_exception
+
+    fields = tuple(filter(None, (field, *(also or ()))))
+    wanted = alert_exception.ExceptOptions(
+        fields, reason, expires, name, all_rules, scope, to, close=close, dry_run=dry_run
+    )
+    return alert_exception.except_alert(settings, id_, wanted)
+
+
 def _chosen(
     ids: list[str] | None, wanted: AlertFilter, blocks: bool, *, dry_run: bool, confirm: int | None, yes: bool
 ) -> Chosen:

@@ -12,6 +12,7 @@ from typer.core import TyperGroup
 
 from runner import __version__
 from runner.cli import alerts_arguments, arguments, signals
+from runner.cli.exceptions_arguments import exceptions
 from runner.cli.exit_codes import ExitCode, exit_code_for
 from runner.cli.rules_arguments import rules
 from runner.errors import RunnerError
@@ -58,6 +59,7 @@ for _command in (
 ):  # fmt: skip
     app.command()(_command)
 app.add_typer(alerts_arguments.alerts, name="alerts")
+app.add_typer(exceptions, name="exceptions")
 app.add_typer(rules, name="rules")
 app.add_typer(arguments.state_file, name="state")
 

@@ -7,6 +7,7 @@ import os
 import shlex
 import socket
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -110,6 +111,14 @@ def rule_sources(settings: Settings) -> RuleSources:
         return RuleSources(settings.rules, settings.exceptions, *changing)
     places = [path for rules in settings.rules for path in (rules / "exceptions", rules.parent / "exceptions")]
     return RuleSources(settings.rules, tuple(dict.fromkeys(path for path in places if path.is_dir())), *changing)
+
+
+def require_exceptions(settings: Settings, paths: Sequence[Path]) -> tuple[Path, ...]:
+    """The paths of exceptions, those in force if none are named. Raises SettingsError for those that do not exist."""
+    absent = [path for path in paths if not path.exists() and not path.is_symlink()]
+    if absent:
+        raise SettingsError("; ".join(f"{path}: no such file or folder of exceptions{_near(path)}" for path in absent))
+    return tuple(paths) or rule_sources(settings).exceptions
 
 
 def require_rules(loaded: LoadedRules, settings: Settings) -> None:

@@ -91,7 +91,7 @@ def _items(item: ExceptionItem, value_lists: dict[str, None]) -> Iterator[dict[s
     for number, chosen in enumerate(product(*alternatives), 1):
         several = f" ({number})" if number > 1 else ""
         made: dict[str, Any] = {
-            "item_id": f"{item.id.rpartition('/')[2]}{several}",
+            "item_id": f"{item.id.partition('/')[2] if item.lists else item.id}{several}",
             "type": "simple",
             "name": f"{item.name}{several}",
             "description": item.reason or item.name,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -40,7 +40,7 @@ from runner.schedule.rule_status import Gap, RuleStatus, gaps_of, standings_of
 from runner.schedule.schedule import Schedule
 from runner.selection import SelectedRules
 from runner.settings.settings import Settings
-from runner.store.protocol import Stores
+from runner.store.protocol import RuleState, Stores
 from runner.store.source import UNNAMED, EventSource
 from runner.windows import Window, iso
 
@@ -140,6 +140,17 @@ async def _read(
         ]
     others = [source for source in there if source not in shown and (source.kind or stores_in_cluster(settings))]
     return ledgers, others, selected
+
+
+async def read_ledgers(settings: Settings) -> list[Mapping[str, RuleState]]:
+    """The states of all rules, of every source that the settings name; none where nothing is stored yet."""
+    if not stores_in_cluster(settings) and not settings.state.exists():
+        return []
+    async with opened_stores(settings) as stores:
+        there = await stores.ledgers.sources()
+        wanted = wanted_source(settings)
+        shown = [source for source in there if wanted is None or source == wanted or source.is_akin(wanted)]
+        return [await stores.of(source).ledger.read() for source in shown]
 
 
 async def _read_one(
