@@ -102,15 +102,8 @@ def require_rule_paths(settings: Settings) -> None:
 
 
 def rule_sources(settings: Settings) -> RuleSources:
-    """The files and folders that rules, exceptions and overrides are read from.
-
-    Without a setting, exceptions are in folders `exceptions` in and beside those of the rules, if there are such.
-    """
-    changing = settings.overrides, settings.select
-    if settings.exceptions:
-        return RuleSources(settings.rules, settings.exceptions, *changing)
-    places = [path for rules in settings.rules for path in (rules / "exceptions", rules.parent / "exceptions")]
-    return RuleSources(settings.rules, tuple(dict.fromkeys(path for path in places if path.is_dir())), *changing)
+    """The files and folders that rules, exceptions and overrides are read from."""
+    return RuleSources(settings.rules, settings.exceptions, settings.overrides, settings.select)
 
 
 def require_exceptions(settings: Settings, paths: Sequence[Path]) -> tuple[Path, ...]:
@@ -118,7 +111,7 @@ def require_exceptions(settings: Settings, paths: Sequence[Path]) -> tuple[Path,
     absent = [path for path in paths if not path.exists() and not path.is_symlink()]
     if absent:
         raise SettingsError("; ".join(f"{path}: no such file or folder of exceptions{_near(path)}" for path in absent))
-    return tuple(paths) or rule_sources(settings).exceptions
+    return tuple(paths) or rule_sources(settings).exception_paths()
 
 
 def require_rules(loaded: LoadedRules, settings: Settings) -> None:

@@ -64,6 +64,8 @@ def read_exception_file(path: Path, lists: ValueLists, *, named: bool = True) ->
         items = read_plain(document, findings, lists, path)
     elif "exceptions" in document:
         items = read_detection_rules(document, findings, lists)
+    elif not document:  # comments alone
+        items = []
     else:
         items = []
         near = "; it is a rule" if "rule" in document else did_you_mean(next(iter(document), ""), ("exception",))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
@@ -23,9 +22,21 @@ class RuleSources:
 
     rules: tuple[Path, ...]
     exceptions: tuple[Path, ...] = ()
+    """Those of exceptions; without any the folders `exceptions` in and beside those of the rules, and beside each
+    folder above these that is called `rules`."""
     overrides: tuple[Path, ...] = ()
     """The files of overrides; without any those beside the rules."""
     select: RuleSelection = NOTHING
+
+    def exception_paths(self) -> tuple[Path, ...]:
+        """The files and folders of exceptions, as far as they are there now if none are named."""
+        if self.exceptions:
+            return self.exceptions
+        folders = [path if path.is_dir() else path.parent for path in self.rules]
+        beside = [above.parent for path in folders for above in path.parents if above.name == "rules"]
+        places = [place / "exceptions" for path in folders for place in (path, path.parent)]
+        places += [place / "exceptions" for place in beside]
+        return tuple(dict.fromkeys(place for place in places if place.is_dir()))
 
     def read(self, previous: SelectedRules | None = None) -> SelectedRules:
         """The rules with overrides and selection, as the files are now; `previous` itself if nothing changed."""
@@ -67,7 +78,7 @@ async def load_active(
     before = previous or ActiveRules()
     selected = await asyncio.to_thread(sources.read, before.selected)
     loaded = selected.loaded
-    exceptions = await asyncio.to_thread(load_exceptions, sources.exceptions, before.exceptions)
+    exceptions = await asyncio.to_thread(load_exceptions, sources.exception_paths(), before.exceptions)
     is_unchanged = selected is before.selected and exceptions == before.exceptions
     if previous is not None and is_unchanged and not _expiry_between(exceptions, before.as_of, at):
         return previous
@@ -86,14 +97,7 @@ async def load_active(
         problems = [replace(p, message=p.text + kept, hint="") if p.rule_id in last_good else p for p in problems]
     order = {rule.rule_id: position for position, rule in enumerate(wanted)}
     problems.sort(key=lambda problem: order.get(problem.rule_id or "", -1))
-    problems = _each_once(problems, {rule.path for rule in loaded.rules})
     return ActiveRules(loaded, in_use, (*loaded.problems, *problems), exceptions, at, selected)
-
-
-def _each_once(problems: Iterable[Problem], rule_files: Collection[Path]) -> list[Problem]:
-    """The problems, those of exceptions once for all the rules that they are for."""
-    found = (one if one.file in rule_files else replace(one, rule_id=None) for one in problems)
-    return list(dict.fromkeys(found))
 
 
 def excepting_at(compiled: CompiledRule, exceptions: Exceptions, at: datetime) -> CompiledRule:

@@ -37,6 +37,7 @@ from tests.search.lab import MAPPINGS, write
 FILES = (
     *(SPECS / "scenarios" / f"{name}.toml" for name in ("cap", "sequences", "windows", "backlog_edges")),
     SPECS / "search" / "three_ways.toml",
+    SPECS / "search" / "exceptions.toml",
 )
 
 
@@ -195,6 +196,9 @@ async def outcome(
     rules |= {f"{name}.toml": events.rule(name, fields) for name, fields in step.get("rules", {}).items()}
     for name, text in rules.items():
         (world.folder / "rules" / name).write_text(text, encoding="utf-8")
+    for name, text in step.get("exceptions", {}).items():
+        (world.folder / "exceptions").mkdir(exist_ok=True)
+        (world.folder / "exceptions" / name).write_text(text, encoding="utf-8")
     world.go_to(at(step["at"]))
     if step["do"] == "restart":
         await world.restart()

@@ -55,9 +55,8 @@ class World:
 
     @property
     def sources(self) -> RuleSources:
-        """The rules, and the folder `exceptions` beside them if it is there."""
-        exceptions = self.folder / "exceptions"
-        return RuleSources(tuple(self.rule_paths), (exceptions,) if exceptions.is_dir() else ())
+        """The rules, with the folder `exceptions` beside them."""
+        return RuleSources(tuple(self.rule_paths))
 
     @property
     def events(self) -> Path:
@@ -164,6 +163,9 @@ def told(run: RuleRun) -> str:
     """A run as a scenario writes it: rule, window, outcome and the counts that are not zero."""
     counts = (("created", run.created), ("known", run.duplicates), ("over", run.capped))
     shown = " ".join(f"{name}={count}" for name, count in counts if count)
+    if run.excepted:
+        excepted = sorted(f"{one.exception}:{one.events}" for one in run.excepted)
+        shown = f"{shown} excepted={','.join(excepted)}".strip()
     window = f"{run.window.start:%H:%M:%S}-{run.window.end:%H:%M:%S}"
     open_end = "" if run.complete else " owed"
     return f"{run.rule_id} {window} {run.status}{open_end} {shown}".rstrip()

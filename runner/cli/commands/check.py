@@ -25,12 +25,13 @@ def check(settings: Settings) -> ExitCode:
     selected = rule_sources(settings).read()
     loaded = selected.loaded
     compiled, faults = compile_rules(loaded.rules)
-    exceptions = load_exceptions(rule_sources(settings).exceptions)
+    exceptions = load_exceptions(rule_sources(settings).exception_paths())
     doubts = [*_doubts(selected, settings), *_exception_problems(exceptions, selected, settings)]
     problems = [*loaded.problems, *doubts, *faults, *asyncio.run(FileSearch(()).prepare(compiled))]
     problems.sort(key=lambda problem: (str(problem.file), problem.line, problem.column))
     if settings.output == "json":
-        counts = {"files": loaded.files, "rules": len(loaded.known), "exceptions": len(exceptions.items)}
+        counts = {"files": loaded.files, "rules": len(loaded.known)}
+        counts |= {"exceptions": len(exceptions.items)} if exceptions.items else {}
         print_json({**counts, "problems": [_as_json(problem) for problem in problems]})
     else:
         _print(loaded, exceptions, problems)

@@ -26,7 +26,7 @@ def list_exceptions(settings: Settings) -> ExitCode:
     """Print every exception with what it removed; FINDINGS if a file is broken."""
     require_rule_paths(settings)
     sources = rule_sources(settings)
-    found = load_exceptions(sources.exceptions)
+    found = load_exceptions(sources.exception_paths())
     loaded = sources.read().loaded
     now = SystemClock().now()
     states = asyncio.run(read_ledgers(settings))
@@ -37,7 +37,7 @@ def list_exceptions(settings: Settings) -> ExitCode:
     elif statuses:
         print_table(exception_table(statuses))
     else:
-        places = ", ".join(map(str, sources.exceptions)) or "a folder `exceptions` beside the rules"
+        places = ", ".join(map(str, sources.exception_paths())) or "a folder `exceptions` beside the rules"
         out().print(f"No exceptions in {printable(places)}.", soft_wrap=True)
     return ExitCode.FINDINGS if any(one.severity == "error" for one in found.problems) else ExitCode.FINE
 

@@ -75,7 +75,7 @@ def show_rule(settings: Settings, name: str) -> ExitCode:
     """Print one rule as it is used."""
     selected = _read(settings)
     standing = _named(list(standings_in(selected)), name, selected)
-    excepted = load_exceptions(rule_sources(settings).exceptions).all_for_rule(standing.rule)
+    excepted = load_exceptions(rule_sources(settings).exception_paths()).all_for_rule(standing.rule)
     if settings.output == "json":
         fields = standing.rule.model_dump(mode="json", by_alias=True, exclude_unset=True)
         fields = {key: value for key, value in fields.items() if not key.startswith("query_") and key != "path"}

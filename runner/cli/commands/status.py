@@ -120,7 +120,7 @@ async def _read(
 ) -> tuple[Sequence[_LedgerStatus], Sequence[EventSource], SelectedRules]:
     """The status over the source that the settings name, over all sources if they name none; and the others."""
     selected = await asyncio.to_thread(rule_sources(settings).read)
-    exceptions = await asyncio.to_thread(load_exceptions, rule_sources(settings).exceptions)
+    exceptions = await asyncio.to_thread(load_exceptions, rule_sources(settings).exception_paths())
     for problem in exceptions.problems:
         show_problem(problem, err())
     async with opened_stores(settings) as stores:

@@ -35,6 +35,13 @@ def excepted_events(
     )
 
 
+def refusals(compiled: CompiledRule, schema: Schema) -> tuple[str, ...]:
+    """Which of the rule's exceptions remove nothing, as they mean nothing for the types of the fields."""
+    if not compiled.exceptions:
+        return ()
+    return tuple(one.problem().text for one in compiled.excepted(schema).refused)
+
+
 def _read(number: int, fetch: Callable[[int], Mapping[str, Any]]) -> Hit | None:
     try:
         return hit_of(fetch(number))

@@ -34,7 +34,7 @@ from runner.messages.quantities import counted
 from runner.rules.rule import Rule
 from runner.search.cluster.request_body import has_filters
 from runner.search.compiled_rule import CompiledRule, UnknownFields, time_fields
-from runner.search.files.excepted_events import excepted_events
+from runner.search.files.excepted_events import excepted_events, refusals
 from runner.search.files.field_watch import FieldWatch, look_back
 from runner.search.files.file_pass import matched
 from runner.search.files.left_out_files import LeftOutFiles
@@ -127,7 +127,7 @@ class FileSearch:
         unknown = self._unknown[compiled] = compiled.unknown_fields(self._schema)
         program, problems = compiled.resolved(replace(self._schema, absent=unknown.doubtful - self._found_fields))
         # Whether an unknown field is one is known when the events were read: `_name_unknown`.
-        problems = [one for one in problems if one.severity == "error" or one.file != compiled.rule.path]
+        problems = [problem for problem in problems if problem.severity == "error"]
         return (None, [*problems, _unfiltered(compiled.rule)]) if has_filters(compiled.rule) else (program, problems)
 
     async def times(self, selecting: Collection[tuple[str, ...]]) -> EventTimes:
@@ -187,7 +187,7 @@ class FileSearch:
             found_here = answer.matches if whole else _without_absences(answer.matches, plan)
             matches = FoundMatches(distinct(found_here), files.fetch, is_sequence=plan.kind != "event")
             unseen, crowded = self._unseen(request.rule), _crowded(answer) if answer.crowded else ""
-            told = (*warnings, *filter(None, (unseen, crowded)))
+            told = (*warnings, *refusals(request.compiled, self._schema), *filter(None, (unseen, crowded)))
             yield SearchResult(
                 request, matches, True, told, answer.error, took_ms=took_ms, complete=whole, blind=bool(unseen),
                 excepted=excepted_events(request.compiled, self._schema, answer.excluded, files.fetch),
