@@ -99,8 +99,7 @@ class RuleCriterion:
     """Where it begins in the expression."""
 
     def __str__(self) -> str:
-        listed = ",".join(value if _PLAIN.fullmatch(value) else f'"{value}"' for value in self.values)
-        return f"{self.key}:{listed}"
+        return f"{self.key}:{','.join(map(_quoted, self.values))}"
 
     def holds(self, facts: RuleFacts) -> bool:
         found = facts.folded(self.key)
@@ -143,6 +142,12 @@ class RuleCriterion:
 
 
 _PLAIN = re.compile(r"[^\s,\"']+")
+
+
+def _quoted(value: str) -> str:
+    if _PLAIN.fullmatch(value):
+        return value
+    return f"'{value}'" if '"' in value else f'"{value}"'
 
 
 def _has_wildcard(value: str) -> bool:

@@ -107,8 +107,10 @@ def criterion_of(key: str, values: Sequence[str], offset: int = 0) -> RuleCriter
 
 _TERM = re.compile(r"(?P<sign>[+-]?)(?P<key>[A-Za-z][\w-]*):(?=\S)")
 _VALUE = re.compile(r"\"(?P<double>[^\"]*)\"|'(?P<single>[^']*)'|(?P<plain>[^\s,\"']+)")
-_REST = re.compile(r"[ \t]+(?P<word>[^\s\"':+-][^\s\"':]*:?)(?=\s|$)")
+_REST = re.compile(r"[ \t]+(?P<word>[^\s\"',:+-][^\s\"',:]*:?)(?=[\s,]|$)")
 """A word without a key of its own: shells take quotes away, and `tag:"OS: Linux"` comes as `tag:OS: Linux`."""
+
+_KEYS_ALONE = frozenset(f"{key}:" for key in (*KEYS, *ALIASES))
 
 
 def _terms(text: str) -> Iterator[tuple[str, RuleCriterion]]:
@@ -147,7 +149,7 @@ def _values(text: str, place: int, key: str) -> tuple[list[str], int]:
             why = f"the quote has no end: `{rest}`" if has_no_end else f"a value of `{key}` is missing"
             raise SelectionError(why, place)
         value, place = found["double"] or found["single"] or found["plain"] or "", found.end()
-        while found["plain"] and (more := _REST.match(text, place)):
+        while found["plain"] and (more := _REST.match(text, place)) and more["word"] not in _KEYS_ALONE:
             value, place = f"{value} {more['word']}", more.end()
         values.append(value)
         if text[place : place + 1] != ",":

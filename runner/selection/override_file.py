@@ -104,12 +104,14 @@ def _sound(tables: list[Table], read: Any, findings: Findings) -> Iterator[Any]:
 
 
 def _override(table: Table) -> RuleOverride:
+    before = table.findings.errors()
     _known_keys(table)
+    is_known = table.findings.errors() == before
     selection = _selection(table)
     values = _plain_values(table) | _look_back(table)
     if "suppression" in table:
         values["alert_suppression"] = _suppression(table)
-    if not any(key in table for key in CHANGING):
+    if is_known and not any(key in table for key in CHANGING):
         message = f"[[override]] changes nothing, expected one of {', '.join(CHANGING)}"
         table.findings.add(table.path, message, at="key")
     place = table.findings.place
