@@ -14,6 +14,7 @@ from runner.rule_run import RuleRun
 from runner.schedule.schedule import Schedule
 from runner.search.files.file_search import FileSearch
 from runner.search.protocol import Search
+from runner.selection import NOTHING, RuleSelection
 from runner.service.arrivals import ArrivalWatch, Looked
 from runner.service.due_requests import requests_at
 from runner.service.execution import Execution
@@ -39,6 +40,7 @@ class World:
     leases: Leases | None = None
     horizon: timedelta = timedelta(days=7)
     together: bool = True
+    select: RuleSelection = NOTHING
     remarks: list[str] = field(default_factory=list)
     looks: list[Looked] = field(default_factory=list)
     runs: list[RuleRun] = field(default_factory=list)
@@ -56,7 +58,7 @@ class World:
     @property
     def sources(self) -> RuleSources:
         """The rules, with the folder `exceptions` beside them."""
-        return RuleSources(tuple(self.rule_paths))
+        return RuleSources(tuple(self.rule_paths), select=self.select)
 
     @property
     def events(self) -> Path:

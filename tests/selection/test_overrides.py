@@ -76,8 +76,11 @@ def test_doubts(case: Mapping[str, Any], tmp_path: Path) -> None:
 
 
 SETTABLE: dict[str, list[Any]] = {
-    "severity": ["low", "high", "critical"], "risk_score": [0, 50, 99], "max_signals": [1, 10], "interval": ["1m", "2m"],
-}  # fmt: skip
+    "severity": ["low", "high", "critical"],
+    "risk_score": [0, 50, 99],
+    "max_signals": [1, 10],
+    "interval": ["1m", "2m"],
+}
 VALUES = st.fixed_dictionaries({}, optional={key: st.sampled_from(values) for key, values in SETTABLE.items()})
 NAMES = st.lists(st.sampled_from(["one", "two", "off"]), min_size=1, unique=True)
 OVERRIDES = st.lists(st.tuples(NAMES, VALUES.filter(bool)), max_size=8)
