@@ -119,6 +119,8 @@ def test_documented_defaults_are_the_defaults() -> None:
         "events",
         "unwrap",
         "rules",
+        "overrides",
+        "select",
         "now",
         "kibana_url",
         "kibana_host",
