@@ -23,7 +23,7 @@ from runner.alerts.rule_fields import Overrides, overridden, own_values, rule_fi
 from runner.alerts.shared_fields import intersection
 from runner.dates.dates import date_text, read_date
 from runner.rules.rule import Rule
-from runner.search.protocol import Hit
+from runner.search.protocol import Hit, Match
 from runner.windows import iso
 
 _AUTHOR = "rule-runner"
@@ -95,6 +95,17 @@ def build_alerts(candidate: Candidate, rule: Rule, context: AlertContext) -> Ale
         document = made.document(ids[0], events[0], [parents[0]], original_time=times[0], values=values)
         return AlertGroup((Alert(ids[0], rule.rule_id, "event", document),))
     return made.sequence(ids, events, parents, times=times)
+
+
+def rests_on_own_alert(match: Match, rule: Rule, space: str) -> bool:
+    """Whether an event of the match is an alert that this very rule has a part in: then `build_alerts` makes none."""
+    hits = (hit for hit in match.hits if not hit.missing and (is_external(hit.source) or _is_alert(hit.source)))
+    owner = rule_uuid(rule.rule_id, space)
+    return any(entry.get("rule") == owner for hit in hits for entry in _parent_of(hit).lineage())
+
+
+def _is_alert(source: Mapping[str, Any]) -> bool:
+    return value_at(source, "kibana.alert.uuid") is not None or value_at(source, "signal") is not None
 
 
 def _lookup_fields(hit: Hit, event: EventFields) -> Mapping[str, Any]:
@@ -216,7 +227,7 @@ def _parent_of(hit: Hit) -> _Parent:
     event_id = value_at(hit.source, "event.id")
     id_ = hit.id or (event_id if isinstance(event_id, str) else "") or content_hash(hit.source)
     source = alert_document(hit.source) if is_external(hit.source) else hit.source
-    if value_at(source, "kibana.alert.uuid") is None and value_at(source, "signal") is None:
+    if not _is_alert(source):
         return _Parent(id_, hit.index, "event", 0, (), None)
     depth = value_at(source, "kibana.alert.depth")
     rule = value_at(source, "kibana.alert.rule.uuid")

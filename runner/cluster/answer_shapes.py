@@ -93,6 +93,22 @@ FIELD_CAPS: Final = _object(
     failures=_list(_object("Failure", indices=list[str])),
 )
 DOCUMENT: Final = _object("Document", {"found": bool}, _source=dict[str, Any], _seq_no=int, _primary_term=int)
+DOCUMENTS: Final = _object(
+    "Documents",
+    {
+        "docs": _list(
+            _object(
+                "Got",
+                {"_id": str},
+                found=bool,
+                error=dict[str, Any],
+                _source=dict[str, Any],
+                _seq_no=int,
+                _primary_term=int,
+            )
+        )
+    },
+)
 ALIAS: Final = _named(_object("Behind", aliases=dict[str, dict[str, Any]]))
 STREAMS: Final = _object(
     "Streams", data_streams=_list(_object("Stream", {"indices": _list(_object("Backing", {"index_name": str}))}))

@@ -238,6 +238,16 @@ class Elastic:
         answer = await self.transport.send_for_object(call)
         return answer if answer.get("found") else None
 
+    async def read_documents(self, index: str, ids: Sequence[str]) -> list[Mapping[str, Any]]:
+        """Those of the documents that are there, as they were last written, each as `read_document` returns one."""
+        path, expected = f"/{path_part(index)}/_mget", answer_shapes.DOCUMENTS
+        call = ApiCall("POST", path, f"read from {index}", body={"ids": list(ids)}, expects=expected)
+        found = (await self.transport.send_for_object(call))["docs"]
+        for one in found:
+            if (error := one.get("error")) and error.get("type") != "index_not_found_exception":
+                raise ClusterError(f"could not read {one['_id']} from {index}: {error.get('reason')}", status=503)
+        return [one for one in found if one.get("found")]
+
     async def close(self) -> None:
         """Close all connections."""
         await self.transport.close()

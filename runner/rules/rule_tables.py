@@ -5,7 +5,9 @@ Names, types and defaults are those of elastic/detection-rules and of Kibana's d
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
+from datetime import timedelta
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, StrictInt
@@ -66,11 +68,27 @@ class RiskScoreMapping(Record):
     risk_score: RiskScore | None = None
 
 
+_SECONDS = {"s": 1, "m": 60, "h": 3_600}
+
+
 class SuppressionDuration(Record):
     """How long alerts of one group are folded into the first."""
 
     value: Count
     unit: Literal["s", "m", "h"]
+
+
+_STAGED = re.compile(r"\[([1-9][0-9]{0,3})\] *(.+)")
+
+
+def staged_field(name: str) -> tuple[int | None, str]:
+    """The stage that a field of `group_by` is taken from, counted from 1, and the field; None for no certain stage.
+
+    >>> staged_field("[2] destination.ip"), staged_field("host.id")
+    ((2, 'destination.ip'), (None, 'host.id'))
+    """
+    found = _STAGED.fullmatch(name)
+    return (int(found[1]), found[2]) if found else (None, name)
 
 
 class AlertSuppression(Record):
@@ -79,6 +97,12 @@ class AlertSuppression(Record):
     group_by: Annotated[Texts, Field(max_length=3)] = ()
     duration: SuppressionDuration | None = None
     missing_fields_strategy: Literal["suppress", "doNotSuppress"] = "suppress"
+
+    @property
+    def lasts(self) -> timedelta | None:
+        """The duration as a length of time; None if alerts are folded within one run."""
+        found = self.duration
+        return None if found is None else timedelta(seconds=found.value * _SECONDS[found.unit])
 
 
 class InvestigationFields(Record):

@@ -6,7 +6,7 @@ import time
 import uuid
 from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from itertools import islice, takewhile
 from typing import Any, Literal
 
@@ -15,7 +15,7 @@ import structlog
 from runner.alerts.alert import Alert, AlertGroup
 from runner.alerts.build import AlertContext, build_alerts, original_time_of
 from runner.alerts.cap import Candidate, Selection, candidate_for, take_new
-from runner.alerts.event_fields import text_at
+from runner.alerts.groups import Suppressing
 from runner.errors import RunnerError
 from runner.json_text import deep_stack
 from runner.rule_run import COUNTS, ExceptedCount, RuleRun
@@ -23,6 +23,9 @@ from runner.rules.rule import Rule
 from runner.schedule.window_edges import decided_matches, halves_of
 from runner.search.protocol import ExceptedEvents, Match, Search, SearchRequest, SearchResult
 from runner.service.excepted_alerts import ExceptedAlerts
+from runner.service.result_order import in_order
+from runner.service.suppressed_writes import SuppressedWrites
+from runner.service.written import OF_A_DOCUMENT, Written, reason_against
 from runner.store.protocol import AlertStore, Ledger
 from runner.windows import Window, iso
 
@@ -35,11 +38,17 @@ MOST_PARTS = 64
 _LOG = structlog.get_logger("runner.execution")
 _PART = 500
 """Matches whose ids are looked up in the store with one request."""
+_SUPPRESSED_PART = 2_000
+"""The same with alert suppression, where a group is stored anew with each."""
+_KEPT_AT_MOST = timedelta(days=3_650)
 
 
 def size_for(rule: Rule) -> int:
-    """The matches wanted of the first search: one more than may become alerts, which shows whether there are more."""
-    return min(rule.max_signals + 1, LARGEST_SIZE)
+    """The matches wanted of the first search: one more than may become alerts, which shows whether there are more.
+
+    With alert suppression all of them count, however many alerts they become.
+    """
+    return LARGEST_SIZE if rule.alert_suppression is not None else min(rule.max_signals + 1, LARGEST_SIZE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +67,8 @@ class Execution:
     on_cap: Literal["carry", "drop"] = "carry"
     remarks: Mapping[str, Sequence[str]] = field(default_factory=dict)
     """Messages to add to the next run of a rule, by rule id."""
+    groups_kept: timedelta = timedelta(days=8)
+    """How long a group of alert suppression is remembered after its last match: longer than windows are owed."""
     on_created: Callable[[Sequence[Alert]], None] = lambda alerts: None
     """Called with the alerts of every write that were not stored before."""
 
@@ -73,7 +84,7 @@ class Execution:
         while waiting:
             again: list[SearchRequest] = []
             crowded: list[tuple[RuleRun, SearchRequest]] = []
-            async for result in self.search.run(waiting):
+            async for result in in_order(self.search.run(waiting), waiting):
                 request = result.request
                 finished = await self._finish(result, limit=request.rule.max_signals, window=request.window)
                 if not finished.is_short:
@@ -99,8 +110,9 @@ class Execution:
         if not waiting:
             return [_failed(whole, _UNREACHED)]
         limit, done, stopped = request.rule.max_signals, list[RuleRun](), False
+        counts_all = request.rule.alert_suppression is not None
         for _ in range(MOST_PARTS):
-            if not waiting or stopped or limit <= 0:
+            if not waiting or stopped or (limit <= 0 and not counts_all):
                 break
             part = waiting.pop()
             (result,) = [result async for result in self.search.run([part])]
@@ -179,7 +191,8 @@ class Execution:
                     candidates = list(candidates)
                     if await self._is_short(candidates, request.rule, limit):
                         return _Finished(run, is_short=True)
-                run = await self._write(result, candidates, run, limit=limit, impossible=impossible, excepted=excepted)
+                left_out = _LeftOut(impossible, excepted)
+                run = await self._write(result, candidates, run, limit=limit, left_out=left_out, at=window.end)
                 run = replace(run, excepted=(*run.excepted, *map(_count_of, excepted.found)))
         except RunnerError as error:
             run, is_broken = _failed(run, str(error)), True
@@ -193,7 +206,12 @@ class Execution:
         return _Finished(replace(run, took_ms=round(took)), is_broken=is_broken)
 
     async def _is_short(self, candidates: Sequence[Candidate], rule: Rule, limit: int) -> bool:
-        """Whether fewer than `limit` of the matches are new, so that matches beyond the search's size count."""
+        """Whether fewer than `limit` of the matches are new, so that matches beyond the search's size count.
+
+        With alert suppression they always do: those of a group count in one alert.
+        """
+        if rule.alert_suppression is not None:
+            return True
         known = await self._stored_ids(candidates, rule)
         return take_new(candidates, known, limit=limit).created < limit
 
@@ -218,61 +236,105 @@ class Execution:
         run: RuleRun,
         *,
         limit: int,
-        impossible: list[str],
-        excepted: ExceptedAlerts,
+        left_out: _LeftOut,
+        at: datetime,
     ) -> RuleRun:
         """The run with its counts, after the earliest new alerts were written, at most `limit`.
 
-        Of the matches that are not among the candidates, `impossible` has the reasons, or they are `excepted`.
+        `at` is the nominal end of the run, of which the result may be a part.
         """
         rule, remaining = result.request.rule, iter(candidates)
         context = replace(self.context, now=run.started, execution_id=run.execution_id)
         seen: set[str] = set()
-        written = _Written()
-        read = over = repeats = 0
-        while part := list(islice(remaining, _PART)):
-            read += len(part)
-            known = await self._stored_ids(part, rule)
-            selection = take_new(part, known, limit=limit, seen=seen)
-            while part:
-                groups, unmade = _groups(selection, rule, context)
-                while unmade:  # what can become no alert takes no place under the cap
-                    written = written.plus(_Written(impossible=tuple(unmade.values())))
-                    part = [one for one in part if one.head not in unmade]
-                    selection = take_new(part, known, limit=limit, seen=seen)
-                    groups, unmade = _groups(selection, rule, context)
-                done, refused = await self._create(groups)
-                written = written.plus(done)
-                limit += refused - selection.created
-                again = selection.capped if refused else ()  # nor does what the store rejects
-                seen |= selection.heads - {one.head for one in again}
-                over += len(selection.capped) - len(again)
-                # Matches on the same events, of a document that was read twice, are one alert.
-                repeats += len(part) - len(selection.taken) - len(selection.capped)
-                part = list(again)
-                selection = take_new(part, known, limit=limit, seen=seen)
-            if over >= COUNTED_OVER_CAP:
-                break
-        written = written.plus(_Written(impossible=tuple(impossible)))
-        left = max(len(result.matches) - read - len(impossible) - excepted.dropped, 0 if result.exhausted else 1)
-        return self._counted(run, written, repeats=repeats, over=over, left=left, matches=len(result.matches))
+        suppressed = self._suppressed(rule, context, at)
+        written = Written()
+        read = over = 0
+        try:
+            while part := list(islice(remaining, _PART if suppressed is None else _SUPPRESSED_PART)):
+                read += len(part)
+                known = await self._stored_ids(part, rule)
+                if suppressed is not None:
+                    mine, part, impossible_ones = suppressed.split(part)
+                    written = written.plus(impossible_ones)
+                done, more, limit = await self._write_part(part, known, rule, context, limit=limit, seen=seen)
+                written, over = written.plus(done), over + more
+                if suppressed is not None:
+                    done = await suppressed.write(mine, known, limit=limit)
+                    written, limit = written.plus(done), limit - done.created
+                elif over >= COUNTED_OVER_CAP:
+                    break
+        finally:
+            if suppressed is not None and suppressed.created:
+                self.on_created(suppressed.created)
+        over += suppressed.over if suppressed is not None else 0
+        written = written.plus(Written(impossible=tuple(left_out.impossible)))
+        left = max(len(result.matches) - read - left_out.count, 0 if result.exhausted else 1)
+        return self._counted(run, written, over=over, left=left, matches=len(result.matches))
 
-    async def _create(self, groups: Sequence[AlertGroup]) -> tuple[_Written, int]:
+    async def _write_part(
+        self,
+        part: list[Candidate],
+        known: frozenset[str],
+        rule: Rule,
+        context: AlertContext,
+        *,
+        limit: int,
+        seen: set[str],
+    ) -> tuple[Written, int, int]:
+        """What was written of matches that become an alert each, how many are over the cap, and what is left of it.
+
+        `seen` holds the heads of earlier parts and gets those of this one.
+        """
+        written, over = Written(), 0
+        selection = take_new(part, known, limit=limit, seen=seen)
+        while part:
+            groups, unmade = _groups(selection, rule, context)
+            while unmade:  # what can become no alert takes no place under the cap
+                written = written.plus(Written(impossible=tuple(unmade.values())))
+                part = [one for one in part if one.head not in unmade]
+                selection = take_new(part, known, limit=limit, seen=seen)
+                groups, unmade = _groups(selection, rule, context)
+            done, refused = await self._create(groups)
+            limit += refused - selection.created
+            again = selection.capped if refused else ()  # nor does what the store rejects
+            seen |= selection.heads - {one.head for one in again}
+            over += len(selection.capped) - len(again)
+            # Matches on the same events, of a document that was read twice, are one alert.
+            repeats = len(part) - len(selection.taken) - len(selection.capped)
+            written = written.plus(done).plus(Written(duplicates=repeats))
+            part = list(again)
+            selection = take_new(part, known, limit=limit, seen=seen)
+        return written, over, limit
+
+    def _suppressed(self, rule: Rule, context: AlertContext, at: datetime) -> SuppressedWrites | None:
+        """The writes of a run with alert suppression whose nominal end is `at`; None without suppression."""
+        suppression = rule.alert_suppression
+        if suppression is None:
+            return None
+        lasts = suppression.lasts
+        kept = min(max(self.groups_kept, lasts or timedelta(0)), _KEPT_AT_MOST)
+        return SuppressedWrites(self.alerts, rule, context, Suppressing(at, lasts, context.now, kept))
+
+    async def _create(self, groups: Sequence[AlertGroup]) -> tuple[Written, int]:
         """What was written, and how many heads the store has rejected."""
         if not groups:
-            return _Written(), 0
+            return Written(), 0
         alerts = [alert for group in groups for alert in group.alerts]
         result = await self.alerts.create(alerts)
         self.on_created([alert for alert in alerts if alert.id in result.created])
         heads = {group.head.id for group in groups}
         rejected = result.rejected or {}
         reasons = tuple(f"alert {id_}: {reason}" for id_, reason in rejected.items())
-        written = _Written(len(heads & result.created), len(heads & result.duplicates), reasons)
+        written = Written(len(heads & result.created), len(heads & result.duplicates), reasons)
         return written, len(heads & rejected.keys())
 
-    def _counted(self, run: RuleRun, written: _Written, *, repeats: int, over: int, left: int, matches: int) -> RuleRun:
-        duplicates = repeats + written.duplicates
-        run = replace(run, matches=matches, created=written.created, duplicates=duplicates, capped=over)
+    def _counted(self, run: RuleRun, written: Written, *, over: int, left: int, matches: int) -> RuleRun:
+        counts: dict[str, Any] = {
+            "created": written.created,
+            "duplicates": written.duplicates,
+            "suppressed": written.suppressed,
+        }
+        run = replace(run, matches=matches, **counts, capped=over)
         if over or left:
             dropped = self.on_cap == "drop"
             messages = (*run.messages, _over_cap(over, left, dropped=dropped))
@@ -285,29 +347,25 @@ class Execution:
 
 
 @dataclass(frozen=True, slots=True)
+class _LeftOut:
+    """The matches that are not among the candidates; complete once those were read."""
+
+    impossible: list[str]
+    """Why a match can become no alert, for each of them."""
+    excepted: ExceptedAlerts
+
+    @property
+    def count(self) -> int:
+        return len(self.impossible) + self.excepted.dropped
+
+
+@dataclass(frozen=True, slots=True)
 class _Finished:
     """A run, and whether its search stopped at its size too early, or it could not be done at all."""
 
     run: RuleRun
     is_short: bool = False
     is_broken: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class _Written:
-    """Counts of heads: alerts that an analyst sees, building blocks not counted."""
-
-    created: int = 0
-    duplicates: int = 0
-    rejected: tuple[str, ...] = ()
-    """Alerts, building blocks too, that the store will never take, each with the reason."""
-    impossible: tuple[str, ...] = ()
-    """Why a match can become no alert, for each such match: its window is not owed for that."""
-
-    def plus(self, other: _Written) -> _Written:
-        rejected = (*self.rejected, *other.rejected)
-        impossible = (*self.impossible, *other.impossible)
-        return _Written(self.created + other.created, self.duplicates + other.duplicates, rejected, impossible)
 
 
 _UNREACHED = (
@@ -374,8 +432,8 @@ def _candidates(matches: Iterable[Match], rule: Rule, space: str, impossible: li
             if match.unreadable:
                 raise ValueError(match.unreadable)
             candidate = candidate_for(match, rule, space)
-        except _OF_A_DOCUMENT as error:
-            impossible.append(_reason(match, error))
+        except OF_A_DOCUMENT as error:
+            impossible.append(reason_against(match, error))
             continue
         yield candidate
 
@@ -390,29 +448,15 @@ def _groups(selection: Selection, rule: Rule, context: AlertContext) -> tuple[li
     for candidate in selection.taken:
         try:
             group = build_alerts(candidate, rule, context)
-        except _OF_A_DOCUMENT as error:
-            unmade[candidate.head] = _reason(candidate.match, error)
+        except OF_A_DOCUMENT as error:
+            unmade[candidate.head] = reason_against(candidate.match, error)
             continue
         if group is not None:
             groups.append(group)
     return groups, unmade
 
 
-_OF_A_DOCUMENT = (ValueError, OverflowError, RecursionError)
-"""What a value or the depth of a document makes the code raise."""
 _MOST_REASONS = 5
-
-
-def _reason(match: Match, error: Exception) -> str:
-    """Why a match can become no alert, with its place: the event's `_id`, or its id and time."""
-    if match.unreadable:
-        return match.unreadable
-    texts = (
-        hit.id or " ".join(filter(None, (text_at(hit.source, "event.id"), text_at(hit.source, "@timestamp"))))
-        for hit in match.hits
-        if not hit.missing
-    )
-    return f"event {', '.join(filter(None, texts)) or 'without an id'}: {str(error) or type(error).__name__}"
 
 
 def _rejected(reasons: Sequence[str], window: Window) -> str:

@@ -26,6 +26,7 @@ from runner.service.execution import Execution, size_for
 from runner.service.replay_journal import Done
 from runner.store.alert_row import alert_row
 from runner.store.changes import AlertChange, UpdateResult
+from runner.store.group_store import MemoryGroups
 from runner.store.protocol import AlertFilter, Ledger, Mark, RuleState, StoredAlert, WriteResult
 from runner.windows import Window, from_nanoseconds
 
@@ -197,9 +198,14 @@ class DryRunStore:
 
     def __init__(self) -> None:
         self._ids: set[bytes] = set()
+        self.groups = MemoryGroups()
 
     async def existing_ids(self, ids: Collection[str]) -> frozenset[str]:
         return frozenset(id_ for id_ in ids if _short(id_) in self._ids)
+
+    async def by_ids(self, ids: Collection[str]) -> Mapping[str, StoredAlert]:
+        """The alerts that there would be, without their documents."""
+        return {id_: StoredAlert(id_, "", {}) for id_ in ids if _short(id_) in self._ids}
 
     async def create(self, alerts: Sequence[Alert]) -> WriteResult:
         """What a store would answer to the alerts."""

@@ -15,6 +15,7 @@ from runner.rule_run import RuleRun
 from runner.store.alert_row import AlertRow, alert_row
 from runner.store.changes import AlertChange, Tally, UpdateResult, block_changes, is_as_expected, set_fields
 from runner.store.first_state import first_state
+from runner.store.group_store import MemoryGroups
 from runner.store.protocol import (
     MOST_UNFINISHED,
     AlertFilter,
@@ -46,9 +47,13 @@ class MemoryStore:
         self._states: dict[EventSource, dict[str, RuleState]] = {}
         self._files: dict[EventSource, dict[str, bytes]] = {}
         self._source = UNNAMED
+        self.groups = MemoryGroups()
 
     async def existing_ids(self, ids: Collection[str]) -> frozenset[str]:
         return frozenset(id_ for id_ in ids if id_ in self._rows)
+
+    async def by_ids(self, ids: Collection[str]) -> Mapping[str, StoredAlert]:
+        return {id_: _stored(self._rows[id_]) for id_ in ids if id_ in self._rows}
 
     async def create(self, alerts: Sequence[Alert]) -> WriteResult:
         created: set[str] = set()

@@ -11,6 +11,7 @@ from runner.alerts.alert import Alert
 from runner.rule_run import ExceptedCount, RuleRun
 from runner.store.alert_filter import AlertFilter as AlertFilter  # a part of the protocol
 from runner.store.changes import AlertChange, UpdateResult
+from runner.store.group_store import GroupStore
 from runner.store.source import EventSource
 from runner.windows import Window, clipped, merge, subtract
 
@@ -39,6 +40,15 @@ class AlertStore(Protocol):
 
     async def existing_ids(self, ids: Collection[str]) -> frozenset[str]:
         """Those of `ids` that are stored already, whatever their status."""
+        ...
+
+    @property
+    def groups(self) -> GroupStore:
+        """The groups of alert suppression, which belong to the alerts."""
+        ...
+
+    async def by_ids(self, ids: Collection[str]) -> Mapping[str, StoredAlert]:
+        """The alerts with these whole ids, by id; those that are not stored, or not any longer, are absent."""
         ...
 
     async def create(self, alerts: Sequence[Alert]) -> WriteResult:

@@ -26,6 +26,7 @@ from runner.setup.install_indices import find_security_alerts
 from runner.store.changes import AlertChange, UpdateResult
 from runner.store.elasticsearch.bulk import Action, ActionOutcome, write_bulk
 from runner.store.elasticsearch.changes import AlertUpdate
+from runner.store.elasticsearch.groups import ElasticsearchGroups
 from runner.store.elasticsearch.installation import Installation, store_errors
 from runner.store.protocol import AlertFilter, StoredAlert, WriteResult
 from runner.windows import iso
@@ -51,10 +52,20 @@ class ElasticsearchAlerts:
         self._installation = installation
         self._fields = _Fields(f"{PREFIX if names.alerts_as == 'external' else 'kibana'}.alert")
         self._needs_alias: bool | None = None
+        self.groups = ElasticsearchGroups(client, names, installation)
 
     async def existing_ids(self, ids: Collection[str]) -> frozenset[str]:
         """Those of `ids` that are stored already, in any index behind the name."""
         return frozenset([id_ for id_, _ in await self._places(ids)])
+
+    async def by_ids(self, ids: Collection[str]) -> Mapping[str, StoredAlert]:
+        found: dict[str, StoredAlert] = {}
+        distinct = list(dict.fromkeys(ids))
+        for start in range(0, len(distinct), _PAGE):
+            chunk = distinct[start : start + _PAGE]
+            for hit in await self._search({"size": 2 * len(chunk), "query": {"ids": {"values": chunk}}}):
+                found[hit["_id"]] = _stored(hit)
+        return found
 
     async def create(self, alerts: Sequence[Alert]) -> WriteResult:
         """Store each alert whose id is not there yet.

@@ -37,6 +37,7 @@ from runner.store.sqlite.database import (
     reason_of,
     transaction,
 )
+from runner.store.sqlite.groups import SqliteGroups
 from runner.store.sqlite.ledger import (
     keep_files,
     mark_all,
@@ -103,6 +104,13 @@ class SqliteStore:
 
     async def existing_ids(self, ids: Collection[str]) -> frozenset[str]:
         return await self._run(lambda connection: _existing_ids(connection, tuple(ids)))
+
+    @property
+    def groups(self) -> SqliteGroups:
+        return SqliteGroups(self._run)
+
+    async def by_ids(self, ids: Collection[str]) -> Mapping[str, StoredAlert]:
+        return await self._run(lambda connection: _by_ids(connection, tuple(ids)))
 
     async def create(self, alerts: Sequence[Alert]) -> WriteResult:
         """Store each alert whose id is not there yet, all of them in one transaction."""
@@ -232,6 +240,16 @@ def _existing_ids(connection: sqlite3.Connection, ids: Sequence[str]) -> frozens
         marks = ",".join("?" * len(chunk))
         found.update(row[0] for row in connection.execute(f"SELECT id FROM alerts WHERE id IN ({marks})", chunk))
     return frozenset(found | pruned_ids(connection, [id_ for id_ in ids if id_ not in found]))
+
+
+def _by_ids(connection: sqlite3.Connection, ids: Sequence[str]) -> dict[str, StoredAlert]:
+    found: dict[str, StoredAlert] = {}
+    for start in range(0, len(ids), _PAGE):
+        chunk = ids[start : start + _PAGE]
+        marks = ",".join("?" * len(chunk))
+        rows = connection.execute(f"SELECT id, document FROM alerts WHERE id IN ({marks})", chunk)
+        found.update((stored.id, stored) for stored in _readable(rows))
+    return found
 
 
 def _create(connection: sqlite3.Connection, alerts: Sequence[Alert]) -> WriteResult:
