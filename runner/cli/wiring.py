@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
+from datetime import timedelta
 
 from runner.alerts.build import AlertContext
 from runner.alerts.event_fields import FieldTypes
@@ -104,7 +105,15 @@ class Opened:
             types=FieldTypes.of(shipped_schema()),
         )
         alerts, ledger = self.stores.alerts, self.stores.ledger
-        return Execution(self.search, alerts, ledger, clock=clock.now, context=context, on_cap=settings.on_cap)
+        return Execution(
+            self.search,
+            alerts,
+            ledger,
+            clock=clock.now,
+            context=context,
+            on_cap=settings.on_cap,
+            groups_kept=settings.catch_up + timedelta(days=1),
+        )
 
 
 def _data_view(settings: Settings) -> str:

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any, Final, Protocol, TypeVar
 
 from runner.alerts.event_fields import flat_values, text_at, texts_at, value_at, values_at
+from runner.alerts.suppressed_text import suppressed_text
 from runner.dates.dates import read_date
 from runner.triage.event_details import details_of, read_fields
 from runner.triage.network import NetworkConnection, connection_of
@@ -124,6 +125,8 @@ class TriageView:
     references: tuple[str, ...]
     query: str
     follow_ups: tuple[FollowUp, ...]
+    suppressed: str
+    """The further matches that the alert stands for, as text; "" for none."""
     missing_blocks: bool
     """True for a shell without stored building blocks; the view then has only the fields that its events share."""
 
@@ -163,6 +166,7 @@ def triage(head: AlertDocument, blocks: Sequence[AlertDocument]) -> TriageView:
         references=texts_at(document, f"{rule}.references"),
         query=text_at(document, f"{rule}.parameters.query"),
         follow_ups=_follow_ups(documents, events, detected=_time(value_at(document, "@timestamp"))),
+        suppressed=suppressed_text(document),
         missing_blocks=is_shell and not blocks,
     )
 

@@ -264,15 +264,16 @@ def _print_standings(standings: Sequence[RuleStatus], now: datetime, *, everythi
         console.print("No rules.")
         return
     columns = ["rule", "last run (UTC)", "outcome", "lag", "owed", "created"]
-    columns += [] if is_narrow() else ["known", "over cap", "took", "window (UTC)", "next due (UTC)"]
-    shown = table(*columns, right=("lag", "owed", "created", "known", "over cap", "took"))
+    suppressed = ["suppressed"] if any(one.last is not None and one.last.suppressed for one in standings) else []
+    columns += [] if is_narrow() else ["known", *suppressed, "over cap", "took", "window (UTC)", "next due (UTC)"]
+    shown = table(*columns, right=("lag", "owed", "created", "known", "suppressed", "over cap", "took"))
     shared = Counter(text for standing in standings if standing.last is not None for text in standing.last.messages)
     told = sorted((standing for standing in standings if _has_news(standing, shared)), key=_order)
     others = [standing for standing in standings if standing not in told]
     if everything or len(others) <= _SHOWN_QUIET:
         told, others = [*told, *others], []
     for standing in told:
-        shown.add_row(*_cells(standing, now)[: len(columns)])
+        shown.add_row(*_cells(standing, now, with_suppressed=bool(suppressed))[: len(columns)])
     if told:
         print_table(shown)
     if others:
@@ -303,13 +304,13 @@ def _print_others(others: Sequence[RuleStatus], now: datetime, *, is_all: bool) 
     out().print(f"{subject} found nothing{never}{since}; --all shows them.", soft_wrap=True)
 
 
-def _cells(standing: RuleStatus, now: datetime) -> list[Text | str]:
+def _cells(standing: RuleStatus, now: datetime, *, with_suppressed: bool) -> list[Text | str]:
     """The row of a rule, the most important cells first."""
     last, lag = standing.last, standing.lag(now)
     name = Text(standing.name + _NOTES[standing.presence])
     next_due = moment(standing.next_due)
     if last is None:
-        return [name, "never", *["-"] * 8, next_due]
+        return [name, "never", *["-"] * (9 if with_suppressed else 8), next_due]
     gap = standing.owed_length
     return [
         name,
@@ -317,7 +318,7 @@ def _cells(standing: RuleStatus, now: datetime) -> list[Text | str]:
         Text(last.status, style=STATUS_STYLES[last.status]),
         length_text(lag) if lag is not None else "-",
         length_text(gap) if gap else "none",
-        *map(str, (last.created, last.duplicates, last.capped)),
+        *map(str, (last.created, last.duplicates, *((last.suppressed,) if with_suppressed else ()), last.capped)),
         f"{last.took_ms / 1000:.1f}s" if last.took_ms >= 1000 else f"{last.took_ms}ms",
         window_text(last.window),
         next_due,

@@ -10,6 +10,7 @@ from rich.text import Text
 
 from runner.alerts.event_fields import text_at
 from runner.alerts.event_time import event_order, event_time_ns
+from runner.alerts.suppressed_text import suppressed_count
 from runner.cli.console import SEVERITY_STYLES, is_narrow, moment, printable, table
 from runner.dates.dates import date_text
 from runner.json_text import deep_stack
@@ -28,7 +29,8 @@ NO_OTHERS: SeenBy = {}
 def alert_table(alerts: Sequence[StoredAlert], seen_by: SeenBy = NO_OTHERS) -> Table:
     """A table of alerts, a line each; without the risk score on a narrow terminal.
 
-    A column has the status if there is one that is not open, another what else has seen an event if anything has.
+    A column has the status if there is one that is not open, another how many further matches an alert stands for if
+    any does, another what else has seen an event if anything has.
     """
     narrow = is_narrow()
     rows = [summary(alert, seen_by) for alert in alerts]
@@ -36,8 +38,9 @@ def alert_table(alerts: Sequence[StoredAlert], seen_by: SeenBy = NO_OTHERS) -> T
     statuses = any(row["status"] not in ("open", None) for row in rows)
     columns += ["status"] if statuses else []
     columns += ["rule", "host", "user"]
+    columns += ["more"] if any(row["suppressed"] for row in rows) else []
     columns += ["also seen by"] if any(row["also_seen_by"] for row in rows) else []
-    shown = table(*columns, right=("risk",))
+    shown = table(*columns, right=("risk", "more"))
     for alert, row in zip(alerts, rows, strict=True):
         severity = Text(row["severity"], style=SEVERITY_STYLES.get(row["severity"], ""))
         time = event_time_ns(alert.document)
@@ -47,6 +50,8 @@ def alert_table(alerts: Sequence[StoredAlert], seen_by: SeenBy = NO_OTHERS) -> T
         cells += [] if narrow else [_risk(row["risk_score"])]
         cells += [_status(row)] if statuses else []
         cells += [Text(printable(row[name])) for name in ("rule", "host", "user")]
+        if "more" in columns:
+            cells.append(f"+{row['suppressed']:,}" if row["suppressed"] else "")
         others = [f"{other['source']} ({other['id'][:8]})" for other in row["also_seen_by"]]
         shown.add_row(*cells, *([printable(", ".join(others))] if "also seen by" in columns else []))
     return shown
@@ -72,6 +77,7 @@ def summary(alert: StoredAlert, seen_by: SeenBy = NO_OTHERS) -> dict[str, Any]:
         "host": text_at(document, "host.name") or text_at(document, "host.id"),
         "user": text_at(document, "user.name"),
         "reason": document.get("kibana.alert.reason"),
+        "suppressed": suppressed_count(document),
         "status": document.get("kibana.alert.workflow_status"),
         "verdict": verdict.reason or None,
         "note": verdict.note or None,

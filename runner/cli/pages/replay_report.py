@@ -45,7 +45,7 @@ class RuleTally:
     @property
     def is_active(self) -> bool:
         """Whether a run found something or failed."""
-        return bool(self.matches or self.created or self.duplicates or self.capped or self.failed)
+        return bool(self.matches or self.suppressed or self.created or self.duplicates or self.capped or self.failed)
 
     def add(self, run: RuleRun) -> None:
         self.windows += 1
@@ -132,13 +132,15 @@ def print_outcome(outcome: ReplayOutcome, form: str) -> None:
 
 def _print_noise(outcome: ReplayOutcome, rules: Sequence[Rule]) -> None:
     columns = ["rule", "windows", "alerts", "a day", "most in an hour", "hour (UTC)"]
-    columns += [] if is_narrow() else ["known", "over cap", "failed"]
-    page = table(*columns, right=[*columns[1:5], "known", "over cap", "failed"])
+    suppressed = ["suppressed"] if any(outcome.tally(rule.rule_id).suppressed for rule in rules) else []
+    columns += [] if is_narrow() else ["known", *suppressed, "over cap", "failed"]
+    page = table(*columns, right=[*columns[1:5], "known", *suppressed, "over cap", "failed"])
     for rule in rules:
         tally = outcome.tally(rule.rule_id)
         hour, most = max(tally.per_hour.items(), key=lambda item: (item[1], -item[0].timestamp()), default=(None, 0))
         counts = (tally.windows, tally.created, _a_day(tally.created, outcome.span), most)
-        details = (tally.duplicates, tally.capped, tally.failed)
+        more = (tally.suppressed,) if suppressed else ()
+        details = (tally.duplicates, *more, tally.capped, tally.failed)
         cells: list[Text | str] = [Text(_name(rule)), *map(str, counts), moment(hour), *map(str, details)]
         page.add_row(*cells[: len(columns)])
     print_table(page)

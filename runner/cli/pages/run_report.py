@@ -117,10 +117,12 @@ class RunReport:
 
 
 def _print_table(runs: Sequence[RuleRun], *, with_window: bool) -> None:
-    counts = ("matches", "created", "known", "over cap", "ms")
+    suppressed = ("suppressed",) if any(run.suppressed for run in runs) else ()
+    counts = ("matches", "created", "known", *suppressed, "over cap", "ms")
     shown = table("rule", "outcome", *(("window (UTC)",) if with_window else ()), *counts, right=counts)
     for run in runs:
-        numbers = (run.matches, run.created, run.duplicates, run.capped, run.took_ms)
+        more = (run.suppressed,) if suppressed else ()
+        numbers = (run.matches, run.created, run.duplicates, *more, run.capped, run.took_ms)
         window = (window_text(run.window),) if with_window else ()
         shown.add_row(run.name, Text(run.status, style=STATUS_STYLES[run.status]), *window, *map(str, numbers))
     print_table(shown)

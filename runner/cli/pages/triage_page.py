@@ -53,7 +53,18 @@ def print_triage(view: TriageView, console: Console) -> None:
         _section(console, "References", *map(Text, view.references))
 
 
-_FROM_EVENTS = ("reason", "verdict", "events", "processes", "connections", "users", "hosts", "hashes", "follow_ups")
+_FROM_EVENTS = (
+    "reason",
+    "verdict",
+    "suppressed",
+    "events",
+    "processes",
+    "connections",
+    "users",
+    "hosts",
+    "hashes",
+    "follow_ups",
+)
 """The parts of a view with values of events, which an attacker may have chosen."""
 
 
@@ -100,6 +111,8 @@ def _head(view: TriageView) -> Text:
     lines = Text.assemble(
         (view.severity, SEVERITY_STYLES.get(view.severity, "")), f"{risk}   {view.status}\n", view.reason
     )
+    if view.suppressed:
+        lines.append(f"\n{view.suppressed}", style="bold")
     for name, text in _verdict(view.verdict):
         lines.append(f"\n{name}: ", style="dim")
         lines.append(text)
