@@ -148,7 +148,7 @@ def planned(
     how = Suppressing(at, lasts, at, timedelta(days=8))
     known: dict[str, Any] = {group.alert_id: status.get("status", "open") for group in before.groups}
     plan = KeyPlan(before, how, known)
-    found = []
+    found: list[str] = []
     for one in matches:
         where = plan.place(one, is_stored=False)
         if where == "new":
