@@ -19,6 +19,7 @@ from random import Random
 from runner.rules.load import load_rules
 from runner.windows import iso
 from tests.scenarios.incidents import (
+    GROUPED,
     Incident,
     Live,
     Plan,
@@ -116,6 +117,11 @@ def past_round(
         round_.report.faults.append(f"a replay after the last made {len(round_.last.alerts) - made} alerts more")
     round_.report.faults += round_.last.gaps(_rule_ids(folder / "rules"), end)
     round_.compare(plan, [event.id for event in plan.events], span=None)
+    planned = sum(str(event.document.get("process", {}).get("name")).startswith("campaign-") for event in plan.events)
+    for rule_id in GROUPED:
+        counted = sum(count for (of, _), count in round_.last.grouped().items() if of == rule_id)
+        if counted != planned:
+            round_.report.faults.append(f"{rule_id} has counted {counted} of {planned} matches")
     return round_.report
 
 
@@ -206,6 +212,8 @@ class _Round:
         report, last = self.report, self.last
         report.faults += last.faults()
         report.faults += _differences(last, calm)
+        if last.grouped() != calm.grouped():
+            report.faults.append(f"counted {last.grouped()}, undisturbed {calm.grouped()}")
         expected, found = plan.among(written), last.incidents()
         report.faults += [f"missed: {_told(one)}" for one in sorted(expected - found.keys())]
         report.faults += [f"not planned: {_told(one)}" for one in sorted(found.keys() - expected)]

@@ -39,6 +39,19 @@ RULES: dict[str, dict[str, Any]] = {
     },
 }
 
+GROUPED: dict[str, dict[str, Any]] = {
+    "grouped": {
+        "query": 'process where process.name : "campaign-*"',
+        "max_signals": 1,
+        "alert_suppression": {"group_by": ["process.name"], "duration": {"value": 24, "unit": "h"}},
+    },
+    "grouped-by-run": {
+        "query": 'process where process.name : "campaign-*"',
+        "alert_suppression": {"group_by": ["process.entity_id"]},
+    },
+}
+"""Rules with alert suppression: which event of a group makes its alert is left open, how many there are is not."""
+
 Incident = tuple[str, tuple[str, ...]]
 """What must become one alert: the rule's id, and the ids of its events in the order of the stages."""
 
@@ -89,12 +102,14 @@ def write_live_rules(folder: Path, look_back: timedelta = LOOK_BACK) -> None:
 
 
 def write_past_rules(folder: Path) -> None:
-    """The shipped rules as they are, and one that finds more than a run may write."""
+    """The shipped rules as they are, one that finds more than a run may write, and some with alert suppression."""
     folder.mkdir(exist_ok=True)
     for path in SHIPPED.glob("*.toml"):
         (folder / path.name).write_bytes(path.read_bytes())
     for name, most in (("flood", 4), ("single", 100)):
         (folder / f"{name}.toml").write_text(rule_text(name, RULES[name] | {"max_signals": most}), encoding="utf-8")
+    for name, fields in GROUPED.items():
+        (folder / f"{name}.toml").write_text(rule_text(name, fields), encoding="utf-8")
 
 
 def live_plan(start: datetime, length: timedelta, rng: Random) -> Plan:

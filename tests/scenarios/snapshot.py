@@ -27,6 +27,7 @@ from tests.scenarios.incidents import Incident
 
 _RULE, _EXECUTION = "kibana.alert.rule.rule_id", "kibana.alert.rule.execution.uuid"
 _GROUP, _PLACE = "kibana.alert.group.id", "kibana.alert.group.index"
+_COUNT = "kibana.alert.suppression.docs_count"
 _OF_THE_RUN = (
     "@timestamp",
     "kibana.alert.intended_timestamp",
@@ -67,20 +68,31 @@ class Snapshot:
         return {id_: alert for id_, alert in self.alerts.items() if _PLACE not in alert}
 
     def contents(self) -> dict[str, Mapping[str, Any]]:
-        """The documents by id without what says which run found them, and when."""
+        """The documents by id without what says which run found them, and when; none of suppressed alerts."""
         return {
             id_: {name: value for name, value in alert.items() if name not in _OF_THE_RUN}
             for id_, alert in self.alerts.items()
+            if _COUNT not in alert
         }
 
+    def grouped(self) -> Counter[tuple[str, str]]:
+        """How many matches the alerts of each rule and group of alert suppression stand for."""
+        found: Counter[tuple[str, str]] = Counter()
+        for alert in self.heads.values():
+            if _COUNT in alert:
+                found[(alert[_RULE], alert["kibana.alert.instance.id"])] += 1 + alert[_COUNT]
+        return found
+
     def incidents(self) -> Counter[Incident]:
-        """What the alerts are about, and how many there are about each."""
+        """What the alerts are about, and how many there are about each; but those of alert suppression."""
         blocks: dict[str, list[tuple[int, str]]] = {}
         for alert in self.alerts.values():
             if _PLACE in alert:
                 blocks.setdefault(alert[_GROUP], []).append((alert[_PLACE], _event(alert)))
         told: Counter[Incident] = Counter()
         for head in self.heads.values():
+            if _COUNT in head:
+                continue
             events = [event for _, event in sorted(blocks.get(head[_GROUP], ()))] if _GROUP in head else [_event(head)]
             told[(head[_RULE], tuple(events))] += 1
         return told

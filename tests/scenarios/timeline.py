@@ -80,4 +80,10 @@ def rule_text(name: str, fields: dict[str, Any]) -> str:
         "from": "now-9m",
         "interval": "5m",
     } | fields
-    return "[rule]\n" + "".join(f"{key} = {json.dumps(value)}\n" for key, value in whole.items())
+    return "[rule]\n" + "".join(f"{key} = {_toml(value)}\n" for key, value in whole.items())
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, dict):
+        return f"{{ {', '.join(f'{key} = {_toml(inner)}' for key, inner in value.items())} }}"
+    return json.dumps(value)
