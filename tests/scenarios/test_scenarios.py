@@ -3,7 +3,8 @@
 A step moves the clock to `at`, changes files (`rename`, `pack`, `copy` and `truncate` are what happens to logs, `write`
 appends events, `rules` writes rule files, `delete` removes some), then lets the runner work (`do`: `tick`, `once`, or
 `restart`, which is a new service's first tick). `runs` are the runs in their order, `new` the alerts that are there
-after the step and were not before, earliest event first, `says` is text that the messages of the runs or the problems
+after the step and were not before, earliest event first, `counted` what the alerts of alert suppression stand for, with
+`closes` an alert is closed before the work, `says` is text that the messages of the runs or the problems
 of the rules hold, `remarks` what the service says of late events.
 """
 
@@ -54,12 +55,16 @@ async def test_scenario(world: World, scenario: dict[str, Any]) -> None:
     for number, step in enumerate(scenario["step"], 1):
         world.go_to(at(step["at"]))
         change_files(world, step)
+        for what in step.get("closes", []):
+            await world.close_alert(what)
         seen, looked = len(world.rule_sets), len(world.looks)
         runs = await work(world, step["do"])
         heads = await world.heads()
         new = [what for id_, what in heads.items() if id_ not in known]
         known = set(heads)
         assert ([told(run) for run in runs], new) == (step["runs"], step.get("new", [])), f"step {number}"
+        if "counted" in step:
+            assert await world.counted() == step["counted"], f"step {number}"
         remarks = [text for found in world.looks[looked:] for text in found.remarks()]
         assert remarks == step.get("remarks", []), f"step {number}"
         said = [text for run in runs for text in run.messages]

@@ -35,7 +35,7 @@ from tests.scenarios.world import SHIPPED_RULES, World, told
 from tests.search.lab import MAPPINGS, write
 
 FILES = (
-    *(SPECS / "scenarios" / f"{name}.toml" for name in ("cap", "sequences", "windows", "backlog_edges")),
+    *(SPECS / "scenarios" / f"{name}.toml" for name in ("cap", "sequences", "windows", "backlog_edges", "suppression")),
     SPECS / "search" / "three_ways.toml",
     SPECS / "search" / "exceptions.toml",
 )
@@ -174,6 +174,9 @@ async def test_scenario(
         for number, step in enumerate(scenario["step"], 1):
             for lines in step.get("write", {}).values():
                 events.add(lines)
+            for what in step.get("closes", []):
+                for world in worlds.values():
+                    await world.close_alert(what)
             found = {way: await outcome(world, scenario, step, events) for way, world in worlds.items()}
             heads = {way: await world.heads() for way, world in worlds.items()}
             new = [what for id_, what in heads["files"].items() if id_ not in known]
@@ -182,6 +185,11 @@ async def test_scenario(
             expected = sorted(map(without_over, step["runs"]))
             assert (found["files"], sorted(new)) == (expected, sorted(step.get("new", []))), f"step {number}"
             assert heads["EQL API"] == heads["fetch and match"] == heads["files"], f"step {number}"
+            counted = {way: await world.counted() for way, world in worlds.items()}
+            assert counted["EQL API"] == counted["fetch and match"] == counted["files"], f"step {number}"
+            assert counted["files"] == step.get("counted", counted["files"]), f"step {number}"
+            groups = [await world.groups() for world in worlds.values()]
+            assert groups[0] == groups[1] == groups[2], f"step {number}"
 
 
 async def outcome(

@@ -20,11 +20,13 @@ from runner.service.due_requests import requests_at
 from runner.service.execution import Execution
 from runner.service.rules_in_use import ActiveRules, RuleSources, load_active
 from runner.service.service import Service, ServiceObserver
+from runner.store.changes import AlertChange
 from runner.store.leases import Leases
 from runner.store.protocol import AlertFilter, StoredAlert
 from tests.paths import ROOT
 from tests.store.alerts import Store
 
+COUNT = "kibana.alert.suppression.docs_count"
 SHIPPED_RULES = ROOT / "rules"
 
 
@@ -130,6 +132,25 @@ class World:
             told[alert.id] = f"{document['kibana.alert.rule.rule_id']}: {events}"
         return told
 
+    async def counted(self) -> list[str]:
+        """What the alerts of alert suppression stand for beside themselves, in order: `rule: event +3`."""
+        heads = await self.heads()
+        counts = {alert.id: alert.document.get(COUNT) for alert in await self.alerts()}
+        return [f"{what} +{counts[id_]}" for id_, what in heads.items() if counts[id_] is not None]
+
+    async def groups(self) -> dict[str, Any]:
+        """The instance id and the key of every alert of alert suppression."""
+        terms = "kibana.alert.suppression.terms"
+        found = {alert.id: alert.document for alert in await self.alerts() if COUNT in alert.document}
+        return {id_: (document["kibana.alert.instance.id"], document[terms]) for id_, document in found.items()}
+
+    async def close_alert(self, what: str) -> None:
+        """Close the alert that `heads` calls so."""
+        ids = [id_ for id_, told in (await self.heads()).items() if told == what]
+        closed = {"kibana.alert.workflow_status": "closed"}
+        result = await self.store.update([AlertChange(id_, closed) for id_ in ids])
+        assert len(result.changed) == 1, f"{what}: {result}"
+
 
 @dataclass(frozen=True)
 class _Recorder(ServiceObserver):
@@ -163,7 +184,12 @@ def event_id(document: Any) -> str:
 
 def told(run: RuleRun) -> str:
     """A run as a scenario writes it: rule, window, outcome and the counts that are not zero."""
-    counts = (("created", run.created), ("known", run.duplicates), ("over", run.capped))
+    counts = (
+        ("created", run.created),
+        ("known", run.duplicates),
+        ("suppressed", run.suppressed),
+        ("over", run.capped),
+    )
     shown = " ".join(f"{name}={count}" for name, count in counts if count)
     if run.excepted:
         excepted = sorted(f"{one.exception}:{one.events}" for one in run.excepted)
