@@ -248,7 +248,7 @@ def _by_ids(connection: sqlite3.Connection, ids: Sequence[str]) -> dict[str, Sto
         chunk = ids[start : start + _PAGE]
         marks = ",".join("?" * len(chunk))
         rows = connection.execute(f"SELECT id, document FROM alerts WHERE id IN ({marks})", chunk)
-        found.update((stored.id, stored) for stored in _readable(rows))
+        found.update((stored.id, stored) for stored in readable(rows))
     return found
 
 
