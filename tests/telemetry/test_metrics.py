@@ -15,6 +15,7 @@ from prometheus_client.registry import CollectorRegistry
 
 from runner.alerts.alert import Alert
 from runner.errors import Problem
+from runner.exceptions import ExceptionItem, Exceptions
 from runner.rule_run import RuleRun, Status
 from runner.rules.load import LoadedRules
 from runner.rules.rule import Rule
@@ -192,7 +193,8 @@ def test_the_newest_event_is_told_of_files_only(observed: Observed) -> None:
 def full() -> Observed:
     """Metrics with every family there is."""
     states = {"a": RuleState("a", (Window(NOON - MINUTE, NOON),), rule_run("a"))}
-    made = Observed(ServiceView(active(rule("a")), states, held=frozenset({"a"}), newest_event=NOON, event_files=1))
+    rules = replace(active(rule("a")), exceptions=Exceptions((ExceptionItem("lab", "lab", rules=("a",)),)))
+    made = Observed(ServiceView(rules, states, held=frozenset({"a"}), newest_event=NOON, event_files=1))
     made.metrics.record_run(rule_run("a"))
     return made
 
@@ -236,7 +238,7 @@ def test_names_follow_the_conventions() -> None:
         assert re.fullmatch(r"rule_runner_[a-z_]+", name)
         assert name.endswith("_total") == (kind == "counter"), name
         assert not re.search(r"(_ms|_millis|_minutes|_hours|_percent)\b", name), name
-        assert labels <= {"rule_id", "outcome", "state", "version", "rule_name"}, name
+        assert labels <= {"rule_id", "outcome", "state", "version", "rule_name", "exception"}, name
 
 
 def test_a_thousand_rules_have_a_bounded_number_of_series() -> None:
