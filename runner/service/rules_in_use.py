@@ -63,6 +63,12 @@ class ActiveRules:
         return tuple(compiled.rule for compiled in self.compiled)
 
     @property
+    def is_broken(self) -> bool:
+        """Whether a rule cannot be run as it is written; overrides that are broken keep no rule from running."""
+        changing = {file.path for file in self.selected.overrides.files} if self.selected is not None else set()
+        return any(problem.severity == "error" and problem.file not in changing for problem in self.problems)
+
+    @property
     def disabled(self) -> tuple[Rule, ...]:
         return tuple(rule for rule in self.loaded.rules if not rule.enabled)
 

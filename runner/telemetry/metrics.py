@@ -277,6 +277,8 @@ def _rules(active: ActiveRules) -> Iterator[Metric]:
         (("disabled",), len(active.disabled)),
         (("broken",), len({problem.rule_id or str(problem.file) for problem in errors})),
         (("unsupported",), len(active.loaded.unsupported)),
+        (("left_out",), len(active.loaded.left_out)),
+        (("deprecated",), len(active.loaded.deprecated)),
     )
     yield _gauge("rules", "Rules of the rule files by what became of them.", counts, labels=("state",))
     yield _gauge("last_reload_successful", "1 if no rule file or query has an error.", float(not errors))

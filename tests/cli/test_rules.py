@@ -132,6 +132,17 @@ def test_check_reports_on_overrides(command: Command, rules: Path) -> None:
     assert (missing.code, "did you mean overrides.toml?" in missing.err) == (3, True)
 
 
+def test_broken_overrides_stop_no_run_and_are_told_at_each(command: Command, rules: Path) -> None:
+    with (rules.parent / "overrides.toml").open("a") as file:
+        file.write('[[override]]\nrules = "nc"\nseverty = "low"\n')
+    for _ in range(2):
+        answer = command("once", "--events", "events.ndjson", "--now", "latest")
+        assert answer.code == 0
+        assert "overrides.toml:10:1: error: unknown key `severty`" in answer.err
+    assert command("status").code == 0
+    assert "overrides.toml:10:1" in command("doctor", "--events", "events.ndjson").out
+
+
 def test_rule_tests_run_with_overrides(command: Command, rules: Path) -> None:
     (rules / "linux/nc.test.toml").write_text(
         '[[test]]\nname = "t"\n[[test.event]]\n"@timestamp" = 2026-03-02T10:01:00Z\n'

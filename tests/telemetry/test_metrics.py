@@ -139,10 +139,10 @@ def test_rules_by_what_became_of_them(observed: Observed) -> None:
         Problem(Path("z.toml"), 2, 1, "warning", "m", "z"),
     )
     found = active(rule("a"), rule("off", enabled=False), problems=problems)
-    unsupported = replace(found.loaded, unsupported=(rule("q", type="query"),))
+    unsupported = replace(found.loaded, unsupported=(rule("q", type="query"),), left_out=(rule("l"),))
     observed.view = ServiceView(replace(found, loaded=unsupported), held=frozenset({"a"}))
-    counts = {state: observed.value("rules", state=state) for state in ("in_use", "disabled", "broken", "unsupported")}
-    assert counts == {"in_use": 1, "disabled": 1, "broken": 2, "unsupported": 1}
+    states = {"in_use": 1, "disabled": 1, "broken": 2, "unsupported": 1, "left_out": 1, "deprecated": 0}
+    assert {state: observed.value("rules", state=state) for state in states} == states
     assert (observed.value("last_reload_successful"), observed.value("leases_held")) == (0, 1)
     assert observed.value("last_reload_timestamp_seconds") == NOON.timestamp()
 

@@ -247,7 +247,7 @@ def _report(
     options: OnceOptions,
 ) -> ExitCode:
     active, asked = ready.active, ready.requests or ()
-    broken = any(problem.severity == "error" for problem in active.problems)
+    broken = active.is_broken
     report = RunReport(runs, alerts, tools.places, _state_flag(settings))
     show_problems(active, errors_only=options.is_quiet)
     failed = broken or any(run.status == "failed" for run in runs)

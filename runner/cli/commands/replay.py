@@ -98,7 +98,7 @@ async def _replay(settings: Settings, wanted: ReplayOptions) -> int:
     _say_how_to_go_on(outcome, ready.journal, stop)
     if outcome.stopped:
         return stop.code
-    broken = any(problem.severity == "error" for problem in ready.active.problems)
+    broken = ready.active.is_broken
     return ExitCode.RULE_FAILED if broken or outcome.failed else ExitCode.FINE
 
 

@@ -248,7 +248,7 @@ def _seconds(length: timedelta) -> float:
 def _has_news(standing: RuleStatus, shared: Counter[str]) -> bool:
     """Whether the rule's last run found something, failed or said something of its own, or the rule owes time."""
     last = standing.last
-    if standing.owed or standing.given_up or standing.presence != "enabled":
+    if standing.owed or standing.given_up or standing.presence not in ("enabled", "disabled"):
         return True
     return last is not None and bool(last.matches or any(shared[text] < 2 for text in last.messages))
 
@@ -299,9 +299,11 @@ def _print_others(others: Sequence[RuleStatus], now: datetime, *, is_all: bool) 
     subject = counted(len(others), "rule" if is_all else "other rule")
     ran = [standing for standing in others if standing.last is not None]
     lag = max((standing.lag(now) or _NOTHING for standing in ran), default=_NOTHING)
+    off = sum(standing.presence == "disabled" for standing in others)
+    disabled = f", {off} of them {'is' if off == 1 else 'are'} disabled" if off else ""
     never = f", {len(others) - len(ran)} of them never ran" if len(ran) < len(others) else ""
     since = f", the longest lag is {length_text(lag)}" if ran else ""
-    out().print(f"{subject} found nothing{never}{since}; --all shows them.", soft_wrap=True)
+    out().print(f"{subject} found nothing{disabled}{never}{since}; --all shows them.", soft_wrap=True)
 
 
 def _cells(standing: RuleStatus, now: datetime, *, with_suppressed: bool) -> list[Text | str]:
