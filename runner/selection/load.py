@@ -54,10 +54,14 @@ def load_overrides(
 
 
 def _beside(rules: Sequence[Path]) -> list[Path]:
-    """The override files next to the named rules, then those in the named folders: what is nearer wins."""
+    """The override files in the folders of the named rules, next to these, and in and next to each folder above that is
+    called `rules`: what is nearer wins."""
     found: dict[Path, Path] = {}
     for path in rules:
-        places = [_from_here(path.resolve().parent), path] if path.is_dir() else [path.parent]
+        folder = path if path.is_dir() else path.parent
+        above = folder.absolute().parents
+        outer = [place for one in above if one.name == "rules" for place in (one, one.parent)][::-1]
+        places = [*map(_from_here, outer), _from_here(folder.absolute().parent), folder]
         for file in (place / OVERRIDES for place in places):
             if _is_file(file):
                 found.setdefault(file.resolve(), file)

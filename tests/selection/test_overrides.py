@@ -151,6 +151,11 @@ def test_files_beside_and_in_the_folder_and_the_nearer_wins(tmp_path: Path) -> N
     selected = select_rules([rules])
     assert {rule.rule_id: (rule.severity, rule.risk_score) for rule in selected.loaded.rules}["two"] == ("low", 2)
     assert not [one for one in selected.loaded.problems if one.severity == "error"]
+    (rules / "linux").mkdir()
+    (rules / "two.toml").rename(rules / "linux/two.toml")
+    for path in (rules / "linux", rules / "linux/two.toml"):
+        (rule,) = select_rules([path]).loaded.rules
+        assert (rule.severity, rule.risk_score) == ("low", 2)
     off = select_rules([rules], [Path("off")])
     assert {rule.rule_id: rule.risk_score for rule in off.loaded.rules}["two"] == 47
 
