@@ -119,6 +119,7 @@ def test_documented_defaults_are_the_defaults() -> None:
         "events",
         "unwrap",
         "rules",
+        "analyst",
         "exceptions",
         "overrides",
         "select",
