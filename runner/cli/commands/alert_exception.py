@@ -28,6 +28,7 @@ from runner.exceptions import ExceptionItem, load_exceptions
 from runner.exceptions.write import NewException, Value, add_exception
 from runner.messages.suggestions import did_you_mean
 from runner.rules.date_math import read_duration
+from runner.rules.model_errors import shortened
 from runner.settings.settings import Settings
 from runner.store.protocol import AlertFilter, StoredAlert, Stores
 from runner.store.verdicts import close_alerts
@@ -166,11 +167,9 @@ def _conditions(events: Sequence[Mapping[str, Any]], fields: Sequence[str]) -> d
         values = _values(having[0], name)
         fitting = [value for value in values if text is None or str(value) == text]
         if len(fitting) != 1:
-            shown = ", ".join(repr(value) for value in values[:5])
-            what = (
-                f"the event does not have the value {text!r}" if text is not None and not fitting else "it has several"
-            )
-            raise SettingsError(f"--field {name}: {what} ({shown}): name one as --field '{name}={values[0]}'")
+            shown = ", ".join(shortened(repr(value), _LONGEST) for value in values[:5])
+            what = "several values" if fitting or text is None else f"no value {text!r}"
+            raise SettingsError(f"--field {name}: it has {what} ({shown}): name one as --field '{name}=VALUE'")
         found[name] = fitting[0]
     return found
 
