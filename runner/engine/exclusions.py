@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 from runner.engine.plan import Plan, exclusions
 from runner.events.columns.batch import EventBatch, Rows
@@ -34,12 +35,6 @@ class Excluded:
     numbers: tuple[int, ...] = ()
     """Some of the events."""
 
-    def plus(self, other: Excluded) -> Excluded:
-        """Both together."""
-        numbers = (*self.numbers, *other.numbers)[:KEPT_EVENTS]
-        events, newest = self.events + other.events, max(self.newest_ns, other.newest_ns)
-        return Excluded(self.group, self.operand, events, newest, numbers)
-
 
 class ExclusionCounts:
     """The counts of some queries. An event counts once, however many stages of a query it is kept from."""
@@ -51,56 +46,81 @@ class ExclusionCounts:
             {id(one): group for stage in plan.all_stages() for group, one in enumerate(exclusions(stage))}
             for plan in plans
         ]
-        self._here: dict[tuple[int, int, int], list[int]] = {}
-        self._found: dict[int, dict[tuple[int, int], Excluded]] = {}
+        self._seen: dict[tuple[int, int], set[int]] = {}
+        """Rows of the batch at hand that were counted, by query and disjunction."""
+        self._kept: set[int] = set()
+        """Rows of the batch at hand whose documents are to be kept."""
+        self._found: dict[tuple[int, int], dict[int, _Count]] = {}
+        """By query and disjunction, then by operand."""
 
     def __bool__(self) -> bool:
         return any(self._groups)
 
-    def add(self, query: int, of: object, found: Mapping[int, Sequence[int]]) -> None:
-        """Add rows of the batch at hand, by the operand of the disjunction that has excluded them."""
-        group = self._groups[query][id(of)]
-        for operand, rows in found.items():
-            self._here.setdefault((query, group, operand), []).extend(rows)
-
-    def count(self, batch: EventBatch) -> Collection[int]:
-        """Count what was added of the batch; returns the rows whose documents are to be kept."""
-        kept: set[int] = set()
-        for (query, group, operand), rows in self._here.items():
-            times = batch.timestamps(self._plans[query].timestamp.name)
-            chosen = _within(times, np.unique(np.array(rows, dtype=np.intp)), self._counted[query])
-            if not len(chosen):
+    def add(self, batch: EventBatch, query: int, of: object, found: Iterable[tuple[Sequence[int], list[int]]]) -> None:
+        """Add rows of a batch that a disjunction has excluded, each with the operands that hold for it."""
+        key = query, self._groups[query][id(of)]
+        seen, counts = self._seen.setdefault(key, set()), self._found.setdefault(key, {})
+        times, spans = batch.timestamps(self._plans[query].timestamp.name), self._counted[query]
+        for operands, rows in found:
+            fresh = np.array([row for row in rows if row not in seen], dtype=np.intp)
+            seen.update(rows)
+            fresh = _within(times, fresh, spans)
+            if not len(fresh):
                 continue
-            shown = chosen[:KEPT_EVENTS].tolist() if self._keeps else []
-            kept.update(shown)
-            numbers = tuple(row + batch.base for row in shown)
-            self._add(query, Excluded(group, operand, len(chosen), int(times[chosen].max()), numbers))
-        self._here.clear()
+            newest = int(times[fresh].max())
+            shown = fresh[:KEPT_EVENTS].tolist() if self._keeps else []
+            self._kept.update(shown)
+            for operand in operands:
+                count = counts.get(operand)
+                if count is None:
+                    count = counts[operand] = _Count()
+                count.events += len(fresh)
+                count.newest_ns = max(count.newest_ns, newest)
+                if shown and len(count.numbers) < KEPT_EVENTS:
+                    count.numbers += [row + batch.base for row in shown]
+
+    def end_batch(self) -> Collection[int]:
+        """End the batch at hand; returns the rows whose documents are to be kept."""
+        kept, self._kept = self._kept, set()
+        self._seen.clear()
         return kept
 
     def found(self, query: int) -> tuple[Excluded, ...]:
         """What was counted of a query."""
-        return tuple(one for _, one in sorted(self._found.get(query, {}).items()))
+        return tuple(one for number, one in self._all() if number == query)
 
     def hand_over(self) -> tuple[tuple[int, Excluded], ...]:
         """Everything that was counted since the last call, with the index of its query; it is dropped here."""
-        handed = tuple((query, one) for query, found in self._found.items() for one in found.values())
+        handed = tuple(self._all())
         self._found = {}
         return handed
 
     def take_over(self, handed: Iterable[tuple[int, Excluded]]) -> None:
         """Add the counts of another process."""
         for query, one in handed:
-            self._add(query, one)
+            count = self._found.setdefault((query, one.group), {}).setdefault(one.operand, _Count())
+            count.events += one.events
+            count.newest_ns = max(count.newest_ns, one.newest_ns)
+            count.numbers += one.numbers
 
-    def _add(self, query: int, one: Excluded) -> None:
-        found = self._found.setdefault(query, {})
-        key = one.group, one.operand
-        found[key] = found[key].plus(one) if key in found else one
+    def _all(self) -> Iterator[tuple[int, Excluded]]:
+        for (query, group), counts in sorted(self._found.items()):
+            for operand, count in sorted(counts.items()):
+                numbers = tuple(count.numbers[:KEPT_EVENTS])
+                yield query, Excluded(group, operand, count.events, count.newest_ns, numbers)
 
 
-def _within(times: Rows, rows: Rows, spans: Spans | None) -> Rows:
-    if spans is None:
+@dataclass(slots=True)
+class _Count:
+    """What an operand has excluded so far."""
+
+    events: int = 0
+    newest_ns: int = NO_TIME
+    numbers: list[int] = field(default_factory=list)
+
+
+def _within(times: NDArray[np.int64], rows: Rows, spans: Spans | None) -> Rows:
+    if spans is None or not len(rows):
         return rows
     at = times[rows]
     inside = np.zeros(len(rows), dtype=np.bool_)

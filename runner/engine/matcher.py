@@ -165,7 +165,7 @@ class Matcher:
         """
         kept = np.zeros(len(batch), dtype=np.bool_)
         if not self._gate.gated:
-            for number, met in self._filter.filter(batch, on_excluded=self._on_excluded):
+            for number, met in self._filter.filter(batch, on_excluded=self._on_excluded(batch)):
                 kept[self._take_in(batch, number, met)] = True
             return self._kept_rows(batch, kept)
         times = batch.timestamps(self._field)
@@ -178,14 +178,13 @@ class Matcher:
                 batch_gate.record_rows(number, rows)
         return self._kept_rows(batch, kept)
 
-    @property
-    def _on_excluded(self) -> OnExcluded | None:
+    def _on_excluded(self, batch: EventBatch) -> OnExcluded | None:
         if (counts := self._exclusions) is None:
             return None
-        return lambda number, one, found: counts.add(self._sinks[number].ask, one.identity[1], found)
+        return lambda number, one, found: counts.add(batch, self._sinks[number].ask, one.identity[1], found)
 
     def _kept_rows(self, batch: EventBatch, kept: Mask) -> Rows:
-        if self._exclusions is not None and (excluded := self._exclusions.count(batch)):
+        if self._exclusions is not None and (excluded := self._exclusions.end_batch()):
             kept[list(excluded)] = True
         return np.flatnonzero(kept)
 
@@ -194,7 +193,7 @@ class Matcher:
     ) -> Iterator[tuple[int, Rows | ValueError]]:
         """Rows found by stage. Stages equal to one that was searched for `everywhere` are not searched again."""
         if search.rows is None:
-            for number, met in self._filter.filter(batch, search.stages, on_excluded=self._on_excluded):
+            for number, met in self._filter.filter(batch, search.stages, on_excluded=self._on_excluded(batch)):
                 everywhere[self._equals[number]] = met
                 yield number, met
             return
@@ -206,7 +205,7 @@ class Matcher:
             yield number, met if isinstance(met, ValueError) else met[inside[met]]
         rest = search.stages & ~sum(1 << number for number in known)
         if rest:
-            yield from self._filter.filter(batch, rest, search.rows, self._on_excluded)
+            yield from self._filter.filter(batch, rest, search.rows, self._on_excluded(batch))
 
     def _take_in(self, batch: EventBatch, number: int, met: Rows | ValueError) -> Rows:
         """Add the rows that met a stage; returns those that may become part of a match."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 import numpy as np
 
@@ -58,16 +58,17 @@ def excluding(predicate: Predicate) -> Iterator[Combination]:
 
 def excluded(
     batch: EventBatch, predicate: Predicate, rows: Rows
-) -> Iterator[tuple[Combination, Mapping[int, Sequence[int]]]]:
-    """For rows that the predicate has excluded: each disjunction with the rows that each of its operands holds for."""
+) -> Iterator[tuple[Combination, Collection[tuple[Sequence[int], list[int]]]]]:
+    """For rows that the predicate has excluded: each disjunction with the operands that hold, and for which rows."""
     for one in excluding(predicate):
         assert one.operands is not None
-        found: dict[int, list[int]] = {}
-        known: dict[tuple[object, ...], list[int]] = {}
+        found: dict[tuple[object, ...], tuple[Sequence[int], list[int]]] = {}
         for row, *values in zip(rows.tolist(), *(batch.values(name, rows) for name in one.fields), strict=True):
             key = tuple(map(typed, values))
-            if key not in known:
-                known[key] = list(one.operands.holding(dict(zip(one.fields, values, strict=True))))
-            for operand in known[key]:
-                found.setdefault(operand, []).append(row)
-        yield one, found
+            known = found.get(key)
+            if known is None:
+                holding = list(one.operands.holding(dict(zip(one.fields, values, strict=True))))
+                found[key] = holding, [row]
+            else:
+                known[1].append(row)
+        yield one, [known for known in found.values() if known[0]]

@@ -15,7 +15,7 @@ So the cost of an event depends little on the number of stages.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -46,7 +46,7 @@ _KEPT, _LARGE = 4, 100_000
 EVERY_STAGE = -1
 """Has the bits of all stages."""
 
-OnExcluded: TypeAlias = Callable[[int, Combination, Mapping[int, Sequence[int]]], None]
+OnExcluded: TypeAlias = Callable[[int, Combination, Iterable[tuple[Sequence[int], list[int]]]], None]
 
 _Met: TypeAlias = dict[int, list[NDArray[np.intp]]]
 
@@ -147,7 +147,8 @@ class StageFilter:
 
         Only these stages (as bits) are searched for, and only in these rows. A ValueError instead of rows: a script
         failed on a value. `on_excluded` is called for events that meet all of a stage but that a disjunction of many
-        must not hold: with the stage, the disjunction, and the rows by operand.
+        must not hold: with the stage, the disjunction, and rows with the operands that hold for
+        them.
         """
         within, is_whole = self._scopes.begin(batch), rows is None
         rows = np.flatnonzero(within) if rows is None else rows[within[rows]]
@@ -243,8 +244,8 @@ class StageFilter:
                     break
                 is_met = meeting(batch, script, rows, truths)
                 if on_excluded is not None and not is_met.all():
-                    for one, by_operand in excluded(batch, script, rows[~is_met]):
-                        on_excluded(index, one, by_operand)
+                    for one, found in excluded(batch, script, rows[~is_met]):
+                        on_excluded(index, one, found)
                 rows = rows[is_met]
         except ValueError as error:
             return error

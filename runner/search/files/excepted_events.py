@@ -8,9 +8,8 @@ from typing import Any
 
 from runner.engine.exclusions import Excluded
 from runner.errors import UnreadableEventError
-from runner.events.fields.schema import Schema
 from runner.events.fields.timestamp_column import NO_TIME
-from runner.search.compiled_rule import CompiledRule
+from runner.exceptions.conditions import ResolvedItems
 from runner.search.protocol import ExceptedEvents, Hit, hit_of
 from runner.windows import from_nanoseconds
 
@@ -18,12 +17,9 @@ _LOG = logging.getLogger("runner.search")
 
 
 def excepted_events(
-    compiled: CompiledRule, schema: Schema, excluded: Sequence[Excluded], fetch: Callable[[int], Mapping[str, Any]]
+    resolved: ResolvedItems, excluded: Sequence[Excluded], fetch: Callable[[int], Mapping[str, Any]]
 ) -> tuple[ExceptedEvents, ...]:
-    """The events that the rule's exceptions have kept from it; `fetch` gives a document by its number."""
-    if not excluded:
-        return ()
-    resolved = compiled.excepted(schema)
+    """The events that a rule's exceptions have kept from it; `fetch` gives a document by its number."""
     return tuple(
         ExceptedEvents(
             resolved.item_of(one),
@@ -33,13 +29,6 @@ def excepted_events(
         )
         for one in excluded
     )
-
-
-def refusals(compiled: CompiledRule, schema: Schema) -> tuple[str, ...]:
-    """Which of the rule's exceptions remove nothing, as they mean nothing for the types of the fields."""
-    if not compiled.exceptions:
-        return ()
-    return tuple(one.problem().text for one in compiled.excepted(schema).refused)
 
 
 def _read(number: int, fetch: Callable[[int], Mapping[str, Any]]) -> Hit | None:

@@ -28,13 +28,14 @@ from runner.events.files.arrivals import Arrivals, KnownFiles, read_arrivals
 from runner.events.files.event_files import EventFiles, ReadProgress, ReadReport, TimeWanted, unreported
 from runner.events.files.event_times import EventTimes, read_event_times
 from runner.events.files.time_index import TimeIndex
+from runner.exceptions.conditions import ResolvedItems
 from runner.file_formats.inner_events import InnerEvents
 from runner.garbage_collection import rarely_collecting
 from runner.messages.quantities import counted
 from runner.rules.rule import Rule
 from runner.search.cluster.request_body import has_filters
 from runner.search.compiled_rule import CompiledRule, UnknownFields, time_fields
-from runner.search.files.excepted_events import excepted_events, refusals
+from runner.search.files.excepted_events import excepted_events
 from runner.search.files.field_watch import FieldWatch, look_back
 from runner.search.files.file_pass import matched
 from runner.search.files.left_out_files import LeftOutFiles
@@ -91,6 +92,7 @@ class FileSearch:
         self._unordered: set[str] = set()
         self._folders_with_files: set[str] = set()
         self._left_out = LeftOutFiles()
+        self._excepted: dict[CompiledRule, ResolvedItems] = {}
         self._unknown: dict[CompiledRule, UnknownFields] = {}
         self._found_fields: set[str] = set()
         self._new_fields: set[str] = set()
@@ -112,6 +114,7 @@ class FileSearch:
                 for stage in program.plan.all_stages():
                     self._conjuncts.of(stage.conjuncts, 0)
         self._resolved = resolved
+        self._excepted = {rule: rule.excepted(self._schema) for rule in resolved if rule.exceptions}
         self._unknown = {rule: self._unknown[rule] for rule in resolved if rule in self._unknown}
         return [problem for _, problems in resolved.values() for problem in problems]
 
@@ -187,10 +190,12 @@ class FileSearch:
             found_here = answer.matches if whole else _without_absences(answer.matches, plan)
             matches = FoundMatches(distinct(found_here), files.fetch, is_sequence=plan.kind != "event")
             unseen, crowded = self._unseen(request.rule), _crowded(answer) if answer.crowded else ""
-            told = (*warnings, *refusals(request.compiled, self._schema), *filter(None, (unseen, crowded)))
+            resolved = self._excepted.get(request.compiled)
+            refused = () if resolved is None else (one.problem().text for one in resolved.refused)
+            told = (*warnings, *refused, *filter(None, (unseen, crowded)))
             yield SearchResult(
                 request, matches, True, told, answer.error, took_ms=took_ms, complete=whole, blind=bool(unseen),
-                excepted=excepted_events(request.compiled, self._schema, answer.excluded, files.fetch),
+                excepted=() if resolved is None else excepted_events(resolved, answer.excluded, files.fetch),
             )  # fmt: skip
 
     def _pass(self, requests: Sequence[SearchRequest]) -> list[eql.Found]:
