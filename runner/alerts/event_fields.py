@@ -207,7 +207,7 @@ def _clean(value: Any, types: FieldTypes, *, path: str, checked: int) -> Any:
         return _DROPPED
     if isinstance(value, Mapping):
         return _clean_object(value, types, path=path) or _DROPPED
-    return _storable(value)
+    return storable(value)
 
 
 def _fits(value: Any, types: FieldTypes, *, path: str, checked: int) -> bool:
@@ -241,7 +241,7 @@ def _fits_type(value: Any, type_: DataType) -> bool:
     return True
 
 
-def _storable(value: Any) -> Any:
+def storable(value: Any) -> Any:
     """The value as every JSON writer can write it: numbers out of range as text, lone surrogates as U+FFFD."""
     if isinstance(value, str):
         return as_indexed(value)

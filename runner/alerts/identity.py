@@ -17,6 +17,7 @@ import hashlib
 import json
 import uuid
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 from runner.alerts.event_fields import flat_values, value_at
@@ -51,6 +52,7 @@ def content_hash(source: Mapping[str, Any]) -> str:
     return hashlib.sha256(_canonical(source).encode()).hexdigest()
 
 
+@lru_cache(maxsize=4_096)
 def rule_uuid(rule_id: str, space: str) -> str:
     """The `kibana.alert.rule.uuid` of a rule: stable for its signature id and the space its alerts are written to."""
     return str(uuid.uuid5(_NAMESPACE, _joined(space, rule_id)))

@@ -8,11 +8,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import lru_cache
 from typing import Any, Final
+
+import orjson
 
 from runner.alerts.alert import AlertGroup
 from runner.alerts.cap import Candidate
-from runner.alerts.event_fields import FieldTypes, value_at
+from runner.alerts.event_fields import FieldTypes, storable, value_at
 from runner.alerts.groups import Group, Placeable
 from runner.alerts.identity import rule_uuid
 from runner.alerts.object_hash import number_text, object_hash, utf16
@@ -26,6 +29,7 @@ from runner.search.protocol import Hit, Match
 from runner.windows import iso, nanoseconds
 
 SUPPRESSION: Final = "kibana.alert.suppression"
+_KNOWN_HASHES: Final = 4_096
 _DIGEST: Final = 24
 """Hex digits of the id of a match's alert, by which a group knows what it has counted."""
 _BY_VALUE: Final = frozenset({"query", "saved_query", "threshold"})
@@ -73,8 +77,14 @@ def terms_of(match: Match, rule: Rule, types: FieldTypes) -> tuple[Mapping[str, 
 
 def instance_id(terms: Sequence[Mapping[str, Any]], rule: Rule, space: str) -> str:
     """`kibana.alert.instance.id`, the identity of a group, as Kibana makes it for the rule's type and our rule uuid."""
-    uuid = rule_uuid(rule.rule_id, space)
-    return object_hash([hashed_terms(terms, rule.type), uuid, space])
+    hashed = hashed_terms(terms, rule.type)
+    return _hash_of(orjson.dumps(hashed, default=str), rule.rule_id, space)
+
+
+@lru_cache(maxsize=_KNOWN_HASHES)
+def _hash_of(hashed: bytes, rule_id: str, space: str) -> str:
+    """The hash for terms as JSON: many matches have the same ones."""
+    return object_hash([orjson.loads(hashed), rule_uuid(rule_id, space), space])
 
 
 def hashed_terms(terms: Sequence[Mapping[str, Any]], rule_type: str) -> list[Any]:
@@ -153,7 +163,7 @@ def _values(hit: Hit, name: str, types: FieldTypes) -> list[Any]:
     found = hit.fields.get(name)
     values = list(found) if isinstance(found, (list, tuple)) and found else list(_leaves(hit.source, name))
     is_text = types.types.get(name) in KEYWORDS
-    return [_text(value) if is_text or isinstance(value, str) else value for value in values]
+    return [_text(value) if is_text else storable(value) for value in values]
 
 
 def _text(value: Any) -> str:
