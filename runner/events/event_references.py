@@ -60,7 +60,7 @@ def find_events(paths: Sequence[str], references: Sequence[str], inner: InnerEve
     Raises SettingsError for a reference that names no event.
     """
     parsed = [_read_reference(text, paths) for text in references]
-    for event in _lines(paths, inner):
+    for event in read_lines(paths, inner):
         for reference in parsed:
             if reference.text and reference.text in (event.event_id, event.document_id):
                 reference.by_id = reference.by_id or event
@@ -71,7 +71,7 @@ def find_events(paths: Sequence[str], references: Sequence[str], inner: InnerEve
 
 def places_of(paths: Sequence[str], numbers: Set[int], inner: InnerEvents) -> dict[int, EventLine]:
     """The lines of events by their numbers."""
-    matching = (event for event in _lines(paths, inner) if event.number in numbers)
+    matching = (event for event in read_lines(paths, inner) if event.number in numbers)
     return {event.number: event for event in islice(matching, len(numbers))}
 
 
@@ -98,7 +98,7 @@ def _event_of(reference: _Reference, paths: Sequence[str]) -> EventLine:
     raise SettingsError(f"{tried}, and no single file of --events is called {reference.text.rpartition(':')[0]}")
 
 
-def _lines(paths: Sequence[str], inner: InnerEvents) -> Iterator[EventLine]:
+def read_lines(paths: Sequence[str], inner: InnerEvents) -> Iterator[EventLine]:
     """Every event of the files, with the number that a search gives it."""
     columns = Columns([_EVENT_ID])
     for file_index, path in enumerate(paths):

@@ -205,19 +205,24 @@ def _excepting(stage: Stage, condition: nodes.Expression) -> Stage:
 
 def item_condition(item: ExceptionItem, schema: Schema) -> _Condition:
     """What an event must meet to be excepted by the item. Raises ItemRefusedError."""
+    return _all_of(item_parts(item, schema))
+
+
+def item_parts(item: ExceptionItem, schema: Schema) -> list[_Condition]:
+    """The conditions that must all hold: of each entry, then of the operating system; or those of `where`."""
     if item.where is not None:
         return _where(item, item.where, schema)
     parts = [_entry(entry, schema) for entry in item.entries]
     if item.os:
         parts.append(_any_of([_os(name, item.os, schema) for name in OS_FIELDS]))
-    return _all_of(parts)
+    return parts
 
 
 def _os(name: str, wanted: tuple[str, ...], schema: Schema) -> _Condition:
     return _entry(ExceptionEntry(name, "match_any", values=wanted), schema)
 
 
-def _where(item: ExceptionItem, query: eql.ParsedQuery, schema: Schema) -> _Condition:
+def _where(item: ExceptionItem, query: eql.ParsedQuery, schema: Schema) -> list[_Condition]:
     if schema.find(_TIMESTAMP) is None:  # a rule may have its times in another field
         added = {_TIMESTAMP: Field(_TIMESTAMP, DataType.DATE)}
         schema = replace(schema, fields=ChainMap(added, schema.fields))  # type: ignore[arg-type]
@@ -226,7 +231,7 @@ def _where(item: ExceptionItem, query: eql.ParsedQuery, schema: Schema) -> _Cond
     except EqlError as error:
         said = "; ".join(f"{finding.message}{finding.hint}" for finding in error.findings)
         raise ItemRefusedError(said, item.place) from None
-    return False if stage.empty else _all_of(list(stage.conjuncts))
+    return [False] if stage.empty else [*stage.conjuncts]
 
 
 def _entry(entry: ExceptionEntry, schema: Schema, nested: str = "") -> _Condition:

@@ -38,6 +38,22 @@ class ExpectedAlert(_CaseTable):
     """Fields of the alert document, by their dotted names."""
 
 
+def _in_full(value: Any) -> Any:
+    """A list of excepted events, each as a table."""
+    if isinstance(value, (str, int, Mapping)) and not isinstance(value, bool):
+        value = [value]
+    if not isinstance(value, list):
+        return value
+    return tuple({"event": one} if isinstance(one, (str, int)) and not isinstance(one, bool) else one for one in value)
+
+
+class ExceptedEvent(_CaseTable):
+    """An event that an exception must leave out: its id as in `ExpectedAlert.events`, and the exception's name."""
+
+    event: Annotated[str, BeforeValidator(lambda value: str(value) if type(value) is int else value)]
+    by: str = ""
+
+
 class RuleTest(_CaseTable):
     """One test of a rule."""
 
@@ -50,6 +66,10 @@ class RuleTest(_CaseTable):
     """The time of a run with the rule's own window; None: a window over the time of all events."""
     alert_count: NonNegativeInt | None = Field(default=None, alias="alerts")
     alerts: Listed[tuple[ExpectedAlert, ...] | None] = Field(default=None, alias="alert")
+    excepted: Annotated[tuple[ExceptedEvent, ...] | None, BeforeValidator(_in_full)] = None
+    """Events that an exception must leave out."""
+    exceptions: bool | None = None
+    """Whether the rule's exceptions apply; None: if there are `excepted` events."""
 
     @model_validator(mode="after")
     def _is_whole(self) -> Self:
@@ -60,7 +80,16 @@ class RuleTest(_CaseTable):
         if self.alert_count is not None and self.alerts is not None and self.alert_count != len(self.alerts):
             listed = len(self.alerts)
             raise ValueError(f"expects {self.alert_count} alerts by `alerts` and lists {listed} as [[test.alert]]")
+        if self.excepted is not None and not self.excepted:
+            raise ValueError("has an empty `excepted`: name events, or run it with the exceptions: `exceptions = true`")
+        if self.excepted and self.exceptions is False:
+            raise ValueError("has `excepted` events, but `exceptions = false`")
         return self
+
+    @property
+    def has_exceptions(self) -> bool:
+        """Whether the rule's exceptions apply."""
+        return bool(self.excepted or self.exceptions)
 
 
 class CaseFile(_CaseTable):

@@ -13,7 +13,7 @@ from pydantic_core import ErrorDetails
 from runner.errors import Problem
 from runner.messages import text_positions
 from runner.messages.suggestions import did_you_mean
-from runner.rule_tests.case import SUFFIX, CaseFile, ExpectedAlert, RuleCase, RuleTest
+from runner.rule_tests.case import SUFFIX, CaseFile, ExceptedEvent, ExpectedAlert, RuleCase, RuleTest
 from runner.rules import toml_positions
 from runner.rules.discovery import reason
 from runner.rules.model_errors import kind_of, shortened
@@ -104,10 +104,11 @@ def _problem(
     name = str(steps[-1]) if steps and isinstance(steps[-1], str) else "this"
     if kind == "extra_forbidden":
         depth = sum(isinstance(step, int) for step in steps)
-        known = [str(field.alias or key) for key, field in _TABLES[depth].model_fields.items()]
+        model = ExceptedEvent if "excepted" in steps else _TABLES[depth]
+        known = [str(field.alias or key) for key, field in model.model_fields.items()]
         message = f"unknown key `{shortened(name)}`{did_you_mean(name, known)}; expected one of {', '.join(known)}"
     elif kind == "missing":
-        table = "[[test]]" if len(steps) > 1 else "the file"
+        table = "`excepted`" if "excepted" in steps else "[[test]]" if len(steps) > 1 else "the file"
         message = f"`{name}` is missing in {table}" + ("; expected [[test]] tables" if name == "test" else "")
     elif kind == "value_error":
         message = shortened(str(detail.get("ctx", {}).get("error", detail["msg"])), 200)

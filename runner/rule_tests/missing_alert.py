@@ -31,13 +31,14 @@ def reasons(
         verdict = judge.judge(by_id[event_id]).stages[place]
         if not verdict.met:
             name = "the query" if plan.kind == "event" else f"stage {place + 1}"
-            found.append(f"event {event_id} does not meet {name}: {_reason(verdict)}")
+            found.append(f"event {event_id} does not meet {name}: {stage_reason(verdict)}")
     if not found and plan.kind == "sequence" and all(event in by_id for event in expected.events):
         found.append("each event meets its stage: look at their join keys, their order, maxspan and until")
     return tuple(found)
 
 
-def _reason(verdict: StageVerdict) -> str:
+def stage_reason(verdict: StageVerdict) -> str:
+    """Why an event does not meet a stage."""
     if verdict.impossible:
         return "no event can meet it"
     if verdict.problem:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import AsyncGenerator, Sequence
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Literal
@@ -15,15 +16,18 @@ from runner.alerts.build import AlertContext
 from runner.alerts.event_fields import FieldTypes, value_at
 from runner.errors import RunnerError
 from runner.events.fields.schema import Schema, shipped_schema
+from runner.exceptions import Exceptions
 from runner.rule_tests.case import ExpectedAlert, RuleCase
+from runner.rule_tests.excepted import TestedExceptions
 from runner.rule_tests.missing_alert import reasons
-from runner.rule_tests.outcome import MadeAlert, TestOutcome, differences
+from runner.rule_tests.outcome import Difference, MadeAlert, TestOutcome, differences
 from runner.schedule.schedule import window_at
 from runner.search.compiled_rule import CompiledRule, compile_rules, time_fields
 from runner.search.files.file_search import FileSearch
 from runner.search.protocol import SearchRequest
 from runner.selection import OFF, OverrideFiles, SelectedRules, select_rules
 from runner.service.execution import Execution, size_for
+from runner.service.rules_in_use import excepting_at
 from runner.store.memory import MemoryStore
 from runner.store.protocol import AlertFilter, StoredAlert
 from runner.windows import Window, from_nanoseconds
@@ -36,9 +40,12 @@ class CannotRunError(RunnerError):
 
 
 async def run_tests(
-    cases: Sequence[RuleCase], overrides: OverrideFiles | None = None
+    cases: Sequence[RuleCase], overrides: OverrideFiles | None = None, exceptions: Exceptions | None = None
 ) -> AsyncGenerator[TestOutcome, None]:
-    """The outcomes of the tests in order; one that cannot be run does not stop the others."""
+    """The outcomes of the tests in order; one that cannot be run does not stop the others.
+
+    The `exceptions` apply to the tests that ask for them.
+    """
     changing = overrides if overrides is not None else OverrideFiles()
     rules: dict[Path, tuple[CompiledRule | None, str]] = {}
     for case in cases:
@@ -48,15 +55,15 @@ async def run_tests(
         if compiled is None:
             yield TestOutcome(case, "", case.rule_path.stem, "error", (trouble,))
         else:
-            yield await run_test(case, compiled)
+            yield await run_test(case, compiled, exceptions if exceptions is not None else Exceptions())
 
 
-async def run_test(case: RuleCase, compiled: CompiledRule) -> TestOutcome:
+async def run_test(case: RuleCase, compiled: CompiledRule, exceptions: Exceptions) -> TestOutcome:
     """The outcome of one test of a rule."""
     started = time.perf_counter()
     status: Literal["passed", "failed", "error"]
     try:
-        messages = await _messages(case, compiled)
+        messages = await _messages(case, compiled, exceptions)
         status = "failed" if messages else "passed"
     except (RunnerError, OSError, ValueError, TypeError) as error:
         messages, status = (str(error),), "error"
@@ -79,8 +86,8 @@ async def _rule_of(path: Path, overrides: OverrideFiles) -> tuple[CompiledRule |
     return compiled[0], ""
 
 
-async def _messages(case: RuleCase, compiled: CompiledRule) -> tuple[str, ...]:
-    """The differences of the rule's alerts from those that the test expects."""
+async def _messages(case: RuleCase, compiled: CompiledRule, exceptions: Exceptions) -> tuple[str, ...]:
+    """The differences of the rule's alerts, and of what is excepted, from what the test expects."""
     with tempfile.TemporaryDirectory(prefix="rule-runner-test-") as folder:
         paths = list(case.event_files())
         missing = [str(path) for path in paths if not path.is_file()]
@@ -92,35 +99,70 @@ async def _messages(case: RuleCase, compiled: CompiledRule) -> tuple[str, ...]:
             paths.append(inline)
         search = FileSearch(paths, names_unknown=False)
         try:
-            problems = [p for p in await search.prepare([compiled]) if p.severity == "error"]
-            if problems:
-                raise CannotRunError("; ".join(map(str, problems)))
-            window, made = await _made(compiled, search, case.test.now)
+            window = await _window(compiled, search, case.test.now)
+            if not case.test.has_exceptions:
+                made = await _made(compiled, search, window)
+                return _told(case, differences(case.test, made), compiled, window=window)
+            at = case.test.now or window.end
+            compiled = excepting_at(compiled, exceptions, at)
+            made = await _made(compiled, search, window)
+            dropped = await _dropped(compiled, search, window, made)
         finally:
             await search.close()
+        tested = TestedExceptions(compiled, exceptions, tuple(paths), window, at, dropped)
+        faults = tested.faults(case.test.excepted or ())
+        found = differences(case.test, made)
+        named = {one.event for one in case.test.excepted or ()}
+        named.update(event for one in found if one.missing is not None for event in one.missing.events)
+        others = tested.takings(named) if found else ()
+        return (*_told(case, found, compiled, window=window, tested=tested), *faults, *others)
+
+
+def _told(
+    case: RuleCase,
+    found: Sequence[Difference],
+    compiled: CompiledRule,
+    *,
+    window: Window,
+    tested: TestedExceptions | None = None,
+) -> tuple[str, ...]:
+    """The differences, each with the reasons for a missing alert."""
     messages: list[str] = []
-    for difference in differences(case.test, made):
+    for difference in found:
         messages.append(difference.text)
         if difference.missing is not None:
-            messages.extend(
-                f"  {reason}" for reason in _reasons(compiled, difference.missing, case, now_ns=window.end_ns)
-            )
+            taken = tested.takings(only=difference.missing.events) if tested is not None else ()
+            why = taken or _reasons(compiled, difference.missing, case, now_ns=window.end_ns)
+            messages.extend(f"  {reason}" for reason in why)
     return tuple(messages)
 
 
+async def _dropped(
+    compiled: CompiledRule, search: FileSearch, window: Window, made: Sequence[MadeAlert]
+) -> tuple[tuple[str, ...], ...]:
+    """The events of each alert that exceptions of scope alert have left out."""
+    items = tuple(item for item in compiled.exceptions if item.scope != "alert")
+    if items == compiled.exceptions:
+        return ()
+    left = {alert.events for alert in made}
+    whole = await _made(replace(compiled, exceptions=items), search, window)
+    return tuple(alert.events for alert in whole if alert.events not in left)
+
+
 def _reasons(compiled: CompiledRule, missing: ExpectedAlert, case: RuleCase, *, now_ns: int) -> tuple[str, ...]:
-    program, _ = compiled.resolved(Schema(shipped_schema().fields, lenient=True))
+    program = compiled.bare_program(Schema(shipped_schema().fields, lenient=True))
     documents = case.documents()
     if not case.test.files:
         ids = {str(value_at(document, "event.id")) for document in documents}
         unknown = tuple(f"no event of this test has the event.id {name}" for name in missing.events if name not in ids)
         if unknown:
             return unknown
-    return reasons(program.plan, missing, documents, now_ns=now_ns) if program is not None else ()
+    return reasons(program.plan, missing, documents, now_ns=now_ns)
 
 
-async def _made(compiled: CompiledRule, search: FileSearch, now: datetime | None) -> tuple[Window, list[MadeAlert]]:
-    """The window searched, and the alerts that the rule makes of the events."""
+async def _window(compiled: CompiledRule, search: FileSearch, now: datetime | None) -> Window:
+    """The window to search: that of a run at a time, or one over the time of all events."""
+    await _prepare(compiled, search)
     selects_by, orders_by = time_fields(compiled.rule), (compiled.rule.timestamp_field or "@timestamp",)
     times = await search.times({selects_by, orders_by} if now is None else {selects_by})
     report = search.report
@@ -136,9 +178,19 @@ async def _made(compiled: CompiledRule, search: FileSearch, now: datetime | None
     if now is None:
         # The time of all events and the reach of a match at both ends, so that absences are decided, too.
         maxspan = compiled.reach.maxspan
-        window = Window(from_nanoseconds(times.oldest) - maxspan, from_nanoseconds(times.newest) + maxspan)
-    else:
-        window = window_at(compiled, now)
+        return Window(from_nanoseconds(times.oldest) - maxspan, from_nanoseconds(times.newest) + maxspan)
+    return window_at(compiled, now)
+
+
+async def _prepare(compiled: CompiledRule, search: FileSearch) -> None:
+    problems = [p for p in await search.prepare([compiled]) if p.severity == "error"]
+    if problems:
+        raise CannotRunError("; ".join(map(str, problems)))
+
+
+async def _made(compiled: CompiledRule, search: FileSearch, window: Window) -> list[MadeAlert]:
+    """The alerts that the rule makes of the events of a window."""
+    await _prepare(compiled, search)
     store = MemoryStore()
     context = AlertContext(now=window.end, execution_id="", types=FieldTypes.of(shipped_schema()))
     execution = Execution(search, store, store, clock=lambda: window.end, context=context)
@@ -149,7 +201,7 @@ async def _made(compiled: CompiledRule, search: FileSearch, now: datetime | None
             raise CannotRunError("; ".join(run.messages))
         if run.complete or not run.created:  # else the cap left alerts for the next run: a test needs all of them
             break
-    return window, [await _alert(store, stored) async for stored in store.find(AlertFilter())]
+    return [await _alert(store, stored) async for stored in store.find(AlertFilter())]
 
 
 async def _alert(store: MemoryStore, stored: StoredAlert) -> MadeAlert:

@@ -13,10 +13,11 @@ from rich.text import Text
 
 from runner.cli.console import counted, err, out, print_json, say, show_problem
 from runner.cli.exit_codes import ExitCode
-from runner.cli.locations import require_rule_paths
+from runner.cli.locations import require_rule_paths, rule_sources
 from runner.cli.pages.junit import junit_report
 from runner.cli.signals import Interrupted, name_of
 from runner.errors import SettingsError
+from runner.exceptions import Exceptions, load_exceptions
 from runner.rule_tests.load import LoadedTests, load_tests
 from runner.rule_tests.outcome import TestOutcome
 from runner.rule_tests.run import run_tests
@@ -37,10 +38,15 @@ def test(settings: Settings, *, junit: Path | None, require_tests: bool) -> int:
     overrides = load_overrides(settings.overrides, settings.rules)
     for problem in overrides.problems:
         show_problem(problem, err())
+    exceptions = load_exceptions(rule_sources(settings).exceptions)
+    doubts = [problem for problem in exceptions.problems if problem.severity == "warning"]
+    loaded = replace(loaded, problems=(*loaded.problems, *(one for one in exceptions.problems if one not in doubts)))
+    for problem in doubts:
+        show_problem(problem, err())
     outcomes: list[TestOutcome] = []
     interrupted: Interrupted | None = None
     try:
-        asyncio.run(_run(loaded, overrides, outcomes))
+        asyncio.run(_run(loaded, overrides, exceptions, outcomes))
     except Interrupted as error:
         interrupted = error
     untested = _untested(settings, loaded)
@@ -78,8 +84,10 @@ def _selected(settings: Settings, loaded: LoadedTests) -> LoadedTests:
     return replace(loaded, cases=kept)
 
 
-async def _run(loaded: LoadedTests, overrides: OverrideFiles, outcomes: list[TestOutcome]) -> None:
-    async for outcome in run_tests(loaded.cases, overrides):
+async def _run(
+    loaded: LoadedTests, overrides: OverrideFiles, exceptions: Exceptions, outcomes: list[TestOutcome]
+) -> None:
+    async for outcome in run_tests(loaded.cases, overrides, exceptions):
         outcomes.append(outcome)  # noqa: PERF401 - what is there at a signal counts
 
 
