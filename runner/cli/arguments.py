@@ -168,9 +168,17 @@ def test(
 
 
 def search(
-    query: Annotated[str, Argument(metavar="QUERY", help="The EQL query, or @FILE to read it from a file.")],
+    query: Annotated[
+        str | None, Argument(metavar="[QUERY]", help="The EQL query, or @FILE to read it from a file.")
+    ] = None,
     events: options.EventsOption = None,
     unwrap: options.UnwrapOption = None,
+    rule: Annotated[
+        str | None,
+        Option("--rule", metavar="ID|NAME|FILE", help="Instead of QUERY: that of a rule, with its exceptions."),
+    ] = None,
+    rules: options.RulesOption = None,
+    exceptions: options.ExceptionsOption = None,
     index: Annotated[str, Option(help="Index pattern to search in a cluster.")] = "logs-endpoint.events.*",
     size: Annotated[int, Option(help="How many matches to return at most.")] = 10,
     result_position: Annotated[str, Option(metavar="head|tail", help="The first or the last matches.")] = "tail",
@@ -202,8 +210,10 @@ def search(
     explain_format: Annotated[str, Option(metavar="text|json", help="How to print the explanation.")] = "text",
 ) -> int:
     """Run one EQL query over files, or in a cluster; prints the JSON that `_eql/search` answers."""
-    settings = read_settings(events=events, unwrap=unwrap)
+    rules, _ = options.rule_files(rules, None if rule is None else [rule])
+    settings = read_settings(events=events, unwrap=unwrap, rules=rules, exceptions=exceptions)
     from runner.cli.commands import search
+    from runner.cli.commands.asked_query import asked_query
     from runner.eql import SearchOptions
 
     chosen = SearchOptions(
@@ -217,11 +227,12 @@ def search(
         allow_partial_search_results=allow_partial_search_results,
         allow_partial_sequence_results=allow_partial_sequence_results,
     )
+    asked = asked_query(settings, query, rule, chosen, index)
     if explain or event:
         from runner.cli.commands.explain import explain_search
 
-        return explain_search(settings, query, chosen, mapping=mapping, references=event or (), form=explain_format)
-    return search.search(settings, query, chosen, mapping=mapping, index=index)
+        return explain_search(settings, asked, mapping=mapping, references=event or (), form=explain_format)
+    return search.search(settings, asked, mapping=mapping)
 
 
 @state_file.command("show")

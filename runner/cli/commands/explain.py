@@ -12,7 +12,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from runner import eql
-from runner.cli.commands.search import compiled, query_text, read_mapping
+from runner.cli.commands.asked_query import AskedQuery
+from runner.cli.commands.explained_exceptions import ExplainedExceptions
+from runner.cli.commands.search import compiled, excepted_answer, read_mapping, require_no_filters
 from runner.cli.console import out, print_json, progress_bar, warn
 from runner.cli.exit_codes import ExitCode
 from runner.cli.pages.explain_page import ExplainedEvent, Explanation, page
@@ -28,6 +30,7 @@ from runner.events.event_references import EventLine, find_events, places_of
 from runner.events.fields.schema import Schema, shipped_schema
 from runner.events.files.event_files import EventFiles
 from runner.file_formats.inner_events import InnerEvents
+from runner.search.files.excepted_answer import ExceptedAnswer
 from runner.search.files.file_search import date_field
 from runner.settings.settings import Settings
 
@@ -42,6 +45,8 @@ class _Searched:
     """One pass over the files: what was found, and how far each event got."""
 
     program: eql.Program
+    """The query without exceptions; `plan` is with them."""
+    plan: Plan
     unmapped: tuple[str, ...]
     known: Schema
     funnel: Funnel
@@ -49,12 +54,12 @@ class _Searched:
     returned: tuple[tuple[int | None, ...], ...]
     error: str
     now_ns: int
+    left_out: ExceptedAnswer
 
 
 def explain_search(
     settings: Settings,
-    query: str,
-    options: eql.SearchOptions,
+    asked: AskedQuery,
     *,
     mapping: Path | None,
     references: Sequence[str],
@@ -68,16 +73,17 @@ def explain_search(
         raise SettingsError(f"--explain-format {form}: expected text or json")
     if not settings.events:
         raise SettingsError(_NO_FILES)
-    options.validated()
-    text, mapped = query_text(query), read_mapping(mapping)
+    asked.options.validated()
+    require_no_filters(asked)
+    mapped = read_mapping(mapping)
     with _files_on_disk(settings.events) as (paths, names):
         known = mapped if mapped is not None else shipped_schema()
         inner = InnerEvents(settings.unwrap)
         with EventFiles(paths, inner=inner) as files:
-            searched = _search(files, options.parsed(text), options, known)
+            searched = _search(files, asked, known, has_mapping=mapped is not None)
             listed = files.paths
         lines = find_events(listed, references, inner) if references else []
-        explanation = _explanation(searched, lines, options, has_mapping=mapped is not None)
+        explanation = _explanation(searched, lines, asked, has_mapping=mapped is not None)
         explanation = _with_places(explanation, listed, names, inner)
     if form == "json":
         print_json(dataclasses.asdict(explanation) | {"places": {str(n): at for n, at in explanation.places.items()}})
@@ -85,7 +91,7 @@ def explain_search(
         console = out()
         for line in page(explanation):
             console.print(line, soft_wrap=True)
-    return ExitCode.FINE
+    return asked.code
 
 
 @contextmanager
@@ -100,23 +106,34 @@ def _files_on_disk(paths: Sequence[str | Path]) -> Iterator[tuple[list[str], dic
         yield [copy.name if str(path) == "-" else str(path) for path in paths], {copy.name: "standard input"}
 
 
-def _search(files: EventFiles, query: eql.ParsedQuery, options: eql.SearchOptions, known: Schema) -> _Searched:
-    now_ns = time.time_ns()
+def _search(files: EventFiles, asked: AskedQuery, known: Schema, *, has_mapping: bool) -> _Searched:
+    now_ns, options, query = time.time_ns(), asked.options, asked.options.parsed(asked.text)
     with progress_bar("reading events", files.size) as advance:
-        program, schema = compiled(files, query, options, known, advance)
+        bare, schema = compiled(files, query, options, known, advance)
+        left_out = excepted_answer(asked, schema, has_mapping=has_mapping)
+        program = left_out.excepting(bare)
         plan = program.plan
         limited = options.ask(program, now_ns=now_ns)
-        matcher = eql.Matcher([limited, dataclasses.replace(limited, limits=())])
+        whole = dataclasses.replace(limited, limits=())
+        matcher = eql.Matcher([left_out.asked(limited), whole])
         funnel = Funnel(plan, now_ns=now_ns)
         columns = Columns([*matcher.fields(), date_field(schema, "@timestamp")])
         for batch in files.batches(columns, time_field=plan.timestamp.name, progress=advance):
-            matcher.feed(batch)
+            rows = matcher.feed(batch)
+            if left_out.of_alerts.items:
+                files.keep(batch, rows)
             funnel.feed(batch)
-    found, everything = matcher.found()
+        found, everything = matcher.found()
+        found = left_out.left(found, limited, files.fetch)
+        if left_out.of_alerts.items:
+            left_out.events.clear()
+            left_out.matches.clear()
+            everything = left_out.left(everything, whole, files.fetch)
     for text in files.report().warnings():
         warn(text)
     return _Searched(
-        program=program,
+        program=bare,
+        plan=plan,
         unmapped=unmapped_names(query, schema),
         known=known,
         funnel=funnel,
@@ -124,16 +141,18 @@ def _search(files: EventFiles, query: eql.ParsedQuery, options: eql.SearchOption
         returned=tuple(match.events for match in found.matches),
         error=found.error or "",
         now_ns=now_ns,
+        left_out=left_out,
     )
 
 
 def _explanation(
-    searched: _Searched, lines: Sequence[EventLine], options: eql.SearchOptions, *, has_mapping: bool
+    searched: _Searched, lines: Sequence[EventLine], asked: AskedQuery, *, has_mapping: bool
 ) -> Explanation:
-    program, funnel = searched.program, searched.funnel
-    plan = program.plan
-    judge = Judge(plan, now_ns=searched.now_ns)
-    given = [ChainEvent(line.number, judge.judge(line.source())) for line in lines]
+    program, plan, funnel = searched.program, searched.plan, searched.funnel
+    judge = Judge(program.plan, now_ns=searched.now_ns)
+    excepting = ExplainedExceptions(asked.exceptions, searched.left_out, searched.now_ns)
+    judged = [excepting.judged(judge.judge(line.source()), line.source()) for line in lines]
+    given = [ChainEvent(line.number, event.verdict) for line, event in zip(lines, judged, strict=True)]
     positive = [place for place, stage in enumerate(plan.stages) if not stage.missing]
     as_chain = len(given) > 1
     if as_chain:
@@ -142,19 +161,25 @@ def _explanation(
     traced: Trace | None = None
     if plan.kind == "sequence" and not searched.error:
         traced = trace(plan, groups, watch=prefixes([one.number for one in given]) if as_chain else ())
-    limits = options.ask(program, now_ns=searched.now_ns).limits
     events = tuple(
-        ExplainedEvent(one.number, line.event_id, one.verdict, positive[place] if as_chain else None)
-        for place, (one, line) in enumerate(zip(given, lines, strict=True))
+        ExplainedEvent(
+            line.number,
+            line.event_id,
+            event.verdict,
+            positive[place] if as_chain else None,
+            event.exceptions,
+            event.nearest,
+        )
+        for place, (event, line) in enumerate(zip(judged, lines, strict=True))
     )
     return Explanation(
         reading=explain(
             program,
             origin_in(searched.known, "the mapping" if has_mapping else "shipped table"),
             unmapped=searched.unmapped,
-            limits=limits,
+            limits=asked.options.ask(program, now_ns=searched.now_ns).limits,
         ),
-        stages=funnel.stages(),
+        stages=excepting.named(funnel.stages(), program.plan),
         steps=traced.steps if traced is not None else (),
         keys=funnel.key_steps() if plan.kind == "sample" else (),
         complete=searched.all_matches,
@@ -165,6 +190,7 @@ def _explanation(
         chain=link(plan, given, groups, traced, returned=searched.returned) if as_chain else None,
         maxspan_ns=plan.maxspan,
         places={},
+        exceptions=excepting.listed(),
     )
 
 

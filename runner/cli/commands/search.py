@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import orjson
 
 from runner import eql
+from runner.cli.commands.asked_query import AskedQuery, tell_left_out, tell_refused
 from runner.cli.console import counted, print_json, progress_bar, warn
 from runner.cli.exit_codes import ExitCode
 from runner.cli.locations import NO_SOURCE, has_cluster
@@ -20,6 +22,8 @@ from runner.events.columns.batch import Columns
 from runner.events.fields.schema import Schema, schema_from_mapping, shipped_schema, with_inferred
 from runner.events.files.event_files import EventFiles, ReadProgress, TimeWanted
 from runner.file_formats.inner_events import InnerEvents
+from runner.search.cluster.request_body import has_filters
+from runner.search.files.excepted_answer import ExceptedAnswer
 from runner.search.files.file_pass import matched
 from runner.search.files.file_search import date_field
 from runner.settings.settings import Settings
@@ -28,29 +32,18 @@ if TYPE_CHECKING:
     from runner.cluster.elasticsearch import Elastic
 
 
-def search(settings: Settings, query: str, options: eql.SearchOptions, *, mapping: Path | None, index: str) -> ExitCode:
+def search(settings: Settings, asked: AskedQuery, *, mapping: Path | None) -> ExitCode:
     """Print the answer to a query, as `_eql/search` gives it."""
-    options.validated()
-    text = query_text(query)
+    asked.options.validated()
     if settings.events:
-        answer, code = _search_files(settings, text, options, read_mapping(mapping))
+        answer, code = _search_files(settings, asked, read_mapping(mapping))
         print_json(answer)
-        return code
+        return max(code, asked.code)
     if has_cluster(settings):
-        print_json(asyncio.run(_search_cluster(settings, text, options, index)))
+        print_json(asyncio.run(_search_cluster(settings, asked)))
     else:
         raise SettingsError(NO_SOURCE)
-    return ExitCode.FINE
-
-
-def query_text(query: str) -> str:
-    """The query itself, or the text of the file that `@FILE` names. Raises SettingsError."""
-    if not query.startswith("@"):
-        return query
-    try:
-        return Path(query[1:]).read_text()
-    except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError(f"query file {query[1:]}: {error}") from None
+    return asked.code
 
 
 def read_mapping(path: Path | None) -> Schema | None:
@@ -63,29 +56,48 @@ def read_mapping(path: Path | None) -> Schema | None:
         raise SettingsError(f"--mapping {path}: {error}") from None
 
 
-def _search_files(
-    settings: Settings, query: str, options: eql.SearchOptions, mapped: Schema | None
-) -> tuple[dict[str, Any], ExitCode]:
+def _search_files(settings: Settings, asked: AskedQuery, mapped: Schema | None) -> tuple[dict[str, Any], ExitCode]:
     """The answer, and an exit code that is not 0 if a file, or every line, could not be read."""
-    started = time.perf_counter()
+    started, options = time.perf_counter(), asked.options
+    require_no_filters(asked)
     inner = InnerEvents(settings.unwrap)
     with EventFiles(settings.events, inner=inner) as files, progress_bar("reading events", files.size) as shown:
         advance = _limited(shown, settings)
         program, schema = compiled(
-            files, options.parsed(query), options, mapped if mapped is not None else shipped_schema(), advance
+            files, options.parsed(asked.text), options, mapped if mapped is not None else shipped_schema(), advance
         )
+        left_out = excepted_answer(asked, schema, has_mapping=mapped is not None)
+        program = left_out.excepting(program)
+        ask = options.ask(program)
         wanted = TimeWanted((program.plan.timestamp.name,))
         fields = [date_field(schema, "@timestamp")]
-        (found,), _ = matched(files, [options.ask(program)], fields, wanted=wanted, progress=advance)
+        (found,), _ = matched(files, [left_out.asked(ask)], fields, wanted=wanted, progress=advance)
+        found = left_out.left(found, ask, files.fetch)
         answer = eql.answer(program, found, files.fetch, took_ms=int((time.perf_counter() - started) * 1000))
         report = files.report()
         for text in report.warnings():
             warn(text)
         if report.left_out:
             warn(f"{counted(len(report.left_out), 'file')} left out, such as {report.left_out[0]}")
+    tell_left_out(asked.exceptions, left_out.events, left_out.matches)
     answer["is_partial"] = not report.is_whole or bool(report.broken or report.oversized or found.crowded)
     is_refused = not report.is_whole or (report.broken and not report.events)
     return answer, ExitCode.FINDINGS if is_refused else ExitCode.FINE
+
+
+def require_no_filters(asked: AskedQuery) -> None:
+    """Raise SettingsError for a rule whose filters only a cluster can apply."""
+    if asked.rule is not None and has_filters(asked.rule):
+        raise SettingsError(
+            f'rule "{asked.rule.name}" has `filters`: they are Query DSL, which only a cluster can apply'
+        )
+
+
+def excepted_answer(asked: AskedQuery, schema: Schema, *, has_mapping: bool) -> ExceptedAnswer:
+    """The exceptions over the events of files; without a mapping other fields keep the types of their values."""
+    left_out = ExceptedAnswer(asked.exceptions, schema if has_mapping else replace(schema, lenient=True))
+    tell_refused(left_out)
+    return left_out
 
 
 def _limited(progress: ReadProgress, settings: Settings) -> ReadProgress:
@@ -134,14 +146,24 @@ def _documents(files: EventFiles, schema: Schema, advance: ReadProgress) -> Iter
             yield source if isinstance(source, dict) else document
 
 
-async def _search_cluster(settings: Settings, query: str, options: eql.SearchOptions, index: str) -> dict[str, Any]:
+async def _search_cluster(settings: Settings, asked: AskedQuery) -> dict[str, Any]:
     from runner.cli.cluster_wiring import opened_client
+    from runner.search.cluster.excepted_query import ExceptedQuery
 
+    body, timeout = asked.options.body(asked.text), settings.search_timeout.total_seconds()
     async with opened_client(settings) as client:
-        return await _answer(client, index, options.body(query), timeout=settings.search_timeout.total_seconds())
+        if not asked.exceptions and asked.rule is None:
+            return await _answer(client, asked.index, body, timeout=timeout)
+        query = ExceptedQuery(client, asked.compiled())
+        answer = await _answer(client, asked.index, await query.body(body), timeout=timeout)
+        answer = await query.left(answer, asked.now)
+    for text in query.warnings:
+        warn(text)
+    tell_left_out(asked.exceptions, query.events, query.matches)
+    return answer
 
 
-async def _answer(client: Elastic, index: str, body: Mapping[str, Any], *, timeout: float) -> dict[str, Any]:
+async def _answer(client: Elastic, index: Sequence[str], body: Mapping[str, Any], *, timeout: float) -> dict[str, Any]:
     """The completed answer; a search that takes longer than `timeout` seconds is stopped on the server."""
     from runner.cluster.answer_shapes import EQL_DONE
     from runner.search.cluster.eql_api import GRACE, completed, read_matches
@@ -150,7 +172,7 @@ async def _answer(client: Elastic, index: str, body: Mapping[str, Any], *, timeo
     waiting = {"wait_for_completion_timeout": "5s", "keep_alive": "5m"}
     try:
         answer = await client.eql_submit(
-            [index], body, params=waiting, deadline=deadline + GRACE, opaque_id="rule-runner:search"
+            index, body, params=waiting, deadline=deadline + GRACE, opaque_id="rule-runner:search"
         )
     except ClusterError as error:
         if error.no_such_api:
@@ -161,7 +183,7 @@ async def _answer(client: Elastic, index: str, body: Mapping[str, Any], *, timeo
         raise
     late = SearchError(f"the search took longer than {timeout:g} s and was stopped")
     found = await completed(client, answer, deadline=deadline, patience=lambda left: waiting, late=late)
-    action = f"search with EQL in {index}"
+    action = f"search with EQL in {','.join(index)}"
     client.transport.require(found, EQL_DONE, action=action)
     if read_matches(found) is None:
         raise client.transport.wrong(found, action, "expected `hits.events` or `hits.sequences`")

@@ -19,6 +19,8 @@ from runner.messages.quantities import counted, in_whole_units
 
 _WIDEST_CONDITION = 76
 _LONGEST_VALUE = 120
+_FEW = 10
+"""Exceptions that are listed although they left out nothing."""
 _STYLES = {True: "green", False: "red"}
 
 
@@ -30,6 +32,27 @@ class ExplainedEvent:
     event_id: str
     verdict: EventVerdict
     stage: int | None
+    exceptions: tuple[ExplainedException, ...] = ()
+    """Those that hit it; none if the query has no exceptions."""
+    nearest: ExplainedException | None = None
+    """The exception that misses it by fewest conditions, if it meets a stage and none hits it."""
+
+
+@dataclass(frozen=True, slots=True)
+class ExplainedException:
+    """An exception with what it has left out, or with its conditions on one event.
+
+    `label` is its name and place, `reason` the conditions that hold or, if it does not hit the event, those that do
+    not. `left_out` are events, of scope alert matches.
+    """
+
+    name: str
+    file: str
+    line: int
+    scope: str
+    label: str
+    left_out: int = 0
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +72,7 @@ class Explanation:
     maxspan_ns: int | None
     places: Mapping[int, str]
     """`file:line` by the number of an event."""
+    exceptions: tuple[ExplainedException, ...] = ()
 
 
 def page(explanation: Explanation) -> Iterator[Text]:
@@ -68,6 +92,7 @@ def page(explanation: Explanation) -> Iterator[Text]:
         yield from _sequences(explanation)
     if explanation.reading.kind == "sample":
         yield from _keys(explanation)
+    yield from _exceptions(explanation)
     yield from _result(explanation)
 
 
@@ -267,6 +292,21 @@ def _keys(explanation: Explanation) -> Iterator[Text]:
         yield _line(1, f"{step.label}: {step.keys:,} keys; {step.shared:,} in every stage so far")
 
 
+def _exceptions(explanation: Explanation) -> Iterator[Text]:
+    """What each exception has left out; of many, those that left out nothing as their count."""
+    if not explanation.exceptions:
+        return
+    yield Text()
+    yield _heading("exceptions")
+    idle = [one for one in explanation.exceptions if not one.left_out]
+    for one in explanation.exceptions:
+        if one.left_out or len(idle) <= _FEW:
+            what = counted(one.left_out, "match", "matches") if one.scope == "alert" else counted(one.left_out, "event")
+            yield _line(1, f"{one.label}: {what} left out")
+    if len(idle) > _FEW:
+        yield _line(1, f"{counted(len(idle), 'other exception')} left out nothing")
+
+
 def _result(explanation: Explanation) -> Iterator[Text]:
     yield Text()
     if explanation.error:
@@ -285,9 +325,16 @@ def _event(event: ExplainedEvent, explanation: Explanation) -> Iterator[Text]:
     time = "no timestamp" if event.verdict.time is None else date_text(event.verdict.time)
     event_id = f", event.id {event.event_id}" if event.event_id else ""
     yield _heading(f"{_place(event.number, explanation)} ({time}{event_id})")
-    for index, stage in enumerate(event.verdict.stages):
-        if event.stage is None or event.stage == index:
-            yield from _stage_verdict(stage)
+    stages = event.verdict.stages if event.stage is None else event.verdict.stages[event.stage : event.stage + 1]
+    for stage in stages:
+        yield from _stage_verdict(stage)
+    for one in event.exceptions:
+        if one.scope == "event" and any(stage.excepted for stage in stages):
+            continue  # it is said there
+        word = "excepted, as an alert," if one.scope == "alert" else "excepted"
+        yield _line(1, f"{word} by {one.label}: {one.reason}", "bold red")
+    if event.nearest is not None:
+        yield _line(1, f"not excepted: of the nearest exception, {event.nearest.label}, {event.nearest.reason}", "dim")
 
 
 def _stage_verdict(stage: StageVerdict) -> Iterator[Text]:
@@ -298,6 +345,8 @@ def _stage_verdict(stage: StageVerdict) -> Iterator[Text]:
         yield from _verdict(condition, 2)
     if stage.problem:
         yield _line(2, f"not met  {stage.problem}", "red")
+    for text in stage.excepted:
+        yield _line(2, f"not met  {text}", "red")
     for key in stage.keys:
         values = _values(key.values)
         text = f"by {key.name}: {values}" if key.joined else f"not met  by {key.name}: no value, so it joins nothing"

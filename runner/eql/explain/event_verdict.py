@@ -72,6 +72,8 @@ class StageVerdict:
     keys: tuple[KeyValues, ...]
     impossible: bool = False
     problem: str = ""
+    excepted: tuple[str, ...] = ()
+    """What has kept the event from the stage that it meets otherwise."""
 
 
 @dataclass(frozen=True, slots=True)

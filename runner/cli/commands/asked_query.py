@@ -1,0 +1,149 @@
+"""What `search` asks: a query or that of a rule, and what is excepted of its answer."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from runner import eql
+from runner.cli.console import counted, err, say, show_problem, warn
+from runner.cli.exit_codes import ExitCode
+from runner.cli.locations import require_exceptions, require_rule_paths, rule_sources
+from runner.cli.rule_choice import chosen
+from runner.clock import SystemClock
+from runner.errors import SettingsError
+from runner.exceptions import ExceptionItem, Exceptions, load_exceptions
+from runner.exceptions.item_verdict import item_label
+from runner.rules.rule import Rule
+from runner.search.compiled_rule import CompiledRule, compile_rule
+from runner.search.files.excepted_answer import ExceptedAnswer
+from runner.search.files.file_search import FileSearch
+from runner.service.rules_in_use import load_active
+from runner.settings.settings import Settings
+
+DEFAULT_INDEX = "logs-endpoint.events.*"
+_FEW = 10
+"""Exceptions that are named although they left out nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class AskedQuery:
+    """A query with its options, and what is excepted of its answer at the time `now`; `rule` if it is a rule's."""
+
+    text: str
+    options: eql.SearchOptions
+    index: tuple[str, ...]
+    now: datetime
+    exceptions: tuple[ExceptionItem, ...] = ()
+    rule: Rule | None = None
+    code: ExitCode = ExitCode.FINE
+    """FINDINGS if a file of exceptions has an error, so that something may be missing among them."""
+
+    def compiled(self) -> CompiledRule:
+        """The query as a rule with the exceptions. Raises EqlError."""
+        options = self.options
+        fields = {
+            "query": self.text,
+            "index": self.index,
+            "event_category_override": options.event_category_field,
+            "timestamp_field": options.timestamp_field,
+            "tiebreaker_field": options.tiebreaker_field,
+        }
+        named = {"rule_id": "search", "name": "search", "description": "search", "severity": "low", "risk_score": 0}
+        rule = self.rule or Rule.model_validate({**named, "type": "eql", "language": "eql"})
+        return replace(compile_rule(rule.model_copy(update=fields)), exceptions=self.exceptions)
+
+
+def asked_query(
+    settings: Settings, query: str | None, rule: str | None, options: eql.SearchOptions, index: str
+) -> AskedQuery:
+    """The query that the arguments name. Raises SettingsError.
+
+    Exceptions apply to a query if `--exceptions` names some: those for all rules; to a rule as in its runs.
+    """
+    if rule is None and query is None:
+        raise SettingsError("nothing to search for: name a QUERY, or a rule with --rule")
+    now = SystemClock().now()
+    if rule is not None:
+        if query is not None:
+            raise SettingsError("--rule takes the query of a rule: leave QUERY out")
+        return _of_rule(settings, rule, options, index, now=now)
+    asked = AskedQuery(query_text(query or ""), options, (index,), now)
+    if not settings.is_flag("exceptions"):
+        return asked
+    exceptions = load_exceptions(require_exceptions(settings, settings.exceptions))
+    in_force = [item for item in exceptions.items if not item.is_over(now)]
+    general = tuple(item for item in in_force if item.all_rules)
+    if len(general) < len(in_force):
+        others = counted(len(in_force) - len(general), "exception")
+        say(f"{others} for certain rules left aside: --rule takes the query of a rule, and its exceptions")
+    return replace(asked, exceptions=general, code=_told(exceptions))
+
+
+def _of_rule(settings: Settings, name: str, options: eql.SearchOptions, index: str, *, now: datetime) -> AskedQuery:
+    require_rule_paths(settings)
+    active = asyncio.run(load_active(rule_sources(settings), FileSearch(()), at=now))
+    found = chosen(active, [name]).compiled
+    if len(found) != 1:
+        raise SettingsError(f"--rule {name}: {counted(len(found), 'rule')}, expected one")
+    (compiled,), usual = found, eql.SearchOptions()
+    rule = compiled.rule
+    own = {
+        "event_category_field": rule.event_category_override,
+        "timestamp_field": rule.timestamp_field,
+        "tiebreaker_field": rule.tiebreaker_field,
+    }
+    taken: dict[str, Any] = {
+        key: value for key, value in own.items() if value and getattr(options, key) == getattr(usual, key)
+    }
+    return AskedQuery(
+        rule.query,
+        replace(options, **taken),
+        rule.index if index == DEFAULT_INDEX else (index,),
+        now,
+        compiled.exceptions,
+        rule,
+        _told(active.exceptions),
+    )
+
+
+def query_text(query: str) -> str:
+    """The query itself, or the text of the file that `@FILE` names. Raises SettingsError."""
+    if not query.startswith("@"):
+        return query
+    try:
+        return Path(query[1:]).read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"query file {query[1:]}: {error}") from None
+
+
+def _told(exceptions: Exceptions) -> ExitCode:
+    for problem in exceptions.problems:
+        show_problem(problem, err())
+    is_broken = any(problem.severity == "error" for problem in exceptions.problems)
+    return ExitCode.FINDINGS if is_broken else ExitCode.FINE
+
+
+def tell_refused(left_out: ExceptedAnswer) -> None:
+    """Print which exceptions remove nothing, or everything."""
+    for refused in (*left_out.of_events.refused, *left_out.of_alerts.refused):
+        warn(str(refused.problem()))
+    for item in left_out.hits_all:
+        warn(f"exception {item_label(item)} hits every event: nothing is found")
+
+
+def tell_left_out(
+    items: Sequence[ExceptionItem], events: Mapping[ExceptionItem, int], matches: Mapping[ExceptionItem, int]
+) -> None:
+    """Print how much each exception has left out."""
+    idle = [item for item in items if not events.get(item) and not matches.get(item)]
+    for item in items:
+        found = (counted(events.get(item, 0), "event"), counted(matches.get(item, 0), "match", "matches"))
+        if item not in idle or len(idle) <= _FEW:
+            say(f"exception {item_label(item)} left out {found[item.scope == 'alert']}")
+    if len(idle) > _FEW:
+        say(f"{counted(len(idle), 'other exception')} left out nothing")
