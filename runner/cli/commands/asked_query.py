@@ -66,7 +66,7 @@ def asked_query(
     Exceptions apply to a query if `--exceptions` names some: those for all rules; to a rule as in its runs.
     """
     if rule is None and query is None:
-        raise SettingsError("nothing to search for: name a QUERY, or a rule with --rule")
+        raise SettingsError("nothing to search for: name a QUERY, or a rule with --rule; --help shows more")
     now = SystemClock().now()
     if rule is not None:
         if query is not None:

@@ -38,7 +38,7 @@ def test(settings: Settings, *, junit: Path | None, require_tests: bool) -> int:
     overrides = load_overrides(settings.overrides, settings.rules)
     for problem in overrides.problems:
         show_problem(problem, err())
-    exceptions = load_exceptions(rule_sources(settings).exceptions)
+    exceptions = load_exceptions(rule_sources(settings).exception_paths())
     doubts = [problem for problem in exceptions.problems if problem.severity == "warning"]
     loaded = replace(loaded, problems=(*loaded.problems, *(one for one in exceptions.problems if one not in doubts)))
     for problem in doubts:
