@@ -83,6 +83,27 @@ class RuleRun:
         }
 
 
+@dataclass(frozen=True, slots=True)
+class RunCost:
+    """The totals of a rule's runs. Over files `took_ms` has the time of whole passes, which rules share."""
+
+    runs: int = 0
+    failed: int = 0
+    matches: int = 0
+    suppressed: int = 0
+    took_ms: int = 0
+
+    def plus(self, run: RuleRun) -> RunCost:
+        """The totals with one more run."""
+        return RunCost(
+            self.runs + 1,
+            self.failed + (run.status == "failed"),
+            self.matches + run.matches,
+            self.suppressed + run.suppressed,
+            self.took_ms + run.took_ms,
+        )
+
+
 def shared_messages(runs: Sequence[RuleRun]) -> Mapping[str, int]:
     """The messages that concern several rules, each with the count of them."""
     rules: dict[str, set[str]] = {}

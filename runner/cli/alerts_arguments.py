@@ -11,6 +11,7 @@ from typer import Argument, Option, Typer
 
 from runner.cli import options
 from runner.cli.options import read_moment, read_settings
+from runner.cli.rules_arguments import report_rules
 from runner.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -293,6 +294,9 @@ def except_alert(
         fields, reason, expires, name, all_rules, scope, to, close=close, dry_run=dry_run
     )
     return alert_exception.except_alert(settings, id_, wanted)
+
+
+alerts.command("report")(report_rules)
 
 
 def _chosen(

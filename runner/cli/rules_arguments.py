@@ -70,3 +70,25 @@ def diff_rules(
     from runner.cli.commands import rule_diff
 
     return rule_diff.diff_rules(settings, old, new, exit_code=exit_code)
+
+
+@rules.command("report")
+def report_rules(
+    since: Annotated[
+        str | None,
+        Option(
+            "--since", metavar="TIME", help="Only alerts detected since: 7d, an ISO time or date math. Not set: all."
+        ),
+    ] = None,
+    rule: options.RuleOption = None,
+    state: options.StateOption = None,
+    output: Annotated[
+        str | None, Option("--output", "-o", metavar="table|json|csv", help="How to print the result.")
+    ] = None,
+) -> int:
+    """Report on each rule: how many alerts, how many false, what makes the noise, what it costs, what to except."""
+    as_csv = output is not None and output.strip().lower() == "csv"
+    settings = read_settings(state=state, output=None if as_csv else output)
+    from runner.cli.commands import rule_report
+
+    return rule_report.report(settings, since=since, rule=rule, as_csv=as_csv)

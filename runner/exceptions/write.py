@@ -89,9 +89,10 @@ def _value(value: Value) -> str:
 
 
 def _text(value: str) -> str:
-    """A basic string of TOML: JSON's escapes are all among its own."""
+    """A basic string of TOML: JSON's escapes are all among its own. What is not printable stands escaped."""
     try:
         value.encode()
     except UnicodeEncodeError:
         raise RunnerError(f"{value!r} has half of a character (a lone surrogate), which TOML cannot hold") from None
-    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+    spelled = json.dumps(value, ensure_ascii=False)
+    return "".join(one if one.isprintable() else f"\\U{ord(one):08x}" for one in spelled)

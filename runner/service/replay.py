@@ -28,6 +28,7 @@ from runner.store.alert_row import alert_row
 from runner.store.changes import AlertChange, UpdateResult
 from runner.store.group_store import MemoryGroups
 from runner.store.protocol import AlertFilter, Ledger, Mark, RuleState, StoredAlert, WriteResult
+from runner.triage.noise import NoiseReport
 from runner.windows import Window, from_nanoseconds
 
 WINDOWS_AT_A_TIME = 2_048
@@ -193,12 +194,13 @@ class ReplayLedger:
 
 
 class DryRunStore:
-    """An `AlertStore` and a `Ledger` that keep nothing but which alerts there would be, for a replay that writes
-    nothing: 16 bytes an alert, since a noisy rule makes many."""
+    """An `AlertStore` and a `Ledger` for a replay that writes nothing: they keep which alerts there would be, in 16
+    bytes an alert, since a noisy rule makes many, and what these have in common."""
 
     def __init__(self) -> None:
         self._ids: set[bytes] = set()
         self.groups = MemoryGroups()
+        self.noise = NoiseReport()
 
     async def existing_ids(self, ids: Collection[str]) -> frozenset[str]:
         return frozenset(id_ for id_ in ids if _short(id_) in self._ids)
@@ -220,6 +222,7 @@ class DryRunStore:
                 rejected[alert.id] = str(error)
                 continue
             self._ids.add(_short(alert.id))
+            self.noise.add(alert.document)
             created.add(alert.id)
         duplicates = {alert.id for alert in alerts} - created - rejected.keys()
         return WriteResult(frozenset(created), frozenset(duplicates), rejected or None)

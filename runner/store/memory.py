@@ -11,7 +11,7 @@ from datetime import datetime
 from runner.alerts.alert import Alert
 from runner.alerts.event_time import event_order
 from runner.json_text import read_document, write_json
-from runner.rule_run import RuleRun
+from runner.rule_run import RuleRun, RunCost
 from runner.store.alert_row import AlertRow, alert_row
 from runner.store.changes import AlertChange, Tally, UpdateResult, block_changes, is_as_expected, set_fields
 from runner.store.first_state import first_state
@@ -130,6 +130,14 @@ class MemoryStore:
 
     def files(self, source: EventSource) -> MemoryStore:
         return self.ledger(source)
+
+    async def costs(self, since: datetime | None) -> Mapping[str, RunCost]:
+        found: dict[str, RunCost] = {}
+        for logged in self._runs.values():
+            for run in (run for runs in logged.values() for run in runs):
+                if since is None or run.started >= since:
+                    found[run.rule_id] = found.get(run.rule_id, RunCost()).plus(run)
+        return found
 
     async def read(self) -> Mapping[str, RuleState]:
         rule_ids = {rule_id for states in self._states.values() for rule_id in states}

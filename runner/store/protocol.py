@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any, Literal, Protocol
 
 from runner.alerts.alert import Alert
-from runner.rule_run import ExceptedCount, RuleRun
+from runner.rule_run import ExceptedCount, RuleRun, RunCost
 from runner.store.alert_filter import AlertFilter as AlertFilter  # a part of the protocol
 from runner.store.changes import AlertChange, UpdateResult
 from runner.store.group_store import GroupStore
@@ -259,6 +259,10 @@ class Ledgers(Protocol):
 
     def files(self, source: EventSource) -> FileRecord:
         """The record of the files of a source."""
+        ...
+
+    async def costs(self, since: datetime | None) -> Mapping[str, RunCost]:
+        """What the logged runs over all sources that started at or after `since` took, by rule id."""
         ...
 
 

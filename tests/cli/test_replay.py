@@ -215,6 +215,9 @@ def test_a_dry_run_tells_what_a_run_makes(command: Command, events: Path, tmp_pa
     rehearsed, made = command(*asked, "--dry-run").json, command(*asked).json
     assert rehearsed.pop("dry_run") and not made.pop("dry_run")
     assert (rehearsed.pop("alerts_to"), made.pop("alerts_to")) == ("nowhere: this is a dry run", "rule-runner.db")
+    for outcome in (rehearsed, made):
+        for rule in outcome["report"]["rules"]:
+            assert rule.pop("cost")["runs"]  # with how long they took
     assert rehearsed == made
     assert made["created"] > 10
 

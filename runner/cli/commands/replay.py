@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from runner.cli.commands.once import named, reopen, show_problems
+from runner.cli.commands.rule_report import read_noise
 from runner.cli.console import may_color, say, warn
 from runner.cli.exit_codes import ExitCode
 from runner.cli.locations import require_rule_paths, rule_sources, stores_in_cluster
@@ -30,7 +31,9 @@ from runner.service.replay import WINDOWS_AT_A_TIME, DryRunStore, Passed, Replay
 from runner.service.replay_journal import Done, Journal, identity_of
 from runner.service.rules_in_use import ActiveRules, load_active
 from runner.settings.settings import Settings
+from runner.store.protocol import AlertFilter
 from runner.telemetry.logs import configure_logging
+from runner.triage.noise import NoiseReport
 from runner.windows import Window, from_nanoseconds, iso
 
 EARLIEST, LATEST = datetime(1678, 1, 1, tzinfo=UTC), datetime(2262, 1, 1, tzinfo=UTC)
@@ -90,6 +93,8 @@ async def _replay(settings: Settings, wanted: ReplayOptions) -> int:
                 outcome.stopped = bool(stop) and outcome.left > 0
                 if ready.journal is not None:
                     ready.journal.close(finished=outcome.left == 0 and not outcome.failed)
+            if not outcome.stopped:
+                outcome.noise = await _noise(tools, ready)
             report = tools.files.report if tools.files is not None else ReadReport()
     show_problems(ready.active)
     for text in () if outcome.stopped else report.warnings():
@@ -158,6 +163,21 @@ async def _run(ready: _Prepared, bar: ReplayBar, stop: Stop) -> None:
             bar.reached(run.window.end, left=outcome.left)
     if not stop:
         outcome.left = 0
+
+
+async def _noise(tools: Opened, ready: _Prepared) -> NoiseReport:
+    """What the alerts of the replay have in common, with those of its events that were there before."""
+    alerts, outcome = ready.execution.alerts, ready.outcome
+    if isinstance(alerts, DryRunStore):
+        return alerts.noise
+    found = {rule_id for rule_id, tally in outcome.tallies.items() if tally.created or tally.duplicates}
+    if not found:
+        return NoiseReport()
+    start = min(rule.window_at(outcome.span.start).start for rule in outcome.rules)
+    wanted = AlertFilter(event_since=start, event_until=outcome.span.end, building_blocks=True)
+    noise = await read_noise(tools.stores, wanted)
+    noise.rules = {rule_id: rule for rule_id, rule in noise.rules.items() if rule_id in found}
+    return noise
 
 
 async def _span(

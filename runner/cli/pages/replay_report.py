@@ -11,11 +11,13 @@ from typing import Any
 from rich.text import Text
 
 from runner.cli.console import counted, is_narrow, moment, out, print_json, print_places, print_table, table
-from runner.rule_run import RuleRun
+from runner.cli.pages.rule_report import RuleReport, print_rule_report, report_on
+from runner.rule_run import RuleRun, RunCost
 from runner.rules.model_errors import shortened
 from runner.rules.rule import Rule
 from runner.service.replay import hour_of
-from runner.windows import Window, iso
+from runner.triage.noise import NoiseReport
+from runner.windows import Window, iso, nanoseconds
 
 _DAY = timedelta(days=1)
 _STEPS_H = (1, 2, 3, 4, 6, 8, 12, 24, 48, 168)
@@ -24,6 +26,8 @@ _COLUMNS, _COLUMNS_NARROW = 24, 8
 _WIDEST, _LONGEST_NAME = 200, 100
 """Characters of a line, and of a rule's name in it."""
 _MONDAY = datetime(1970, 1, 5, tzinfo=UTC)
+_NOISIEST = 5
+"""Rules of which the report shows what their alerts have in common."""
 _COUNTS = ("windows", "matches", "created", "duplicates", "suppressed", "capped", "failed")
 
 
@@ -38,6 +42,7 @@ class RuleTally:
     suppressed: int = 0
     capped: int = 0
     failed: int = 0
+    took_ms: int = 0
     per_hour: Counter[datetime] = field(default_factory=Counter)
     """New alerts by the hour in which their window ends."""
     messages: dict[str, None] = field(default_factory=dict)
@@ -55,6 +60,7 @@ class RuleTally:
 
     def add_part(self, run: RuleRun) -> None:
         """Add what was found of a window that is to be searched again."""
+        self.took_ms += run.took_ms
         self.matches += run.matches
         self.created += run.created
         self.duplicates += run.duplicates
@@ -86,6 +92,17 @@ class ReplayOutcome:
     places: tuple[str, str] = ("", "")
     """Where the events come from and where the alerts go, as text."""
     tallies: dict[str, RuleTally] = field(default_factory=dict)
+    noise: NoiseReport = field(default_factory=NoiseReport)
+    """The alerts on events of the span, also those that were there before."""
+
+    def report(self) -> RuleReport:
+        """What these alerts have in common, with what was searched for them."""
+        costs = {
+            rule_id: RunCost(tally.windows, tally.failed, tally.matches, tally.suppressed, tally.took_ms)
+            for rule_id, tally in self.tallies.items()
+        }
+        names = {rule.rule_id: rule.name for rule in self.rules}
+        return report_on(self.noise, (nanoseconds(self.span.start), nanoseconds(self.span.end)), costs, names)
 
     def tally(self, rule_id: str) -> RuleTally:
         return self.tallies.setdefault(rule_id, RuleTally())
@@ -128,6 +145,9 @@ def print_outcome(outcome: ReplayOutcome, form: str) -> None:
     wrote = "would have been made" if outcome.dry_run else "made"
     print_places(*outcome.places)
     console.print(f"{counted(outcome.created, 'alert')} {wrote}.")
+    if outcome.noise.noisiest:
+        console.print("\nWhat the alerts of the noisiest rules have in common (all: `--output json`):")
+        print_rule_report(outcome.report(), most=_NOISIEST)
 
 
 def _print_noise(outcome: ReplayOutcome, rules: Sequence[Rule]) -> None:
@@ -215,6 +235,7 @@ def _as_json(outcome: ReplayOutcome) -> dict[str, Any]:
         "created": outcome.created,
         "events": outcome.places[0],
         "alerts_to": outcome.places[1],
+        "report": outcome.report().as_json(),
     }
 
 

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 from runner.cluster.elasticsearch import Elastic
+from runner.rule_run import RunCost
 from runner.setup.index_objects import StoreNames
 from runner.store.elasticsearch.alerts import ElasticsearchAlerts
 from runner.store.elasticsearch.file_record import ElasticsearchFileRecord
 from runner.store.elasticsearch.installation import Installation
 from runner.store.elasticsearch.lease_board import ElasticsearchBoard
 from runner.store.elasticsearch.ledger import ElasticsearchLedger, read_sources
-from runner.store.elasticsearch.run_log import ElasticsearchRunLog
+from runner.store.elasticsearch.run_log import ElasticsearchRunLog, read_costs
 from runner.store.protocol import Stores
 from runner.store.source import UNNAMED, EventSource
 
@@ -46,6 +48,9 @@ class ElasticsearchLedgers:
 
     def files(self, source: EventSource) -> ElasticsearchFileRecord:
         return ElasticsearchFileRecord(self._client, self._names, self._installation, socket.gethostname(), source)
+
+    async def costs(self, since: datetime | None) -> Mapping[str, RunCost]:
+        return await read_costs(self._client, self._names.runs, since)
 
     def board(self, source: EventSource) -> ElasticsearchBoard:
         return ElasticsearchBoard(self._client, self._names.state, self._installation, source=source)

@@ -6,6 +6,7 @@ import heapq
 import logging
 import sqlite3
 from collections.abc import Iterable, Iterator
+from datetime import datetime
 from typing import Final
 
 from runner.alerts.event_time import event_order
@@ -65,10 +66,10 @@ def _where(wanted: AlertFilter, after: tuple[int, int] | None) -> tuple[str, lis
         values.append(wanted.rule_id)
     if wanted.since is not None:
         conditions.append("detected >= ?")
-        values.append(nanoseconds(wanted.since))
+        values.append(_bound(wanted.since))
     if wanted.until is not None:
         conditions.append("detected <= ?")
-        values.append(nanoseconds(wanted.until))
+        values.append(_bound(wanted.until))
     if wanted.severities:
         conditions.append(f"severity IN ({','.join('?' * len(wanted.severities))})")
         values += wanted.severities
@@ -79,3 +80,8 @@ def _where(wanted: AlertFilter, after: tuple[int, int] | None) -> tuple[str, lis
         conditions.append("(detected, seq) < (?, ?)")
         values += after
     return f"WHERE {' AND '.join(conditions)}" if conditions else "", values
+
+
+def _bound(moment: datetime) -> int:
+    """The time as a column has it; one beyond what 64 bits hold is the first or the last of these."""
+    return max(-(2**63), min(2**63 - 1, nanoseconds(moment)))

@@ -9,7 +9,7 @@ from typing import Any, Final, cast
 
 import orjson
 
-from runner.rule_run import COUNTS, ExceptedCount, RuleRun, Status
+from runner.rule_run import COUNTS, ExceptedCount, RuleRun, RunCost, Status
 from runner.store.first_state import first_state
 from runner.store.memory import KEPT_RUNS
 from runner.store.protocol import MOST_UNFINISHED, Mark, RuleState, state_after, state_with_mark
@@ -165,6 +165,15 @@ def keep_files(connection: sqlite3.Connection, source: EventSource, texts: Mappi
         number = _number_of(connection, source)
         rows = [(number, path, text) for path, text in texts.items()]
         connection.executemany("INSERT OR REPLACE INTO files (source, path, marks) VALUES (?, ?, ?)", rows)
+
+
+def read_costs(connection: sqlite3.Connection, since: int | None) -> dict[str, RunCost]:
+    """What the runs over all sources that started at or after `since` took, by rule id."""
+    query = (
+        "SELECT rule_id, count(*), sum(status = 'failed'), sum(matches), sum(suppressed), sum(took_ms) FROM runs "
+        "WHERE started >= ? GROUP BY rule_id"
+    )
+    return {row[0]: RunCost(*row[1:]) for row in connection.execute(query, (-(2**63) if since is None else since,))}
 
 
 def read_unfinished(

@@ -21,7 +21,7 @@ from typing import Any, Final, TypeVar
 
 from runner.alerts.alert import Alert
 from runner.errors import StoreError
-from runner.rule_run import RuleRun
+from runner.rule_run import RuleRun, RunCost
 from runner.store.alert_row import AlertRow, alert_row
 from runner.store.changes import AlertChange, UpdateResult
 from runner.store.memory import LONGEST_ANSWER, write_result
@@ -41,6 +41,7 @@ from runner.store.sqlite.groups import SqliteGroups
 from runner.store.sqlite.ledger import (
     keep_files,
     mark_all,
+    read_costs,
     read_files,
     read_sources,
     read_states,
@@ -161,6 +162,10 @@ class SqliteStore:
 
     def files(self, source: EventSource) -> SqliteStore:
         return self.ledger(source)
+
+    async def costs(self, since: datetime | None) -> Mapping[str, RunCost]:
+        start = None if since is None else min(nanoseconds(since), 2**63 - 1)
+        return await self._run(lambda connection: read_costs(connection, start))
 
     async def record(self, run: RuleRun, fingerprint: str) -> None:
         await self._run(lambda connection: record(connection, self._source, run, fingerprint))

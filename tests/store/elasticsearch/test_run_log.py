@@ -13,9 +13,10 @@ import pytest
 
 from runner.cluster.connection import Connection
 from runner.cluster.elasticsearch import open_client
-from runner.rule_run import RuleRun
+from runner.rule_run import RuleRun, RunCost
 from runner.store.memory import MemoryStore
 from runner.store.protocol import Stores
+from runner.store.source import EventSource
 from runner.store.sqlite.sqlite_store import SqliteStore
 from runner.windows import Window
 from tests.store.alerts import at
@@ -76,3 +77,15 @@ async def test_unfinished_runs_come_newest_first_and_as_they_were(backend: Backe
 
 async def test_a_store_without_runs_has_none_unfinished(backend: Backend) -> None:
     assert list(await backend.store.run_log.unfinished(["a"], at(0) - timedelta(days=9))) == []
+
+
+async def test_what_runs_took_is_summed_by_rule_over_all_sources(backend: Backend) -> None:
+    store = backend.store
+    assert await store.ledgers.costs(None) == {}
+    other = store.of(EventSource("files", ("/a",), "here"))
+    await store.ledger.record(replace(failed("a", 10), status="succeeded", complete=True, matches=2, took_ms=30), "f")
+    await other.ledger.record(failed("a", 20, matches=3, suppressed=4, took_ms=50), "f")
+    await store.ledger.record(failed("b", 5, took_ms=7), "f")
+    await backend.settle()
+    assert await store.ledgers.costs(None) == {"a": RunCost(2, 1, 5, 4, 80), "b": RunCost(1, 1, 0, 0, 7)}
+    assert await store.ledgers.costs(at(20)) == {"a": RunCost(1, 1, 3, 4, 50)}
