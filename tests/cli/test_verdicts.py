@@ -181,3 +181,31 @@ def test_the_newest_events_are_listed_whenever_they_were_detected(command: Comma
         events = write_events(tmp_path / f"{minute}.ndjson", f"e{minute} exec 10:0{minute}:00.000 name=nc")
         command("once", "--events", events, *NOW)
     assert [row["event_time"][14:16] for row in rows(command, "--limit", 2)] == ["03", "02"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("way", ["own", "external"])
+def test_in_a_cluster_it_is_the_same(
+    command: Command, tmp_path: Path, elasticsearch_url: str, namespace: str, way: str
+) -> None:
+    env = {"ELASTICSEARCH_HOSTS": elasticsearch_url, "RUNNER_SPACE": namespace, "RUNNER_ALERTS_AS": way}
+    write_rule(tmp_path, severity="high")
+    pair = 'sequence by host.id [process where process.name == "a"] [process where process.name == "b"]'
+    write_rule(tmp_path, "pair", pair)
+    lines = ("e1 exec 10:01:00.000 name=nc", "a exec 10:02:00.000 name=a host=db", "b exec 10:02:01.000 name=b host=db")
+    events = write_events(tmp_path / "e.ndjson", *lines)
+    assert command("once", "--events", events, *NOW, "-o", "json", env=env).json["created"] == 2
+
+    def listed(*filters: object) -> list[dict[str, Any]]:
+        alerts: list[dict[str, Any]] = command("alerts", "list", *filters, "-o", "json", env=env).json["alerts"]
+        return alerts
+
+    closed = command("alerts", "close", "--rule", "PAIR", "--reason", "false-positive", env={**env, **ANN})
+    assert (closed.code, closed.out) == (0, "1 alert closed.\n")
+    assert command("alerts", "tag", listed("--severity", "high")[0]["id"][:9], "--add", "x", env=env).code == 0
+    assert [(row["rule"], row["verdict"]) for row in listed("--status", "closed")] == [("pair", "false_positive")]
+    assert [row["status"] for row in listed("--building-blocks", "--rule", "pair")] == ["closed"] * 3
+    assert [row["rule"] for row in listed("--tag", "x", "--text", "WEB")] == ["nc"]
+    rules = {rule["rule"]: rule for rule in command("rules", "report", "-o", "json", env=env).json["rules"]}
+    assert (rules["pair"]["alerts"], rules["pair"]["false_positive_share"]) == (1, 1.0)
+    assert rules["pair"]["noise"]["hosts"] == [{"value": "db", "alerts": 1}]

@@ -101,6 +101,8 @@ class ReplayOutcome:
             rule_id: RunCost(tally.windows, tally.failed, tally.matches, tally.suppressed, tally.took_ms)
             for rule_id, tally in self.tallies.items()
         }
+        for rule_id, rule in self.noise.rules.items():  # what is counted into alerts after they are written
+            rule.suppressed = max(rule.suppressed, self.tally(rule_id).suppressed)
         names = {rule.rule_id: rule.name for rule in self.rules}
         return report_on(self.noise, (nanoseconds(self.span.start), nanoseconds(self.span.end)), costs, names)
 
