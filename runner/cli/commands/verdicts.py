@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 
 import typer
 
@@ -35,6 +35,14 @@ from runner.store.verdicts import (
 
 _SHOWN = 50
 """Alerts of a dry run that a table shows."""
+
+
+_KEPT: Final = frozenset({
+    "@timestamp", "host", "host.id", "host.name", "kibana", "kibana.alert.original_time", "kibana.alert.reason",
+    "kibana.alert.risk_score", "kibana.alert.rule.name", "kibana.alert.rule.rule_id", "kibana.alert.severity", "user",
+    "user.name",
+})  # fmt: skip
+_KEPT_BELOW: Final = ("kibana.alert.group.", "kibana.alert.suppression.", "kibana.alert.workflow_")
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +124,13 @@ async def _change(settings: Settings, chosen: Chosen, decision: Decision, done: 
 async def _found(store: AlertStore, chosen: Chosen) -> list[StoredAlert]:
     """The alerts that meet the filter; the building blocks of sequences go with these anyway."""
     wanted = replace(chosen.wanted, of_building_block_rules=chosen.building_blocks)
-    return [alert async for alert in store.find(wanted)]
+    return [_light(alert) async for alert in store.find(wanted)]
+
+
+def _light(alert: StoredAlert) -> StoredAlert:
+    """The alert with what a verdict and a line of a table need of its document, since a filter may find very many."""
+    kept = {name: value for name, value in alert.document.items() if name in _KEPT or name.startswith(_KEPT_BELOW)}
+    return replace(alert, document=kept)
 
 
 async def _named(store: AlertStore, ids: Sequence[str]) -> list[StoredAlert]:
