@@ -19,6 +19,7 @@ from runner.expressions import nodes
 from runner.messages.suggestions import did_you_mean, near_name
 from runner.rules.model_errors import shortened
 from runner.rules.rule import Rule
+from runner.rules.rule_file import RuleFile
 
 SOON = timedelta(days=30)
 """How long before its end an exception is said to expire."""
@@ -28,6 +29,29 @@ def check_exceptions(exceptions: Exceptions, rules: Sequence[Rule], at: datetime
     """Every problem of the exceptions: those found when they were read, and what is wrong or doubtful in the items."""
     check = _Check(exceptions, rules, at)
     return [*exceptions.problems, *(problem for item in exceptions.items for problem in check.item(item))]
+
+
+def missing_lists(exceptions: Exceptions, sources: Iterable[RuleFile]) -> list[Problem]:
+    """A warning for each exception list that a rule refers to and no file of exceptions has an item of.
+
+    The list of Elastic Defend's agents is not missed: they apply it themselves.
+    """
+    here = {key for item in exceptions.items for key in item.lists}
+    found: list[Problem] = []
+    for source in sources:
+        rule = source.rule
+        if rule is None or not rule.enabled:
+            continue
+        for one in rule.exceptions_list:
+            if one.type == "endpoint" or (one.list_id, one.namespace_type) in here:
+                continue
+            line, column, drawn = source.marks.get("exceptions_list", (0, 0, ""))
+            message = (
+                f"no file of exceptions has an item of the list `{shortened(one.list_id)}`: what it excepts is found, "
+                "too; export it from Kibana into a folder `exceptions` beside the rules"
+            )
+            found.append(Problem(source.path, line, column, "warning", message, rule.rule_id, drawn))
+    return found
 
 
 class _Check:

@@ -204,7 +204,6 @@ def _gaps(rule: RuleTable) -> Iterator[FieldFinding]:
 
 
 _UNAPPLIED = {
-    "exceptions_list": "names lists that are kept in Kibana, which are not applied: what they except is found, too",
     "actions": "are not carried out: they stand in the alert only",
     "response_actions": "are not carried out: they stand in the alert only",
 }

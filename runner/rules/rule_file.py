@@ -41,7 +41,8 @@ class RuleFile:
     rule: Rule | None
     problems: tuple[Problem, ...] = ()
     marks: Mapping[str, tuple[int, int, str]] = field(default_factory=dict)
-    """Line, column and picture of the keys `rule_id` and `name`, for problems that involve other files."""
+    """Line, column and picture of the keys `rule_id`, `name` and `exceptions_list`, for problems that involve other
+    files."""
     named: bool = True
     """Whether the file was named itself, not found in a folder."""
 
@@ -99,13 +100,15 @@ def _no_rule(path: Path, document: Mapping[str, Any], source: Source, *, named: 
 
 
 _MARKED: tuple[KeyPath, ...] = (("rule", "rule_id"), ("rule", "name"))
+_LISTS: KeyPath = ("rule", "exceptions_list")
 _NEEDED_PLACES = frozenset({*_MARKED, ("rule", "query")})
 """Those of a rule without problems: they stand in the first half of a file, the tables of threats after them."""
 
 
 def _read_document(path: Path, stamp: Stamp, *, document: Mapping[str, Any], text: str) -> RuleFile:
     """The rule of a document that has a `[rule]` table, and its problems in the order of their places."""
-    source, places = Source(text), places_in(text, _NEEDED_PLACES)
+    refers = "exceptions_list" in document["rule"]
+    source, places = Source(text), places_in(text, _NEEDED_PLACES | ({_LISTS} if refers else set()))
     findings = check_document(document)
     table = {name: value for name, value in document["rule"].items() if name not in OWN_NAMES}
     parts = {name: document[name] for name in ("metadata", "transform") if name in document}
@@ -124,7 +127,7 @@ def _read_document(path: Path, stamp: Stamp, *, document: Mapping[str, Any], tex
     )
     if any(problem.severity == "error" for problem in problems):
         rule = None
-    marked = {key[-1]: places.get(key) for key in _MARKED}
+    marked = {key[-1]: places.get(key) for key in (*_MARKED, _LISTS)}
     spans = {str(name): Span(place.value, place.end) for name, place in marked.items() if place}
     marks = {name: place_and_picture(source, span) for name, span in spans.items()}
     return RuleFile(path, stamp, rule, tuple(problems), marks)

@@ -8,7 +8,7 @@ from datetime import datetime
 from pathlib import Path
 
 from runner.errors import Problem
-from runner.exceptions import Exceptions, load_exceptions
+from runner.exceptions import Exceptions, load_exceptions, missing_lists
 from runner.rules.load import LoadedRules
 from runner.rules.rule import Rule
 from runner.search.compiled_rule import CompiledRule, compile_rules
@@ -103,6 +103,7 @@ async def load_active(
         problems = [replace(p, message=p.text + kept, hint="") if p.rule_id in last_good else p for p in problems]
     order = {rule.rule_id: position for position, rule in enumerate(wanted)}
     problems.sort(key=lambda problem: order.get(problem.rule_id or "", -1))
+    problems += missing_lists(exceptions, loaded.sources)
     return ActiveRules(loaded, in_use, (*loaded.problems, *problems), exceptions, at, selected)
 
 

@@ -297,3 +297,22 @@ def test_an_export_is_read_again_as_the_same(command: Command, tmp_path: Path) -
         [("process.name", True, {"n*"}, []), ("host.name", True, {"a"}, [])],
         [("process.name", True, {"c*"}, []), ("host.name", True, {"a"}, [])],
     ]
+
+
+def test_a_list_that_a_rule_refers_to_is_missed_until_it_is_here(command: Command, tmp_path: Path) -> None:
+    agents = {"list_id": "endpoint_list", "type": "endpoint", "namespace_type": "agnostic"}
+    path = write_rule(tmp_path)
+    path.write_text(f"{path.read_text()}\n[[rule.exceptions_list]]\nlist_id = 'known-good'\n")
+    path.write_text(
+        f"{path.read_text()}[[rule.exceptions_list]]\n" + "".join(f"{k} = '{v}'\n" for k, v in agents.items())
+    )
+    answer = command("check")
+    place = f"rules/nc.toml:{path.read_text()[: path.read_text().index('[[rule')].count(chr(10)) + 1}:8: warning: "
+    assert place + "no file of exceptions has an item of the list `known-good`" in answer.out
+    assert "endpoint_list" not in answer.out and answer.out.endswith("0 errors, 1 warning\n")
+    item = {"list_id": "known-good", "item_id": "i", "type": "simple", "name": "i", "description": "i"}
+    entry = {"field": "host.name", "type": "match", "operator": "included", "value": "lab"}
+    write_exceptions(tmp_path, orjson.dumps(item | {"entries": [entry]}).decode(), "exceptions/e.ndjson")
+    assert command("check").out.endswith("0 errors, 0 warnings\n")
+    write_events(tmp_path / "e.ndjson", ONE, "e2 exec 10:02:00.000 name=nc host=lab")
+    assert command("once", "--events", "e.ndjson", *NOW, "-o", "json").json["created"] == 1

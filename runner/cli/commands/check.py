@@ -12,7 +12,7 @@ from runner.cli.locations import require_rule_paths, require_rules, rule_sources
 from runner.clock import SystemClock
 from runner.errors import Problem
 from runner.events.fields.schema import shipped_schema
-from runner.exceptions import Exceptions, check_exceptions, load_exceptions
+from runner.exceptions import Exceptions, check_exceptions, load_exceptions, missing_lists
 from runner.rules.load import LoadedRules
 from runner.search.compiled_rule import compile_rules
 from runner.search.files.file_search import FileSearch
@@ -29,6 +29,7 @@ def check(settings: Settings) -> ExitCode:
     compiled, faults = compile_rules(loaded.rules)
     exceptions = load_exceptions(rule_sources(settings).exception_paths())
     doubts = [*_doubts(selected, settings), *_exception_problems(exceptions, selected, settings)]
+    doubts += missing_lists(exceptions, loaded.sources)
     problems = [*loaded.problems, *doubts, *faults, *asyncio.run(FileSearch(()).prepare(compiled))]
     problems += [problem for one in compiled for problem in suppression_problems(one, shipped_schema())]
     problems.sort(key=lambda problem: (str(problem.file), problem.line, problem.column))
