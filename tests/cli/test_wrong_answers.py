@@ -89,6 +89,7 @@ def kinds_of(cluster: Elasticsearch, command: Command, asked: tuple[str, ...]) -
     return [kind for kind in cluster.asked if kind not in HARMLESS]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "has_eql"),
     [
@@ -121,6 +122,7 @@ def test_one_wrong_answer_is_an_error_that_says_so(
         assert found.code in ((1, 4) if name == "doctor" else (2, 4)), (kind, body, found)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("body", ["odd hits", *(pytest.param(name, marks=pytest.mark.slow) for name in BODIES)])
 @pytest.mark.parametrize("kind", ["eql", "field caps", "open point", "search point", "search", "bulk"])
 def test_a_window_with_a_wrong_answer_stays_owed(
@@ -152,6 +154,7 @@ def spoilt(answer: Any, choice: random.Random) -> Any:
     return {other: spoilt(value, choice) if other == name else value for other, value in answer.items()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [*range(4), *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(4, 80))])
 def test_no_part_of_any_answer_makes_a_traceback(command: Command, cluster: Elasticsearch, seed: int) -> None:
     choice = random.Random(seed)

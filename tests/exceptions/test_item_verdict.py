@@ -21,6 +21,7 @@ EVENT = {
 }
 
 
+@pytest.mark.slow
 def test_a_verdict_is_what_the_engine_decides(tmp_path: Path) -> None:
     for case, item in zip(CASES, load_cases(tmp_path), strict=True):
         verdicts = {id_: judge_item(item, SCHEMA, document, now_ns=0) for id_, document in DOCUMENTS.items()}

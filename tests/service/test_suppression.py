@@ -157,6 +157,7 @@ def of_duration(lasts: int | None, **more: Any) -> Any:
     return suppressing(suppression=duration, **more)
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=150)
 @given(EVENTS, LASTS, KILLS, KILLS, st.lists(st.integers(0, 1), max_size=200))
 def test_every_match_counts_once_whatever_stops_or_doubles_the_runs(
