@@ -12,10 +12,10 @@ from runner.eql.syntax.errors import EqlError
 from runner.errors import Problem
 from runner.events.fields.schema import Schema, shipped_schema
 from runner.exceptions.conditions import resolve_items
-from runner.exceptions.fields import field_for, nested_above
 from runner.exceptions.item import NO_SPAN, ExceptionEntry, ExceptionItem, FilePlace
 from runner.exceptions.load import Exceptions
 from runner.expressions import nodes
+from runner.expressions.mapped_fields import field_for, nested_above
 from runner.messages.suggestions import did_you_mean, near_name
 from runner.rules.model_errors import shortened
 from runner.rules.rule import Rule

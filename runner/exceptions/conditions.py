@@ -9,7 +9,7 @@ from collections import ChainMap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
-from typing import Any, TypeAlias
+from typing import Any
 
 from runner import eql
 from runner.engine.exclusions import Excluded
@@ -19,13 +19,19 @@ from runner.eql.syntax.errors import EqlError
 from runner.errors import Problem
 from runner.events.columns.row_decoder import RowDecoder
 from runner.events.fields.schema import KEYWORDS, DataType, Field, Schema
-from runner.exceptions.fields import check_pattern, check_values, field_for, is_flattened_key, leaves_below
 from runner.exceptions.item import NO_SPAN, OS_FIELDS, ExceptionEntry, ExceptionItem, FilePlace
 from runner.exceptions.item_query import QueryClause, any_clause, item_clause
 from runner.exceptions.value_sets import value_set
 from runner.expressions import nodes
-
-_Condition: TypeAlias = nodes.Expression | bool
+from runner.expressions.mapped_fields import (
+    check_pattern,
+    check_values,
+    field_for,
+    is_flattened_key,
+    leaves_below,
+    within,
+)
+from runner.expressions.truths import Truth, all_of, any_of, field_ref, has_value, negation_of
 
 _SETS, _GROUPS, _ITEMS = 2_048, 1 << 14, 1 << 15
 """Most sets of items, groups of them for the same rules, and items remembered with what they are in a schema."""
@@ -203,26 +209,26 @@ def _excepting(stage: Stage, condition: nodes.Expression) -> Stage:
     return replace(stage, conjuncts=(*stage.conjuncts, nodes.Not(NO_SPAN, condition)))
 
 
-def item_condition(item: ExceptionItem, schema: Schema) -> _Condition:
+def item_condition(item: ExceptionItem, schema: Schema) -> Truth:
     """What an event must meet to be excepted by the item. Raises ItemRefusedError."""
-    return _all_of(item_parts(item, schema))
+    return all_of(item_parts(item, schema), NO_SPAN)
 
 
-def item_parts(item: ExceptionItem, schema: Schema) -> list[_Condition]:
+def item_parts(item: ExceptionItem, schema: Schema) -> list[Truth]:
     """The conditions that must all hold: of each entry, then of the operating system; or those of `where`."""
     if item.where is not None:
         return _where(item, item.where, schema)
     parts = [_entry(entry, schema) for entry in item.entries]
     if item.os:
-        parts.append(_any_of([_os(name, item.os, schema) for name in OS_FIELDS]))
+        parts.append(any_of([_os(name, item.os, schema) for name in OS_FIELDS], NO_SPAN))
     return parts
 
 
-def _os(name: str, wanted: tuple[str, ...], schema: Schema) -> _Condition:
+def _os(name: str, wanted: tuple[str, ...], schema: Schema) -> Truth:
     return _entry(ExceptionEntry(name, "match_any", values=wanted), schema)
 
 
-def _where(item: ExceptionItem, query: eql.ParsedQuery, schema: Schema) -> list[_Condition]:
+def _where(item: ExceptionItem, query: eql.ParsedQuery, schema: Schema) -> list[Truth]:
     if schema.find(_TIMESTAMP) is None:  # a rule may have its times in another field
         added = {_TIMESTAMP: Field(_TIMESTAMP, DataType.DATE)}
         schema = replace(schema, fields=ChainMap(added, schema.fields))  # type: ignore[arg-type]
@@ -234,17 +240,17 @@ def _where(item: ExceptionItem, query: eql.ParsedQuery, schema: Schema) -> list[
     return [False] if stage.empty else [*stage.conjuncts]
 
 
-def _entry(entry: ExceptionEntry, schema: Schema, nested: str = "") -> _Condition:
+def _entry(entry: ExceptionEntry, schema: Schema, nested: str = "") -> Truth:
     try:
         found = _included(entry, schema, nested)
     except ItemRefusedError:
         raise
     except ValueError as error:
         raise ItemRefusedError(str(error), entry.place) from None
-    return found if entry.included else _not(found)
+    return found if entry.included else negation_of(found, NO_SPAN)
 
 
-def _included(entry: ExceptionEntry, schema: Schema, nested: str) -> _Condition:
+def _included(entry: ExceptionEntry, schema: Schema, nested: str) -> Truth:
     found = schema.find(entry.field) if entry.type == "nested" else field_for(entry.field, schema, nested)
     if entry.type == "nested":
         return _nested(entry, found, schema)
@@ -252,47 +258,32 @@ def _included(entry: ExceptionEntry, schema: Schema, nested: str) -> _Condition:
         return False
     if found.type is DataType.OBJECT:
         below = leaves_below(found.name, schema) if entry.type == "exists" else []
-        return _any_of([_exists(_ref(one)) for one in below])
-    ref = _ref(_within(found, nested, schema))
+        return any_of([has_value(field_ref(one, NO_SPAN)) for one in below], NO_SPAN)
+    ref = field_ref(within(found, nested, schema), NO_SPAN)
     match entry.type:
         case "exists":
-            return _exists(ref)
+            return has_value(ref)
         case "wildcard":
             check_pattern(found, is_key=is_flattened_key(entry.field, schema))
-            return _any_of([nodes.Wildcard(NO_SPAN, ref, one, entry.any_case) for one in entry.values])
+            return any_of([nodes.Wildcard(NO_SPAN, ref, one, entry.any_case) for one in entry.values], NO_SPAN)
         case "list":
             return _listed(entry, ref)
         case _:
             return _equal(entry, ref)
 
 
-def _within(found: Field, nested: str, schema: Schema) -> Field:
-    """The field as the objects of a nested field have it: its path begins there, a multi-field's is its parent's."""
-    if not nested:
-        return found
-    name = found.name
-    parent = schema.fields.get(name.rpartition(".")[0])
-    if parent is not None and parent.type not in (DataType.OBJECT, DataType.NESTED, DataType.FLATTENED):
-        name = parent.name
-    return replace(found, path=name.removeprefix(f"{nested}."))
-
-
-def _nested(entry: ExceptionEntry, found: Field | None, schema: Schema) -> _Condition:
-    inner = _all_of([_entry(one, schema, entry.field) for one in entry.entries])
+def _nested(entry: ExceptionEntry, found: Field | None, schema: Schema) -> Truth:
+    inner = all_of([_entry(one, schema, entry.field) for one in entry.entries], NO_SPAN)
     if found is None:
         return False
     if found.type is not DataType.NESTED:
         raise ValueError(f"field `{found.name}` is of type [{found.type.value}], not nested")
     if isinstance(inner, bool):
-        return inner and _exists(_ref(found))
-    return nodes.Nested(NO_SPAN, _ref(found), inner)
+        return inner and has_value(field_ref(found, NO_SPAN))
+    return nodes.Nested(NO_SPAN, field_ref(found, NO_SPAN), inner)
 
 
-def _exists(ref: nodes.FieldRef) -> nodes.Expression:
-    return nodes.Not(NO_SPAN, nodes.Comparison(NO_SPAN, "==", ref, nodes.Constant(NO_SPAN, None)))
-
-
-def _equal(entry: ExceptionEntry, ref: nodes.FieldRef) -> _Condition:
+def _equal(entry: ExceptionEntry, ref: nodes.FieldRef) -> Truth:
     found = ref.field
     is_text = found.type in KEYWORDS and not found.normalized
     if entry.any_case and not (found.type in KEYWORDS or found.type in (DataType.TEXT, DataType.NULL)):
@@ -300,7 +291,7 @@ def _equal(entry: ExceptionEntry, ref: nodes.FieldRef) -> _Condition:
     if entry.any_case and (is_text or found.type is DataType.NULL):
         return nodes.Membership(NO_SPAN, ref, _constants(entry.values), insensitive=True)
     if found.normalized or found.type in (DataType.TEXT, DataType.FLATTENED, DataType.NULL):
-        return _any_of([nodes.Phrase(NO_SPAN, ref, value) for value in entry.values])
+        return any_of([nodes.Phrase(NO_SPAN, ref, value) for value in entry.values], NO_SPAN)
     check_values(entry.values, found)
     if len(entry.values) == 1:
         return nodes.Comparison(NO_SPAN, "==", ref, *_constants(entry.values))
@@ -311,31 +302,9 @@ def _constants(values: Sequence[str]) -> tuple[nodes.Constant, ...]:
     return tuple(nodes.Constant(NO_SPAN, value) for value in values)
 
 
-def _listed(entry: ExceptionEntry, ref: nodes.FieldRef) -> _Condition:
+def _listed(entry: ExceptionEntry, ref: nodes.FieldRef) -> Truth:
     assert entry.value_list is not None
     if entry.of_spans and ref.field.type is not DataType.IP:
         raise ValueError(f"blocks of addresses are for [ip], but field `{ref.field.name}` is [{ref.field.type.value}]")
     found = value_set(entry.value_list, ref.field)
     return nodes.Listed(NO_SPAN, ref, found) if found.texts else False
-
-
-def _ref(found: Field) -> nodes.FieldRef:
-    return nodes.FieldRef(NO_SPAN, found, found)
-
-
-def _not(condition: _Condition) -> _Condition:
-    return not condition if isinstance(condition, bool) else nodes.Not(NO_SPAN, condition)
-
-
-def _all_of(parts: Sequence[_Condition]) -> _Condition:
-    if False in [part for part in parts if isinstance(part, bool)]:
-        return False
-    left = tuple(part for part in parts if not isinstance(part, bool))
-    return (left[0] if len(left) == 1 else nodes.And(NO_SPAN, left)) if left else True
-
-
-def _any_of(parts: Sequence[_Condition]) -> _Condition:
-    if True in [part for part in parts if isinstance(part, bool)]:
-        return True
-    left = tuple(part for part in parts if not isinstance(part, bool))
-    return (left[0] if len(left) == 1 else nodes.Or(NO_SPAN, left)) if left else False

@@ -10,8 +10,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, TypeAlias
 
 from runner.events.fields.schema import KEYWORDS, NUMBERS, DataType, Field, Schema
-from runner.exceptions.fields import field_for
 from runner.exceptions.item import OS_FIELDS, ExceptionEntry, ExceptionItem
+from runner.expressions.mapped_fields import field_for
 
 QueryClause: TypeAlias = dict[str, Any]
 

@@ -10,9 +10,9 @@ from runner.dates import dates
 from runner.events.fields.schema import DATES, NUMBERS, DataType, Field
 from runner.events.fields.values import as_stored, read_cidr, read_ip
 from runner.events.fields.words import lower
-from runner.exceptions.fields import check_values
 from runner.exceptions.item import ValueList
 from runner.expressions import nodes
+from runner.expressions.mapped_fields import check_values
 
 _Kind: TypeAlias = Literal["texts", "lower", "addresses"]
 _KEPT = 256

@@ -1,4 +1,4 @@
-"""Fields of exceptions: what a name is in a schema, and whether values can be read as the field's.
+"""Fields of queries that are no EQL: what a name is in a schema, and whether values can be read as the field's.
 
 As in a search: a name that nothing maps, an object, or a field below a nested one has no value.
 """
@@ -31,7 +31,7 @@ def field_for(name: str, schema: Schema, nested: str = "") -> Field | None:
         return _unmapped(name, schema)
     if found.type in _UNREADABLE:
         kind = found.original_type if found.ambiguous else f"of type [{found.original_type or found.type.value}]"
-        raise ValueError(f"field `{name}` is {kind}, which exceptions cannot be about")
+        raise ValueError(f"field `{name}` is {kind}, which no query can be about")
     if is_flattened_key(name, schema):
         return Field(name, DataType.KEYWORD, path=found.source_path, ignore_above=_flattened(name, schema).ignore_above)
     if found.type in KEYWORDS and name.endswith(".caseless"):
@@ -95,3 +95,14 @@ def check_pattern(field: Field, *, is_key: bool) -> None:
         raise ValueError(f"`{field.name}` is a key of a flattened field, which patterns cannot be about")
     if field.type not in _PATTERNED:
         raise ValueError(f"field `{field.name}` is of type [{field.type.value}], which patterns cannot be about")
+
+
+def within(found: Field, nested: str, schema: Schema) -> Field:
+    """The field as the objects of a nested field have it: its path begins there, a multi-field's is its parent's."""
+    if not nested:
+        return found
+    name = found.name
+    parent = schema.fields.get(name.rpartition(".")[0])
+    if parent is not None and parent.type not in (DataType.OBJECT, DataType.NESTED, DataType.FLATTENED):
+        name = parent.name
+    return replace(found, path=name.removeprefix(f"{nested}."))
