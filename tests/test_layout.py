@@ -33,6 +33,8 @@ ORDER = (
     "expressions",
     "engine",
     "eql",
+    "lucene",
+    "kql",
     "rules",
     "exceptions",
     "selection",
@@ -166,8 +168,9 @@ def test_no_imports_in_a_circle() -> None:
         pytest.fail(f"imports in a circle: {' -> '.join(error.args[1])}")
 
 
-LANGUAGES = {"eql"}
-"""Front ends of the engine: each turns text into the nodes of `expressions` and a plan of `engine`."""
+LANGUAGES: dict[str, set[str]] = {"eql": set(), "lucene": set(), "kql": {"lucene"}}
+"""Front ends of the engine: each turns text into the nodes of `expressions` and a plan of `engine`. With each language
+those that it is made of: a pattern of KQL is a text in Lucene's syntax to Elasticsearch."""
 
 
 @pytest.mark.parametrize("package", sorted(LANGUAGES))
@@ -176,6 +179,7 @@ def test_a_language_uses_nothing_but_messages_events_and_the_engine(package: str
         if unit(f"{name}.") == package:
             others = {unit(other) for other, _ in imports_of(file)} - {
                 package,
+                *LANGUAGES[package],
                 "messages",
                 "events",
                 "expressions",

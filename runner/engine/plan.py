@@ -8,6 +8,8 @@ from typing import Literal, TypeAlias
 
 from runner.events.fields.schema import Field
 from runner.expressions import nodes
+from runner.messages.query_errors import QueryFinding
+from runner.messages.text_positions import Source
 
 Identity: TypeAlias = tuple[object, ...]
 """An expression without its position in the text: equal for equal conditions of different queries."""
@@ -83,7 +85,7 @@ def identity(expression: nodes.Expression) -> Identity:
         case nodes.Constant(value=value):
             return "literal", type(value).__name__, value
         case nodes.FieldRef(field=field, exact=exact):
-            return "field", field.name, exact.name
+            return "field", field.name, exact.name, exact.type, exact.normalized
         case nodes.AnyOf():
             return "any of many", expression
         case nodes.Nested(value=value, condition=condition):
@@ -93,8 +95,12 @@ def identity(expression: nodes.Expression) -> Identity:
             head: Identity = ("call", name, insensitive)
         case nodes.Membership(insensitive=insensitive):
             head = ("in", insensitive)
-        case nodes.Phrase(value=ref, text=text):
-            head = ("phrase", text, ref.exact.normalized)
+        case nodes.Phrase(value=ref, text=text, slop=slop):
+            head = ("phrase", text, slop, ref.exact.normalized)
+        case nodes.Fuzzy(value=ref, text=text, edits=edits):
+            head = ("fuzzy", text, edits, ref.exact.normalized)
+        case nodes.Between(value=ref, above=above, below=below):
+            head = ("between", above, below, ref.exact.normalized)
         case nodes.Wildcard(value=ref, pattern=pattern, insensitive=insensitive):
             head = ("wildcard", pattern, insensitive, ref.exact.normalized)
         case nodes.Listed(value=ref, listed=listed):
@@ -106,3 +112,19 @@ def identity(expression: nodes.Expression) -> Identity:
         case _:
             head = (type(expression).__name__,)
     return (*head, *map(identity, nodes.children(expression)))
+
+
+@dataclass(frozen=True, slots=True)
+class EventProgram:
+    """A query for single events that can be run, of a language without sequences, and what was remarked about it."""
+
+    source: Source
+    plan: Plan
+    warnings: tuple[QueryFinding, ...] = ()
+
+
+def event_plan(condition: nodes.Expression | bool, *, timestamp: Field, tiebreaker: Field | None = None) -> Plan:
+    """The plan of a query for the events that meet a condition."""
+    conjuncts = condition.operands if isinstance(condition, nodes.And) else (condition,)
+    kept = tuple(part for part in conjuncts if not isinstance(part, bool))
+    return Plan("event", (Stage(kept, empty=condition is False),), None, None, (), timestamp, tiebreaker)

@@ -6,8 +6,9 @@ As in a search: a name that nothing maps, an object, or a field below a nested o
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from itertools import islice
 
 from runner.events.fields.schema import KEYWORDS, NUMBERS, STRINGS, DataType, Field, Schema
 from runner.expressions.constants import check_readable
@@ -19,16 +20,25 @@ _PATTERNED = STRINGS | {DataType.FLATTENED, DataType.VERSION, DataType.NULL}
 _NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 
 
-def field_for(name: str, schema: Schema, nested: str = "") -> Field | None:
+METADATA = ("_id", "_index")
+"""Fields that are no part of a document."""
+
+
+def field_for(name: str, schema: Schema, nested: str = "", *, existence: bool = False) -> Field | None:
     """The field that a query for the name asks, inside of the nested path if one is given; None: no document has any.
 
-    Raises ValueError for a field of a type that cannot be judged.
+    Raises ValueError for a field of a type that cannot be judged. `existence`: only whether it has a value is asked,
+    which of most types is known.
     """
     if nested_above(name, schema) != nested:
         return None
     found = schema.find(name)
+    if found is None and name in METADATA:
+        raise ValueError(f"`{name}` is no part of an event, and is not searched here")
     if found is None:
         return _unmapped(name, schema)
+    if existence and found.type is DataType.UNSUPPORTED and not found.ambiguous:
+        return replace(found, type=DataType.FLATTENED)  # any leaf of it is a value
     if found.type in _UNREADABLE:
         kind = found.original_type if found.ambiguous else f"of type [{found.original_type or found.type.value}]"
         raise ValueError(f"field `{name}` is {kind}, which no query can be about")
@@ -56,6 +66,12 @@ def is_flattened_key(name: str, schema: Schema) -> bool:
     return found is not None and found.type is DataType.FLATTENED and name not in schema.fields
 
 
+def check_range_of_key(name: str, schema: Schema, *, ends: int) -> None:
+    """Raise ValueError for a range with fewer than two ends, if the name is a key within a flattened field."""
+    if ends < 2 and is_flattened_key(name, schema):
+        raise ValueError(f"`{name}` is a key of a flattened field, of which a range must have both ends")
+
+
 def _flattened(name: str, schema: Schema) -> Field:
     while name not in schema.fields:
         name = name.rpartition(".")[0]
@@ -76,9 +92,38 @@ def nested_above(name: str, schema: Schema) -> str:
 def leaves_below(name: str, schema: Schema) -> list[Field]:
     """The fields of an object that can have a value, all the way down; those of nested fields cannot."""
     prefix = f"{name}."
-    containers = (DataType.OBJECT, DataType.NESTED)
     below = (field for other, field in schema.fields.items() if other.startswith(prefix))
-    return [one for one in below if one.type not in containers and not nested_above(one.name, schema)]
+    return [one for one in below if one.type not in _CONTAINERS and not nested_above(one.name, schema)]
+
+
+MOST_FIELDS = 1_024
+"""Fields that one condition may be about: Elasticsearch takes that many clauses at least."""
+_CONTAINERS = (DataType.OBJECT, DataType.NESTED)
+_WITHOUT_TERMS = frozenset({DataType.OBJECT, DataType.NESTED, DataType.UNSUPPORTED, DataType.BINARY})
+
+
+def fields_matching(pattern: Sequence[str], schema: Schema, nested: str | None = "") -> list[Field]:
+    """The fields of the schema whose whole names fit a pattern, given as the texts between its stars.
+
+    Those of objects of a nested field lie there only, but for None, with which nested fields count as all others.
+    Raises ValueError if they are too many.
+    """
+    fits = re.compile(".*".join(map(re.escape, pattern)), re.DOTALL).fullmatch
+    found = (field for name, field in schema.fields.items() if fits(name) and field.type not in _CONTAINERS)
+    return _few(one for one in found if nested is None or nested_above(one.name, schema) == nested)
+
+
+def default_fields(schema: Schema, nested: str = "") -> list[Field]:
+    """The fields that a text without a field is searched in. Raises ValueError if they are too many."""
+    found = (field for field in schema.fields.values() if field.type not in _WITHOUT_TERMS)
+    return _few(one for one in found if nested_above(one.name, schema) == nested)
+
+
+def _few(found: Iterable[Field]) -> list[Field]:
+    fields = list(islice(found, MOST_FIELDS + 1))
+    if len(fields) > MOST_FIELDS:
+        raise ValueError(f"this is about more than {MOST_FIELDS:,} fields: name the fields that are meant")
+    return fields
 
 
 def check_values(values: Iterable[str], field: Field) -> None:

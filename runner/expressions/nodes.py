@@ -95,7 +95,8 @@ class Membership:
 
 @dataclass(frozen=True, slots=True)
 class Pattern:
-    """`value : patterns`, `like`, `regex` and their tilde forms; true if any pattern matches the whole value."""
+    """`value : patterns`, `like`, `regex` and their tilde forms; true if any pattern matches the whole value, or a word
+    of an analysed field."""
 
     span: Span
     operator: Literal[":", "like", "like~", "regex", "regex~"]
@@ -106,11 +107,15 @@ class Pattern:
 @dataclass(frozen=True, slots=True)
 class Phrase:
     """A value that is the text, or in which its words stand in a row if the field is analysed; both lower-cased if the
-    field is normalised. No word: no value."""
+    field is normalised. No word: no value.
+
+    `slop` is by how many places in all the words of an analysed field may be moved to stand in a row.
+    """
 
     span: Span
     value: FieldRef
     text: str
+    slop: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +128,29 @@ class Wildcard:
     pattern: str
     insensitive: bool = False
     """Ignores the case of ASCII letters."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fuzzy:
+    """A whole value, or a word of an analysed field, that a few edits make the text: characters put in, taken out,
+    replaced, or two neighbours swapped."""
+
+    span: Span
+    value: FieldRef
+    text: str
+    edits: int
+
+
+@dataclass(frozen=True, slots=True)
+class Between:
+    """One value that lies between two constants; two comparisons may be met by different values of a field."""
+
+    span: Span
+    value: FieldRef
+    above: Literal[">", ">="]
+    low: Constant
+    below: Literal["<", "<="]
+    high: Constant
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -212,6 +240,8 @@ Expression: TypeAlias = (
     | Pattern
     | Phrase
     | Wildcard
+    | Fuzzy
+    | Between
     | Listed
     | Nested
     | AnyOf
@@ -233,6 +263,8 @@ _PARTS: dict[type, Callable[[Any], tuple[Expression, ...]]] = {
     Call: lambda node: node.arguments,
     Phrase: lambda node: (node.value,),
     Wildcard: lambda node: (node.value,),
+    Fuzzy: lambda node: (node.value,),
+    Between: lambda node: (node.value, node.low, node.high),
     Listed: lambda node: (node.value,),
     Nested: lambda node: (node.value,),
     AnyOf: lambda node: node.operands,
@@ -247,8 +279,10 @@ _REBUILT: dict[type, Callable[[Any, tuple[Any, ...]], Expression]] = {
     Membership: lambda node, parts: Membership(node.span, parts[0], parts[1:], node.insensitive),
     Pattern: lambda node, parts: Pattern(node.span, node.operator, parts[0], parts[1:]),
     Call: lambda node, parts: Call(node.span, node.name, parts, node.insensitive, node.written),
-    Phrase: lambda node, parts: Phrase(node.span, parts[0], node.text),
+    Phrase: lambda node, parts: Phrase(node.span, parts[0], node.text, node.slop),
     Wildcard: lambda node, parts: Wildcard(node.span, parts[0], node.pattern, node.insensitive),
+    Fuzzy: lambda node, parts: Fuzzy(node.span, parts[0], node.text, node.edits),
+    Between: lambda node, parts: Between(node.span, parts[0], node.above, parts[1], node.below, parts[2]),
     Listed: lambda node, parts: Listed(node.span, parts[0], node.listed),
     Nested: lambda node, parts: Nested(node.span, parts[0], node.condition),
     AnyOf: lambda node, parts: AnyOf(node.span, parts),

@@ -63,15 +63,19 @@ def field_test(expression: nodes.Expression, now_ns: int) -> ValueTest | None:
             if len(constants) == len(items):
                 return ValueTest((ref.exact,), any_value(_membership(ref.exact, constants, insensitive, now_ns)), 2)
         case nodes.Pattern(_, operator, nodes.FieldRef() as ref, patterns):
-            test = pattern_test(operator, [pattern.value for pattern in patterns], java=False)
+            test = _of_words(ref.exact, pattern_test(operator, [pattern.value for pattern in patterns], java=False))
             return ValueTest((ref.exact,), any_value(_on_text(test)), 30 if operator.startswith("regex") else 6)
         case nodes.Call(_, name, (nodes.FieldRef() as ref, *rest), insensitive):
             constants = [item.value for item in rest if isinstance(item, nodes.Constant)]
             if len(constants) == len(rest):
                 call = _call(name, constants, insensitive)
                 return ValueTest((ref.exact,), any_value(call), 8) if call is not None else None
-        case nodes.Phrase(_, nodes.FieldRef(exact=read), text):
-            return ValueTest((read,), any_value(_phrase(read, text)), 6)
+        case nodes.Phrase(_, nodes.FieldRef(exact=read), text, slop):
+            return ValueTest((read,), any_value(_phrase(read, text, slop)), 6)
+        case nodes.Fuzzy(_, nodes.FieldRef(exact=read), text, edits):
+            return ValueTest((read,), any_value(_on_text(_of_words(read, _fuzzy(text, edits)))), 20)
+        case nodes.Between(_, nodes.FieldRef(exact=read), above, low, below, high):
+            return ValueTest((read,), any_value(_between(read, (above, low.value), (below, high.value), now_ns)), 4)
         case nodes.Wildcard(_, nodes.FieldRef(exact=read), pattern, insensitive):
             return ValueTest((read,), any_value(_wildcard(read, pattern, insensitive=insensitive)), 6)
         case nodes.Listed(_, nodes.FieldRef(exact=read), listed):
@@ -135,6 +139,8 @@ def comparison(operator: str, field: Field, constant: nodes.Value, now_ns: int) 
         return _analysed_range(operator, functions.text_of(constant))
     if field.type in COMPARED_AS_TEXT:
         text = functions.text_of(constant)
+        if field.normalized and operator != "==":
+            return _ordered(operator, lower, text)
         return text.__eq__ if operator == "==" else _ordered(operator, _same, text)
     number = _number(constant)
     if number is not None and (field.type in _ROUNDED or (field.type is DataType.SCALED_FLOAT and operator == "==")):
@@ -143,6 +149,15 @@ def comparison(operator: str, field: Field, constant: nodes.Value, now_ns: int) 
 
 
 _ROUNDED = frozenset({DataType.FLOAT, DataType.HALF_FLOAT})
+
+
+def _between(field: Field, low: tuple[str, nodes.Value], high: tuple[str, nodes.Value], now_ns: int) -> ScalarTest:
+    """One value, or one word of an analysed field, lies within both ends."""
+    if field.type is DataType.TEXT:
+        first, last = (_ordered(operator, _same, functions.text_of(bound)) for operator, bound in (low, high))
+        return _on_text(_of_words(field, lambda word: first(word) and last(word)))
+    starts, ends = (comparison(operator, field, bound, now_ns) for operator, bound in (low, high))
+    return lambda value: starts(value) and ends(value)
 
 
 def _rounded(number: float, field: Field) -> float:
@@ -295,9 +310,24 @@ def _call(name: str, constants: Sequence[nodes.Value], insensitive: bool) -> Sca
 # What phrase, wildcard and terms queries do by the field's type: words of analysed fields, and normalised values.
 
 
-def _phrase(field: Field, text: str) -> ScalarTest:
+def _of_words(field: Field, test: Callable[[str], bool]) -> Callable[[str], bool]:
+    """The test of a value's words if the field is analysed, of the value in lower case if it is normalised."""
+    if field.type is DataType.TEXT:
+        return lambda given: any(map(test, words(given)))
+    return (lambda given: test(lower(given))) if field.normalized else test
+
+
+def _fuzzy(text: str, edits: int) -> Callable[[str], bool]:
+    from rapidfuzz.distance.OSA import distance  # takes longer to import than most commands to start
+
+    return lambda given: distance(text, given, score_cutoff=edits) <= edits
+
+
+def _phrase(field: Field, text: str, slop: int = 0) -> ScalarTest:
     if field.type is DataType.TEXT:
         wanted = words(text)
+        if slop and len(wanted) > 1:
+            return _on_text(lambda given: _stand_near(wanted, words(given), slop))
         return _on_text(lambda given: _stand_in_a_row(wanted, words(given))) if wanted else _never
     if field.normalized:
         folded = lower(text)
@@ -312,6 +342,18 @@ def _stand_in_a_row(wanted: Sequence[str], given: Sequence[str]) -> bool:
         return wanted[0] in given
     places = range(len(given) - len(wanted) + 1)
     return any(given[place : place + len(wanted)] == wanted for place in places)
+
+
+def _stand_near(wanted: Sequence[str], given: Sequence[str], slop: int) -> bool:
+    """Whether the wanted words, all different, can be moved by `slop` places in all to stand in a row."""
+    starts: dict[str, list[int]] = {word: [] for word in wanted}  # where the row would begin for each place of a word
+    for place, word in enumerate(given):
+        if word in starts:
+            starts[word].append(place - wanted.index(word))
+    if not all(starts.values()):
+        return False
+    lows = {start for each in starts.values() for start in each}
+    return any(all(any(low <= start <= low + slop for start in each) for each in starts.values()) for low in lows)
 
 
 def _wildcard(field: Field, pattern: str, *, insensitive: bool) -> ScalarTest:

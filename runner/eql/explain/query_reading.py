@@ -227,8 +227,16 @@ def read_leaf(expression: nodes.Expression) -> LeafReading:
             return _field_query(expression, "terms", exact, f"is {listed}", case=_case_of(exact))
         case nodes.Pattern(_, operator, nodes.FieldRef(exact=exact), patterns):
             return _pattern(expression, operator, exact, patterns=[text_of(pattern.value) for pattern in patterns])
-        case nodes.Phrase(_, nodes.FieldRef(exact=exact), text):
-            return _field_query(expression, "match_phrase", exact, f"has the words of {string(text)} in a row")
+        case nodes.Phrase(_, nodes.FieldRef(exact=exact), text, slop):
+            if exact.type is not DataType.TEXT:
+                return _field_query(expression, "term", exact, f"is {string(text)}", case=_case_of(exact))
+            moved = f", moved by {slop} at most" if slop else ""
+            return _field_query(expression, "match_phrase", exact, f"has the words of {string(text)} in a row{moved}")
+        case nodes.Fuzzy(_, nodes.FieldRef(exact=exact), text, edits):
+            return _field_query(expression, "fuzzy", exact, f"is {string(text)} after {edits} edits at most")
+        case nodes.Between(_, nodes.FieldRef(exact=exact), above, low, below, high):
+            asks = f"{_COMPARED[above]} {_shown(low.value)} and {_COMPARED[below]} {_shown(high.value)}"
+            return _field_query(expression, "range", exact, asks)
         case nodes.Wildcard(_, nodes.FieldRef(exact=exact), pattern, insensitive):
             case_ = _FOLDED if insensitive else _SENSITIVE
             return _field_query(expression, "wildcard", exact, f"fits {string(pattern)} as a whole", case=case_)

@@ -8,7 +8,7 @@ from enum import IntEnum
 
 from runner.eql.syntax import ast, tokens
 from runner.expressions import nodes
-from runner.expressions.functions import FUNCTIONS
+from runner.expressions.functions import FUNCTIONS, text_of
 
 _IDENTIFIER = re.compile(r"[A-Za-z_@][A-Za-z0-9_]*")
 _ESCAPES = {"\b": "\\b", "\t": "\\t", "\n": "\\n", "\f": "\\f", "\r": "\\r", '"': '\\"', "\\": "\\\\"}
@@ -140,8 +140,14 @@ def _written(node: nodes.Expression) -> tuple[str, _Level]:
             return _pattern(node), _Level.PREDICATE
         case nodes.Not(_, operand):
             return f"not {_at(operand, _Level.NOT)}", _Level.NOT
-        case nodes.Phrase(_, value, phrase):
-            return f"phrase({_written(value)[0]}, {string(phrase)})", _Level.PRIMARY
+        case nodes.Phrase(_, value, phrase, slop):
+            moved = f", {slop}" if slop else ""
+            return f"phrase({_written(value)[0]}, {string(phrase)}{moved})", _Level.PRIMARY
+        case nodes.Fuzzy(_, value, text, edits):
+            return f"fuzzy({_written(value)[0]}, {string(text)}, {edits})", _Level.PRIMARY
+        case nodes.Between(_, value, above, low, below, high):
+            ends = f"{string(f'{above} {text_of(low.value)}')}, {string(f'{below} {text_of(high.value)}')}"
+            return f"between({_written(value)[0]}, {ends})", _Level.PRIMARY
         case nodes.Wildcard(_, value, pattern, insensitive):
             return f"wildcard{'~' if insensitive else ''}({_written(value)[0]}, {string(pattern)})", _Level.PRIMARY
         case nodes.Listed(_, value, listed):

@@ -202,6 +202,11 @@ class _Translator:
                 return self._pattern(field, operator, texts)
             case nodes.Phrase() | nodes.Wildcard() | nodes.Listed():
                 return self._plain(expression)
+            case nodes.Fuzzy(value=ref):
+                return self._wider(ref.exact)
+            case nodes.Between(_, ref, above, low, below, high):
+                ends = (self._ordered(ref, above, low.value), self._ordered(ref, below, high.value))
+                return replace(all_of(ends), exact=False)  # each end may be met by another value
             case nodes.Call(_, name, (nodes.FieldRef(exact=field), *rest), insensitive):
                 given = [item.value for item in rest if isinstance(item, nodes.Constant)]
                 if len(given) == len(rest):
@@ -370,8 +375,9 @@ class _Translator:
         field = expression.value.exact
         queries: list[Query]
         match expression:
-            case nodes.Phrase(text=text):
-                queries, texts = [{"match_phrase": {field.name: text}}], [text]
+            case nodes.Phrase(text=text, slop=slop):
+                asked_phrase = {"query": text, "slop": slop} if slop else text
+                queries, texts = [{"match_phrase": {field.name: asked_phrase}}], [text]
             case nodes.Wildcard(pattern=pattern, insensitive=insensitive):
                 asked = {"value": pattern, **_folding(insensitive)}
                 queries, texts = [{"wildcard": {field.name: asked}}], [pattern]
