@@ -116,9 +116,9 @@ def _code_of(error: Exception) -> ExitCode:
     Typer 0.26 and later have a copy of click whose exceptions are not exported: they are recognised by their methods.
     """
     from runner.cli.console import say, show_query_error
-    from runner.eql.syntax.errors import EqlError
+    from runner.messages.query_errors import QueryError
 
-    if isinstance(error, EqlError):
+    if isinstance(error, QueryError):
         show_query_error(error)
         return ExitCode.USAGE
     if isinstance(error, RunnerError):

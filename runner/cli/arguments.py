@@ -169,10 +169,11 @@ def test(
 
 def search(
     query: Annotated[
-        str | None, Argument(metavar="[QUERY]", help="The EQL query, or @FILE to read it from a file.")
+        str | None, Argument(metavar="[QUERY]", help="The query, or @FILE to read it from a file.")
     ] = None,
     events: options.EventsOption = None,
     unwrap: options.UnwrapOption = None,
+    language: Annotated[str, Option(metavar="eql|kuery|lucene", help="The query's language; kql is kuery.")] = "eql",
     rule: Annotated[
         str | None,
         Option("--rule", metavar="ID|NAME|FILE", help="Instead of QUERY: that of a rule, with its exceptions."),
@@ -209,10 +210,10 @@ def search(
     ] = None,
     explain_format: Annotated[str, Option(metavar="text|json", help="How to print the explanation.")] = "text",
 ) -> int:
-    """Run one EQL query over files, or in a cluster; prints the JSON that `_eql/search` answers."""
+    """Run one query over files, or in a cluster; prints the JSON that `_eql/search`, or `_search`, answers."""
     rules, _ = options.rule_files(rules, None if rule is None else [rule])
     settings = read_settings(events=events, unwrap=unwrap, rules=rules, exceptions=exceptions)
-    from runner.cli.commands import search
+    from runner.cli.commands import search, text_search
     from runner.cli.commands.asked_query import asked_query
     from runner.eql import SearchOptions
 
@@ -227,11 +228,14 @@ def search(
         allow_partial_search_results=allow_partial_search_results,
         allow_partial_sequence_results=allow_partial_sequence_results,
     )
-    asked = asked_query(settings, query, rule, chosen, index)
+    written = text_search.language_named(language)
+    asked = asked_query(settings, query, rule, chosen, index=index, language=written)
     if explain or event:
         from runner.cli.commands.explain import explain_search
 
         return explain_search(settings, asked, mapping=mapping, references=event or (), form=explain_format)
+    if asked.language != "eql":
+        return text_search.search(settings, asked, mapping=mapping)
     return search.search(settings, asked, mapping=mapping)
 
 

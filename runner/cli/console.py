@@ -26,12 +26,12 @@ from rich.table import Table
 from rich.text import Text
 
 from runner.cli.own_command import runnable
-from runner.eql.syntax.errors import EqlError
 from runner.errors import Problem
 from runner.json_text import write_json
 from runner.messages.printable import escaped_json
 from runner.messages.printable import printable as printable  # these two are for every page and command
 from runner.messages.quantities import counted as counted
+from runner.messages.query_errors import QueryError
 from runner.windows import Window
 
 SEVERITY_STYLES = {"low": "cyan", "medium": "yellow", "high": "red", "critical": "bold white on red"}
@@ -146,7 +146,7 @@ def show_problem(problem: Problem, console: Console) -> None:
         console.print(Text(problem.picture, style="dim"), soft_wrap=True)
 
 
-def show_query_error(error: EqlError) -> None:
+def show_query_error(error: QueryError) -> None:
     """Print every finding about a query on stderr, with its place and its line with carets."""
     console = err()
     for finding in error.findings:

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from runner.engine.matcher import Ask, Found, Matcher, Scope
-from runner.engine.plan import Limit
+from runner.engine.plan import EventProgram, Limit
 from runner.eql.program import ParsedQuery, Program, parse_query, resolve_query
 from runner.eql.syntax.errors import DataError, QueryFinding, RequestError
 from runner.events.columns.batch import Columns, EventBatch
@@ -84,7 +84,7 @@ class SearchOptions:
             tiebreaker_field=self.tiebreaker_field,
         )
 
-    def ask(self, program: Program, *, now_ns: int | None = None) -> Ask:
+    def ask(self, program: Program | EventProgram, *, now_ns: int | None = None) -> Ask:
         """What to ask of a matcher: the plan with `size`, `result_position` and the query's pipes as limits."""
         limits = program.plan.limits
         # Samples have no order in time: the search stops at `size` of them, whatever the result position.

@@ -12,7 +12,7 @@ from typing import NoReturn
 from runner.kql.ast import KqlAnd, KqlIs, KqlNested, KqlNode, KqlNot, KqlOr, KqlPattern, KqlRange, KqlText, KqlValue
 from runner.kql.errors import KqlSyntaxError
 from runner.messages.query_errors import QueryFinding
-from runner.messages.suggestions import near_name
+from runner.messages.suggestions import near_names
 from runner.messages.text_positions import Source, Span
 
 MAX_DEPTH = 100
@@ -31,6 +31,7 @@ _UNQUOTED = re.compile(
     rf"|(?!(?<!{_SPACE}){_SPACE}+(?i:or|and){_SPACE})(?!(?i:not){_SPACE})[^\\():<>\"*{{}}])+"
 )
 _ESCAPE = re.compile(rf"\\(?:([trn])|u([0-9a-fA-F]{{4}})|([\\():<>\"*{{}}]|{_KEYWORD}))|(\*)")
+_JOINS = ("and", "or")
 _QUOTED_ESCAPE = re.compile(r'\\(?:([trn])|u([0-9a-fA-F]{4})|([\\"]))')
 _CONTROLS = {"t": "\t", "r": "\r", "n": "\n"}
 _CONSTANTS: dict[str, bool | None] = {"true": True, "false": False, "null": None}
@@ -259,10 +260,16 @@ class _Parser:
 
 
 def _slip(before: str) -> tuple[str, str] | None:
-    """A word between two conditions that is nearly `and`, `or` or `not`, after the one that is meant."""
-    between = before[before.rfind(":") + 1 :].split()[1:-1]
-    near = [(near_name(word, ("and", "or", "not")), word) for word in between if 1 < len(word) < 5]
-    return next(((meant, word) for meant, word in near if meant is not None), None)
+    """A word between two conditions that is nearly `and` or `or`, after the one that is meant."""
+    for word in before[before.rfind(":") + 1 :].split()[1:-1]:
+        if word.lower() in _JOINS:
+            return None
+        for meant in ("and", "or"):
+            if sorted(word.lower()) == sorted(meant) or (
+                len(word) > 2 and near_names(word.lower(), [meant], least=0.6)
+            ):
+                return meant, word
+    return None
 
 
 def _field(name: KqlValue) -> KqlValue | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import ChainMap
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal, TypeAlias
 
@@ -70,20 +70,18 @@ def search(
     parsed = parse_text(query, language)
     given = list(events)
     sources = list(map(_source_of, given))
-    schema = schema_from_mapping(mapping) if mapping is not None else with_inferred(shipped_schema(), sources)
-    if mapping is None and parsed.needs_all_fields:
-        schema = seen_fields(schema, sources)
+    known = schema_from_mapping(mapping) if mapping is not None else shipped_schema()
+    schema = known if mapping is not None else schema_of_text(parsed, known, sources)
     if any(name in METADATA for name in parsed.names()):
         schema, sources = _with_metadata(schema, given, sources)
     program = resolve_text(parsed, schema, timestamp_field=timestamp_field)
     ask = ask_for(program, size=size, result_position=result_position, now_ns=now_ns)
-    matcher = Matcher([ask, replace(ask, limits=())])
+    matcher = Matcher([ask])
     columns = Columns(matcher.fields())
     for start in range(0, len(given), _BATCH):
         matcher.feed(_batch(columns, given, sources, start))
-    found, everything = matcher.found()
-    took = int((time.perf_counter() - started) * 1000)
-    return answer(found, given.__getitem__, total=len(everything.matches), took_ms=took)
+    (found,) = matcher.found()
+    return answer(found, given.__getitem__, size=size, took_ms=int((time.perf_counter() - started) * 1000))
 
 
 def ask_for(program: EventProgram, *, size: int, result_position: str, now_ns: int | None = None) -> Ask:
@@ -95,26 +93,48 @@ def ask_for(program: EventProgram, *, size: int, result_position: str, now_ns: i
     return Ask(program.plan, Scope(), (Limit(side, size),), now_ns=time.time_ns() if now_ns is None else now_ns)
 
 
-def answer(found: Found, fetch: Callable[[int], Mapping[str, Any]], *, total: int, took_ms: int) -> dict[str, Any]:
-    """The response for what a matcher found; `fetch` gives the document or hit of an event number."""
+def answer(found: Found, fetch: Callable[[int], Mapping[str, Any]], *, size: int, took_ms: int) -> dict[str, Any]:
+    """The response for what a matcher found; `fetch` gives the document or hit of an event number.
+
+    There are as many hits as `total` says, or more (`gte`) if `size` was reached.
+    """
     numbers = [number for one in found.matches for number in one.events if number is not None]
-    hits = {"total": {"value": total, "relation": "eq"}, "hits": [_hit(fetch(number)) for number in numbers]}
+    total = {"value": len(numbers), "relation": "eq" if len(numbers) < size else "gte"}
+    hits = {"total": total, "hits": [_hit(fetch(number)) for number in numbers]}
     return {"took": took_ms, "timed_out": False, "hits": hits}
 
 
-def seen_fields(schema: Schema, sources: Iterable[Mapping[str, Any]]) -> Schema:
-    """The fields of the schema that some document has: those that a mapping made of the documents would have."""
-    seen: set[str] = set()
-    for source in sources:
-        stack = [(str(name), value) for name, value in source.items()]
-        while stack:
-            name, value = stack.pop()
-            seen.add(name)
-            if isinstance(value, Mapping):
-                stack.extend((f"{name}.{key}", inner) for key, inner in value.items())
-            elif isinstance(value, (list, tuple)):
-                stack.extend((name, item) for item in value)
-    return replace(schema, fields={name: one for name, one in schema.fields.items() if one.source_path in seen})
+class SeenFields:
+    """The names of the fields, and of the objects around them, that some document has."""
+
+    def __init__(self) -> None:
+        self._names: set[str] = set()
+
+    def watched(self, sources: Iterable[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
+        """The documents as they come; their names are taken in."""
+        for source in sources:
+            stack = [(str(name), value) for name, value in source.items()]
+            while stack:
+                name, value = stack.pop()
+                self._names.add(name)
+                if isinstance(value, Mapping):
+                    stack.extend((f"{name}.{key}", inner) for key, inner in value.items())
+                elif isinstance(value, (list, tuple)):
+                    stack.extend((name, item) for item in value)
+            yield source
+
+    def of(self, schema: Schema) -> Schema:
+        """The schema with these fields only: as a mapping that the documents have made."""
+        kept = {name: one for name, one in schema.fields.items() if one.source_path in self._names}
+        return replace(schema, fields=kept)
+
+
+def schema_of_text(query: ParsedText, schema: Schema, sources: Iterable[Mapping[str, Any]]) -> Schema:
+    """The schema with the fields that only the documents have, typed by their values; with no others than those of the
+    documents if the query is about all fields."""
+    seen = SeenFields()
+    inferred = with_inferred(schema, seen.watched(sources) if query.needs_all_fields else sources)
+    return seen.of(inferred) if query.needs_all_fields else inferred
 
 
 def _with_metadata(

@@ -40,11 +40,12 @@ class AskedQuery:
     now: datetime
     exceptions: tuple[ExceptionItem, ...] = ()
     rule: Rule | None = None
+    language: str = "eql"
     code: ExitCode = ExitCode.FINE
     """FINDINGS if a file of exceptions has an error, so that something may be missing among them."""
 
     def compiled(self) -> CompiledRule:
-        """The query as a rule with the exceptions. Raises EqlError."""
+        """The query as a rule with the exceptions. Raises QueryError."""
         options = self.options
         fields = {
             "query": self.text,
@@ -54,14 +55,21 @@ class AskedQuery:
             "tiebreaker_field": options.tiebreaker_field,
         }
         named = {"rule_id": "search", "name": "search", "description": "search", "severity": "low", "risk_score": 0}
-        rule = self.rule or Rule.model_validate({**named, "type": "eql", "language": "eql"})
+        kind = {"type": "eql" if self.language == "eql" else "query", "language": self.language}
+        rule = self.rule or Rule.model_validate({**named, **kind})
         return replace(compile_rule(rule.model_copy(update=fields)), exceptions=self.exceptions)
 
 
 def asked_query(
-    settings: Settings, query: str | None, rule: str | None, options: eql.SearchOptions, index: str
+    settings: Settings,
+    query: str | None,
+    rule: str | None,
+    options: eql.SearchOptions,
+    *,
+    index: str,
+    language: str = "eql",
 ) -> AskedQuery:
-    """The query that the arguments name. Raises SettingsError.
+    """The query that the arguments name, a rule's in the rule's language. Raises SettingsError.
 
     Exceptions apply to a query if `--exceptions` names some: those for all rules; to a rule as in its runs.
     """
@@ -72,7 +80,7 @@ def asked_query(
         if query is not None:
             raise SettingsError("--rule takes the query of a rule: leave QUERY out")
         return _of_rule(settings, rule, options, index, now=now)
-    asked = AskedQuery(query_text(query or ""), options, (index,), now)
+    asked = AskedQuery(query_text(query or ""), options, (index,), now, language=language)
     if not settings.is_flag("exceptions"):
         return asked
     exceptions = load_exceptions(require_exceptions(settings, settings.exceptions))
@@ -107,6 +115,7 @@ def _of_rule(settings: Settings, name: str, options: eql.SearchOptions, index: s
         now,
         compiled.exceptions,
         rule,
+        rule.language,
         _told(active.exceptions),
     )
 

@@ -15,10 +15,11 @@ from runner import eql
 from runner.cli.commands.asked_query import AskedQuery
 from runner.cli.commands.explained_exceptions import ExplainedExceptions
 from runner.cli.commands.search import compiled, excepted_answer, read_mapping, require_no_filters
+from runner.cli.commands.text_search import compiled_text
 from runner.cli.console import out, print_json, progress_bar, warn
 from runner.cli.exit_codes import ExitCode
 from runner.cli.pages.explain_page import ExplainedEvent, Explanation, page
-from runner.engine.plan import Plan
+from runner.engine.plan import EventProgram, Plan
 from runner.eql.explain.event_chain import ChainEvent, link, prefixes
 from runner.eql.explain.event_verdict import Judge
 from runner.eql.explain.funnel import Funnel
@@ -44,7 +45,7 @@ _NO_FILES = (
 class _Searched:
     """One pass over the files: what was found, and how far each event got."""
 
-    program: eql.Program
+    program: eql.Program | EventProgram
     """The query without exceptions; `plan` is with them."""
     plan: Plan
     unmapped: tuple[str, ...]
@@ -67,7 +68,7 @@ def explain_search(
 ) -> ExitCode:
     """Print how a query was read and what came of it over the files, or why the referenced events match or do not.
 
-    `references` are as `find_events` takes them, `form` is text or json. Raises SettingsError, EventsError, EqlError.
+    `references` are as `find_events` takes them, `form` is text or json. Raises SettingsError, EventsError, QueryError.
     """
     if form not in ("text", "json"):
         raise SettingsError(f"--explain-format {form}: expected text or json")
@@ -107,9 +108,16 @@ def _files_on_disk(paths: Sequence[str | Path]) -> Iterator[tuple[list[str], dic
 
 
 def _search(files: EventFiles, asked: AskedQuery, known: Schema, *, has_mapping: bool) -> _Searched:
-    now_ns, options, query = time.time_ns(), asked.options, asked.options.parsed(asked.text)
+    now_ns, options = time.time_ns(), asked.options
+    bare: eql.Program | EventProgram
+    unmapped: tuple[str, ...] = ()
     with progress_bar("reading events", files.size) as advance:
-        bare, schema = compiled(files, query, options, known, advance)
+        if asked.language == "eql":
+            query = options.parsed(asked.text)
+            bare, schema = compiled(files, query, options, known, advance)
+            unmapped = unmapped_names(query, schema)
+        else:
+            bare, schema = compiled_text(files, asked, known if has_mapping else None, advance)
         left_out = excepted_answer(asked, schema, has_mapping=has_mapping)
         program = left_out.excepting(bare)
         plan = program.plan
@@ -134,7 +142,7 @@ def _search(files: EventFiles, asked: AskedQuery, known: Schema, *, has_mapping:
     return _Searched(
         program=bare,
         plan=plan,
-        unmapped=unmapped_names(query, schema),
+        unmapped=unmapped,
         known=known,
         funnel=funnel,
         all_matches=len(everything.matches),

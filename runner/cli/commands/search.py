@@ -62,7 +62,7 @@ def _search_files(settings: Settings, asked: AskedQuery, mapped: Schema | None) 
     require_no_filters(asked)
     inner = InnerEvents(settings.unwrap)
     with EventFiles(settings.events, inner=inner) as files, progress_bar("reading events", files.size) as shown:
-        advance = _limited(shown, settings)
+        advance = limited(shown, settings)
         program, schema = compiled(
             files, options.parsed(asked.text), options, mapped if mapped is not None else shipped_schema(), advance
         )
@@ -100,7 +100,7 @@ def excepted_answer(asked: AskedQuery, schema: Schema, *, has_mapping: bool) -> 
     return left_out
 
 
-def _limited(progress: ReadProgress, settings: Settings) -> ReadProgress:
+def limited(progress: ReadProgress, settings: Settings) -> ReadProgress:
     """The progress, which raises StoppedError once a time limit that was set is over."""
     if settings.is_default("search_timeout"):
         return progress
@@ -129,11 +129,11 @@ def compiled(
         program = None
     if program is not None and not unmapped_names(query, schema):
         return program, schema
-    inferred = with_inferred(schema, _documents(files, schema, advance))
+    inferred = with_inferred(schema, documents(files, schema, advance))
     return options.program(query, inferred), inferred
 
 
-def _documents(files: EventFiles, schema: Schema, advance: ReadProgress) -> Iterator[dict[str, Any]]:
+def documents(files: EventFiles, schema: Schema, advance: ReadProgress) -> Iterator[dict[str, Any]]:
     """Every document of the files, whole."""
     for batch in files.batches(Columns([date_field(schema, "@timestamp")]), progress=advance):
         files.keep(batch, batch.all_rows())

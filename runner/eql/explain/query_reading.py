@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from runner.engine.filter.field_tests import field_test
-from runner.engine.plan import Limit, Plan, Stage, field_refs
+from runner.engine.plan import EventProgram, Limit, Plan, Stage, field_refs
 from runner.eql.explain.unparse import duration, string, unparse
 from runner.eql.program import ParsedQuery, Program
 from runner.events.fields.schema import DATES, STRINGS, DataType, Field, Schema
@@ -87,7 +87,7 @@ class QueryReading:
 
 
 def explain(
-    program: Program,
+    program: Program | EventProgram,
     origin: Callable[[Field], str],
     *,
     unmapped: Sequence[str] = (),

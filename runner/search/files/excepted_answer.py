@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 from runner import eql
+from runner.engine.plan import EventProgram
 from runner.engine.sequence.sequence_matcher import FoundSequence
 from runner.errors import UnreadableEventError
 from runner.events.fields.schema import Schema
@@ -15,6 +16,8 @@ from runner.exceptions.conditions import excepting, resolve_items
 from runner.exceptions.item import NO_SPAN, ExceptionItem
 from runner.expressions import nodes
 from runner.search.protocol import hit_of
+
+_Program = TypeVar("_Program", eql.Program, EventProgram, eql.Program | EventProgram)
 
 
 class ExceptedAnswer:
@@ -35,7 +38,7 @@ class ExceptedAnswer:
         both = zip(self.of_events.items, self.of_events.conditions, strict=True)
         return tuple(item for item, condition in both if condition == nodes.Constant(NO_SPAN, True))
 
-    def excepting(self, program: eql.Program) -> eql.Program:
+    def excepting(self, program: _Program) -> _Program:
         """The query without the events that an exception hits."""
         condition = self.of_events.condition
         return program if condition is None else replace(program, plan=excepting(program.plan, condition))
