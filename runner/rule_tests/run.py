@@ -24,6 +24,7 @@ from runner.rule_tests.outcome import Difference, MadeAlert, TestOutcome, differ
 from runner.schedule.schedule import window_at
 from runner.search.compiled_rule import CompiledRule, compile_rules, time_fields
 from runner.search.files.file_search import FileSearch
+from runner.search.filter_conditions import with_filters
 from runner.search.protocol import SearchRequest
 from runner.selection import OFF, OverrideFiles, SelectedRules, select_rules
 from runner.service.execution import Execution, size_for
@@ -150,7 +151,8 @@ async def _dropped(
 
 
 def _reasons(compiled: CompiledRule, missing: ExpectedAlert, case: RuleCase, *, now_ns: int) -> tuple[str, ...]:
-    program = compiled.bare_program(Schema(shipped_schema().fields, lenient=True))
+    schema = Schema(shipped_schema().fields, lenient=True)
+    program = with_filters(compiled.bare_program(schema), compiled.rule, schema)
     documents = case.documents()
     if not case.test.files:
         ids = {str(value_at(document, "event.id")) for document in documents}

@@ -14,7 +14,7 @@ from pathlib import Path
 from runner import eql
 from runner.cli.commands.asked_query import AskedQuery
 from runner.cli.commands.explained_exceptions import ExplainedExceptions
-from runner.cli.commands.search import compiled, excepted_answer, read_mapping, require_no_filters
+from runner.cli.commands.search import compiled, excepted_answer, filtered_program, read_mapping
 from runner.cli.commands.text_search import compiled_text
 from runner.cli.console import out, print_json, progress_bar, warn
 from runner.cli.exit_codes import ExitCode
@@ -75,7 +75,6 @@ def explain_search(
     if not settings.events:
         raise SettingsError(_NO_FILES)
     asked.options.validated()
-    require_no_filters(asked)
     mapped = read_mapping(mapping)
     with _files_on_disk(settings.events) as (paths, names):
         known = mapped if mapped is not None else shipped_schema()
@@ -118,6 +117,7 @@ def _search(files: EventFiles, asked: AskedQuery, known: Schema, *, has_mapping:
             unmapped = unmapped_names(query, schema)
         else:
             bare, schema = compiled_text(files, asked, known if has_mapping else None, advance)
+        bare = filtered_program(asked, bare, schema, has_mapping=has_mapping)
         left_out = excepted_answer(asked, schema, has_mapping=has_mapping)
         program = left_out.excepting(bare)
         plan = program.plan

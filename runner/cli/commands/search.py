@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import orjson
 
@@ -16,20 +16,23 @@ from runner.cli.commands.asked_query import AskedQuery, tell_left_out, tell_refu
 from runner.cli.console import counted, print_json, progress_bar, warn
 from runner.cli.exit_codes import ExitCode
 from runner.cli.locations import NO_SOURCE, has_cluster
+from runner.engine.plan import EventProgram
 from runner.eql.explain.query_reading import unmapped_names
 from runner.errors import ClusterError, SearchError, SettingsError, StoppedError, UnreadableEventError
 from runner.events.columns.batch import Columns
 from runner.events.fields.schema import Schema, schema_from_mapping, shipped_schema, with_inferred
 from runner.events.files.event_files import EventFiles, ReadProgress, TimeWanted
 from runner.file_formats.inner_events import InnerEvents
-from runner.search.cluster.request_body import has_filters
 from runner.search.files.excepted_answer import ExceptedAnswer
 from runner.search.files.file_pass import matched
 from runner.search.files.file_search import date_field
+from runner.search.filter_conditions import FilterRefusedError, with_filters
 from runner.settings.settings import Settings
 
 if TYPE_CHECKING:
     from runner.cluster.elasticsearch import Elastic
+
+_Program = TypeVar("_Program", eql.Program, EventProgram, eql.Program | EventProgram)
 
 
 def search(settings: Settings, asked: AskedQuery, *, mapping: Path | None) -> ExitCode:
@@ -59,13 +62,13 @@ def read_mapping(path: Path | None) -> Schema | None:
 def _search_files(settings: Settings, asked: AskedQuery, mapped: Schema | None) -> tuple[dict[str, Any], ExitCode]:
     """The answer, and an exit code that is not 0 if a file, or every line, could not be read."""
     started, options = time.perf_counter(), asked.options
-    require_no_filters(asked)
     inner = InnerEvents(settings.unwrap)
     with EventFiles(settings.events, inner=inner) as files, progress_bar("reading events", files.size) as shown:
         advance = limited(shown, settings)
         program, schema = compiled(
             files, options.parsed(asked.text), options, mapped if mapped is not None else shipped_schema(), advance
         )
+        program = filtered_program(asked, program, schema, has_mapping=mapped is not None)
         left_out = excepted_answer(asked, schema, has_mapping=mapped is not None)
         program = left_out.excepting(program)
         ask = options.ask(program)
@@ -85,12 +88,14 @@ def _search_files(settings: Settings, asked: AskedQuery, mapped: Schema | None) 
     return answer, ExitCode.FINDINGS if is_refused else ExitCode.FINE
 
 
-def require_no_filters(asked: AskedQuery) -> None:
-    """Raise SettingsError for a rule whose filters only a cluster can apply."""
-    if asked.rule is not None and has_filters(asked.rule):
-        raise SettingsError(
-            f'rule "{asked.rule.name}" has `filters`: they are Query DSL, which only a cluster can apply'
-        )
+def filtered_program(asked: AskedQuery, program: _Program, schema: Schema, *, has_mapping: bool) -> _Program:
+    """The program over the events of files that a rule's filters let through. Raises SettingsError."""
+    if asked.rule is None:
+        return program
+    try:
+        return with_filters(program, asked.rule, schema if has_mapping else replace(schema, lenient=True))
+    except FilterRefusedError as error:
+        raise SettingsError(f'rule "{asked.rule.name}" has a filter that cannot be applied: {error}') from None
 
 
 def excepted_answer(asked: AskedQuery, schema: Schema, *, has_mapping: bool) -> ExceptedAnswer:

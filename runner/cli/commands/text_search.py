@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from runner import kql, lucene
 from runner.cli.commands.asked_query import AskedQuery, tell_left_out
-from runner.cli.commands.search import documents, excepted_answer, limited, read_mapping, require_no_filters
+from runner.cli.commands.search import documents, excepted_answer, filtered_program, limited, read_mapping
 from runner.cli.console import counted, print_json, progress_bar, warn
 from runner.cli.exit_codes import ExitCode
 from runner.cli.locations import NO_SOURCE, has_cluster
@@ -58,7 +58,6 @@ def search(settings: Settings, asked: AskedQuery, *, mapping: Path | None) -> Ex
 def _search_files(settings: Settings, asked: AskedQuery, mapped: Schema | None) -> tuple[dict[str, Any], ExitCode]:
     """The answer, and an exit code that is not 0 if a file, or every line, could not be read."""
     started, options = time.perf_counter(), asked.options
-    require_no_filters(asked)
     inner = InnerEvents(settings.unwrap)
     with EventFiles(settings.events, inner=inner) as files, progress_bar("reading events", files.size) as shown:
         advance = limited(shown, settings)
@@ -66,6 +65,7 @@ def _search_files(settings: Settings, asked: AskedQuery, mapped: Schema | None) 
         for finding in program.warnings:
             line, column = program.source.place(finding.span.start)
             warn(f"query:{line}:{column}: {finding.text}")
+        program = filtered_program(asked, program, schema, has_mapping=mapped is not None)
         left_out = excepted_answer(asked, schema, has_mapping=mapped is not None)
         program = left_out.excepting(program)
         ask = ask_for(program, size=options.size, result_position=options.result_position)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from runner.rules.rule import Rule
@@ -33,14 +33,34 @@ def has_filters(rule: Rule) -> bool:
 
 def rule_filter(rule: Rule) -> dict[str, Any]:
     """The rule's own `filters`, in the form that Kibana gives them; disabled ones are left out."""
+    return _joined(rule.filters)
+
+
+def filter_clause(entry: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The query of one of Kibana's filters, whether it is negated or not."""
+    meta = entry.get("meta") or {}
+    if meta.get("type") == "combined":
+        inner = meta.get("params") or ()
+        if meta.get("relation") == "OR":
+            return {"bool": {"should": [_joined([one]) for one in inner], "minimum_should_match": 1}}
+        return _joined(inner)
+    clause = entry.get("query") or {key: entry[key] for key in entry if key not in ("meta", "$state")}
+    match clause:
+        case {"match": {**fields}} if len(fields) == 1:  # how old versions of Kibana wrote a phrase
+            ((name, asked),) = fields.items()
+            if isinstance(asked, Mapping) and asked.get("type") == "phrase":
+                return {"match_phrase": {name: {key: asked[key] for key in asked if key != "type"}}}
+    return clause
+
+
+def _joined(entries: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """The documents that meet all of some filters."""
     wanted: list[Any] = []
     unwanted: list[Any] = []
-    for entry in rule.filters:
+    for entry in entries:
         meta = entry.get("meta") or {}
-        if meta.get("disabled"):
-            continue
-        clause = entry.get("query") or {key: entry[key] for key in entry if key not in ("meta", "$state")}
-        (unwanted if meta.get("negate") else wanted).append(clause)
+        if not meta.get("disabled"):
+            (unwanted if meta.get("negate") else wanted).append(filter_clause(entry))
     return {"bool": {"must": [], "filter": wanted, "should": [], "must_not": unwanted}}
 
 

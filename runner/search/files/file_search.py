@@ -32,8 +32,10 @@ from runner.exceptions.conditions import ResolvedItems
 from runner.file_formats.inner_events import InnerEvents
 from runner.garbage_collection import rarely_collecting
 from runner.messages.quantities import counted
+from runner.messages.text_positions import Source
+from runner.rules.model_errors import FieldFinding
 from runner.rules.rule import Rule
-from runner.search.cluster.request_body import has_filters
+from runner.rules.toml_file import decoded, places_in, problem_of, read_bytes
 from runner.search.compiled_rule import CompiledRule, UnknownFields, time_fields
 from runner.search.files.excepted_events import excepted_events
 from runner.search.files.field_watch import FieldWatch, look_back
@@ -41,6 +43,7 @@ from runner.search.files.file_pass import matched
 from runner.search.files.left_out_files import LeftOutFiles
 from runner.search.files.pass_limit import PassLimit
 from runner.search.files.seen_streams import SeenStreams
+from runner.search.filter_conditions import FilterRefusedError, with_filters
 from runner.search.protocol import Hit, Match, SearchRequest, SearchResult, hit_of
 
 _LOG = logging.getLogger("runner.search")
@@ -131,7 +134,10 @@ class FileSearch:
         program, problems = compiled.resolved(replace(self._schema, absent=unknown.doubtful - self._found_fields))
         # Whether an unknown field is one is known when the events were read: `_name_unknown`.
         problems = [problem for problem in problems if problem.severity == "error"]
-        return (None, [*problems, _unfiltered(compiled.rule)]) if has_filters(compiled.rule) else (program, problems)
+        try:
+            return (None if program is None else with_filters(program, compiled.rule, self._schema)), problems
+        except FilterRefusedError as error:
+            return None, [*problems, _unfiltered(compiled.rule, error)]
 
     async def times(self, selecting: Collection[tuple[str, ...]]) -> EventTimes:
         """The times of all events by each of the `selecting`: a time field and its fallbacks. Reads everything once."""
@@ -421,7 +427,12 @@ def date_field(schema: Schema, name: str) -> Field:
     return found if found is not None and found.type in DATES else Field(name, DataType.DATE)
 
 
-def _unfiltered(rule: Rule) -> Problem:
-    """The error of a rule with filters: without them it would find what its author has excluded."""
-    message = "`filters` are Query DSL, which only a cluster can apply: over files the rule is not run"
-    return Problem(rule.path, rule.query_line, rule.query_column, "error", message, rule.rule_id)
+def _unfiltered(rule: Rule, error: FilterRefusedError) -> Problem:
+    """The error of a rule with a filter that cannot be applied: without it, it would find what its author excluded."""
+    message = f"a filter cannot be applied, so that over files the rule is not run: {error}"
+    try:
+        text, _ = decoded(rule.path, read_bytes(rule.path)[0])
+    except OSError:
+        text = ""
+    finding = FieldFinding(("rule", "filters", error.number), message)
+    return problem_of(finding, rule.path, source=Source(text), places=places_in(text), rule_id=rule.rule_id)

@@ -18,6 +18,7 @@ from runner.windows import Window
 from tests.compiled import compiled
 
 FILTER = {"meta": {"disabled": False, "negate": True}, "query": {"match_phrase": {"host.name": "lab"}}}
+UNKNOWN = {"meta": {}, "query": {"script": {"script": "true"}}}
 
 
 def rule_with(**fields: Any) -> Rule:
@@ -28,16 +29,20 @@ def rule_with(**fields: Any) -> Rule:
 @pytest.mark.parametrize(
     ("filters", "paths", "refused"),
     [
-        ([FILTER], ["events.ndjson"], True),
-        ([{**FILTER, "meta": {"disabled": True}}], ["events.ndjson"], False),
+        ([UNKNOWN], ["events.ndjson"], True),
+        ([FILTER, UNKNOWN], ["events.ndjson"], True),
+        ([FILTER], ["events.ndjson"], False),
+        ([{**UNKNOWN, "meta": {"disabled": True}}], ["events.ndjson"], False),
         ([], ["events.ndjson"], False),
-        ([FILTER], [], False),  # `check` reads no events: in a cluster the rule runs
+        ([UNKNOWN], [], False),  # `check` reads no events: in a cluster the rule runs
     ],
 )
-async def test_a_rule_with_filters_is_refused_over_files(filters: list[Any], paths: list[str], refused: bool) -> None:
+async def test_a_rule_with_a_filter_that_cannot_be_applied_is_refused_over_files(
+    filters: list[Any], paths: list[str], refused: bool
+) -> None:
     problems = await FileSearch([Path(path) for path in paths]).prepare([compiled(rule_with(filters=filters))])
     assert [problem.severity for problem in problems] == (["error"] if refused else [])
-    assert all("only a cluster can apply" in problem.message for problem in problems)
+    assert all("over files the rule is not run: `script` queries" in problem.message for problem in problems)
 
 
 def event(time: str, **more: Any) -> bytes:
