@@ -72,7 +72,7 @@ def terms_of(match: Match, rule: Rule, types: FieldTypes) -> tuple[Mapping[str, 
     """
     suppression = rule.alert_suppression
     names = suppression.group_by if suppression is not None else ()
-    return tuple({"field": name, "value": _key_value(match, name, types)} for name in names)
+    return tuple({"field": name, "value": _key_value(match, name, types, rule.type)} for name in names)
 
 
 def instance_id(terms: Sequence[Mapping[str, Any]], rule: Rule, space: str) -> str:
@@ -138,10 +138,10 @@ def _counts(group: Group) -> dict[str, Any]:
     }
 
 
-def _key_value(match: Match, name: str, types: FieldTypes) -> Any:
+def _key_value(match: Match, name: str, types: FieldTypes, rule_type: str) -> Any:
     stage, field = staged_field(name)
     if not match.is_sequence:
-        return shaped(_values(match.hits[0], field, types), "eql") if stage in (None, 1) else None
+        return shaped(_values(match.hits[0], field, types), rule_type) if stage in (None, 1) else None
     if stage is not None:
         hits = [hit for hit in match.hits[stage - 1 : stage] if not hit.missing]
     else:

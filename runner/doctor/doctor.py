@@ -125,7 +125,7 @@ def check_rules(loaded: LoadedRules) -> list[Check]:
         for problem in loaded.errors
     ]
     enabled = sum(rule.enabled for rule in loaded.rules)
-    found = f"{enabled} EQL {'rule is' if enabled == 1 else 'rules are'} turned on"
+    found = f"{enabled} {'rule is' if enabled == 1 else 'rules are'} turned on"
     if off := len(loaded.rules) - enabled:
         found += f", {off} off"
     if loaded.unsupported:

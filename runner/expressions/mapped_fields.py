@@ -60,6 +60,14 @@ def _unmapped(name: str, schema: Schema) -> Field | None:
     return Field(name, DataType.NULL)
 
 
+def is_mapped(name: str, schema: Schema) -> bool:
+    """Whether the schema has the name: a field, an object around fields, or a multi-field of Elastic's templates."""
+    if schema.find(name) is not None or any(other.startswith(f"{name}.") for other in schema.fields):
+        return True
+    found = _unmapped(name, schema)
+    return found is not None and found.type is not DataType.NULL
+
+
 def is_flattened_key(name: str, schema: Schema) -> bool:
     """Whether the name is a key within a flattened field."""
     found = schema.find(name)

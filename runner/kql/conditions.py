@@ -21,6 +21,7 @@ from runner.expressions.mapped_fields import (
     field_for,
     fields_matching,
     is_flattened_key,
+    is_mapped,
     nested_above,
     within,
 )
@@ -297,12 +298,8 @@ def remarks(node: KqlNode, schema: Schema) -> list[QueryFinding]:
             continue
         full = full_name(name, path)
         seen.add(full)
-        if (
-            schema.find(full) is None
-            and full not in METADATA
-            and not any(other.startswith(f"{full}.") for other in schema.fields)
-        ):
-            found.append(QueryFinding(name.span, f"no event has a field [{full}]", _near(full, schema)))
+        if full not in METADATA and not is_mapped(full, schema):
+            found.append(QueryFinding(name.span, f"there is no field [{full}]", _near(full, schema)))
     return found[:_MOST_FINDINGS]
 
 

@@ -83,7 +83,7 @@ async def _rule_of(path: Path, overrides: OverrideFiles) -> tuple[CompiledRule |
         return None, "the rule has problems: " + "; ".join(map(str, problems))
     if not loaded.rules:
         kind = loaded.unsupported[0].type if loaded.unsupported else "no"
-        return None, f"{path} holds {kind} rule: only EQL rules can be run"
+        return None, f"{path} holds {kind} rule: only rules of type eql and query can be run"
     return compiled[0], ""
 
 

@@ -9,8 +9,11 @@ from pathlib import Path
 from runner.errors import Problem
 from runner.rules.discovery import FoundFile, find_rule_files
 from runner.rules.model_errors import shortened
-from runner.rules.rule import Rule
+from runner.rules.rule import Rule, RuleType
 from runner.rules.rule_file import RuleFile, read_rule_file
+
+RUN: tuple[RuleType, ...] = ("eql", "query")
+"""The types of rules that the runner can search for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +36,7 @@ class LoadedRules:
     """All rules of some paths at one time; `reload` makes a newer one of it."""
 
     rules: tuple[Rule, ...] = ()
-    """Those of type eql, enabled or not, in the order of their files."""
+    """Those of the types that are `RUN`, enabled or not, in the order of their files."""
     problems: tuple[Problem, ...] = ()
     files: int = 0
     """How many files were looked at."""
@@ -60,7 +63,7 @@ class LoadedRules:
 
 def is_supported(rule: Rule) -> bool:
     """Whether the runner can search for rules of this type."""
-    return rule.type == "eql"
+    return rule.type in RUN
 
 
 def is_deprecated(rule: Rule) -> bool:

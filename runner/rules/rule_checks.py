@@ -152,7 +152,7 @@ def _where_events_are(rule: RuleTable) -> Iterator[FieldFinding]:
     if rule.get("type") == "esql" and "index" in rule:
         message = "`index` has no effect: an ES|QL query names its indices itself"
         yield FieldFinding(("rule", "index"), message, at="key", severity="warning")
-    if "data_view_id" not in rule or rule.get("type") != "eql":
+    if "data_view_id" not in rule or rule.get("type") not in ("eql", "query"):
         return
     if "index" in rule:
         message = "`data_view_id` has no effect beside `index`"
@@ -211,7 +211,7 @@ _UNAPPLIED = {
 
 
 def _unapplied(rule: RuleTable) -> Iterator[FieldFinding]:
-    if rule.get("type") != "eql":
+    if rule.get("type") not in ("eql", "query"):
         return
     for key, fate in _UNAPPLIED.items():
         if rule.get(key):

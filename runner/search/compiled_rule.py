@@ -1,7 +1,8 @@
 """`CompiledRule`: a rule with its query parsed, once per version of the rule, when rules are loaded.
 
 `compile_rule` is the only place that chooses a front end by the rule's language. Searches resolve the parsed query
-against the fields that they find (`CompiledRule.program`).
+against the fields that they find (`CompiledRule.program`). Which types of rules are run is another question, which
+`rules/load.py` answers.
 """
 
 from __future__ import annotations
@@ -10,21 +11,28 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from typing import Any
+from typing import Any, TypeAlias
 
-from runner import eql
+from runner import eql, kql, lucene
+from runner.engine.plan import EventProgram
 from runner.eql.syntax import ast
-from runner.eql.syntax.errors import EqlError, QueryFinding
 from runner.errors import Problem, Severity
 from runner.events.fields.schema import Schema
 from runner.exceptions.conditions import ResolvedItems, excepting, resolve_items
 from runner.exceptions.item import ExceptionItem, ExceptionScope
 from runner.expressions import nodes
+from runner.expressions.mapped_fields import is_mapped
 from runner.garbage_collection import rarely_collecting
+from runner.kql import KqlQuery
+from runner.lucene import LuceneQuery
+from runner.messages.query_errors import QueryError, QueryFinding
 from runner.messages.text_positions import IN_QUERY, Source, Span
 from runner.rules.rule import Rule, place_in_file
 from runner.rules.toml_positions import spelled_offset
 from runner.windows import Window
+
+RuleQuery: TypeAlias = eql.ParsedQuery | KqlQuery | LuceneQuery
+RuleProgram: TypeAlias = eql.Program | EventProgram
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,15 +72,15 @@ class CompiledRule:
     """
 
     rule: Rule
-    query: eql.ParsedQuery
+    query: RuleQuery
     reach: Reach
     field_names: frozenset[str]
     exceptions: tuple[ExceptionItem, ...] = ()
     """What is excepted in the run at hand. `program` leaves out events; see `excepted_alert` for those of scope alert.
     """
 
-    def program(self, schema: Schema) -> eql.Program:
-        """The query over events of the schema, without those that an exception hits. Raises EqlError."""
+    def program(self, schema: Schema) -> RuleProgram:
+        """The query over events of the schema, without those that an exception hits. Raises QueryError."""
         program = self.bare_program(schema)
         condition = self.excepted(schema).condition
         return program if condition is None else replace(program, plan=excepting(program.plan, condition))
@@ -97,18 +105,29 @@ class CompiledRule:
         """The `field_names` and those of the exceptions."""
         return self.field_names.union(*(item.names() for item in self.exceptions))
 
-    def bare_program(self, schema: Schema) -> eql.Program:
-        """The query without its exceptions. Raises EqlError."""
-        return eql.resolve(
-            self.query,
-            schema,
-            event_category_field=_category_field(self.rule),
-            timestamp_field=_timestamp_field(self.rule),
-            tiebreaker_field=self.rule.tiebreaker_field,
-        )
+    def bare_program(self, schema: Schema) -> RuleProgram:
+        """The query without its exceptions. Raises QueryError."""
+        fields: Any = {"timestamp_field": _timestamp_field(self.rule), "tiebreaker_field": self.rule.tiebreaker_field}
+        match self.query:
+            case KqlQuery():
+                return kql.resolve(self.query, schema, **fields)
+            case LuceneQuery():
+                return lucene.resolve(self.query, schema, **fields)
+        return eql.resolve(self.query, schema, event_category_field=_category_field(self.rule), **fields)
+
+    @property
+    def eql_query(self) -> eql.ParsedQuery:
+        """The query of a rule in EQL. Raises TypeError for any other."""
+        if not isinstance(self.query, eql.ParsedQuery):
+            raise TypeError(f"rule {self.rule.rule_id}: its query is not EQL")
+        return self.query
 
     def unknown_fields(self, schema: Schema) -> UnknownFields:
-        """The fields of the rule that the schema has not."""
+        """The fields of the rule that the schema has not. In KQL and Lucene's syntax one without a value is like one
+        that nobody knows."""
+        if not isinstance(self.query, eql.ParsedQuery):
+            names = (name for name in self.field_names if "*" not in name)
+            return UnknownFields(frozenset(name for name in names if not is_mapped(name, schema)))
         optional = {name.name for name in self.query.names() if name.optional}
         negated = (
             node.operand
@@ -122,11 +141,11 @@ class CompiledRule:
         unknown = {name for name in self.field_names if schema.find(name) is None}
         return UnknownFields(frozenset(unknown - optional), frozenset(unknown & below))
 
-    def resolved(self, schema: Schema) -> tuple[eql.Program | None, list[Problem]]:
+    def resolved(self, schema: Schema) -> tuple[RuleProgram | None, list[Problem]]:
         """The program, None if the query does not fit the schema; and every problem with its place in the file."""
         try:
             program = self.program(schema)
-        except EqlError as error:
+        except QueryError as error:
             return None, query_problems(self.rule, error)
         refused = (*self.excepted(schema).refused, *self.excepted(schema, "alert").refused)
         return program, [
@@ -146,16 +165,20 @@ def compile_rules(
         for rule in rules:
             try:
                 compiled.append(before.get(id(rule)) or compile_rule(rule))
-            except EqlError as error:
+            except QueryError as error:
                 problems += query_problems(rule, error)
     return compiled, problems + escape_problems(one.rule for one in compiled)
 
 
 def compile_rule(rule: Rule) -> CompiledRule:
-    """The rule with its query parsed by the front end of its language. Raises EqlError; ValueError without one."""
+    """The rule with its query parsed by the front end of its language. Raises QueryError; ValueError without one."""
     match rule.language:
         case "eql":
             return _compile_eql(rule)
+        case "kuery":
+            return _compile_events(rule, kql.parse(rule.query))
+        case "lucene":
+            return _compile_events(rule, lucene.parse(rule.query))
         case other:
             raise ValueError(f"rule {rule.rule_id}: no front end for queries in {other}")
 
@@ -165,6 +188,13 @@ def _compile_eql(rule: Rule) -> CompiledRule:
     implicit = (_category_field(rule), _timestamp_field(rule), rule.tiebreaker_field)
     names = (*(name.name for name in query.names()), *(name for name in implicit if name))
     return CompiledRule(rule, query, _eql_reach(query.statement), frozenset(names))
+
+
+def _compile_events(rule: Rule, query: KqlQuery | LuceneQuery) -> CompiledRule:
+    """A rule whose query finds single events."""
+    implicit = (_timestamp_field(rule), rule.tiebreaker_field)
+    names = (*query.names(), *(name for name in implicit if name))
+    return CompiledRule(rule, query, Reach(), frozenset(names))
 
 
 def _eql_reach(statement: ast.Statement) -> Reach:
@@ -177,7 +207,7 @@ def _eql_reach(statement: ast.Statement) -> Reach:
     return Reach(maxspan, body.terms[0].missing, body.terms[-1].missing, bounded=is_alone)
 
 
-def query_problems(rule: Rule, error: EqlError) -> list[Problem]:
+def query_problems(rule: Rule, error: QueryError) -> list[Problem]:
     """Every finding about the rule's query, with its place in the rule's file."""
     return [_problem(rule, error.source, finding, "error") for finding in error.findings]
 

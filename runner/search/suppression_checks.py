@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import timedelta
 
+from runner import eql
 from runner.eql.syntax import ast
 from runner.errors import Problem
 from runner.events.fields.schema import DataType, Schema
@@ -37,7 +38,8 @@ def suppression_problems(compiled: CompiledRule, schema: Schema) -> list[Problem
 
 
 def _fields(compiled: CompiledRule, suppression: AlertSuppression, schema: Schema) -> Iterator[FieldFinding]:
-    body = compiled.query.statement.body
+    query = compiled.query
+    body = query.statement.body if isinstance(query, eql.ParsedQuery) else None
     for position, name in enumerate(suppression.group_by):
         stage, field = staged_field(name)
         for text in (_of_type(field, schema), _of_stage(stage, field, body)):
@@ -58,8 +60,9 @@ def _of_type(name: str, schema: Schema) -> str:
     return ""
 
 
-def _of_stage(stage: int | None, name: str, body: ast.EventQuery | ast.SequenceQuery | ast.SampleQuery) -> str:
-    if isinstance(body, ast.EventQuery):
+def _of_stage(stage: int | None, name: str, body: ast.EventQuery | ast.SequenceQuery | ast.SampleQuery | None) -> str:
+    """What is wrong with the stage; `body` None: of a query that is not EQL, for single events."""
+    if body is None or isinstance(body, ast.EventQuery):
         return f"names stage {stage} of a query of single events: it never has a value" if (stage or 1) > 1 else ""
     count = sum(term.runs for term in body.terms)
     if stage is not None:

@@ -85,12 +85,12 @@ def test_check_json_is_the_object_of_the_design(command: Command, tmp_path: Path
 
 def test_check_for_people(command: Command, tmp_path: Path, shipped: Path) -> None:
     fine = command("check", shipped)
-    assert (fine.code, fine.out) == (0, "2 files, 2 EQL rules: 0 errors, 0 warnings\n")
+    assert (fine.code, fine.out) == (0, "2 files, 2 rules: 0 errors, 0 warnings\n")
     write_rule(tmp_path, "bad", "process where process.name = 1")
     bad = command("check")
     assert bad.code == 1
     assert bad.out.startswith("rules/bad.toml:13:")
-    assert "^" in bad.out and bad.out.endswith("1 file, 1 EQL rule: 1 error, 0 warnings\n")
+    assert "^" in bad.out and bad.out.endswith("1 file, 1 rule: 1 error, 0 warnings\n")
     missing = command("check", "rules/bd.toml")
     assert missing.code == 3
     assert "rules/bd.toml: no such file or folder; did you mean rules/bad.toml?" in missing.err

@@ -67,7 +67,7 @@ def test_a_rule_with_an_error_is_a_problem(command: Command, sample: Path) -> No
     assert problem["outcome"] == "problem"
     assert "broken.toml:8" in problem["found"]
     assert [rule["name"] for rule in problem["rules"]] == ["broken"]
-    assert every["found"] == "2 EQL rules are turned on"
+    assert every["found"] == "2 rules are turned on"
 
 
 def test_many_rules_are_named_in_part_and_listed_in_json(command: Command, sample: Path) -> None:

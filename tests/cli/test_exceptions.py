@@ -85,8 +85,8 @@ def test_check_reports_doubts(command: Command, tmp_path: Path) -> None:
     answer = command("check")
     assert answer.code == 0
     assert "names no rule that is here: `n`" in answer.out and "did you mean `host.name`?" in answer.out
-    assert answer.out.endswith("1 file, 1 EQL rule, 1 exception: 0 errors, 2 warnings\n")
-    assert command("check", "rules/nc.toml").out.endswith("1 file, 1 EQL rule, 1 exception: 0 errors, 0 warnings\n")
+    assert answer.out.endswith("1 file, 1 rule, 1 exception: 0 errors, 2 warnings\n")
+    assert command("check", "rules/nc.toml").out.endswith("1 file, 1 rule, 1 exception: 0 errors, 0 warnings\n")
 
 
 @pytest.mark.usefixtures("lab")

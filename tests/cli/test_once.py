@@ -275,11 +275,11 @@ def test_a_rule_that_fails_at_its_data_costs_exit_code_2(command: Command, tmp_p
 
 def test_a_rule_of_another_type_is_a_warning(command: Command, tmp_path: Path) -> None:
     write_rule(tmp_path)
-    query = {"type": "query", "language": "kuery", "query": "process.name: nc"}
-    (tmp_path / "rules" / "kql.toml").write_text(rule_text("kql", query))
+    query = {"type": "esql", "language": "esql", "query": "from logs-*"}
+    (tmp_path / "rules" / "esql.toml").write_text(rule_text("esql", query))
     answer = command("once", "--events", write_events(tmp_path / "e.ndjson", ONE), *NOW)
     assert answer.code == 0
-    assert "1 rule of other types (query) not run" in answer.err
+    assert "1 rule of other types (esql) not run" in answer.err
 
 
 def test_a_field_that_no_event_has_is_told_once_and_finds_nothing(command: Command, tmp_path: Path) -> None:

@@ -107,7 +107,7 @@ class TestTheCommand:
         answer = command("search", "not process.nam: x", "--language", "kuery", "--events", "e.ndjson")
         assert answer.code == 0
         assert answer.json["hits"]["total"]["value"] == 1
-        assert "query:1:5: no event has a field [process.nam], did you mean [process.name" in answer.err
+        assert "query:1:5: there is no field [process.nam], did you mean [process.name" in answer.err
 
     def test_what_looks_like_a_comparison_is_told_to_be_a_text(self, command: Command) -> None:
         Path("e.ndjson").write_text(json.dumps(EVENT))

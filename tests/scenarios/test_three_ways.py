@@ -38,6 +38,7 @@ FILES = (
     *(SPECS / "scenarios" / f"{name}.toml" for name in ("cap", "sequences", "windows", "backlog_edges", "suppression")),
     SPECS / "search" / "three_ways.toml",
     SPECS / "search" / "exceptions.toml",
+    SPECS / "search" / "query_rules.toml",
 )
 
 

@@ -72,7 +72,7 @@ def _print(loaded: LoadedRules, exceptions: Exceptions, problems: list[Problem])
         show_problem(problem, console)
     counts = Counter(problem.severity for problem in problems)
     parts = (counted(counts["error"], "error"), counted(counts["warning"], "warning"))
-    read = [counted(loaded.files, "file"), counted(len(loaded.rules), "EQL rule")]
+    read = [counted(loaded.files, "file"), counted(len(loaded.rules), "rule")]
     read += [counted(len(exceptions.items), "exception")] if exceptions.items or exceptions.problems else []
     console.print(f"{', '.join(read)}: {', '.join(parts)}")
     if loaded.deprecated:

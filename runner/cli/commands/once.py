@@ -277,7 +277,7 @@ def show_problems(active: ActiveRules, *, errors_only: bool = False) -> None:
         say(said)
     if (others := active.loaded.unsupported) and not errors_only:
         types = ", ".join(sorted({rule.type for rule in others}))
-        warn(f"{counted(len(others), 'rule')} of other types ({types}) not run: only EQL rules are supported yet")
+        warn(f"{counted(len(others), 'rule')} of other types ({types}) not run: only eql and query are supported yet")
 
 
 def _remark_on_input(tools: Opened, rules: Sequence[Rule], now: datetime, *, is_quiet: bool) -> None:

@@ -221,7 +221,7 @@ def _log_rules(active: ActiveRules) -> None:
     _LOG.info(
         f"{counted(len(active.rules), 'rule')} in use from {counted(active.loaded.files, 'file')}"
         + (f"; {counted(excepted, 'exception')} of {len(active.exceptions.items)} in force" if excepted else "")
-        + (f"; {others} of other types than EQL are not supported yet" if others else "")
+        + (f"; {others} of other types are not supported yet" if others else "")
         + (f"; {len(active.loaded.deprecated)} deprecated ones are left out" if active.loaded.deprecated else "")
     )
     if active.selected is not None and (said := active.selected.summary()):

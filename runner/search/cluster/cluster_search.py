@@ -1,4 +1,5 @@
-"""`ClusterSearch`: rules searched in a cluster, by its EQL search API or, where it has none, by fetch and match."""
+"""`ClusterSearch`: rules searched in a cluster, those in EQL by its EQL search API, the others, and where it has none
+all of them, by fetch and match."""
 
 from __future__ import annotations
 
@@ -56,13 +57,14 @@ class ClusterSearch:
 
     async def run(self, requests: Sequence[SearchRequest]) -> AsyncGenerator[SearchResult, None]:
         """One result per request, as they are done."""
-        waiting = list(requests)
+        waiting = [request for request in requests if request.rule.language == "eql"]
+        others = [request for request in requests if request.rule.language != "eql"]
         if self._way == "fetch" and waiting and self._now() >= self._look_again_at:
             first = await self._retried_with_eql(waiting[0])
             if first is not None:
                 yield first
                 del waiting[0]
-        if self._way != "fetch":
+        if self._way != "fetch" and waiting:
             answered: set[int] = set()
             async with aclosing(self._eql_api.run(waiting)) as results:
                 async for result in results:
@@ -74,10 +76,11 @@ class ClusterSearch:
                     answered.add(id(result.request))
                     yield result
                 else:
-                    return
-            self._decide("fetch")
+                    waiting = []
+            if waiting:
+                self._decide("fetch")
             waiting = [request for request in waiting if id(request) not in answered]
-        async with aclosing(self._fetch.run(waiting)) as found:
+        async with aclosing(self._fetch.run([*waiting, *others])) as found:
             async for result in found:
                 self._retry_soon_if_away(result)
                 yield result

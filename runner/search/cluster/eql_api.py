@@ -266,7 +266,7 @@ def build_body(request: SearchRequest, *, size: int, excepted: ResolvedItems | N
     rule, text = request.rule, request.rule.query
     filters = [range_filter(request.window, time_fields(rule)), rule_filter(rule)]
     if excepted is not None:
-        text = excepting_text(request.compiled.query, excepted.wheres) if excepted.wheres else text
+        text = excepting_text(request.compiled.eql_query, excepted.wheres) if excepted.wheres else text
         filters += [] if excepted.query is None else [{"bool": {"must_not": [excepted.query]}}]
     body: dict[str, Any] = {
         "query": text,

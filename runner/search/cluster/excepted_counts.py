@@ -12,14 +12,15 @@ from dataclasses import replace
 from typing import Any
 
 from runner.cluster.elasticsearch import Elastic
-from runner.eql.syntax.errors import EqlError
 from runner.errors import RunnerError
 from runner.exceptions.conditions import ResolvedItems
 from runner.exceptions.item_query import QueryClause, any_clause, item_clause
+from runner.messages.query_errors import QueryError
 from runner.search.cluster.field_caps import FieldCaps, FieldCapsCache
 from runner.search.cluster.request_body import range_filter, rule_filter
 from runner.search.cluster.search_failures import left_out, subject_of
-from runner.search.cluster.stage_query import condition_query, filters_for
+from runner.search.cluster.stage_query import Translation, condition_query, filters_for
+from runner.search.cluster.text_query import text_query
 from runner.search.compiled_rule import time_fields
 from runner.search.protocol import ExceptedEvents, Hit, SearchRequest, SearchResult
 from runner.windows import from_nanoseconds
@@ -59,7 +60,7 @@ class ExceptedCounter:
             if not types.indices or not resolved.items:
                 return result
             return replace(result, excepted=await self._count(request, resolved, types))
-        except (EqlError, RunnerError) as error:
+        except (QueryError, RunnerError) as error:
             reason = str(error)
         except (KeyError, TypeError, ValueError) as error:
             reason = f"an answer has another shape than expected: {error!r}"
@@ -70,11 +71,12 @@ class ExceptedCounter:
         self, request: SearchRequest, resolved: ResolvedItems, types: FieldCaps
     ) -> tuple[ExceptedEvents, ...]:
         clauses = dict(_clauses(resolved, types, now_ns=request.window.end_ns))
-        candidates = filters_for(
-            request.compiled.bare_program(types.schema).plan,
-            now_ns=request.window.end_ns,
-            unsearchable=types.unsearchable,
-        ).whole
+        asked = text_query(request.compiled, types.schema)
+        if asked is None:
+            plan = request.compiled.bare_program(types.schema).plan
+            candidates = filters_for(plan, now_ns=request.window.end_ns, unsearchable=types.unsearchable).whole
+        else:
+            candidates = Translation(asked)
         if candidates.is_nothing or not clauses:
             return ()
         query = [_in_time(request), rule_filter(request.rule), candidates.query]

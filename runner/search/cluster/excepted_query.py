@@ -42,7 +42,7 @@ class ExceptedQuery:
         text = body["query"]
         if self._compiled.exceptions:
             resolved = self._compiled.excepted((await self._types.types(rule.index)).schema)
-            text = excepting_text(self._compiled.query, resolved.wheres) if resolved.wheres else text
+            text = excepting_text(self._compiled.eql_query, resolved.wheres) if resolved.wheres else text
             filters += [] if resolved.query is None else [{"bool": {"must_not": [resolved.query]}}]
         return {**body, "query": text} | ({"filter": {"bool": {"filter": filters}}} if filters else {})
 

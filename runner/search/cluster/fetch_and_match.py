@@ -15,10 +15,9 @@ from collections.abc import AsyncGenerator, Hashable, Iterator, Mapping, Sequenc
 from dataclasses import replace
 from typing import Any
 
-from runner import eql
 from runner.cluster.elasticsearch import Elastic
-from runner.eql.syntax.errors import EqlError
 from runner.errors import ClusterError, Problem, RunnerError, SearchError, UnreachableError
+from runner.messages.query_errors import QueryError
 from runner.search.cluster.concurrent_units import Unit, UnitOutcome, concurrent_results
 from runner.search.cluster.excepted_counts import ExceptedCounter
 from runner.search.cluster.fetch_pass import FetchPass, PlannedRequest
@@ -26,7 +25,8 @@ from runner.search.cluster.field_caps import FieldCaps, FieldCapsCache
 from runner.search.cluster.point_in_time import PassOptions, PassTimeoutError, PointLostError, RemoteLostError
 from runner.search.cluster.search_failures import no_index, query_error, subject_of
 from runner.search.cluster.stage_query import filters_for
-from runner.search.compiled_rule import CompiledRule, time_fields
+from runner.search.cluster.text_query import planned_text, text_query
+from runner.search.compiled_rule import CompiledRule, RuleProgram, time_fields
 from runner.search.protocol import SearchRequest, SearchResult, Unreachable
 
 _LOG = logging.getLogger("runner.search.fetch")
@@ -63,7 +63,7 @@ class FetchSearch:
         self._options = PassOptions(page_size, timeout, dict(runtime_mappings or {}))
         self._types = FieldCapsCache(client, fresh_for=types_fresh_for, runtime_mappings=runtime_mappings)
         self._counter = ExceptedCounter(client, self._types, runtime_mappings=runtime_mappings, shown=shown_excepted)
-        self._programs: dict[CompiledRule, tuple[FieldCaps, eql.Program | EqlError]] = {}
+        self._programs: dict[CompiledRule, tuple[FieldCaps, RuleProgram | QueryError]] = {}
         # Rules that made a shared pass fail or be late: they are searched alone from then on.
         self._alone: set[CompiledRule] = set()
         # Rules with a regular expression that ignores case on a runtime field, which no server can do.
@@ -173,17 +173,23 @@ class FetchSearch:
             except RemoteLostError:
                 self._types.forget(asked[0].request.rule.index)
                 raise
+            except ClusterError as error:
+                if error.status == 400:
+                    _check_text(asked[0].request.compiled, types)
+                raise
         raise AssertionError("unreachable: the last start returns or raises")
 
     async def _compiled(self, request: SearchRequest, types: FieldCaps) -> PlannedRequest:
         """The request with its program. Raises SearchError for a query that its indices cannot answer."""
         compiled = request.compiled
+        if (asked := text_query(compiled, types.schema)) is not None:
+            return PlannedRequest(request, *planned_text(compiled, types, asked, now_ns=request.window.end_ns))
         found = await asyncio.to_thread(self._program, compiled, types)
-        if isinstance(found, EqlError) and any("Unknown column" in finding.message for finding in found.findings):
+        if isinstance(found, QueryError) and any("Unknown column" in finding.message for finding in found.findings):
             # A field may be new; and a near name can be given only where all names are known.
             types = await self._types.types(compiled.rule.index, all_fields=True)
             found = await asyncio.to_thread(self._program, compiled, types)
-        if isinstance(found, EqlError):
+        if isinstance(found, QueryError):
             raise query_error(str(found), compiled.rule)
         filters = filters_for(
             found.plan,
@@ -193,21 +199,32 @@ class FetchSearch:
         )
         return PlannedRequest(request, found, filters)
 
-    def _program(self, compiled: CompiledRule, types: FieldCaps) -> eql.Program | EqlError:
+    def _program(self, compiled: CompiledRule, types: FieldCaps) -> RuleProgram | QueryError:
         known = self._programs.get(compiled)
         if known is not None and known[0] is types:
             return known[1]
         try:
-            program: eql.Program | EqlError = compiled.program(types.schema)
-        except EqlError as error:
+            program: RuleProgram | QueryError = compiled.program(types.schema)
+        except QueryError as error:
             program = error
         self._programs[compiled] = types, program
         return program
 
 
+def _check_text(compiled: CompiledRule, types: FieldCaps) -> None:
+    """Raise SearchError, with the place, where a text that the cluster refuses does not fit the types of the fields."""
+    if compiled.rule.language != "eql":
+        try:
+            compiled.bare_program(types.schema)
+        except QueryError as fault:
+            raise query_error(str(fault), compiled.rule) from None
+
+
 def _pass_key(request: SearchRequest) -> Hashable:
-    """Equal for requests whose events can be read in one pass."""
+    """Equal for requests whose events can be read in one pass: the hits for a rule that is not EQL are its matches."""
     rule = request.rule
+    if rule.language != "eql":
+        return request.compiled, request.window
     filters = json.dumps(rule.filters, sort_keys=True, default=str) if rule.filters else ""
     return rule.index, request.window, time_fields(rule), rule.timestamp_field, filters
 

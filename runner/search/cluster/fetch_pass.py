@@ -23,7 +23,7 @@ from runner.search.cluster.point_in_time import PassOptions, Point
 from runner.search.cluster.request_body import asked_fields, range_filter, rule_filter
 from runner.search.cluster.search_failures import subject_of
 from runner.search.cluster.stage_query import Filters, any_of
-from runner.search.compiled_rule import time_fields
+from runner.search.compiled_rule import RuleProgram, time_fields
 from runner.search.protocol import Hit, Match, SearchRequest, SearchResult
 
 _DATE_FORMAT = "strict_date_optional_time_nanos"
@@ -40,7 +40,7 @@ class PlannedRequest:
     """One request with its program and the filters of its candidates."""
 
     request: SearchRequest
-    program: eql.Program
+    program: RuleProgram
     filters: Filters
 
 

@@ -36,7 +36,7 @@ from runner.messages.text_positions import Source
 from runner.rules.model_errors import FieldFinding
 from runner.rules.rule import Rule
 from runner.rules.toml_file import decoded, places_in, problem_of, read_bytes
-from runner.search.compiled_rule import CompiledRule, UnknownFields, time_fields
+from runner.search.compiled_rule import CompiledRule, RuleProgram, UnknownFields, time_fields
 from runner.search.files.excepted_events import excepted_events
 from runner.search.files.field_watch import FieldWatch, look_back
 from runner.search.files.file_pass import matched
@@ -87,7 +87,7 @@ class FileSearch:
         self._progress = PassLimit(progress, time_limit, lambda: "" if self._files is None else self._files.at)
         self._workers = workers
         self._schema: Schema = Schema(shipped_schema().fields, lenient=True)
-        self._resolved: dict[CompiledRule, tuple[eql.Program | None, list[Problem]]] = {}
+        self._resolved: dict[CompiledRule, tuple[RuleProgram | None, list[Problem]]] = {}
         self._conjuncts, self._filters = Conjuncts(), StageFilterPool()
         self._files: EventFiles | None = None
         self._index = TimeIndex()
@@ -127,7 +127,7 @@ class FileSearch:
         names = {name for compiled in self._resolved for name in time_fields(compiled.rule)}
         return ("@timestamp", *sorted(names - {"@timestamp"}))
 
-    def _resolve(self, compiled: CompiledRule) -> tuple[eql.Program | None, list[Problem]]:
+    def _resolve(self, compiled: CompiledRule) -> tuple[RuleProgram | None, list[Problem]]:
         if not self._paths:
             return compiled.resolved(self._schema)
         unknown = self._unknown[compiled] = compiled.unknown_fields(self._schema)
@@ -349,7 +349,7 @@ class FileSearch:
         counted = None if request.counted is None else tuple((one.start_ns, one.end_ns) for one in request.counted)
         return eql.Ask(self._program(request.compiled).plan, scope, now_ns=window.end_ns, counted=counted)
 
-    def _program(self, compiled: CompiledRule) -> eql.Program:
+    def _program(self, compiled: CompiledRule) -> RuleProgram:
         program, _ = self._resolved.get(compiled, (None, ()))
         if program is None:
             raise EventsError(f"rule {compiled.rule.rule_id} was not prepared")
