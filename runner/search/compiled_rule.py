@@ -250,8 +250,8 @@ def _problem(rule: Rule, source: Source, finding: QueryFinding, severity: Severi
 
 
 _QUOTES = (
-    "; in double quotes TOML reads backslashes itself, before EQL does: write the query between ''' and ''', which "
-    "keep all of them"
+    "; in double quotes TOML reads backslashes itself, before the query is read: write the query between ''' and ''', "
+    "which keep all of them"
 )
 _EQL_STRING = re.compile(r'"""(?:[^"]|"{1,2}(?!"))*"{3,5}|"(?P<text>(?:[^"\\\n]|\\.)*)"')
 _EQL_ESCAPE = re.compile(r"\\(?P<letter>.)|[\t\b\f]")
@@ -259,7 +259,7 @@ _EQL_ESCAPE = re.compile(r"\\(?P<letter>.)|[\t\b\f]")
 
 def escape_problems(rules: Iterable[Rule]) -> list[Problem]:
     """Warnings of rules in whose texts double quotes have made a control character of a backslash and a letter."""
-    found = (_escape_problem(rule) for rule in rules if rule.query_escaped)
+    found = (_escape_problem(rule) for rule in rules if rule.query_escaped and rule.language == "eql")
     return [problem for problem in found if problem is not None]
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from runner import eql
+from runner import eql, kql, lucene
 from runner.alerts.event_fields import flat_values, text_at, texts_at
 from runner.events.documents import flatten
+from runner.messages.query_errors import QueryError
 
 _GENERAL: Final = (
     "process.command_line", "process.executable", "file.path", "file.Ext.original.path", "file.size", "registry.path",
@@ -45,14 +46,23 @@ def read_fields(rule: Mapping[str, Any], prefix: str) -> tuple[str, ...]:
     """The fields that a rule highlights, then those that its query reads, in order; `prefix` is where its parameters
     are."""
     highlighted = texts_at(rule, f"{prefix}.investigation_fields.field_names")
-    query = text_at(rule, f"{prefix}.query")
     names: Sequence[str] = ()
-    if query and text_at(rule, f"{prefix}.language") in ("eql", ""):
+    if query := text_at(rule, f"{prefix}.query"):
         try:
-            names = [name.name for name in eql.parse(query).names()]
-        except eql.EqlError:
+            names = _names_of(query, text_at(rule, f"{prefix}.language"))
+        except QueryError:
             names = ()  # of another version of the language: the alert is shown without
     return tuple(dict.fromkeys((*highlighted, *names)))
+
+
+def _names_of(query: str, language: str) -> Sequence[str]:
+    """The fields that a query names. Raises QueryError."""
+    if language in ("eql", ""):
+        return [name.name for name in eql.parse(query).names()]
+    if language in ("kuery", "lucene"):
+        parsed = kql.parse(query) if language == "kuery" else lucene.parse(query)
+        return [name for name in parsed.names() if "*" not in name]
+    return ()
 
 
 def details_of(document: Mapping[str, Any], fields: Sequence[str]) -> tuple[tuple[str, str], ...]:
