@@ -134,10 +134,7 @@ class FileSearch:
         program, problems = compiled.resolved(replace(self._schema, absent=unknown.doubtful - self._found_fields))
         # Whether an unknown field is one is known when the events were read: `_name_unknown`.
         problems = [problem for problem in problems if problem.severity == "error"]
-        try:
-            return (None if program is None else with_filters(program, compiled.rule, self._schema)), problems
-        except FilterRefusedError as error:
-            return None, [*problems, _unfiltered(compiled.rule, error)]
+        return _filtered(compiled.rule, program, problems, self._schema)
 
     async def times(self, selecting: Collection[tuple[str, ...]]) -> EventTimes:
         """The times of all events by each of the `selecting`: a time field and its fallbacks. Reads everything once."""
@@ -425,6 +422,16 @@ def date_field(schema: Schema, name: str) -> Field:
     formats."""
     found = schema.find(name)
     return found if found is not None and found.type in DATES else Field(name, DataType.DATE)
+
+
+def _filtered(
+    rule: Rule, program: RuleProgram | None, problems: list[Problem], schema: Schema
+) -> tuple[RuleProgram | None, list[Problem]]:
+    """The program over the events that the rule's filters let through; None, with a problem, if one cannot be applied."""
+    try:
+        return (None if program is None else with_filters(program, rule, schema)), problems
+    except FilterRefusedError as error:
+        return None, [*problems, _unfiltered(rule, error)]
 
 
 def _unfiltered(rule: Rule, error: FilterRefusedError) -> Problem:
