@@ -280,12 +280,17 @@ def test_setup_prints_what_it_would_create(command: Command) -> None:
     "arguments",
     [
         ("once",),
-        ("setup",),
-        ("alerts", "list"),
-        ("alerts", "show", "ab"),
-        ("alerts", "export"),
-        ("status",),
-        ("search", "any where true"),
+        *(
+            pytest.param(arguments, marks=pytest.mark.slow)
+            for arguments in (
+                ("setup",),
+                ("alerts", "list"),
+                ("alerts", "show", "ab"),
+                ("alerts", "export"),
+                ("status",),
+                ("search", "any where true"),
+            )
+        ),
     ],
 )
 def test_a_cluster_that_is_away_is_exit_code_4(command: Command, tmp_path: Path, arguments: tuple[str, ...]) -> None:

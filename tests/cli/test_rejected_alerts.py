@@ -12,6 +12,8 @@ from tests.cli.conftest import Command
 from tests.cli.test_sources import RULE
 from tests.cluster.elasticsearch_stand_in import Elasticsearch, standing_in
 
+pytestmark = pytest.mark.slow
+
 SPAN = ("--from", "2026-03-02T09:59:00Z", "--to", "2026-03-02T10:01:00Z")
 ASKED = ("replay", "--rules", "rules", *SPAN, "-o", "json", "--restart")
 FOR_EVER = (

@@ -19,6 +19,8 @@ from runner.store.sqlite.sqlite_store import SqliteStore
 from tests.cli.conftest import Command
 from tests.cluster.elasticsearch_stand_in import Elasticsearch, standing_in
 
+pytestmark = pytest.mark.slow
+
 RULE = """
 [metadata]
 maturity = "production"

@@ -427,7 +427,7 @@ def date_field(schema: Schema, name: str) -> Field:
 def _filtered(
     rule: Rule, program: RuleProgram | None, problems: list[Problem], schema: Schema
 ) -> tuple[RuleProgram | None, list[Problem]]:
-    """The program over the events that the rule's filters let through; None, with a problem, if one cannot be applied."""
+    """The program over the events that the filters let through; None, with a problem, if one cannot be applied."""
     try:
         return (None if program is None else with_filters(program, rule, schema)), problems
     except FilterRefusedError as error:
