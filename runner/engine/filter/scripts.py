@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -10,7 +10,6 @@ from runner.engine.filter.predicates import Combination, Junction, Lookup, Negat
 from runner.engine.filter.truth_table import TruthTable
 from runner.engine.scope import Mask
 from runner.events.columns.batch import EventBatch, Rows
-from runner.events.fields.values import typed
 
 
 def meeting(batch: EventBatch, predicate: Predicate, rows: Rows, truths: TruthTable) -> Mask:
@@ -24,10 +23,8 @@ def meeting(batch: EventBatch, predicate: Predicate, rows: Rows, truths: TruthTa
             return np.fromiter(truths.holding(predicate, batch.values(name, rows)), dtype=np.bool_, count=len(rows))
         case Combination(fields=()):
             return np.full(len(rows), predicate.test(), dtype=np.bool_)
-        case Combination(fields=names, test=test, operands=operands):
+        case Combination(fields=names, test=test):
             columns = [batch.values(name, rows) for name in names]
-            if operands is not None:
-                return np.asarray(operands.test_rows(columns), dtype=np.bool_)
             return np.fromiter(map(test, *columns), dtype=np.bool_, count=len(rows))
         case Negation(part=part):
             return ~meeting(batch, part, rows, truths)
@@ -46,29 +43,3 @@ def _junction(batch: EventBatch, parts: Sequence[Predicate], rows: Rows, truths:
         result[undecided[decided]] = decisive
         undecided = undecided[~decided]
     return result
-
-
-def excluding(predicate: Predicate) -> Iterator[Combination]:
-    """The disjunctions of many of which the predicate says that none holds."""
-    if isinstance(predicate, Negation):
-        part = predicate.part
-        parts = part.parts if isinstance(part, Junction) and part.decisive else (part,)
-        yield from (one for one in parts if isinstance(one, Combination) and one.operands is not None)
-
-
-def excluded(
-    batch: EventBatch, predicate: Predicate, rows: Rows
-) -> Iterator[tuple[Combination, Collection[tuple[Sequence[int], list[int]]]]]:
-    """For rows that the predicate has excluded: each disjunction with the operands that hold, and for which rows."""
-    for one in excluding(predicate):
-        assert one.operands is not None
-        found: dict[tuple[object, ...], tuple[Sequence[int], list[int]]] = {}
-        for row, *values in zip(rows.tolist(), *(batch.values(name, rows) for name in one.fields), strict=True):
-            key = tuple(map(typed, values))
-            known = found.get(key)
-            if known is None:
-                holding = list(one.operands.holding(dict(zip(one.fields, values, strict=True))))
-                found[key] = holding, [row]
-            else:
-                known[1].append(row)
-        yield one, [known for known in found.values() if known[0]]

@@ -22,9 +22,10 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from runner.engine.filter.excluding import Decided, Excluding, is_excluding
 from runner.engine.filter.group_stages import GroupStages, Node, StageConditions, Step, group_fields
 from runner.engine.filter.predicates import Combination, Predicate, fields_of, interned
-from runner.engine.filter.scripts import excluded, meeting
+from runner.engine.filter.scripts import meeting
 from runner.engine.filter.truth_table import TruthTable
 from runner.engine.scope import Scope, ScopeMasks
 from runner.events.columns.batch import Columns, EventBatch, Rows
@@ -101,6 +102,7 @@ class StageFilter:
         self._scopes = ScopeMasks(one.scope for one in searches)
         parts = interned([one.predicates for one in searches])
         self._stages = [_stage(index, one, own) for index, (one, own) in enumerate(zip(searches, parts, strict=True))]
+        self._excluding = Excluding([one.scripts for one in self._stages])
         self._group_fields = group_fields(self._stages, self._scopes.stream_fields())
         self._grouped: GroupStages | None = None
         self.columns: Columns | None = None
@@ -163,8 +165,14 @@ class StageFilter:
             carrying.setdefault(self._stages[index].carried, []).append(met_rows)
         for carried, parts in sorted(carrying.items(), key=lambda item: -len(item[0])):
             batch.load(carried, np.unique(np.concatenate(parts)))
+        decided = self._excluding.decide(batch, found) if self._excluding else {}
         for index, met_rows in found.items():
-            passing = self._passing(batch, index, met_rows, grouped.truths, on_excluded)
+            excluded = self._excluding.rows(index, met_rows, decided) if decided else None
+            if excluded is not None:
+                if on_excluded is not None:
+                    self._tell(batch, index, met_rows[excluded], grouped.truths, decided, on_excluded)
+                met_rows = met_rows[~excluded]
+            passing = self._passing(batch, index, met_rows, grouped.truths)
             if isinstance(passing, ValueError) or len(passing):
                 yield index, passing
 
@@ -234,22 +242,25 @@ class StageFilter:
             owners = [node for place in places if (node := found[place])]
             self._look_up(batch, grouped, next_step, owners, read.at(places), met)
 
-    def _passing(
-        self, batch: EventBatch, index: int, rows: Rows, truths: TruthTable, on_excluded: OnExcluded | None
-    ) -> Rows | ValueError:
+    def _passing(self, batch: EventBatch, index: int, rows: Rows, truths: TruthTable) -> Rows | ValueError:
         """Of the events that meet a stage's conditions, those that its scripts let pass."""
         try:
             for script in self._stages[index].scripts:
-                if not len(rows):
-                    break
-                is_met = meeting(batch, script, rows, truths)
-                if on_excluded is not None and not is_met.all():
-                    for one, found in excluded(batch, script, rows[~is_met]):
-                        on_excluded(index, one, found)
-                rows = rows[is_met]
+                if len(rows) and not is_excluding(script):
+                    rows = rows[meeting(batch, script, rows, truths)]
         except ValueError as error:
             return error
         return rows
+
+    def _tell(
+        self, batch: EventBatch, index: int, rows: Rows, truths: TruthTable, decided: Decided, on_excluded: OnExcluded
+    ) -> None:
+        """Call `on_excluded` for excluded rows that the stage's scripts would let pass, or fail on."""
+        passing = self._passing(batch, index, rows, truths)
+        rows = rows if isinstance(passing, ValueError) else passing
+        if len(rows):
+            for one, found in self._excluding.operands(batch, index, rows, decided):
+                on_excluded(index, one, found)
 
 
 class StageFilterPool:
@@ -278,7 +289,9 @@ class StageFilterPool:
 def _stage(index: int, search: StageSearch, predicates: Sequence[Predicate]) -> StageConditions:
     conditions = tuple(predicate for predicate in predicates if not predicate.scripted)
     scripts = tuple(predicate for predicate in predicates if predicate.scripted)
-    carried = search.carried.union(name for script in scripts for name in fields_of(script))
+    # What excludes reads its fields itself, for all stages together.
+    reading = [script for script in scripts if not is_excluding(script)]
+    carried = search.carried.union(name for script in reading for name in fields_of(script))
     return StageConditions(index, search.scope.indices, conditions, scripts, carried)
 
 

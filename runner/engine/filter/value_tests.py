@@ -114,7 +114,10 @@ class OperandIndex:
             return list(map(self.test, *columns))
         found = [False] * len(columns[0])
         for place, candidates in self._indexed:
-            for row, numbers in enumerate(candidates.of(columns[place])):
+            several = list(candidates.of(columns[place]))
+            if not any(several):
+                continue
+            for row, numbers in enumerate(several):
                 if numbers and not found[row]:
                     found[row] = self.test(*(column[row] for column in columns))
         return found
