@@ -118,3 +118,29 @@ def test_a_replay_finds_what_once_would_have_found(command: Command) -> None:
     answer = command("replay", "--events", "events.ndjson", "-o", "json")
     assert answer.code == 0, answer.err
     assert len(command("alerts", "list", "-o", "json").json["alerts"]) == 1
+
+
+def test_search_takes_the_query_of_a_rule_with_its_filters_and_exceptions(command: Command) -> None:
+    write("one", "process.name: (nc or Ncat or sh)")
+    text = Path("rules/one.toml").read_text()
+    leaves_out = '[[rule.filters]]\nmeta = { negate = true }\nquery = { term = { "process.pid" = 2 } }\n'
+    Path("rules/one.toml").write_text(text + leaves_out)
+    Path("known.toml").write_text(
+        '[[exception]]\nname = "n"\nreason = "r"\nexpires = "never"\nall_rules = true\nwhen = { "process.pid" = 1 }\n'
+    )
+    asked = ("search", "--rule", "one", "--events", "events.ndjson", "--exceptions", "known.toml")
+    answer = command(*asked)
+    assert answer.code == 0, answer.err
+    assert [hit["_source"]["process"]["name"] for hit in answer.json["hits"]["hits"]] == ["nc"]
+    assert "left out 1 event" in answer.err
+    explained = command(*asked, "--explain")
+    assert "1 event found" in explained.out
+
+
+def test_search_says_which_filter_of_a_rule_it_cannot_apply(command: Command) -> None:
+    write("one", "process.name: nc")
+    text = Path("rules/one.toml").read_text()
+    Path("rules/one.toml").write_text(text + '[[rule.filters]]\nquery = { script = { script = "true" } }\n')
+    answer = command("search", "--rule", "one", "--events", "events.ndjson")
+    assert answer.code == 3
+    assert 'rule "one" has a filter that cannot be applied: `script` queries cannot be applied to files' in answer.err
