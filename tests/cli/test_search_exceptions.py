@@ -112,9 +112,14 @@ def test_exceptions_of_the_environment_are_for_rules_alone(command: Command) -> 
     assert command("search", "--rule", "Shells", "-e", "events.ndjson", env=env).json["hits"]["events"] == []
 
 
-def test_filters_of_a_rule_need_a_cluster(command: Command) -> None:
-    filters = "filters = [{ query = { match_all = {} } }]\n"
-    Path("rules/shells.toml").write_text(SPEC["rule"] + filters)
-    answer = command("search", "--rule", "Shells", "--events", "events.ndjson")
-    assert answer.code == 3
-    assert 'rule "Shells" has `filters`' in answer.err
+def test_filters_of_a_rule_are_applied(command: Command) -> None:
+    def found(query: str) -> int:
+        Path("rules/shells.toml").write_text(SPEC["rule"] + f"filters = [{{ query = {query} }}]\n")
+        answer = command("search", "--rule", "Shells", "--events", "events.ndjson")
+        assert answer.code == 0, answer.err
+        return len(answer.json["hits"]["events"])
+
+    assert found("{ match_none = {} }") == 0
+    assert found("{ match_all = {} }") == len(
+        command("search", "--rule", "rules/shells.toml", "-e", "events.ndjson").json["hits"]["events"]
+    )
