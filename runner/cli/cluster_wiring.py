@@ -21,7 +21,10 @@ from runner.cli.locations import has_cluster
 from runner.clock import Clock
 from runner.cluster.connection import Connection
 from runner.cluster.elasticsearch import Elastic, open_client
+from runner.cluster.kibana import Kibana
+from runner.cluster.kibana_lists import KibanaLists
 from runner.cluster.proxies import environment_proxies
+from runner.cluster.transport import Retry
 from runner.errors import SettingsError
 from runner.rule_run import RuleRun
 from runner.search.cluster.cluster_search import ClusterSearch
@@ -69,6 +72,14 @@ def kibana_connection(settings: Settings, address: str) -> Connection:
         ca_certs=settings.kibana_ca_certs or settings.elasticsearch_ca_certs,
         fingerprint="",  # Kibana's certificate is another one.
     )
+
+
+def kibana_lists(settings: Settings) -> KibanaLists:
+    """The exception lists of the space in Kibana. Raises SettingsError without an address."""
+    if settings.kibana_api is None:
+        raise SettingsError("RUNNER_KIBANA_EXCEPTIONS needs Kibana's address: set KIBANA_HOST (or KIBANA_URL)")
+    connection = kibana_connection(settings, settings.kibana_api)
+    return KibanaLists(Kibana(connection, space=settings.space, retry=Retry(attempts=2)))
 
 
 @asynccontextmanager

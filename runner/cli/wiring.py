@@ -16,6 +16,7 @@ from runner.cli.locations import (
     file_source,
     has_cluster,
     kibana_names,
+    rule_sources,
     stores_in_cluster,
 )
 from runner.clock import Clock, SystemClock
@@ -28,6 +29,8 @@ from runner.search.files.file_search import FileSearch
 from runner.search.protocol import Search
 from runner.service.arrivals import ArrivalWatch
 from runner.service.execution import Execution
+from runner.service.kibana_exceptions import KibanaExceptions
+from runner.service.rules_in_use import RuleSources
 from runner.settings.settings import Settings
 from runner.store.file_lock import FileLock
 from runner.store.leases import EveryRule, Leases
@@ -48,6 +51,13 @@ class Opened:
     settings: Settings
     stores: Stores
     search: Search
+    lists: KibanaExceptions | None = None
+    """The exception lists in Kibana, if they are to count."""
+
+    @property
+    def sources(self) -> RuleSources:
+        """What rules and exceptions are read from."""
+        return replace(rule_sources(self.settings), lists=self.lists)
 
     @property
     def files(self) -> FileSearch | None:
@@ -165,7 +175,17 @@ async def opened(
                 if isinstance(stores.alerts, SqliteStore):
                     ledger = cluster.ClusterLedger(stores.alerts, client, client.connection.shown_hosts)
                     stores = replace(stores, ledger=ledger, run_log=ledger)
-        yield Opened(settings, stores, search)
+        yield Opened(settings, stores, search, await _lists(settings, closing))
+
+
+async def _lists(settings: Settings, closing: AsyncExitStack) -> KibanaExceptions | None:
+    if not settings.kibana_exceptions:
+        return None
+    from runner.cli.cluster_wiring import kibana_lists
+
+    lists = KibanaExceptions(kibana_lists(settings), SystemClock())
+    closing.push_async_callback(lists.close)
+    return lists
 
 
 def _in_one(store: MemoryStore | SqliteStore, source: EventSource = UNNAMED) -> Stores:

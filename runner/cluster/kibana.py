@@ -1,6 +1,7 @@
-"""`Kibana`: the requests of `setup` and `doctor` to Kibana, with retries and the runner's own errors.
+"""`Kibana`: requests to Kibana, with retries and the runner's own errors.
 
-APIs, all of them public in 8.x, 9.x and serverless: status, and import and export of saved objects.
+APIs, all of them public in 8.x, 9.x and serverless: status, and import and export of saved objects; those of lists are
+in `kibana_lists`.
 https://www.elastic.co/docs/api/doc/kibana/group/endpoint-saved-objects
 """
 
@@ -75,10 +76,10 @@ class Kibana:
         Raises SettingsError for one that cannot work.
         """
         self._connection = connection
-        self._space = space
+        self.space = space
         self._retry = retry or Retry()
         self._node = HttpNode(node_configs(connection)[0])
-        self._place = f"Kibana at {connection.shown_hosts[0]}"
+        self.place = f"Kibana at {connection.shown_hosts[0]}"
 
     async def close(self) -> None:
         """Close all connections."""
@@ -89,10 +90,10 @@ class Kibana:
         answer = await self._send("GET", "/api/status")
         body = answer.json
         if answer.headers.get("x-elastic-product") == "Elasticsearch":
-            raise ClusterError(f"{self._place}: there is Elasticsearch; write Kibana's address", status=answer.status)
+            raise ClusterError(f"{self.place}: there is Elasticsearch; write Kibana's address", status=answer.status)
         if answer.status == 404:
             raise ClusterError(
-                f"{self._place}: what answers there has no API of Kibana (HTTP 404): check the address; a base path "
+                f"{self.place}: what answers there has no API of Kibana (HTTP 404): check the address; a base path "
                 "(server.basePath) belongs to it, as in https://host:5601/base",
                 status=404,
             )
@@ -100,13 +101,13 @@ class Kibana:
         if answer.status != 200 and not (answer.status == 503 and isinstance(body, Mapping)):
             raise self._failure(answer, "read its status")
         if not isinstance(body, Mapping) or "status" not in body:
-            raise ClusterError(f"{self._place}: what answers there is not Kibana", status=answer.status)
+            raise ClusterError(f"{self.place}: what answers there is not Kibana", status=answer.status)
         # Without a login the version is left out.
         version = str((body.get("version") or {}).get("number") or "")
         parts = re.match(r"(\d+)\.(\d+)", version)
         if parts and (int(parts[1]), int(parts[2])) < OLDEST:
             oldest = ".".join(map(str, OLDEST))
-            raise ClusterError(f"{self._place} is of version {version}; {oldest} or newer is needed", status=200)
+            raise ClusterError(f"{self.place} is of version {version}; {oldest} or newer is needed", status=200)
         return version
 
     async def read(self, kind: str, id_: str) -> dict[str, Any] | None:
@@ -143,11 +144,23 @@ class Kibana:
         failures = {str(error["id"]): _reason_of(error.get("error") or {}) for error in found.get("errors") or ()}
         return Imported({} if failures else stored, failures)
 
+    async def request(self, method: str, path: str, *, action: str, privilege: str) -> bytes | None:
+        """The body of an API's answer, in the space; None if what is asked for does not exist there.
+
+        `privilege` is what it takes, for the message if it is missing.
+        """
+        answer = await self._send(method, path, spaced=True)
+        if answer.status == 200:
+            return answer.raw
+        if answer.status in (400, 404) and "does not exist" in answer.message:
+            return None
+        raise self._failure(answer, action, privilege)
+
     async def _send(
         self, method: str, path: str, *, body: bytes | None = None, kind: str = "", spaced: bool = False
     ) -> _KibanaAnswer:
         """The answer; sent again after failures that pass: all that is sent here may be sent twice."""
-        space = f"/s/{path_part(self._space)}" if spaced and self._space != "default" else ""
+        space = f"/s/{path_part(self.space)}" if spaced and self.space != "default" else ""
         headers = {"kbn-xsrf": "rule-runner", "accept": "application/json", "user-agent": "rule-runner"}
         headers |= {"content-type": kind} if kind else {}
         if authorization := _authorization(self._connection):
@@ -170,27 +183,27 @@ class Kibana:
         why = re.sub(r" or its fingerprint \(\w+\)", "", why)
         tried = f" ({attempts} attempts)" if attempts > 1 else ""
         return UnreachableError(
-            f"{self._place} can not be reached: {self._clean(why)}{tried}", hosts=self._connection.shown_hosts
+            f"{self.place} can not be reached: {self._clean(why)}{tried}", hosts=self._connection.shown_hosts
         )
 
-    def _refused(self, action: str, message: str) -> AccessError:
+    def _refused(self, action: str, message: str, privilege: str = _PRIVILEGE) -> AccessError:
         who = self._connection.identity
-        return AccessError(f"{who} may not {action} in Kibana's space `{self._space}`: {message}; {_PRIVILEGE}")
+        return AccessError(f"{who} may not {action} in Kibana's space `{self.space}`: {message}; {privilege}")
 
-    def _failure(self, answer: _KibanaAnswer, action: str) -> RunnerError:
+    def _failure(self, answer: _KibanaAnswer, action: str, privilege: str = _PRIVILEGE) -> RunnerError:
         message = self._clean(answer.message)
         if answer.status == 401:
-            return AccessError(f"{self._place} does not accept {self._connection.identity}: {message}")
+            return AccessError(f"{self.place} does not accept {self._connection.identity}: {message}")
         if answer.status == 403:
-            return self._refused(action, message)
+            return self._refused(action, message, privilege)
         if answer.status == 404:
-            text = f"{self._place} has no space `{self._space}`: make it, or name another (RUNNER_SPACE)"
+            text = f"{self.place} has no space `{self.space}`: make it, or name another (RUNNER_SPACE)"
             return ClusterError(text, status=404, reason=message)
         if 300 <= answer.status < 400:
             target = answer.headers.get("location", "elsewhere")
-            text = f"{self._place} redirects to {self._clean(target)}; write Kibana's own address, with its base path"
+            text = f"{self.place} redirects to {self._clean(target)}; write Kibana's own address, with its base path"
             return ClusterError(text, status=answer.status)
-        text = f"{self._place} could not {action}: {message} (HTTP {answer.status})"
+        text = f"{self.place} could not {action}: {message} (HTTP {answer.status})"
         return ClusterError(text, status=answer.status, reason=message)
 
     def _clean(self, text: str) -> str:

@@ -48,7 +48,8 @@ def missing_lists(exceptions: Exceptions, sources: Iterable[RuleFile]) -> list[P
             line, column, drawn = source.marks.get("exceptions_list", (0, 0, ""))
             message = (
                 f"no file of exceptions has an item of the list `{shortened(one.list_id)}`: what it excepts is found, "
-                "too; export it from Kibana into a folder `exceptions` beside the rules"
+                "too; export it from Kibana into a folder `exceptions` beside the rules, or have it read from there "
+                "(RUNNER_KIBANA_EXCEPTIONS=true)"
             )
             found.append(Problem(source.path, line, column, "warning", message, rule.rule_id, drawn))
     return found

@@ -15,16 +15,16 @@ ListKey: TypeAlias = tuple[str, str]
 """`list_id` and `namespace_type`."""
 
 RULE_LISTS = ("detection", "rule_default", "endpoint")
-_AGENT_LISTS = (
+AGENT_LISTS = (
     "endpoint_trusted_apps", "endpoint_trusted_devices", "endpoint_events", "endpoint_host_isolation_exceptions",
     "endpoint_blocklists", "endpoint_custom_yara_signatures",
 )  # fmt: skip
-LIST_TYPES = (*RULE_LISTS, *_AGENT_LISTS)
+LIST_TYPES = (*RULE_LISTS, *AGENT_LISTS)
 _NAMESPACES = ("single", "agnostic")
 _ENTRY_TYPES = ("match", "match_any", "wildcard", "exists", "list", "nested")
 _ENTRY_KEYS = ("field", "type", "operator", "value", "list", "entries")
 _SMALL = ("keyword", "ip", "ip_range")
-_ITEM_KEYS = (
+ITEM_KEYS = (
     "comments", "description", "entries", "list_id", "name", "type", "item_id", "namespace_type", "tags", "meta",
     "expire_time", "os_types", "id", "_version", "created_at", "created_by", "updated_at", "updated_by",
     "tie_breaker_id", "version", "immutable",
@@ -59,7 +59,7 @@ def read_detection_rules(document: Mapping[str, Any], findings: Findings, lists:
             continue
         container.keys(_CONTAINER_KEYS)
         key = list_key(container)
-        if container.text("type", "detection") in _AGENT_LISTS:
+        if container.text("type", "detection") in AGENT_LISTS:
             findings.add((*container.path, "type"), "a list that concerns no rules, only agents", severity="warning")
             continue
         for table in outer.tables("items", "[[exceptions.items]]"):
@@ -82,7 +82,7 @@ def read_lines(
     """The sound items of the lines of an export, each with its number; and the lists that rules among them refer to, by
     rule id."""
     tables = [Table(document, (number,), findings, "this line") for number, document in documents]
-    agents = {_key_of(table.value) for table in tables if table.value.get("type") in _AGENT_LISTS}
+    agents = {_key_of(table.value) for table in tables if table.value.get("type") in AGENT_LISTS}
     items: list[ExceptionItem] = []
     references: dict[str, frozenset[ListKey]] = {}
     for table in tables:
@@ -92,7 +92,7 @@ def read_lines(
             references[rule_id] = frozenset(_key_of(one) for one in named if isinstance(one, Mapping))
         elif kind == "simple" or "entries" in table:
             key = list_key(table)
-            if key not in agents and not key[0].startswith(_AGENT_LISTS):
+            if key not in agents and not key[0].startswith(AGENT_LISTS):
                 items += _sound(table, key, lists)
         elif kind not in LIST_TYPES and "list_id" in table:
             table.choice("type", LIST_TYPES, "detection")
@@ -112,7 +112,7 @@ def _sound(table: Table, key: ListKey, lists: ValueLists, rules: tuple[str, ...]
 
 
 def _item(table: Table, key: ListKey, lists: ValueLists, *, rules: tuple[str, ...]) -> ExceptionItem:
-    table.keys(_ITEM_KEYS, "warning")
+    table.keys(ITEM_KEYS, "warning")
     for needed in ("name", "entries"):
         table.needed(needed)
     name, kind = table.text("name"), table.text("type", "simple")

@@ -11,11 +11,14 @@ from runner.errors import Problem
 from runner.exceptions.exception_file import ExceptionFile, read_exception_file
 from runner.exceptions.item import ExceptionItem
 from runner.exceptions.kibana_form import ListKey
+from runner.exceptions.listed import ListedExceptions
 from runner.exceptions.value_lists import SUFFIXES, ValueLists
 from runner.rules.discovery import FoundFile, find_files
 from runner.rules.model_errors import shortened
 from runner.rules.rule import Rule
 
+LISTS = Path("exception lists")
+"""What messages about lists that are in no file name as the place."""
 _FORMS = (".toml", ".ndjson", ".jsonl", ".json")
 
 
@@ -28,6 +31,8 @@ class Exceptions:
     references: Mapping[str, frozenset[ListKey]] = field(default_factory=dict)
     """The lists that rules in exports refer to, by rule id."""
     sources: tuple[ExceptionFile, ...] = field(default=(), repr=False)
+    unread: Mapping[ListKey, str] = field(default_factory=dict)
+    """Lists whose items are not known, each with the reason: the rules that refer to them must not run."""
     lists: ValueLists = field(default_factory=ValueLists, repr=False, compare=False)
 
     def for_rule(self, rule: Rule, at: datetime) -> tuple[ExceptionItem, ...]:
@@ -38,6 +43,29 @@ class Exceptions:
         """The same whether they have expired or not."""
         named = self.references.get(rule.rule_id, frozenset())
         return tuple(item for item in self.items if item.is_for(rule) or not named.isdisjoint(item.lists))
+
+    def withheld(self, rule: Rule) -> str:
+        """Why a rule must not run now, as a part of its exceptions is not known; an empty text if it may."""
+        reasons = (self.unread.get((one.list_id, one.namespace_type), "") for one in rule.exceptions_list)
+        return next(filter(None, reasons), "")
+
+    def with_listed(self, listed: ListedExceptions) -> Exceptions:
+        """These of files with those of lists that were read elsewhere; of two items with one id that of a file counts.
+
+        A list that does not exist there may have its items in files.
+        """
+        items = {item.id: item for item in self.items}
+        here = {key for item in self.items for key in item.lists}
+        problems = [*self.problems, *listed.problems]
+        for item in listed.items:
+            first = items.setdefault(item.id, item)
+            if first is not item:
+                message = f"the exception of this id in {first.place.file}:{first.place.line} counts, not this one"
+                problems.append(item.place.problem("warning", message))
+        absent = {key: why for key, why in listed.absent.items() if key not in here}
+        unread = {**listed.unread, **absent}
+        problems += [Problem(LISTS, 0, 0, "error", why) for why in unread.values()]
+        return replace(self, items=tuple(items.values()), problems=tuple(problems), unread=unread)
 
 
 def load_exceptions(paths: Sequence[Path], previous: Exceptions | None = None) -> Exceptions:
@@ -109,4 +137,4 @@ def _assembled(sources: Sequence[ExceptionFile], problems: Iterable[Problem], li
                 all_problems.append(item.place.problem("error", message))
         for rule_id, named in source.references.items():
             references[rule_id] = references.get(rule_id, frozenset()) | named
-    return Exceptions(tuple(items.values()), tuple(all_problems), references, tuple(sources), lists)
+    return Exceptions(tuple(items.values()), tuple(all_problems), references, tuple(sources), lists=lists)

@@ -78,6 +78,8 @@ class CompiledRule:
     exceptions: tuple[ExceptionItem, ...] = ()
     """What is excepted in the run at hand. `program` leaves out events; see `excepted_alert` for those of scope alert.
     """
+    withheld: str = ""
+    """Why the rule must not be searched now: a part of its exceptions is not known."""
 
     def program(self, schema: Schema) -> RuleProgram:
         """The query over events of the schema, without those that an exception hits. Raises QueryError."""

@@ -22,6 +22,7 @@ from runner.rule_run import COUNTS, ExceptedCount, RuleRun
 from runner.rules.rule import Rule
 from runner.schedule.window_edges import decided_matches, halves_of
 from runner.search.protocol import ExceptedEvents, Match, Search, SearchRequest, SearchResult
+from runner.search.withheld import searched
 from runner.service.excepted_alerts import ExceptedAlerts
 from runner.service.result_order import in_order
 from runner.service.suppressed_writes import SuppressedWrites
@@ -84,7 +85,7 @@ class Execution:
         while waiting:
             again: list[SearchRequest] = []
             crowded: list[tuple[RuleRun, SearchRequest]] = []
-            async for result in in_order(self.search.run(waiting), waiting):
+            async for result in in_order(searched(self.search, waiting), waiting):
                 request = result.request
                 finished = await self._finish(result, limit=request.rule.max_signals, window=request.window)
                 if not finished.is_short:

@@ -14,11 +14,12 @@ from runner.rules.rule import Rule
 from runner.search.compiled_rule import CompiledRule, compile_rules
 from runner.search.protocol import Search
 from runner.selection import NOTHING, RuleSelection, SelectedRules, select_rules
+from runner.service.kibana_exceptions import KibanaExceptions
 
 
 @dataclass(frozen=True, slots=True)
 class RuleSources:
-    """The files and folders that rules, and what goes with them, are read from."""
+    """Where rules, and what goes with them, are read from: files, folders, and lists in Kibana."""
 
     rules: tuple[Path, ...]
     exceptions: tuple[Path, ...] = ()
@@ -27,6 +28,8 @@ class RuleSources:
     overrides: tuple[Path, ...] = ()
     """The files of overrides; without any those beside the rules."""
     select: RuleSelection = NOTHING
+    lists: KibanaExceptions | None = None
+    """The exception lists in Kibana that rules refer to; without them those of files alone count."""
 
     def exception_paths(self) -> tuple[Path, ...]:
         """The files and folders of exceptions, as far as they are there now if none are named."""
@@ -79,12 +82,15 @@ async def load_active(
     """The rules of the files as they are now, checked by the search; `previous` itself if nothing changed.
 
     `at` is the time of the run, by which exceptions expire. A rule whose query was broken by an edit stays in its last
-    good version, and the problem says so; so does an exception. A broken exception stops no rule.
+    good version, and the problem says so; so does an exception. A broken exception stops no rule; a list of
+    exceptions that could never be read withholds the rules that refer to it.
     """
     before = previous or ActiveRules()
     selected = await asyncio.to_thread(sources.read, before.selected)
     loaded = selected.loaded
     exceptions = await asyncio.to_thread(load_exceptions, sources.exception_paths(), before.exceptions)
+    if sources.lists is not None:
+        exceptions = exceptions.with_listed(await sources.lists.listed([one for one in loaded.rules if one.enabled]))
     is_unchanged = selected is before.selected and exceptions == before.exceptions
     if previous is not None and is_unchanged and not _expiry_between(exceptions, before.as_of, at):
         return previous
@@ -103,14 +109,17 @@ async def load_active(
         problems = [replace(p, message=p.text + kept, hint="") if p.rule_id in last_good else p for p in problems]
     order = {rule.rule_id: position for position, rule in enumerate(wanted)}
     problems.sort(key=lambda problem: order.get(problem.rule_id or "", -1))
-    problems += missing_lists(exceptions, loaded.sources)
+    if sources.lists is None:
+        problems += missing_lists(exceptions, loaded.sources)
     return ActiveRules(loaded, in_use, (*loaded.problems, *problems), exceptions, at, selected)
 
 
 def excepting_at(compiled: CompiledRule, exceptions: Exceptions, at: datetime) -> CompiledRule:
     """The rule with the exceptions that count for it at a time; itself if those are the ones that it has."""
-    items = exceptions.for_rule(compiled.rule, at)
-    return compiled if items == compiled.exceptions else replace(compiled, exceptions=items)
+    items, withheld = exceptions.for_rule(compiled.rule, at), exceptions.withheld(compiled.rule)
+    if (items, withheld) == (compiled.exceptions, compiled.withheld):
+        return compiled
+    return replace(compiled, exceptions=items, withheld=withheld)
 
 
 def _expiry_between(exceptions: Exceptions, before: datetime | None, now: datetime) -> bool:

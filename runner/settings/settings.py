@@ -100,6 +100,7 @@ class Settings(BaseSettings):
     kibana_url: Annotated[str | None, BeforeValidator(checks.url(None))] = None
     kibana_host: Annotated[str | None, BeforeValidator(checks.url(None))] = None
     kibana_ca_certs: ReadableFile | None = None
+    kibana_exceptions: Annotated[bool, BeforeValidator(checks.switch)] = False
     alerts_as: Annotated[
         Literal["own", "external", "security"], BeforeValidator(checks.choice_of("own", "external", "security"))
     ] = "own"
@@ -212,7 +213,8 @@ def variables_for(field: str) -> tuple[str, ...]:
     ('RUNNER_ON_CAP',)
     """
     own = f"RUNNER_{field.upper()}"
-    return (field.upper(), own) if field.startswith(("elasticsearch_", "kibana_")) else (own,)
+    is_elastics = field.startswith(("elasticsearch_", "kibana_")) and field != "kibana_exceptions"
+    return (field.upper(), own) if is_elastics else (own,)
 
 
 def flag_for(field: str) -> str:
@@ -357,7 +359,9 @@ def _conflicts(given: Mapping[str, _GivenValue]) -> Iterator[str]:
 
 
 def _misplaced(settings: Settings, given: Mapping[str, _GivenValue]) -> Iterator[str]:
-    """Why alerts that are shown in the chosen way can not be where `alerts_alias` says."""
+    """Why alerts that are shown in the chosen way can not be where `alerts_alias` says; and what lacks an address."""
+    if settings.kibana_exceptions and settings.kibana_api is None:
+        yield f"{given['kibana_exceptions'].place}: needs Kibana's address: set KIBANA_HOST (or KIBANA_URL)"
     if (alias := given.get("alerts_alias")) is None:
         return
     name, mode = settings.alerts_alias, settings.alerts_as

@@ -1,4 +1,5 @@
-"""A stand-in for Kibana: its status, and import and export of saved objects, as their documentation describes them.
+"""A stand-in for Kibana: its status, import and export of saved objects, exception lists and value lists, as their
+documentation describes them.
 
 What it answers in the less usual cases (a conflict, a reference to nothing, an object that is not there, a missing
 privilege) has the shapes that Kibana's own tests of these routes expect.
@@ -15,6 +16,7 @@ from email.parser import BytesParser
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import count
 from typing import Any
+from urllib.parse import parse_qsl
 
 import pytest
 
@@ -33,7 +35,14 @@ class StandIn:
     authorization: str = ""
     """What the header must be; any will do if empty."""
     may_write: bool = True
+    may_read_lists: bool = True
     objects: dict[Key, dict[str, Any]] = field(default_factory=dict)
+    lists: dict[tuple[str, str], list[dict[str, Any]]] = field(default_factory=dict)
+    """The items of exception lists by space and list id; lists of all spaces have the space `*`."""
+    values: dict[tuple[str, str], list[str]] = field(default_factory=dict)
+    """Value lists by space and id."""
+    moving: bool = False
+    """Whether exception lists lose their first item between two pages."""
     requests: list[tuple[str, str, Mapping[str, str]]] = field(default_factory=list)
     failures: list[tuple[int, bytes, Mapping[str, str]]] = field(default_factory=list)
     """Answers to give to the next requests in place of the real ones."""
@@ -113,6 +122,50 @@ class StandIn:
         body: dict[str, Any] = {"success": not errors, "successCount": len(results), "warnings": []}
         return 200, body | {"successResults": results} | ({"errors": errors} if errors else {})
 
+    def except_(
+        self, list_id: str, item_id: str, *entries: Mapping[str, Any], space: str = "default", **more: Any
+    ) -> None:
+        """Add an item to an exception list, which is made if it is not there."""
+        agnostic = "agnostic" if space == "*" else "single"
+        item: dict[str, Any] = {
+            "_version": "WzEsMV0=",
+            "id": f"{list_id}.{item_id}",
+            "item_id": item_id,
+            "list_id": list_id,
+        }
+        item |= {"type": "simple", "name": f"Item {item_id}", "description": "OPS-1", "namespace_type": agnostic}
+        item |= {"entries": list(entries), "os_types": [], "tags": [], "comments": [], "tie_breaker_id": item_id}
+        item |= {"created_at": self._now(), "created_by": "ann", "updated_at": self._now(), "updated_by": "ann"}
+        self.lists.setdefault((space, list_id), []).append(item | more)
+
+    def list_(self, space: str, what: str, query: Mapping[str, str]) -> tuple[int, Any]:
+        if not self.may_read_lists:
+            message = "API [GET] is unauthorized for user, this action is granted by the Kibana privileges [lists-read]"
+            return 403, {"statusCode": 403, "error": "Forbidden", "message": message}
+        list_id = query["list_id"]
+        if what == "values":
+            if (space, list_id) not in self.values:
+                return 400, {"message": f"list_id: {list_id} does not exist", "status_code": 400}
+            return 200, "".join(f"{value}\n" for value in self.values[space, list_id]).encode()
+        key = ("*" if query["namespace_type"] == "agnostic" else space), list_id
+        if key not in self.lists:
+            named = "exception list id" if what == "items" else "exception list list_id"
+            return 404, {"message": f'{named}: "{list_id}" does not exist', "status_code": 404}
+        items = self.lists[key]
+        if what == "list":
+            return 200, {"id": f"id of {list_id}", "list_id": list_id, "type": "detection"}
+        if what == "export":
+            assert (query["id"], query["include_expired_exceptions"]) == (f"id of {list_id}", "true")
+            lines = [{"list_id": list_id, "type": "detection"}, *reversed(items), {"exported_exception_list_count": 1}]
+            return 200, b"".join(json.dumps(line).encode() + b"\n" for line in lines)
+        size, page = int(query["per_page"]), int(query["page"])
+        if size * page > 10_000:
+            return 400, {"message": "Result window is too large", "status_code": 400}
+        shown = items[size * (page - 1) : size * page]
+        if self.moving:
+            del items[0]
+        return 200, {"data": shown, "page": page, "per_page": size, "total": len(items)}
+
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
@@ -165,6 +218,14 @@ class _Handler(BaseHTTPRequestHandler):
             case "POST", "/api/saved_objects/_import":
                 items = _file_of(body, headers["content-type"])
                 return kibana.import_(space, items, overwrite="overwrite=true" in query)
+            case "GET", "/api/exception_lists/items/_find":
+                return kibana.list_(space, "items", dict(parse_qsl(query)))
+            case "GET", "/api/exception_lists":
+                return kibana.list_(space, "list", dict(parse_qsl(query)))
+            case "POST", "/api/exception_lists/_export":
+                return kibana.list_(space, "export", dict(parse_qsl(query)))
+            case "POST", "/api/lists/items/_export":
+                return kibana.list_(space, "values", dict(parse_qsl(query)))
         return missing
 
     def _send(self, status: int, raw: bytes, headers: Mapping[str, str]) -> None:

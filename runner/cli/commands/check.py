@@ -29,7 +29,8 @@ def check(settings: Settings) -> ExitCode:
     compiled, faults = compile_rules(loaded.rules)
     exceptions = load_exceptions(rule_sources(settings).exception_paths())
     doubts = [*_doubts(selected, settings), *_exception_problems(exceptions, selected, settings)]
-    doubts += missing_lists(exceptions, loaded.sources)
+    if not settings.kibana_exceptions:
+        doubts += missing_lists(exceptions, loaded.sources)
     problems = [*loaded.problems, *doubts, *faults, *asyncio.run(FileSearch(()).prepare(compiled))]
     problems += [problem for one in compiled for problem in suppression_problems(one, shipped_schema())]
     problems.sort(key=lambda problem: (str(problem.file), problem.line, problem.column))

@@ -11,7 +11,7 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from runner.cli.cluster_wiring import kibana_connection, opened_client, read_runtime_fields, store_names
+from runner.cli.cluster_wiring import kibana_connection, kibana_lists, opened_client, read_runtime_fields, store_names
 from runner.cli.console import counted, out, print_json, printable, progress_bar
 from runner.cli.exit_codes import ExitCode
 from runner.cli.locations import NO_SOURCE, has_cluster, require_rule_paths, rule_sources
@@ -23,6 +23,7 @@ from runner.doctor.checks import Check, CheckResult, RuleName
 from runner.doctor.doctor import Examination, check_rules, examine_cluster
 from runner.doctor.files import check_files
 from runner.doctor.hosts import check_kibana
+from runner.doctor.lists import check_lists
 from runner.errors import SettingsError
 from runner.file_formats.inner_events import InnerEvents
 from runner.rules.load import LoadedRules
@@ -54,6 +55,8 @@ def doctor(settings: Settings) -> ExitCode:
         reachable = found.is_reachable
     if settings.events:
         checks += _files(settings, rules)
+    if settings.kibana_exceptions:
+        checks += asyncio.run(_lists(settings, rules))
     if settings.output == "json":
         print_json(_as_json(checks, rules))
     else:
@@ -85,6 +88,15 @@ async def _examined(settings: Settings, rules: Sequence[Rule]) -> Examination:
     finally:
         await kibana.close()
     return dataclasses.replace(found, checks=(*found.checks, *checks))
+
+
+async def _lists(settings: Settings, rules: Sequence[Rule]) -> list[Check]:
+    """The checks of the exception lists in Kibana."""
+    lists = kibana_lists(settings)
+    try:
+        return await check_lists(lists, rules)
+    finally:
+        await lists.close()
 
 
 def _files(settings: Settings, rules: Sequence[Rule]) -> list[Check]:

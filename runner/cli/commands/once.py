@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from runner.cli.console import counted, may_color, moment, print_json, progress_bar, say, show_problem, warn
 from runner.cli.console import err as stderr
 from runner.cli.exit_codes import ExitCode
-from runner.cli.locations import given_flags, require_rule_paths, require_rules, rule_sources
+from runner.cli.locations import given_flags, require_rule_paths, require_rules
 from runner.cli.own_command import runnable
 from runner.cli.pages.alert_table import by_event_time
 from runner.cli.pages.run_report import RunReport
@@ -135,12 +135,12 @@ async def _prepare(ready: _Prepared, tools: Opened, total: list[int], options: O
     if tools.files is not None:
         total.append(await asyncio.to_thread(tools.files.bytes_to_read))  # says at once what cannot be read at all
     clock = FakeClock(settings.now) if isinstance(settings.now, datetime) else SystemClock()
-    whole = await load_active(rule_sources(settings), tools.search, at=clock.now())
+    whole = await load_active(tools.sources, tools.search, at=clock.now())
     ready.active = chosen(whole, options.rules)
     _require_rules(ready.active, settings)
     ready.clock = await _clock(tools, ready.active)
     if isinstance(ready.clock, FakeClock):  # exceptions expire by the time of the run
-        whole = await load_active(rule_sources(settings), tools.search, whole, at=ready.clock.now())
+        whole = await load_active(tools.sources, tools.search, whole, at=ready.clock.now())
         ready.active = chosen(whole, options.rules)
     if tools.files is not None and tools.files.only_folders:
         now = ready.clock.now()

@@ -14,7 +14,7 @@ from runner.cli.commands.once import named, reopen, show_problems
 from runner.cli.commands.rule_report import read_noise
 from runner.cli.console import may_color, say, warn
 from runner.cli.exit_codes import ExitCode
-from runner.cli.locations import require_rule_paths, rule_sources, stores_in_cluster
+from runner.cli.locations import require_rule_paths, stores_in_cluster
 from runner.cli.pages.replay_progress import ReplayBar, replay_bar
 from runner.cli.pages.replay_report import ReplayOutcome, print_outcome
 from runner.cli.rule_choice import chosen
@@ -112,7 +112,7 @@ async def _prepare(tools: Opened, wanted: ReplayOptions, bar: ReplayBar) -> _Pre
     settings = tools.settings
     if tools.files is not None:
         bar.expect_bytes(await asyncio.to_thread(tools.files.bytes_to_read))
-    active = await load_active(rule_sources(settings), tools.search, at=SystemClock().now())
+    active = await load_active(tools.sources, tools.search, at=SystemClock().now())
     compiled = chosen(active, wanted.rules).compiled
     if tools.files is not None and tools.files.only_folders and not wanted.dry_run:
         await reopen(tools, active, SystemClock().now())

@@ -14,7 +14,7 @@ import structlog
 
 from runner.cli.console import counted, may_color
 from runner.cli.exit_codes import ExitCode
-from runner.cli.locations import heartbeat_path, require_rule_paths, rule_sources
+from runner.cli.locations import heartbeat_path, require_rule_paths
 from runner.cli.metrics_port import listening
 from runner.cli.running import Running
 from runner.cli.stop import on_signals
@@ -95,7 +95,7 @@ async def _run(settings: Settings, reread: Callable[[], Settings]) -> None:
         store = "the cluster" if tools.is_shared else f"the state file {settings.state}"
         log = TickLog(clock.now, lambda: _owed(view(), clock.now()), store=store)
         service = Service(
-            rule_sources(settings),
+            tools.sources,
             replace(tools.execution(clock), on_created=metrics.record_alerts),
             clock=clock,
             schedule=tools.schedule,
