@@ -97,10 +97,18 @@ def list_alerts(
     state: options.StateOption = None,
     limit: Annotated[int, Option(min=1, help="How many to show at most, the newest.")] = 50,
     building_blocks: options.BlocksOption = False,
+    excepted: Annotated[
+        bool,
+        Option("--excepted", help="The events that exceptions left out, if RUNNER_KEEP_EXCEPTED keeps them."),
+    ] = False,
     output: options.OutputOption = None,
 ) -> int:
     """List alerts, those of the newest events first."""
     settings = read_settings(state=state, output=output)
+    if excepted:
+        from runner.cli.commands import excepted_events
+
+        return excepted_events.list_excepted(settings, wanted, limit=limit)
     from runner.cli.commands import alerts
 
     return alerts.list_alerts(settings, wanted, limit=limit, building_blocks=building_blocks)

@@ -25,6 +25,7 @@ from runner.cluster.kibana import Kibana
 from runner.cluster.kibana_lists import KibanaLists
 from runner.cluster.proxies import environment_proxies
 from runner.cluster.transport import Retry
+from runner.engine.exclusions import KEPT_EVENTS
 from runner.errors import SettingsError
 from runner.rule_run import RuleRun
 from runner.search.cluster.cluster_search import ClusterSearch
@@ -101,6 +102,7 @@ def elasticsearch_search(settings: Settings, client: Elastic) -> ClusterSearch:
         concurrency=settings.concurrency,
         timeout=settings.search_timeout.total_seconds(),
         runtime_mappings=read_runtime_fields(settings.runtime_fields),
+        shown_excepted=0 if settings.keep_excepted is None else KEPT_EVENTS,
     )
 
 

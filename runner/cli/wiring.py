@@ -29,6 +29,7 @@ from runner.search.files.file_search import FileSearch
 from runner.search.protocol import Search
 from runner.service.arrivals import ArrivalWatch
 from runner.service.execution import Execution
+from runner.service.kept_events import ExceptedKeeper
 from runner.service.kibana_exceptions import KibanaExceptions
 from runner.service.rules_in_use import RuleSources
 from runner.settings.settings import Settings
@@ -123,6 +124,9 @@ class Opened:
             context=context,
             on_cap=settings.on_cap,
             groups_kept=settings.catch_up + timedelta(days=1),
+            keeper=None
+            if settings.keep_excepted is None
+            else ExceptedKeeper(settings.keep_excepted, SystemClock().now),
         )
 
 
@@ -157,6 +161,7 @@ async def opened(
                 time_limit=limit,
                 workers=settings.workers,
                 inner=InnerEvents(settings.unwrap),
+                keeps_excluded=settings.keep_excepted is not None,
             )
             closing.push_async_callback(search.close)
         stores = _in_one(MemoryStore(), source) if dry_run else None

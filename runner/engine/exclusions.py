@@ -68,12 +68,14 @@ class ExclusionCounts:
             if not len(fresh):
                 continue
             newest = int(times[fresh].max())
-            shown = fresh[:KEPT_EVENTS].tolist() if self._keeps else []
+            for operand in operands:
+                if operand not in counts:
+                    counts[operand] = _Count()
+            is_short = self._keeps and any(len(counts[operand].numbers) < KEPT_EVENTS for operand in operands)
+            shown = fresh[:KEPT_EVENTS].tolist() if is_short else []
             self._kept.update(shown)
             for operand in operands:
-                count = counts.get(operand)
-                if count is None:
-                    count = counts[operand] = _Count()
+                count = counts[operand]
                 count.events += len(fresh)
                 count.newest_ns = max(count.newest_ns, newest)
                 if shown and len(count.numbers) < KEPT_EVENTS:

@@ -36,7 +36,7 @@ class ExceptedAlerts:
 
     @property
     def found(self) -> tuple[ExceptedEvents, ...]:
-        """What was left out, with some of the events."""
+        """What was left out, with the events of some of the matches."""
         return tuple(self._found.values())
 
     def others(self, matches: Iterable[Match]) -> Iterator[Match]:
@@ -62,7 +62,7 @@ class ExceptedAlerts:
             return
         known = self._found.get(item, ExceptedEvents(item, 0))
         times = [time for time in (known.newest, newest) if time is not None]
-        shown = (*known.hits, hits[-1] if newest is None else dated[newest])[:KEPT_EVENTS]
+        shown = (*known.hits, *hits)[:KEPT_EVENTS]
         self._found[item] = ExceptedEvents(item, known.events + 1, max(times, default=None), shown)
 
 

@@ -24,6 +24,7 @@ from runner.schedule.window_edges import decided_matches, halves_of
 from runner.search.protocol import ExceptedEvents, Match, Search, SearchRequest, SearchResult
 from runner.search.withheld import searched
 from runner.service.excepted_alerts import ExceptedAlerts
+from runner.service.kept_events import ExceptedKeeper
 from runner.service.result_order import in_order
 from runner.service.suppressed_writes import SuppressedWrites
 from runner.service.written import OF_A_DOCUMENT, Written, reason_against
@@ -72,6 +73,8 @@ class Execution:
     """How long a group of alert suppression is remembered after its last match: longer than windows are owed."""
     on_created: Callable[[Sequence[Alert]], None] = lambda alerts: None
     """Called with the alerts of every write that were not stored before."""
+    keeper: ExceptedKeeper | None = None
+    """Keeps events that exceptions left out, if that is wanted."""
 
     async def run(self, requests: Sequence[SearchRequest]) -> AsyncGenerator[RuleRun, None]:
         """One run per request, searched, written and recorded, as they are done.
@@ -195,6 +198,7 @@ class Execution:
                 left_out = _LeftOut(impossible, excepted)
                 run = await self._write(result, candidates, run, limit=limit, left_out=left_out, at=window.end)
                 run = replace(run, excepted=(*run.excepted, *map(_count_of, excepted.found)))
+                run = await self._kept(run, (*result.excepted, *excepted.found), request.rule)
         except RunnerError as error:
             run, is_broken = _failed(run, str(error)), True
         except Exception as error:  # noqa: BLE001
@@ -205,6 +209,16 @@ class Execution:
             run = replace(run, status="failed", complete=False)
         took = result.took_ms + (time.perf_counter() - started) * 1000
         return _Finished(replace(run, took_ms=round(took)), is_broken=is_broken)
+
+    async def _kept(self, run: RuleRun, found: Sequence[ExceptedEvents], rule: Rule) -> RuleRun:
+        """The run, after some of the events that exceptions left out were stored, if they are to be kept."""
+        if self.keeper is None or not found:
+            return run
+        context = replace(self.context, now=run.started, execution_id=run.execution_id)
+        if not (told := await self.keeper.keep(self.alerts.excepted, found, rule, context)):
+            return run
+        status = "warning" if run.status == "succeeded" else run.status
+        return replace(run, status=status, messages=(*run.messages, *told))
 
     async def _is_short(self, candidates: Sequence[Candidate], rule: Rule, limit: int) -> bool:
         """Whether fewer than `limit` of the matches are new, so that matches beyond the search's size count.

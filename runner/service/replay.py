@@ -26,6 +26,7 @@ from runner.service.execution import Execution, size_for
 from runner.service.replay_journal import Done
 from runner.store.alert_row import alert_row
 from runner.store.changes import AlertChange, UpdateResult
+from runner.store.excepted_store import MemoryExcepted
 from runner.store.group_store import MemoryGroups
 from runner.store.protocol import AlertFilter, Ledger, Mark, RuleState, StoredAlert, WriteResult
 from runner.triage.noise import NoiseReport
@@ -200,6 +201,7 @@ class DryRunStore:
     def __init__(self) -> None:
         self._ids: set[bytes] = set()
         self.groups = MemoryGroups()
+        self.excepted = MemoryExcepted()
         self.noise = NoiseReport()
 
     async def existing_ids(self, ids: Collection[str]) -> frozenset[str]:

@@ -82,6 +82,16 @@ def retention(value: object) -> timedelta | None:
         raise ValueError(f"{error}, or forever") from None
 
 
+def keeping(value: object) -> timedelta | None:
+    """A length of time of at least an hour that something is kept; None for `off`."""
+    if value is None or str(value).strip().lower() == "off":
+        return None
+    try:
+        return duration(timedelta(hours=1), "7d")(value)
+    except ValueError as error:
+        raise ValueError(f"{error}, or off") from None
+
+
 def switch(value: object) -> bool:
     """True or false, from the words that people write for them."""
     words = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}

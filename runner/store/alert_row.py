@@ -10,7 +10,7 @@ from typing import Any
 from runner.alerts.alert import Alert
 from runner.alerts.event_fields import value_at, values_at
 from runner.json_text import write_json
-from runner.store.protocol import AlertFilter
+from runner.store.alert_filter import AlertFilter
 from runner.windows import nanoseconds
 
 

@@ -14,6 +14,7 @@ from runner.json_text import read_document, write_json
 from runner.rule_run import RuleRun, RunCost
 from runner.store.alert_row import AlertRow, alert_row
 from runner.store.changes import AlertChange, Tally, UpdateResult, block_changes, is_as_expected, set_fields
+from runner.store.excepted_store import MemoryExcepted
 from runner.store.first_state import first_state
 from runner.store.group_store import MemoryGroups
 from runner.store.protocol import (
@@ -48,6 +49,7 @@ class MemoryStore:
         self._files: dict[EventSource, dict[str, bytes]] = {}
         self._source = UNNAMED
         self.groups = MemoryGroups()
+        self.excepted = MemoryExcepted()
 
     async def existing_ids(self, ids: Collection[str]) -> frozenset[str]:
         return frozenset(id_ for id_ in ids if id_ in self._rows)

@@ -11,6 +11,7 @@ from runner.alerts.alert import Alert
 from runner.rule_run import ExceptedCount, RuleRun, RunCost
 from runner.store.alert_filter import AlertFilter as AlertFilter  # a part of the protocol
 from runner.store.changes import AlertChange, UpdateResult
+from runner.store.excepted_store import ExceptedStore
 from runner.store.group_store import GroupStore
 from runner.store.source import EventSource
 from runner.windows import Window, clipped, merge, subtract
@@ -45,6 +46,11 @@ class AlertStore(Protocol):
     @property
     def groups(self) -> GroupStore:
         """The groups of alert suppression, which belong to the alerts."""
+        ...
+
+    @property
+    def excepted(self) -> ExceptedStore:
+        """The events that exceptions left out, as far as they are kept."""
         ...
 
     async def by_ids(self, ids: Collection[str]) -> Mapping[str, StoredAlert]:

@@ -138,7 +138,7 @@ async def _execution(tools: Opened, wanted: ReplayOptions) -> Execution:
     execution = replace(execution, context=replace(execution.context, manual=True))
     if wanted.dry_run:
         rehearsal = DryRunStore()
-        return replace(execution, alerts=rehearsal, ledger=rehearsal)
+        return replace(execution, alerts=rehearsal, ledger=rehearsal, keeper=None)
     return replace(execution, ledger=ReplayLedger(execution.ledger, await tools.stores.ledger.read()))
 
 

@@ -39,7 +39,8 @@ def prune(settings: Settings) -> ExitCode:
     async def remove(store: SqliteStore) -> tuple[str, Contents]:
         removed = await store.prune(SystemClock().now())
         left = await store.contents()
-        return f"{counted(removed.alerts, 'alert')} and {counted(removed.runs, 'run')} removed", left
+        text = f"{counted(removed.alerts, 'alert')} and {counted(removed.runs, 'run')} removed"
+        return text + (f"; {counted(removed.excepted, 'excepted event')}, too" if removed.excepted else ""), left
 
     text, left = asyncio.run(_with_store(settings, remove))
     if settings.keep_alerts is None:

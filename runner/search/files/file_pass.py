@@ -34,6 +34,7 @@ def matched(
     workers: int = 1,
     part_size: int = PART,
     room: int = ROWS_HELD,
+    keeps_excluded: bool = False,
 ) -> tuple[list[eql.Found], frozenset[int]]:
     """What each ask finds; and which asks have to wait for all events: the `unordered` ones and those found to be.
 
@@ -42,6 +43,7 @@ def matched(
     and the asks that met it wait for all events. `conjuncts` and `filters` keep what other passes can use again,
     `watch` what fields the events have. Where `progress` raises StoppedError, the pass ends, with the matches that are
     certain by then, and `files.report()` names the reason.
+    With `keeps_excluded` some of the events that exceptions leave out can be read afterwards.
     Several `workers` are processes that read splits of about `part_size` bytes; the result is the same. Raises
     EventsError if a worker dies.
     """
@@ -60,13 +62,14 @@ def matched(
                 field=wanted.names[0],
                 unordered=waiting,
                 repeats=Repeats(),
+                keeps_excluded=keeps_excluded,
             )
             reached = Watermark(NO_TIME)
             try:
                 if workers > 1 and files.can_be_shared():
                     known = {field.name: field for field in (*matcher.fields(), *fields)}
                     parts = files.parts(known[wanted.names[0]], size=part_size)
-                    job = SplitSearch(tuple(asks), fields, wanted, files.folder / "lines", watch)
+                    job = SplitSearch(tuple(asks), fields, wanted, files.folder / "lines", watch, keeps_excluded)
                     _share(files, matcher, parts, job, workers=workers, progress=progress)
                 else:
                     for batch in files.batches(matcher.columns(fields), wanted=wanted, progress=progress):

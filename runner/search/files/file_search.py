@@ -66,8 +66,9 @@ class FileSearch:
 
     Types come from the shipped field table; other fields keep the types of their values. `live`: folders are still
     written to, so files not modified since before every window are left out. `names_unknown`: fields that neither the
-    table nor the events have are logged. A pass that takes longer than the `time_limit`, or whose `progress` raises
-    StoppedError, ends there: the matches that are certain by then are its answer, and the windows stay owed.
+    table nor the events have are logged. `keeps_excluded`: results show some of the excepted events. A pass that takes
+    longer than the `time_limit`, or whose `progress` raises StoppedError, ends there: the matches that are certain by
+    then are its answer, and the windows stay owed.
     """
 
     def __init__(
@@ -80,9 +81,11 @@ class FileSearch:
         workers: int = 1,
         names_unknown: bool = True,
         inner: InnerEvents | None = None,
+        keeps_excluded: bool = False,
     ) -> None:
         self._paths = tuple(paths)
         self._inner = inner or InnerEvents()
+        self._keeps_excluded = keeps_excluded
         self._live = live
         self._progress = PassLimit(progress, time_limit, lambda: "" if self._files is None else self._files.at)
         self._workers = workers
@@ -279,6 +282,7 @@ class FileSearch:
             unordered=[place for place, request in enumerate(requests) if request.rule.rule_id in self._unordered],
             conjuncts=self._conjuncts,
             filters=self._filters,
+            keeps_excluded=self._keeps_excluded,
             workers=self._workers if self._pays(files, _part_of(self.report, requests) if self._index else 1.0) else 1,
         )
         if not self._progress.is_stopped and not watch.missing <= self._looked_back:

@@ -43,6 +43,7 @@ class SplitSearch:
     wanted: TimeWanted
     spool: Path
     watch: FieldWatch = field(default_factory=lambda: FieldWatch(()))
+    keeps_excluded: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +64,7 @@ class Worker:
 
     def __init__(self, job: SplitSearch) -> None:
         self._job = job
-        self._matcher = eql.Matcher(job.asks, repeats=Repeats())
+        self._matcher = eql.Matcher(job.asks, repeats=Repeats(), keeps_excluded=job.keeps_excluded)
         self._columns = Columns([*self._matcher.fields(), *job.fields])
         self._kept = KeptLines(lambda path: None, spool=job.spool)
 

@@ -26,6 +26,7 @@ from runner.setup.install_indices import find_security_alerts
 from runner.store.changes import AlertChange, UpdateResult
 from runner.store.elasticsearch.bulk import Action, ActionOutcome, write_bulk
 from runner.store.elasticsearch.changes import AlertUpdate
+from runner.store.elasticsearch.excepted import ElasticsearchExcepted
 from runner.store.elasticsearch.groups import ElasticsearchGroups
 from runner.store.elasticsearch.installation import Installation, store_errors
 from runner.store.protocol import AlertFilter, StoredAlert, WriteResult
@@ -53,6 +54,7 @@ class ElasticsearchAlerts:
         self._fields = _Fields(f"{PREFIX if names.alerts_as == 'external' else 'kibana'}.alert")
         self._needs_alias: bool | None = None
         self.groups = ElasticsearchGroups(client, names, installation)
+        self.excepted = ElasticsearchExcepted(client, names, installation)
 
     async def existing_ids(self, ids: Collection[str]) -> frozenset[str]:
         """Those of `ids` that are stored already, in any index behind the name."""

@@ -41,7 +41,8 @@ class ElasticsearchBoard:
     async def read(self) -> Mapping[str, Posted]:
         """Every note by key. What was posted before is visible, since `post` waits for that."""
         await self._installation.ensure()
-        query = {"bool": {"must_not": {"exists": {"field": "rule.id"}}}}
+        # Neither ledgers nor groups of suppression and excepted events, of which there may be more than are read.
+        query = {"bool": {"must_not": [{"exists": {"field": name}} for name in ("rule.id", "runner.status")]}}
         body = {"size": _MOST, "query": query, "seq_no_primary_term": True}
         with store_errors():
             answer = await self._client.search((self._index,), body, params={"allow_partial_search_results": False})

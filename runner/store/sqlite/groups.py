@@ -30,7 +30,7 @@ _WRITE: Final = (
 )
 
 
-class _Runs(Protocol):
+class Runs(Protocol):
     """A call of a function on the connection, one at a time."""
 
     def __call__(self, action: Callable[[sqlite3.Connection], T], /) -> Awaitable[T]: ...
@@ -39,7 +39,7 @@ class _Runs(Protocol):
 class SqliteGroups:
     """The groups in one file. Implements `GroupStore`."""
 
-    def __init__(self, run: _Runs) -> None:
+    def __init__(self, run: Runs) -> None:
         self._run = run
 
     async def read(self, keys: Collection[str]) -> Mapping[str, KeyGroups]:

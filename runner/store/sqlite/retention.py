@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from runner.store.sqlite.database import transaction
+from runner.store.sqlite.excepted import prune_excepted
 from runner.store.sqlite.ledger import LAST_RUNS
 from runner.windows import nanoseconds
 
@@ -43,6 +44,8 @@ class Removed:
 
     alerts: int = 0
     runs: int = 0
+    excepted: int = 0
+    """Events that exceptions left out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,9 +89,10 @@ def prune(connection: sqlite3.Connection, retention: Retention, now: datetime) -
     """Remove what is older than it is kept, a part at a time, and give free pages back where the file can."""
     alerts = 0 if retention.alerts is None else _prune_alerts(connection, nanoseconds(now - retention.alerts))
     runs = 0 if retention.runs is None else _prune_runs(connection, nanoseconds(now - retention.runs))
-    if alerts or runs:
+    excepted = prune_excepted(connection, nanoseconds(now))
+    if alerts or runs or excepted:
         _give_back(connection)
-    return Removed(alerts, runs)
+    return Removed(alerts, runs, excepted)
 
 
 def vacuum(connection: sqlite3.Connection) -> None:

@@ -37,6 +37,7 @@ from runner.store.sqlite.database import (
     reason_of,
     transaction,
 )
+from runner.store.sqlite.excepted import SqliteExcepted
 from runner.store.sqlite.groups import SqliteGroups
 from runner.store.sqlite.ledger import (
     keep_files,
@@ -109,6 +110,10 @@ class SqliteStore:
     @property
     def groups(self) -> SqliteGroups:
         return SqliteGroups(self._run)
+
+    @property
+    def excepted(self) -> SqliteExcepted:
+        return SqliteExcepted(self._run)
 
     async def by_ids(self, ids: Collection[str]) -> Mapping[str, StoredAlert]:
         return await self._run(lambda connection: _by_ids(connection, tuple(ids)))
