@@ -54,7 +54,7 @@ class ElasticsearchExcepted:
         if not events:
             return
         await self._installation.ensure()
-        actions = list(map(self._action, {one.id: one for one in events}.values()))
+        actions = list(map(self._action, {one.id: one for one in reversed(events)}.values()))
         with store_errors():
             outcomes = await write_bulk(self._client, actions, index=self._index)
         for outcome in outcomes:
