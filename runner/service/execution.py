@@ -198,7 +198,9 @@ class Execution:
                 left_out = _LeftOut(impossible, excepted)
                 run = await self._write(result, candidates, run, limit=limit, left_out=left_out, at=window.end)
                 run = replace(run, excepted=(*run.excepted, *map(_count_of, excepted.found)))
-                run = await self._kept(run, (*result.excepted, *excepted.found), request.rule)
+                if self.keeper is not None:
+                    found = (*result.excepted, *excepted.found)
+                    run = await self.keeper.keep(self.alerts.excepted, found, request.rule, run, context=self.context)
         except RunnerError as error:
             run, is_broken = _failed(run, str(error)), True
         except Exception as error:  # noqa: BLE001
@@ -209,16 +211,6 @@ class Execution:
             run = replace(run, status="failed", complete=False)
         took = result.took_ms + (time.perf_counter() - started) * 1000
         return _Finished(replace(run, took_ms=round(took)), is_broken=is_broken)
-
-    async def _kept(self, run: RuleRun, found: Sequence[ExceptedEvents], rule: Rule) -> RuleRun:
-        """The run, after some of the events that exceptions left out were stored, if they are to be kept."""
-        if self.keeper is None or not found:
-            return run
-        context = replace(self.context, now=run.started, execution_id=run.execution_id)
-        if not (told := await self.keeper.keep(self.alerts.excepted, found, rule, context)):
-            return run
-        status = "warning" if run.status == "succeeded" else run.status
-        return replace(run, status=status, messages=(*run.messages, *told))
 
     async def _is_short(self, candidates: Sequence[Candidate], rule: Rule, limit: int) -> bool:
         """Whether fewer than `limit` of the matches are new, so that matches beyond the search's size count.

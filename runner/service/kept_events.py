@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -12,10 +12,11 @@ from runner.alerts.build import AlertContext, build_alerts
 from runner.alerts.cap import candidate_for
 from runner.errors import RunnerError
 from runner.exceptions.item import ExceptionItem
+from runner.rule_run import RuleRun
 from runner.rules.rule import Rule
 from runner.search.protocol import ExceptedEvents, Hit, Match
 from runner.service.written import OF_A_DOCUMENT, reason_against
-from runner.store.excepted_store import ExceptedEvent, ExceptedStore
+from runner.store.excepted_store import ExceptedStore, KeptEvent
 
 EXCEPTION: Final = "rule_runner.exception"
 """The beginning of the names of the fields that say which exception left an event out, and why."""
@@ -43,11 +44,11 @@ class ExceptedKeeper:
     now: Callable[[], datetime]
 
     async def keep(
-        self, store: ExceptedStore, found: Sequence[ExceptedEvents], rule: Rule, context: AlertContext
-    ) -> tuple[str, ...]:
-        """Store some events of each exception, and return a message about what could not be stored."""
-        now = self.now()
-        events: list[ExceptedEvent] = []
+        self, store: ExceptedStore, found: Sequence[ExceptedEvents], rule: Rule, run: RuleRun, *, context: AlertContext
+    ) -> RuleRun:
+        """The run, with a message about what could not be stored of its excepted events."""
+        now, context = self.now(), replace(context, now=run.started, execution_id=run.execution_id)
+        events: list[KeptEvent] = []
         reasons: list[str] = []
         for one in found:
             for hit in one.hits:
@@ -63,10 +64,13 @@ class ExceptedKeeper:
                 await store.keep(events, now)
             except RunnerError as error:
                 reasons.append(str(error))
-        return (_unkept(reasons),) if reasons else ()
+        if not reasons:
+            return run
+        status = "warning" if run.status == "succeeded" else run.status
+        return replace(run, status=status, messages=(*run.messages, _unkept(reasons)))
 
 
-def _kept(hit: Hit, item: ExceptionItem, rule: Rule, context: AlertContext, *, until: datetime) -> ExceptedEvent | None:
+def _kept(hit: Hit, item: ExceptionItem, rule: Rule, context: AlertContext, *, until: datetime) -> KeptEvent | None:
     """The event as the alert that it would have been; None if that is an alert of the rule itself."""
     candidate = candidate_for(Match((hit,), is_sequence=False), rule, context.space)
     group = build_alerts(candidate, rule, context)
@@ -80,7 +84,7 @@ def _kept(hit: Hit, item: ExceptionItem, rule: Rule, context: AlertContext, *, u
         f"{EXCEPTION}.scope": item.scope,
     }
     id_ = hashlib.sha256(f"excepted {candidate.head} {item.id}".encode("utf-8", "surrogatepass")).hexdigest()
-    return ExceptedEvent(id_, rule.rule_id, document, until)
+    return KeptEvent(id_, rule.rule_id, document, until)
 
 
 def _main_fields(fields: Iterable[tuple[str, Any]]) -> Iterable[tuple[str, Any]]:

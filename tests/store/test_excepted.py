@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from runner.store.elasticsearch.elasticsearch_store import ElasticsearchStores
-from runner.store.excepted_store import KEPT_OF_RULE, ExceptedEvent
+from runner.store.excepted_store import KEPT_OF_RULE, KeptEvent
 from runner.store.protocol import AlertFilter, Stores
 from runner.store.sqlite.retention import Retention
 from runner.store.sqlite.sqlite_store import SqliteStore
@@ -24,9 +24,9 @@ EVERY = AlertFilter()
 
 def event(
     name: str, minute: float = 0, *, rule: str = "rule-1", until: datetime = NOW + timedelta(days=7), **fields: Any
-) -> ExceptedEvent:
+) -> KeptEvent:
     document = {**Made(rule).alert(name).document, "kibana.alert.original_time": iso(at(minute))}
-    return ExceptedEvent(alert_id(name), rule, document | fields, until)
+    return KeptEvent(alert_id(name), rule, document | fields, until)
 
 
 async def kept(store: Stores, wanted: AlertFilter = EVERY, now: datetime = NOW) -> list[str]:

@@ -14,7 +14,7 @@ from runner.clock import SystemClock
 from runner.errors import SettingsError
 from runner.settings.settings import Settings
 from runner.store.alert_filter import AlertFilter
-from runner.store.excepted_store import ExceptedEvent
+from runner.store.excepted_store import KeptEvent
 
 _OFF = "excepted events are not kept: with RUNNER_KEEP_EXCEPTED=7d the next runs keep some of each exception for a week"
 
@@ -39,6 +39,6 @@ def list_excepted(settings: Settings, selected: AlertFilter, *, limit: int) -> E
     return ExitCode.FINE
 
 
-async def _find(settings: Settings, selected: AlertFilter) -> Sequence[ExceptedEvent]:
+async def _find(settings: Settings, selected: AlertFilter) -> Sequence[KeptEvent]:
     async with opened_stores(settings) as stores:
         return await stores.alerts.excepted.find(selected, SystemClock().now())

@@ -14,11 +14,11 @@ from runner.cli.console import moment, printable, table
 from runner.dates.dates import date_text
 from runner.json_text import deep_stack
 from runner.service.kept_events import EXCEPTION, event_of
-from runner.store.excepted_store import ExceptedEvent
+from runner.store.excepted_store import KeptEvent
 from runner.windows import iso
 
 
-def excepted_table(events: Sequence[ExceptedEvent]) -> Table:
+def excepted_table(events: Sequence[KeptEvent]) -> Table:
     """A table of excepted events, a line each."""
     shown = table(
         "event time (UTC)", "rule", "exception", "host", "user", "what", wrapped=("rule", "exception", "what")
@@ -33,12 +33,12 @@ def excepted_table(events: Sequence[ExceptedEvent]) -> Table:
     return shown
 
 
-def excepted_as_json(event: ExceptedEvent) -> dict[str, Any]:
+def excepted_as_json(event: KeptEvent) -> dict[str, Any]:
     """The object that `--output json` prints, with the event's own fields."""
     return _summary(event) | {"event": event_of(event.document)}
 
 
-def _summary(event: ExceptedEvent) -> dict[str, Any]:
+def _summary(event: KeptEvent) -> dict[str, Any]:
     document = event.document
     reason = text_at(document, "kibana.alert.reason")
     return {

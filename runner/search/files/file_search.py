@@ -314,15 +314,12 @@ class FileSearch:
         """Why the rule could not have seen any event; an empty text if it could."""
         if not self._seen:
             # Files of a live folder that are too old for the window were not read.
-            return "" if self.newest_ns() is not None else f"no event was read: {self._places()}"
+            return (
+                "" if self.newest_ns() is not None else f"no event was read: {_places(self._paths, self.report.files)}"
+            )
         if self._seen.has_any_of(rule.index):
             return ""
         return f"no event read so far is of {', '.join(rule.index)}: the rule sees none"
-
-    def _places(self) -> str:
-        names = ", ".join(map(str, self._paths))
-        files = self.report.files
-        return f"there is no event file in {names}" if not files else f"none is in {counted(files, 'file')} of {names}"
 
     def newest_ns(self, limit: int = _NEVER) -> int | None:
         """The newest time of an event up to `limit`, in nanoseconds since 1970, as far as it is known; None without."""
@@ -340,8 +337,8 @@ class FileSearch:
         return self._files
 
     def _found_files(self, modified_after: float | None = None) -> EventFiles:
-        more = {"written_after": time.time() - (_WRITING_LIVE_S if self._live else _WRITING_S)}
-        more |= {} if modified_after is None else {"modified_after": modified_after}
+        more = {} if modified_after is None else {"modified_after": modified_after}
+        more["written_after"] = time.time() - (_WRITING_LIVE_S if self._live else _WRITING_S)
         return EventFiles(self._paths, index=self._index, progress=self._progress, inner=self._inner, **more)
 
     def _ask(self, request: SearchRequest) -> eql.Ask:
@@ -363,6 +360,12 @@ class FileSearch:
         if self._files is not None:
             self._files.close()
             self._files = None
+
+
+def _places(paths: Sequence[str | Path], files: int) -> str:
+    """Where no event is."""
+    names = ", ".join(map(str, paths))
+    return f"there is no event file in {names}" if not files else f"none is in {counted(files, 'file')} of {names}"
 
 
 def _part_of(report: ReadReport, requests: Sequence[SearchRequest]) -> float:

@@ -25,7 +25,7 @@ from runner.store.alert_filter import AlertFilter
 from runner.store.elasticsearch.bulk import Action, write_bulk
 from runner.store.elasticsearch.installation import Installation, store_errors
 from runner.store.elasticsearch.run_log import search_hits
-from runner.store.excepted_store import KEPT_OF_RULE, ExceptedEvent, is_wanted
+from runner.store.excepted_store import KEPT_OF_RULE, KeptEvent, is_wanted
 from runner.windows import from_nanoseconds, iso
 
 _LOG = logging.getLogger("runner.store.elasticsearch")
@@ -50,7 +50,7 @@ class ElasticsearchExcepted:
         self._tidied: datetime | None = None
         self._written = 0
 
-    async def keep(self, events: Sequence[ExceptedEvent], now: datetime) -> None:
+    async def keep(self, events: Sequence[KeptEvent], now: datetime) -> None:
         if not events:
             return
         await self._installation.ensure()
@@ -65,9 +65,9 @@ class ElasticsearchExcepted:
             self._tidied, self._written = now, 0
             await self._tidy(now)
 
-    async def find(self, wanted: AlertFilter, now: datetime) -> Sequence[ExceptedEvent]:
+    async def find(self, wanted: AlertFilter, now: datetime) -> Sequence[KeptEvent]:
         await self._refresh()
-        found: list[ExceptedEvent] = []
+        found: list[KeptEvent] = []
         kept = [_OURS, {"range": {"@timestamp": {"gte": iso(now)}}}]
         async for event in self._events(kept):
             if is_wanted(event, wanted):
@@ -76,7 +76,7 @@ class ElasticsearchExcepted:
                 break
         return found
 
-    async def _events(self, clauses: Sequence[Mapping[str, Any]]) -> AsyncIterator[ExceptedEvent]:
+    async def _events(self, clauses: Sequence[Mapping[str, Any]]) -> AsyncIterator[KeptEvent]:
         by_time = {"runner.window.from": {"order": "desc", "missing": "_last", "unmapped_type": "date"}}
         body: dict[str, Any] = {
             "size": _PAGE,
@@ -91,7 +91,7 @@ class ElasticsearchExcepted:
                 return
             body["search_after"] = hits[-1]["sort"]
 
-    def _action(self, event: ExceptedEvent) -> Action:
+    def _action(self, event: KeptEvent) -> Action:
         time = event_time_ns(event.document)
         text = base64.b64encode(zlib.compress(write_json(event.document))).decode()
         document = {
@@ -107,12 +107,12 @@ class ElasticsearchExcepted:
         header = {"_index": self._index, "_id": f"{_PREFIX}{event.id}"}
         return Action(orjson.dumps({"create": header}), write_json(document))
 
-    def _event(self, hit: Mapping[str, Any]) -> ExceptedEvent:
+    def _event(self, hit: Mapping[str, Any]) -> KeptEvent:
         try:
             source = hit["_source"]
             document = read_document(zlib.decompress(base64.b64decode(source["runner"]["excepted"]["document"])))
             until = datetime.fromisoformat(source["@timestamp"])
-            return ExceptedEvent(source["runner"]["fingerprint"], source["rule"]["name"], document, until)
+            return KeptEvent(source["runner"]["fingerprint"], source["rule"]["name"], document, until)
         except (AttributeError, KeyError, TypeError, ValueError, zlib.error) as error:
             place = f"{hit.get('_index')}/{hit.get('_id')}"
             raise StoreError(f"{place} is not an excepted event that can be read: {error!r}") from None

@@ -10,7 +10,7 @@ from typing import Final
 
 from runner.json_text import read_document, write_json
 from runner.store.alert_filter import AlertFilter
-from runner.store.excepted_store import KEPT_OF_RULE, ExceptedEvent, chosen
+from runner.store.excepted_store import KEPT_OF_RULE, KeptEvent, chosen
 from runner.store.sqlite.database import transaction
 from runner.store.sqlite.groups import Runs
 from runner.windows import from_nanoseconds, nanoseconds
@@ -37,11 +37,11 @@ class SqliteExcepted:
     def __init__(self, run: Runs) -> None:
         self._run = run
 
-    async def keep(self, events: Sequence[ExceptedEvent], now: datetime) -> None:
+    async def keep(self, events: Sequence[KeptEvent], now: datetime) -> None:
         if events:
             await self._run(lambda connection: _keep(connection, events, nanoseconds(now)))
 
-    async def find(self, wanted: AlertFilter, now: datetime) -> Sequence[ExceptedEvent]:
+    async def find(self, wanted: AlertFilter, now: datetime) -> Sequence[KeptEvent]:
         return await self._run(lambda connection: chosen(_kept(connection, nanoseconds(now)), wanted))
 
 
@@ -53,7 +53,7 @@ def prune_excepted(connection: sqlite3.Connection, now: int) -> int:
         return connection.execute("DELETE FROM excepted_events WHERE until < ?", (now,)).rowcount
 
 
-def _keep(connection: sqlite3.Connection, events: Sequence[ExceptedEvent], now: int) -> None:
+def _keep(connection: sqlite3.Connection, events: Sequence[KeptEvent], now: int) -> None:
     rows = [(one.id, one.rule_id, nanoseconds(one.until), write_json(one.document)) for one in events]
     with transaction(connection):
         for statement in _TABLES:
@@ -63,13 +63,13 @@ def _keep(connection: sqlite3.Connection, events: Sequence[ExceptedEvent], now: 
         connection.execute("DELETE FROM excepted_events WHERE until < ?", (now,))
 
 
-def _kept(connection: sqlite3.Connection, now: int) -> Iterator[ExceptedEvent]:
+def _kept(connection: sqlite3.Connection, now: int) -> Iterator[KeptEvent]:
     if not _has_table(connection):
         return
     query = "SELECT id, rule_id, until, document FROM excepted_events WHERE until >= ?"
     for id_, rule_id, until, text in connection.execute(query, (now,)):
         try:
-            yield ExceptedEvent(id_, rule_id, read_document(text), from_nanoseconds(until))
+            yield KeptEvent(id_, rule_id, read_document(text), from_nanoseconds(until))
         except ValueError as error:
             _LOG.warning("excepted event %s is left out: its stored document is damaged: %s", id_, error)
 
