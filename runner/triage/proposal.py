@@ -29,7 +29,8 @@ _SHARED, _COVERED = 0.8, 0.6
 _LEAST, _LEAST_JUDGED = 5, 3
 """Noisy alerts without which nothing is proposed: any, and those that were judged to be noise."""
 _NOISE: Final = frozenset({"false_positive", "benign_positive"})
-_LITERAL: Final = re.compile(r'"((?:[^"\\]|\\.)*)"')
+_LITERAL: Final = re.compile(r'"((?:[^"\\]|\\.)*)"|((?:[^\s"():<>={},\[\]\\]|\\.)+)')
+"""A text between quotes, or a bare word, as KQL has them."""
 _LONGEST = 200
 """Characters of a value that a proposal may have: what is longer hardly comes again."""
 
@@ -118,7 +119,7 @@ def _is_storable(value: str) -> bool:
 def _literals(query: str) -> list[re.Pattern[str]]:
     """The texts that a query compares with, as patterns; those that fit everything are left out."""
     found = []
-    for text in dict.fromkeys(_LITERAL.findall(query)):
+    for text in dict.fromkeys(quoted or bare for quoted, bare in _LITERAL.findall(query)):
         plain = re.sub(r"\\(.)", r"\1", text)
         if plain.strip("*?"):
             pattern = re.escape(plain).replace(r"\*", ".*").replace(r"\?", ".")

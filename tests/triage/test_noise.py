@@ -110,6 +110,8 @@ def test_judged_alerts_decide_what_noise_is() -> None:
         'process where process.executable : "/usr/bin/sh"',
         'process where process.name in ("bash", "sh")',
         'process where process.executable : "/usr/*/sh" and process.args : "*"',
+        "process.name : (bash or sh) and not user.name : bob",
+        r"process.executable : \/usr\/bin\/sh",
     ],
 )
 def test_what_the_rule_itself_asks_for_is_no_exception(query: str) -> None:
