@@ -15,12 +15,13 @@ from runner.events.fields.schema import Schema, schema_from_mapping
 from runner.expressions import nodes
 from runner.messages.text_positions import Span
 
-TYPES = {"@timestamp": "date", "k": "keyword", "w": "keyword", "n": "long"}
+TYPES = {"@timestamp": "date", "k": "keyword", "w": "keyword", "n": "long", "ip": "ip"}
 MAPPED = schema_from_mapping({"properties": {name: {"type": kind} for name, kind in TYPES.items()}})
 FILES = Schema(MAPPED.fields, lenient=True)
 LEAVES = (
     'k == "a"', 'k in ("a", "b")', 'k : "A*"', "n == 1", "n > 1", "not n == 1", 'not k == "a"', "k == null",
     "w != null", 'w == "1"', "new == 1", 'new == "1"', "new == true", "not new == 1", "length(k) > 1", "number(w) == 1",
+    'ip == "10.0.0.1"', 'ip == "10.0.0.0/24"', 'ip == "::1"', 'not ip == "10.0.0.1"',
 )  # fmt: skip
 CONDITIONS = st.lists(
     st.lists(st.sampled_from(LEAVES), min_size=1, max_size=3).map(" and ".join), min_size=1, max_size=6
@@ -32,6 +33,7 @@ DOCUMENTS = st.fixed_dictionaries(
         "k": VALUES,
         "w": VALUES,
         "n": st.sampled_from((1, 2, [1, 2], None)),
+        "ip": st.sampled_from(("10.0.0.1", "::ffff:10.0.0.1", "0:0::1", "none", ["10.0.0.2", "10.0.0.1"], None)),
         "new": st.sampled_from((1, 1.0, True, "1", [1, True], None)),
     },
 )
@@ -55,7 +57,8 @@ def test_the_index_finds_what_holds(texts: Sequence[str], documents: Sequence[Ma
     expected = [[number for number, operand in enumerate(operands) if holds(operand, values)] for values in rows]
     assert [list(index.holding(values)) for values in rows] == expected
     columns = [[values[field.name] for values in rows] for field in index.fields]
-    assert index.test_rows(columns) == [bool(numbers) for numbers in expected]
+    found = {place: list(numbers) for place, numbers in index.holding_rows(columns)}
+    assert found == {place: numbers for place, numbers in enumerate(expected) if numbers}
 
 
 def holds(operand: nodes.Expression, values: Mapping[str, Any]) -> bool:

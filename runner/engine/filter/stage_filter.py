@@ -165,10 +165,10 @@ class StageFilter:
             carrying.setdefault(self._stages[index].carried, []).append(met_rows)
         for carried, parts in sorted(carrying.items(), key=lambda item: -len(item[0])):
             batch.load(carried, np.unique(np.concatenate(parts)))
-        decided = self._excluding.decide(batch, found) if self._excluding else {}
+        decided = self._excluding.decide(batch, found) if self._excluding else None
         for index, met_rows in found.items():
-            excluded = self._excluding.rows(index, met_rows, decided) if decided else None
-            if excluded is not None:
+            excluded = None if decided is None else self._excluding.rows(index, met_rows, decided)
+            if excluded is not None and decided is not None:
                 if on_excluded is not None:
                     self._tell(batch, index, met_rows[excluded], grouped.truths, decided, on_excluded)
                 met_rows = met_rows[~excluded]
@@ -259,7 +259,7 @@ class StageFilter:
         passing = self._passing(batch, index, rows, truths)
         rows = rows if isinstance(passing, ValueError) else passing
         if len(rows):
-            for one, found in self._excluding.operands(batch, index, rows, decided):
+            for one, found in self._excluding.operands(index, rows, decided):
                 on_excluded(index, one, found)
 
 

@@ -12,7 +12,7 @@ from runner.engine.filter.script_tests import script_test_for
 from runner.engine.plan import field_refs
 from runner.events.columns.row_decoder import RowDecoder
 from runner.events.fields.schema import KEYWORDS, DataType, Field
-from runner.events.fields.values import Canonical, Scalar, typed
+from runner.events.fields.values import Canonical, Scalar, read_cidr, read_ip, typed
 from runner.expressions import nodes
 from runner.json_text import BrokenLine, read_document
 
@@ -92,13 +92,13 @@ class OperandIndex:
     """
 
     def __init__(self, operands: Sequence[nodes.Expression], now_ns: int) -> None:
-        self._operands, self._now_ns = operands, now_ns
+        self.operands, self.now_ns = operands, now_ns
         named = {field.name: field for operand in operands for field in fields_of_condition(operand)}
         self.fields = tuple(named.values())
         """The fields that the conditions read."""
         self._names = tuple(named)
         self._tests: dict[int, WholeTest] = {}
-        self._candidates = {name: _Candidates(name, field.type is DataType.NULL) for name, field in named.items()}
+        self._candidates = {name: _Candidates(field) for name, field in named.items()}
         self._always: list[int] = []
         for number, operand in enumerate(operands):
             self._enter(number, operand)
@@ -108,19 +108,21 @@ class OperandIndex:
         """Whether any condition holds for these values of `fields`."""
         return next(self.holding(dict(zip(self._names, given, strict=True))), None) is not None
 
-    def test_rows(self, columns: Sequence[Sequence[Canonical]]) -> list[bool]:
-        """The same for the values of many events, field by field."""
-        if self._always:
-            return list(map(self.test, *columns))
-        found = [False] * len(columns[0])
+    def holding_rows(self, columns: Sequence[Sequence[Canonical]]) -> Iterator[tuple[int, tuple[int, ...]]]:
+        """The places of events for which any condition holds, with their numbers; values field by field."""
+        wanted: dict[int, set[int]] = {}
         for place, candidates in self._indexed:
             several = list(candidates.of(columns[place]))
-            if not any(several):
-                continue
-            for row, numbers in enumerate(several):
-                if numbers and not found[row]:
-                    found[row] = self.test(*(column[row] for column in columns))
-        return found
+            if any(several):
+                for row, numbers in enumerate(several):
+                    if numbers:
+                        wanted.setdefault(row, set()).update(numbers)
+        for row in range(len(columns[0])) if self._always else sorted(wanted):
+            values = dict(zip(self._names, (column[row] for column in columns), strict=True))
+            numbers = (*self._always, *wanted.get(row, ()))
+            held = tuple(number for number in sorted(numbers) if self._test_of(number)(values))
+            if held:
+                yield row, held
 
     def holding(self, values: Mapping[str, Canonical]) -> Iterator[int]:
         """The numbers of all conditions that hold, ascending."""
@@ -132,15 +134,15 @@ class OperandIndex:
     def _enter(self, number: int, operand: nodes.Expression) -> None:
         parts = operand.operands if isinstance(operand, nodes.And) else (operand,)
         for part in parts:
-            name, texts = _needed_texts(part)
-            if texts:
-                for text in texts:
-                    self._candidates[name].texts.setdefault(text, []).append(number)
+            name, keys = _needed_values(part)
+            if keys:
+                for key in keys:
+                    self._candidates[name].values_needed.setdefault(key, []).append(number)
                 return
         for part in parts:
             fields = fields_of_condition(part)
             if len(fields) == 1 and not isinstance(part, nodes.Not):
-                test = _without_failing(whole_test(part, self._now_ns))
+                test = _without_failing(whole_test(part, self.now_ns))
                 self._candidates[fields[0].name].tests.append((number, test))
                 return
         self._always.append(number)
@@ -148,25 +150,26 @@ class OperandIndex:
     def _test_of(self, number: int) -> WholeTest:
         test = self._tests.get(number)
         if test is None:
-            test = self._tests[number] = _without_failing(whole_test(self._operands[number], self._now_ns))
+            test = self._tests[number] = _without_failing(whole_test(self.operands[number], self.now_ns))
         return test
 
 
 class _Candidates(dict[Any, tuple[int, ...]]):
     """By value of one field, the conditions whose needed part about this field holds. Worked out when asked for."""
 
-    def __init__(self, name: str, untyped: bool) -> None:
-        """`untyped`: values of different types may occur, some of which are equal in Python."""
+    def __init__(self, field: Field) -> None:
         super().__init__()
-        self.texts: dict[str, list[int]] = {}
-        """Conditions that need a text."""
+        self.values_needed: dict[str | int, list[int]] = {}
+        """Conditions that need a text, or an address as a number."""
         self.tests: list[tuple[int, WholeTest]] = []
         """Conditions with another test of the field."""
-        self._name, self._untyped = name, untyped
+        self._name, self._is_ip = field.name, field.type is DataType.IP
+        # Values of different types may occur, some of which are equal in Python.
+        self._untyped = field.type is DataType.NULL
 
     @property
     def is_used(self) -> bool:
-        return bool(self.texts or self.tests)
+        return bool(self.values_needed or self.tests)
 
     def of(self, values: Sequence[Canonical]) -> Iterator[tuple[int, ...]]:
         """The conditions of each value."""
@@ -175,12 +178,22 @@ class _Candidates(dict[Any, tuple[int, ...]]):
     def __missing__(self, key: Any) -> tuple[int, ...]:
         value = key[1] if self._untyped and key else key
         several = value if isinstance(value, tuple) else (value,)
-        numbers = [number for one in several if isinstance(one, str) for number in self.texts.get(one, ())]
+        needed = self.values_needed
+        numbers = [number for one in several if needed for number in needed.get(self._key(one), ())]
         numbers += [number for number, test in self.tests if test({self._name: value})]
         if len(self) >= _VALUES:
             self.clear()
         self[key] = found = tuple(numbers)
         return found
+
+    def _key(self, value: Scalar | None) -> str | int:
+        """What the value is found by in `values_needed`; an empty text for one that no condition needs."""
+        if not isinstance(value, str):
+            return ""
+        try:
+            return read_ip(value) if self._is_ip else value
+        except ValueError:
+            return ""
 
 
 def _without_failing(test: WholeTest) -> WholeTest:
@@ -195,8 +208,8 @@ def _without_failing(test: WholeTest) -> WholeTest:
     return passes
 
 
-def _needed_texts(part: nodes.Expression) -> tuple[str, Sequence[str]]:
-    """The field of which a condition needs one of some texts, and these; none where it needs no such."""
+def _needed_values(part: nodes.Expression) -> tuple[str, Sequence[str | int]]:
+    """The field of which a condition needs one of some texts or addresses, and these; none where it needs no such."""
     match part:
         case nodes.Comparison(_, "==", nodes.FieldRef(exact=field), nodes.Constant(value=str() as text)):
             items: Sequence[object] = (text,)
@@ -205,4 +218,9 @@ def _needed_texts(part: nodes.Expression) -> tuple[str, Sequence[str]]:
         case _:
             return "", ()
     texts = [item for item in items if isinstance(item, str)]
-    return (field.name, texts) if field.type in KEYWORDS and len(texts) == len(items) else ("", ())
+    if len(texts) < len(items):
+        return "", ()
+    if field.type is DataType.IP:
+        blocks = [read_cidr(text) for text in texts]
+        return (field.name, [low for low, _ in blocks]) if all(low == high for low, high in blocks) else ("", ())
+    return (field.name, texts) if field.type in KEYWORDS and "" not in texts else ("", ())
