@@ -50,7 +50,7 @@ def as_undisturbed(report: Report, *, kills: int) -> None:
     assert report.faults == []
     assert report.kills == kills
     assert sum(report.phases.values()) == kills
-    assert report.incidents > kills
+    assert report.incidents > 0  # how many is up to the speed of the machine
 
 
 def test_services_and_single_runs_are_killed(tmp_path: Path, starter: Starter) -> None:

@@ -53,7 +53,7 @@ class ClusterSearch:
 
     async def prepare(self, rules: Sequence[CompiledRule]) -> Sequence[Problem]:
         """No problems: what a cluster finds in a query is known when it is searched."""
-        return [*await self._eql_api.prepare(rules), *await self._fetch.prepare(rules)]
+        return (*await self._eql_api.prepare(rules), *await self._fetch.prepare(rules))
 
     async def run(self, requests: Sequence[SearchRequest]) -> AsyncGenerator[SearchResult, None]:
         """One result per request, as they are done."""
