@@ -73,6 +73,10 @@ class _Parent:
         return [*self.ancestors, own if self.rule is None else own | {"rule": self.rule}]
 
 
+_GROUP = _Parent("", "", "event", 0, (), None)
+"""What a row without a document stands for: it names no single event."""
+
+
 def build_alerts(candidate: Candidate, rule: Rule, context: AlertContext) -> AlertGroup | None:
     """The alerts of one match in the order of writing, or None if the match rests on an alert of this very rule.
 
@@ -84,7 +88,8 @@ def build_alerts(candidate: Candidate, rule: Rule, context: AlertContext) -> Ale
     if not hits or (len(hits) > 1 and not match.is_sequence):
         raise ValueError(f"a match of rule {rule.rule_id} has {len(hits)} events")
     owner = rule_uuid(rule.rule_id, context.space)
-    parents = [_parent_of(hit) for hit in hits]
+    is_group = match.row is not None and not match.row.is_document
+    parents = [_GROUP] if is_group else [_parent_of(hit) for hit in hits]
     if any(entry.get("rule") == owner for parent in parents for entry in parent.lineage()):
         return None
     made = _Maker(rule, context, owner)

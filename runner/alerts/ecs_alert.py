@@ -11,7 +11,8 @@ import copy
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from runner.alerts.event_fields import remove_path, value_at, values_at
+from runner.alerts.event_fields import value_at, values_at
+from runner.events.documents import remove_path
 
 PREFIX: Final = "rule_runner"
 """The first part of field names, in place of `kibana`."""

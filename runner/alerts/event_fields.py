@@ -11,6 +11,7 @@ from math import isfinite
 from typing import Any, Final
 
 from runner.dates.dates import read_date
+from runner.events.documents import remove_path
 from runner.events.fields.schema import DATES, DECIMALS, INTEGERS, DataType, Schema
 from runner.events.fields.values import as_indexed, read_ip
 from runner.search.protocol import Hit
@@ -165,19 +166,6 @@ def _put(document: dict[str, Any], path: str, value: Any) -> None:
 
 def _copy(document: Mapping[str, Any]) -> dict[str, Any]:
     return {key: _copy(value) if isinstance(value, Mapping) else value for key, value in document.items()}
-
-
-def remove_path(document: dict[str, Any], path: str) -> None:
-    """Remove a path in every spelling, with the objects that this empties."""
-    document.pop(path, None)
-    place = path.find(".")
-    while place != -1:
-        inner = document.get(path[:place])
-        if isinstance(inner, dict):
-            remove_path(inner, path[place + 1 :])
-            if not inner:
-                del document[path[:place]]
-        place = path.find(".", place + 1)
 
 
 def _clean_object(document: Mapping[str, Any], types: FieldTypes, *, path: str) -> dict[str, Any]:

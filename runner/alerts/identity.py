@@ -21,9 +21,11 @@ from functools import lru_cache
 from typing import Any
 
 from runner.alerts.event_fields import flat_values, value_at
-from runner.events.fields.index_patterns import data_stream_of
+from runner.alerts.object_hash import UNDEFINED, object_hash
+from runner.events.fields.index_patterns import data_stream_of, first_name_of
 from runner.rules.rule import Rule
-from runner.search.protocol import Hit, Match
+from runner.search.protocol import Hit, Match, Row
+from runner.windows import Window, iso
 
 _NAMESPACE = uuid.UUID("5b0f1c52-7d0e-5a63-9d4c-5f0e9b6f2a17")
 """The uuid5 name space of rule uuids; part of every alert id, never to be changed."""
@@ -88,10 +90,35 @@ def former_alert_ids(match: Match, rule: Rule, space: str) -> tuple[str, ...]:
 
 def _ids_of(events: Sequence[str], match: Match, rule: Rule, space: str) -> tuple[str, ...]:
     owner = rule_uuid(rule.rule_id, space)
+    if match.row is not None:
+        return (_row_id(match.row, match.hits[0], owner, space),)
     if not match.is_sequence:
         return (event_alert_id(owner, events[0]),)
     group = group_id(owner, events)
     return (*(block_id(group, position) for position in range(len(events))), group)
+
+
+def _row_id(row: Row, hit: Hit, owner: str, space: str) -> str:
+    if row.is_document:
+        return document_row_id(hit, owner, space, tuple(row.key.values()) if row.key else None)
+    return grouped_row_id(None if row.is_dated else row.window, row.query, owner, space, dict(row.key))
+
+
+def document_row_id(hit: Hit, owner: str, space: str, expanded: Sequence[Any] | None = None) -> str:
+    """The id of the alert that a rule makes of a document's row, by Kibana's recipe: `expanded` are the values of the
+    columns of MV_EXPAND. The index has its first name, so that the id outlives the index's way through the tiers."""
+    parts: list[Any] = [hit.id, UNDEFINED, first_name_of(hit.index), f"{space}:{owner}"]
+    return object_hash(parts if expanded is None else [*parts, list(expanded)])
+
+
+def grouped_row_id(window: Window | None, query: str, owner: str, space: str, distinct: Any) -> str:
+    """The id of the alert that a rule makes of a row without a document, by Kibana's recipe.
+
+    `distinct` tells the rows of an answer apart. Kibana takes the row's number for it, which is another one when the
+    same window is searched again; here it is the row's key. Without a window the key alone decides.
+    """
+    times = f"{iso(window.start)}{iso(window.end)}" if window is not None else ""
+    return object_hash([times, query, f"{space}:{owner}", distinct])
 
 
 def _digest(*parts: str) -> str:

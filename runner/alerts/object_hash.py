@@ -10,6 +10,8 @@ import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
+UNDEFINED: Final = object()
+"""JavaScript's `undefined`, in arrays."""
 _EXACT: Final = 2**53
 """Whole numbers of JavaScript from here on are not exact."""
 _EXPONENT_FROM: Final = 1e21
@@ -39,6 +41,8 @@ class _Stream:
     def of(self, value: Any) -> Iterator[str]:
         if value is None:
             yield "Null"
+        elif value is UNDEFINED:
+            yield "Undefined"
         elif isinstance(value, bool):
             yield f"bool:{str(value).lower()}"
         elif isinstance(value, str):

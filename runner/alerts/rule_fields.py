@@ -38,6 +38,12 @@ _TYPE_NAMES: Final = {
     "threat_match": ("siem.indicatorRule", "Indicator Match Rule"),
     "threshold": ("siem.thresholdRule", "Threshold Rule"),
 }
+_UNUSED: Final = {
+    "esql": ("index", "filters"),
+    "machine_learning": ("language", "index", "query", "filters"),
+}
+_OWN_PARAMETERS: Final = {"machine_learning": ("anomaly_threshold", "machine_learning_job_id")}
+"""Beside those of every rule, by its type."""
 _SEVERITIES: Final = ("low", "medium", "high", "critical")
 
 
@@ -66,13 +72,19 @@ def rule_fields(rule: Rule, *, owner: str) -> dict[str, Any]:
         "kibana.alert.rule.enabled": rule.enabled,
         "kibana.alert.rule.immutable": False,
         "kibana.alert.rule.indices": values["index"],
-        "kibana.alert.rule.parameters": {name: values[name] for name in _PARAMETERS if name in values}
+        "kibana.alert.rule.parameters": {name: values[name] for name in _parameters_of(rule) if name in values}
         | {"immutable": False, "rule_source": {"type": "internal"}},
         "kibana.alert.rule.producer": "siem",
         "kibana.alert.rule.revision": rule.revision,
         "kibana.alert.rule.rule_type_id": type_id,
         "kibana.alert.rule.uuid": owner,
     }
+
+
+def _parameters_of(rule: Rule) -> tuple[str, ...]:
+    """The keys of `kibana.alert.rule.parameters`, as Kibana has them for the rule's type."""
+    unused = _UNUSED.get(rule.type, ())
+    return (*(name for name in _PARAMETERS if name not in unused), *_OWN_PARAMETERS.get(rule.type, ()))
 
 
 def _rule_values(rule: Rule) -> dict[str, Any]:

@@ -52,14 +52,20 @@ def keyed(candidate: Candidate, rule: Rule, *, space: str, types: FieldTypes, no
 
     `now` stands for the time of events that have none.
     """
-    suppression = rule.alert_suppression
-    if suppression is None:
-        return None
+    suppression, row = rule.alert_suppression, candidate.match.row
     terms = terms_of(candidate.match, rule, types)
-    if suppression.missing_fields_strategy == "doNotSuppress" and any(term["value"] is None for term in terms):
-        return None
+    kept_apart = suppression is None or (
+        suppression.missing_fields_strategy == "doNotSuppress" and any(term["value"] is None for term in terms)
+    )
+    if kept_apart:
+        if row is None or row.is_document or row.is_dated:
+            return None
+        # The same row of an overlapping window is the same finding.
+        terms = tuple({"field": name, "value": value} for name, value in row.key.items())
     found = (_time_of(hit, rule) for hit in candidate.match.hits if not hit.missing)
-    times = [time for time in found if time is not None] or [nanoseconds(now)]
+    times = [time for time in found if time is not None]
+    if not times:
+        times = [nanoseconds(now)] if row is None else [row.window.start_ns, row.window.end_ns]
     place = Placeable(candidate.head, bytes.fromhex(candidate.head[:_DIGEST]), min(times), max(times))
     return Keyed(candidate, instance_id(terms, rule, space), terms, place)
 

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from runner.errors import SettingsError
 from runner.messages.suggestions import near_name
-from runner.rules.load import LoadedRules
+from runner.rules.load import EventPlace, LoadedRules
 from runner.selection import OFF
 from runner.service.rules_in_use import RuleSources
 from runner.settings.settings import Settings, flag_for
@@ -103,7 +103,8 @@ def require_rule_paths(settings: Settings) -> None:
 
 def rule_sources(settings: Settings) -> RuleSources:
     """The files and folders that rules, exceptions and overrides are read from."""
-    return RuleSources(settings.rules, settings.exceptions, settings.overrides, settings.select)
+    place: EventPlace | None = "files" if settings.events else "cluster" if has_cluster(settings) else None
+    return RuleSources(settings.rules, settings.exceptions, settings.overrides, settings.select, place=place)
 
 
 def require_exceptions(settings: Settings, paths: Sequence[Path]) -> tuple[Path, ...]:

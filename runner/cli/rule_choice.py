@@ -8,6 +8,7 @@ from pathlib import Path
 
 from runner.errors import SettingsError
 from runner.messages.suggestions import did_you_mean
+from runner.rules.load import why_not
 from runner.rules.rule import Rule
 from runner.service.rules_in_use import ActiveRules
 
@@ -45,7 +46,7 @@ def _named(active: ActiveRules, name: str) -> list[Rule]:
             return enabled
     others = [rule for rule in active.loaded.unsupported if name in (rule.rule_id, rule.name)]
     if others:
-        raise SettingsError(f"--rule {name}: rules of the type {others[0].type} are not supported yet")
+        raise SettingsError(f"--rule {name}: {why_not(others[0].type)}")
     if any(name in (rule.rule_id, rule.name) for rule in active.loaded.left_out):
         raise SettingsError(f"--rule {name}: --select (RUNNER_SELECT) leaves the rule out")
     if any(name in (rule.rule_id, rule.name) for rule in active.loaded.deprecated):

@@ -84,6 +84,11 @@ ROOT: Final = _object("Root", {"version": _VERSION}, cluster_uuid=str)
 EQL: Final = _object("Eql", id=str, is_running=bool, hits=_HITS_OF_EQL, **_WHOLE)
 """Without hits while the search runs."""
 EQL_DONE: Final = _object("EqlDone", {"hits": _HITS_OF_EQL}, id=str, **_WHOLE)
+_COLUMNS: Final = _list(_object("EsqlColumn", {"name": str, "type": str}))
+ESQL: Final = _object("Esql", id=str, is_running=bool, columns=_COLUMNS, values=list[list[Any]], **_WHOLE)
+"""Without rows while the query runs."""
+JOBS: Final = _object("Jobs", {"jobs": _OBJECTS})
+DATAFEEDS: Final = _object("Datafeeds", {"datafeeds": _OBJECTS})
 POINT: Final = _object("Point", {"id": str})
 BULK: Final = _object("Bulk", {"items": _list(_named(_object("Item", {"status": int})))})
 FIELD_CAPS: Final = _object(

@@ -42,6 +42,8 @@ from runner.errors import AccessError, ClusterError, RunnerError, SettingsError,
 _LOG = logging.getLogger("runner.transport")
 BUSY_STATUSES = frozenset({429, 502, 503, 504})
 """Statuses that pass: too many requests, and a gateway or node that is not there for the moment."""
+WARNINGS = "x-runner-warnings"
+"""The header that has the text of an answer's `Warning` headers."""
 _JSON = {"accept": "application/json", "content-type": "application/json"}
 _NDJSON = {"accept": "application/json", "content-type": "application/x-ndjson"}
 
@@ -338,6 +340,7 @@ class _QuietTransport(AsyncTransport):
             _LOG.debug("Elasticsearch warns: %s", text)
             headers = answer.meta.headers.copy()
             del headers["warning"]
+            headers[WARNINGS] = text
             answer = answer._replace(meta=dataclasses.replace(answer.meta, headers=headers))
         return answer
 

@@ -1,4 +1,4 @@
-"""`flatten`: the values of a document by dotted path."""
+"""Values of documents by dotted path: `flatten`, `remove_path`."""
 
 from __future__ import annotations
 
@@ -30,3 +30,16 @@ def flatten(document: Mapping[str, Any], wanted: Mapping[str, object] | None = N
         elif wanted is None or path in wanted:
             values.setdefault(path, []).append(value)
     return values
+
+
+def remove_path(document: dict[str, Any], path: str) -> None:
+    """Remove a path in every spelling, with the objects that this empties."""
+    document.pop(path, None)
+    place = path.find(".")
+    while place != -1:
+        inner = document.get(path[:place])
+        if isinstance(inner, dict):
+            remove_path(inner, path[place + 1 :])
+            if not inner:
+                del document[path[:place]]
+        place = path.find(".", place + 1)

@@ -21,6 +21,7 @@ from runner.rule_tests.case import ExpectedAlert, RuleCase
 from runner.rule_tests.excepted import TestedExceptions
 from runner.rule_tests.missing_alert import reasons
 from runner.rule_tests.outcome import Difference, MadeAlert, TestOutcome, differences
+from runner.rules.load import why_not
 from runner.schedule.schedule import window_at
 from runner.search.compiled_rule import CompiledRule, compile_rules, time_fields
 from runner.search.files.file_search import FileSearch
@@ -75,15 +76,14 @@ async def run_test(case: RuleCase, compiled: CompiledRule, exceptions: Exception
 async def _rule_of(path: Path, overrides: OverrideFiles) -> tuple[CompiledRule | None, str]:
     """The rule of a file if it can be run, else None and the reason."""
     files = [file.path for file in overrides.files] or [OFF]
-    loaded = select_rules([path], files, previous=SelectedRules(overrides=overrides)).loaded
+    loaded = select_rules([path], files, previous=SelectedRules(overrides=overrides), place="files").loaded
     compiled, faults = compile_rules(loaded.rules)
     problems = [problem for problem in loaded.errors if problem.file == path] or faults
     problems = problems or [p for p in await FileSearch(()).prepare(compiled) if p.severity == "error"]
     if problems:
         return None, "the rule has problems: " + "; ".join(map(str, problems))
     if not loaded.rules:
-        kind = loaded.unsupported[0].type if loaded.unsupported else "no"
-        return None, f"{path} holds {kind} rule: only rules of type eql and query can be run"
+        return None, f"{path} holds {why_not(loaded.unsupported[0].type) if loaded.unsupported else 'no rule'}"
     return compiled[0], ""
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Literal
 
 from runner.errors import Problem
 from runner.rules.discovery import FoundFile, find_rule_files
@@ -12,8 +14,21 @@ from runner.rules.model_errors import shortened
 from runner.rules.rule import Rule, RuleType
 from runner.rules.rule_file import RuleFile, read_rule_file
 
-RUN: tuple[RuleType, ...] = ("eql", "query")
-"""The types of rules that the runner can search for."""
+EventPlace = Literal["files", "cluster"]
+"""Where the events are that rules search."""
+_ANYWHERE: frozenset[EventPlace] = frozenset({"files", "cluster"})
+_IN_A_CLUSTER: frozenset[EventPlace] = frozenset({"cluster"})
+RUN: Mapping[RuleType, frozenset[EventPlace]] = {
+    "eql": _ANYWHERE,
+    "query": _ANYWHERE,
+    "esql": _IN_A_CLUSTER,
+    "machine_learning": _IN_A_CLUSTER,
+}
+"""The types of rules that the runner can search for, and where."""
+_ONLY_THERE: Mapping[RuleType, str] = {
+    "esql": "rules in ES|QL run in a cluster only, which evaluates the query",
+    "machine_learning": "rules of type machine_learning run in a cluster only, whose jobs find the anomalies",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,18 +51,20 @@ class LoadedRules:
     """All rules of some paths at one time; `reload` makes a newer one of it."""
 
     rules: tuple[Rule, ...] = ()
-    """Those of the types that are `RUN`, enabled or not, in the order of their files."""
+    """Those of the types that are `RUN` at the `place`, enabled or not, in the order of their files."""
     problems: tuple[Problem, ...] = ()
     files: int = 0
     """How many files were looked at."""
     unsupported: tuple[Rule, ...] = ()
-    """Sound rules of the other types, which the runner cannot search for yet."""
+    """Sound rules of the other types, which the runner cannot search for, or not at the `place`; see `why_not`."""
     deprecated: tuple[Rule, ...] = ()
     """Sound rules of any type that are deprecated, found in folders: they are not run unless a selection names them."""
     left_out: tuple[Rule, ...] = ()
     """Sound rules of any type that a selection leaves out: they are not run, and nothing is owed for them."""
     replaced: tuple[tuple[Rule, Path], ...] = ()
     """Sound rules in whose place a rule of the same id is used, with the file of that."""
+    place: EventPlace | None = None
+    """Where the rules are to search; None: anywhere."""
     sources: tuple[RuleFile, ...] = field(default=(), repr=False)
 
     @property
@@ -61,9 +78,23 @@ class LoadedRules:
         return tuple(problem for problem in self.problems if problem.severity == "error")
 
 
-def is_supported(rule: Rule) -> bool:
-    """Whether the runner can search for rules of this type."""
-    return rule.type in RUN
+def is_supported(rule: Rule, place: EventPlace | None = None) -> bool:
+    """Whether the runner can search for rules of this type, there if a place is given."""
+    places = RUN.get(rule.type)
+    return places is not None and (place is None or place in places)
+
+
+def why_not(kind: RuleType) -> str:
+    """Why rules of a type that is not supported at some place are not run there."""
+    if kind in RUN:
+        return f"{_ONLY_THERE[kind]}: name one with ELASTICSEARCH_HOSTS, without --events"
+    return f"rules of type {kind} are not supported yet"
+
+
+def reasons_not(rules: Iterable[Rule]) -> list[str]:
+    """Why rules are not run: a reason for each of their types, with its count."""
+    counts = Counter(rule.type for rule in rules)
+    return [f"{counts[kind]:,} of type {kind} ({why_not(kind)})" for kind in sorted(counts)]
 
 
 def is_deprecated(rule: Rule) -> bool:
@@ -77,7 +108,7 @@ def load_rules(paths: Sequence[Path]) -> LoadedRules:
 
 
 def reload(previous: LoadedRules, paths: Sequence[Path], replacements: Sequence[RuleReplacement] = ()) -> LoadedRules:
-    """The rules as the files are now; only files that changed since `previous` are read.
+    """The rules as the files are now, for the place of `previous`; only files that changed since that are read.
 
     A file that had a rule and is now broken, or a folder that cannot be looked at, keeps what it had, with a problem
     that says so; a file that is gone takes its rule with it.
@@ -94,7 +125,17 @@ def reload(previous: LoadedRules, paths: Sequence[Path], replacements: Sequence[
     everything = [*sources, *kept]
     replacing = _replacing(everything, replacements)
     owners = {rule.rule_id: rule.path for rule in (*previous.rules, *previous.unsupported)} | replacing
-    return _assemble(everything, problems, owners=owners, replacing=replacing)
+    made = _assemble(everything, problems, owners=owners, replacing=replacing)
+    return at_place(made, previous.place)
+
+
+def at_place(loaded: LoadedRules, place: EventPlace | None) -> LoadedRules:
+    """The same rules in use for events at a place."""
+    if loaded.place == place:
+        return loaded
+    every = (*loaded.rules, *loaded.unsupported)
+    can, cannot = (tuple(rule for rule in every if is_supported(rule, place) is fits) for fits in (True, False))
+    return replace(loaded, rules=can, unsupported=cannot, place=place)
 
 
 def _replacing(sources: Sequence[RuleFile], replacements: Sequence[RuleReplacement]) -> dict[str, Path]:

@@ -12,10 +12,11 @@ import re
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, StrictBool, StrictInt, field_validator
+from pydantic import Field, StrictBool, StrictInt, field_validator, model_validator
 
+from runner.esql import EsqlError, parse
 from runner.messages.text_positions import Source
 from runner.rules.date_math import at_reference, read_duration, resolve
 from runner.rules.rule_tables import (
@@ -51,6 +52,10 @@ DEFAULT_INDEX: tuple[str, ...] = (
     "winlogbeat-*", "-*elastic-cloud-logs-*",
 )  # fmt: skip
 """What a rule without `index` searches: the default of Kibana's setting `securitySolution:defaultIndex`."""
+
+
+ANOMALIES: tuple[str, ...] = (".ml-anomalies-*",)
+"""What a rule of type machine_learning searches: the results of all jobs."""
 
 
 class RuleFields(Record):
@@ -138,6 +143,18 @@ class RuleFields(Record):
         at_reference(text)
         return text
 
+    @model_validator(mode="after")
+    def _indices_of_its_type(self) -> Self:
+        """Rules in ES|QL name their indices in the query, those of type machine_learning none."""
+        if self.type == "machine_learning":
+            self.__dict__["index"] = ANOMALIES
+        elif self.type == "esql":
+            try:
+                self.__dict__["index"] = parse(self.query).indices
+            except EsqlError:
+                return self  # reported where rules are compiled
+        return self
+
 
 class Rule(RuleFields):
     """One detection rule, with the other tables of its file and the place of its query.
@@ -177,6 +194,8 @@ class Rule(RuleFields):
     def fingerprint(self) -> str:
         """A hash of all that decides which events are found and when: equal for equal searches, in every process."""
         parts = {name: getattr(self, name) for name in _SEARCH_FIELDS}
+        if self.type == "machine_learning":
+            parts |= {"jobs": self.machine_learning_job_id, "score": self.anomaly_threshold}
         parts["exceptions_list"] = [entry.model_dump() for entry in self.exceptions_list]
         text = json.dumps(parts, sort_keys=True, default=str, ensure_ascii=False)
         return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()

@@ -7,7 +7,7 @@ one searched twice.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
@@ -132,6 +132,8 @@ def reaching_back(window: Window, compiled: CompiledRule, state: RuleState | Non
     Where starts were skipped, came late or failed, it may follow that one without a gap: then no backlog window covers
     the overlap, in which events may have come since.
     """
+    if compiled.reach.step is not None:
+        return window
     newest = state.searched[-1] if state is not None and state.searched else None
     if newest is None or newest.start == newest.end or newest.end < compiled.reach.shown(window).start:
         return window
@@ -165,18 +167,37 @@ class CatchUpState:
 def oldest_owed(
     compiled: CompiledRule, spans: Sequence[Window], catch_up: CatchUpState = CatchUpState()
 ) -> tuple[DueWindow, ...]:
-    """The window over the beginning of a rule's backlog, which is ascending as `owed` gives it; none without any.
+    """The window over the beginning of a rule's backlog, which is ascending as `owed` gives it; none without any. Of a
+    rule with a step those of the runs that were missed.
 
     It reaches back beyond the beginning, so that it holds every match that ends in the span.
     """
     if not spans:
         return ()
     first = spans[0]
+    step = compiled.reach.step
     if catch_up.beyond is not None and spans[-1].end > catch_up.beyond:
         first = next(span for span in spans if span.end > catch_up.beyond)
         first = Window(max(first.start, catch_up.beyond), first.end)
+    if step is not None:
+        most = max(1, min(_MOST_STEPS, chunk_of(compiled.rule, catch_up.failures) // step))
+        return tuple(DueWindow(compiled, window, "owed") for window in _steps(compiled, first, step, most))
     end = min(first.end, first.start + chunk_of(compiled.rule, catch_up.failures))
     return (DueWindow(compiled, Window(first.start - margin(compiled.rule, compiled.reach), end), "owed"),)
+
+
+_MOST_STEPS = 12
+"""Most windows of the backlog that a rule with a step has searched in one turn."""
+
+
+def _steps(compiled: CompiledRule, span: Window, step: timedelta, most: int) -> Iterator[Window]:
+    """The windows of the runs that were missed in a span, as they would have been, the oldest first."""
+    end = span.start
+    for _ in range(most):
+        if end >= span.end:
+            return
+        end = min(end + step, span.end)
+        yield Window(end - compiled.rule.look_back, end)
 
 
 def chunk_of(rule: Rule, failures: int) -> timedelta:

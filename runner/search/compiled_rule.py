@@ -13,10 +13,11 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any, TypeAlias
 
-from runner import eql, kql, lucene
+from runner import eql, esql, kql, lucene
 from runner.engine.plan import EventProgram
 from runner.eql.syntax import ast
 from runner.errors import Problem, Severity
+from runner.esql import EsqlQuery
 from runner.events.fields.schema import Schema
 from runner.exceptions.conditions import ResolvedItems, excepting, resolve_items
 from runner.exceptions.item import ExceptionItem, ExceptionScope
@@ -31,7 +32,16 @@ from runner.rules.rule import Rule, place_in_file
 from runner.rules.toml_positions import spelled_offset
 from runner.windows import Window
 
-RuleQuery: TypeAlias = eql.ParsedQuery | KqlQuery | LuceneQuery
+
+@dataclass(frozen=True, slots=True)
+class AnomalyQuery:
+    """What a rule of type machine_learning asks for: the anomaly records of jobs, from a score on."""
+
+    jobs: tuple[str, ...]
+    score: int
+
+
+RuleQuery: TypeAlias = eql.ParsedQuery | KqlQuery | LuceneQuery | EsqlQuery | AnomalyQuery
 RuleProgram: TypeAlias = eql.Program | EventProgram
 
 
@@ -43,15 +53,22 @@ class Reach:
     nothing is known of those). `leading` and `trailing` say that the first or the last term is a missing event.
     `bounded` is False where the events of a match may lie anywhere in the window, or where one match depends on all
     others: sequences without a maxspan, samples, queries with pipes.
+
+    `step` is the interval of a rule whose matches depend on where the window lies, such as counts over all of it: then
+    each window stands for the runs of the last `step` of it alone, and none is joined, divided or made longer.
     """
 
     maxspan: timedelta = timedelta(0)
     leading: bool = False
     trailing: bool = False
     bounded: bool = True
+    step: timedelta | None = None
 
     def shown(self, window: Window) -> Window:
-        """The times at which a match may end that lies wholly in the window: all but its first `maxspan`."""
+        """The times at which a match may end that lies wholly in the window: all but its first `maxspan`; or what of
+        the rule's runs the window stands for."""
+        if self.step is not None:
+            return Window(max(window.start, window.end - self.step), window.end)
         return Window(min(window.start + self.maxspan, window.end), window.end)
 
 
@@ -103,6 +120,19 @@ class CompiledRule:
         return next((item for item in found if item is not None), None)
 
     @property
+    def is_local(self) -> bool:
+        """Whether the query can be evaluated here, not in a cluster alone."""
+        return not isinstance(self.query, EsqlQuery | AnomalyQuery)
+
+    @property
+    def same_for(self) -> timedelta:
+        """The time for which the same row of another window is the same finding: while the windows overlap. Zero for
+        queries whose matches are documents, which an id tells from each other."""
+        if not isinstance(self.query, EsqlQuery) or self.query.makes_documents:
+            return timedelta(0)
+        return max(self.rule.look_back - timedelta(milliseconds=1), timedelta(0))
+
+    @property
     def names_read(self) -> frozenset[str]:
         """The `field_names` and those of the exceptions."""
         return self.field_names.union(*(item.names() for item in self.exceptions))
@@ -115,6 +145,8 @@ class CompiledRule:
                 return kql.resolve(self.query, schema, **fields)
             case LuceneQuery():
                 return lucene.resolve(self.query, schema, **fields)
+            case EsqlQuery() | AnomalyQuery():
+                raise TypeError(f"rule {self.rule.rule_id}: a cluster alone can evaluate its query")
         return eql.resolve(self.query, schema, event_category_field=_category_field(self.rule), **fields)
 
     @property
@@ -174,6 +206,13 @@ def compile_rules(
 
 def compile_rule(rule: Rule) -> CompiledRule:
     """The rule with its query parsed by the front end of its language. Raises QueryError; ValueError without one."""
+    if rule.type == "machine_learning":
+        return CompiledRule(
+            rule,
+            AnomalyQuery(rule.machine_learning_job_id, rule.anomaly_threshold or 0),
+            Reach(),
+            frozenset({"timestamp"}),
+        )
     match rule.language:
         case "eql":
             return _compile_eql(rule)
@@ -181,6 +220,8 @@ def compile_rule(rule: Rule) -> CompiledRule:
             return _compile_events(rule, kql.parse(rule.query))
         case "lucene":
             return _compile_events(rule, lucene.parse(rule.query))
+        case "esql":
+            return _compile_esql(rule)
         case other:
             raise ValueError(f"rule {rule.rule_id}: no front end for queries in {other}")
 
@@ -190,6 +231,12 @@ def _compile_eql(rule: Rule) -> CompiledRule:
     implicit = (_category_field(rule), _timestamp_field(rule), rule.tiebreaker_field)
     names = (*(name.name for name in query.names()), *(name for name in implicit if name))
     return CompiledRule(rule, query, _eql_reach(query.statement), frozenset(names))
+
+
+def _compile_esql(rule: Rule) -> CompiledRule:
+    query = esql.parse(rule.query)
+    reach = Reach(bounded=False, step=rule.every) if query.depends_on_window else Reach()
+    return CompiledRule(rule, query, reach, frozenset(time_fields(rule)))
 
 
 def _compile_events(rule: Rule, query: KqlQuery | LuceneQuery) -> CompiledRule:

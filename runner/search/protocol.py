@@ -37,12 +37,28 @@ def hit_of(document: Mapping[str, Any]) -> Hit:
 
 
 @dataclass(frozen=True, slots=True)
+class Row:
+    """What tells one row of an ES|QL answer from all others."""
+
+    query: str
+    window: Window
+    key: Mapping[str, Any]
+    """The columns by which the row is known in other windows; of a document's row those of MV_EXPAND."""
+    is_document: bool = False
+    """Whether it is the row of a document, which index and id name."""
+    is_dated: bool = False
+    """Whether a time is among the key, so that rows of different windows with the same key are one."""
+
+
+@dataclass(frozen=True, slots=True)
 class Match:
     """One event that a rule matched, or the events of one sequence or sample in stage order."""
 
     hits: tuple[Hit, ...]
     is_sequence: bool
     join_keys: tuple[Any, ...] = ()
+    row: Row | None = None
+    """Of a match by ES|QL. Its event is then the document with the columns over it, or the columns alone."""
     unreadable: str = ""
     """Why an event of the match cannot be read, with its place: then `hits` is empty, and there can be no alert."""
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from runner.errors import Problem
 from runner.messages.quantities import counted
-from runner.rules.load import LoadedRules, is_supported, reload
+from runner.rules.load import EventPlace, LoadedRules, at_place, is_supported, reload
 from runner.rules.rule import Rule
 from runner.selection.apply import OverriddenRule, Refusals, apply_overrides
 from runner.selection.criteria import RuleFacts
@@ -61,15 +61,16 @@ def select_rules(
     overrides: Sequence[Path] = (),
     selection: RuleSelection = NOTHING,
     previous: SelectedRules | None = None,
+    place: EventPlace | None = None,
 ) -> SelectedRules:
-    """The rules of some paths as they are now; `previous` itself if nothing has changed since.
+    """The rules of some paths as they are now, to search events at a place; `previous` itself if nothing has changed.
 
     Without named `overrides` those beside the rules are used. A broken file of overrides changes no rule, or, with
     `previous`, goes on with what it had.
     """
     before = previous or SelectedRules()
     changing = load_overrides(overrides, rules, before.overrides)
-    written = reload(before.written, rules, [one.replacement for one in changing.replacements])
+    written = reload(at_place(before.written, place), rules, [one.replacement for one in changing.replacements])
     is_same = changing is before.overrides and written == before.written and selection == before.selection
     if previous is not None and is_same:
         return previous
@@ -106,8 +107,8 @@ def _arranged(written: LoadedRules, overridden: Mapping[str, OverriddenRule], se
             deprecated.append(rule)
     return replace(
         written,
-        rules=tuple(filter(is_supported, used)),
-        unsupported=tuple(rule for rule in used if not is_supported(rule)),
+        rules=tuple(rule for rule in used if is_supported(rule, written.place)),
+        unsupported=tuple(rule for rule in used if not is_supported(rule, written.place)),
         deprecated=tuple(deprecated),
         left_out=tuple(left_out),
     )

@@ -68,7 +68,8 @@ def requests_before(
                 break
             due.extend(part)
             late = state.late if state is not None else ()
-            left = [rest for span in spans for rest in subtract(span, [part[0].window])]
+            done = [item.window for item in part]
+            left = [rest for span in spans for rest in subtract(span, done)]
             spans = tuple(
                 span for span in left if any(again.start < span.end and span.start < again.end for again in late)
             )

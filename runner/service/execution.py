@@ -21,6 +21,7 @@ from runner.json_text import deep_stack
 from runner.rule_run import COUNTS, ExceptedCount, RuleRun
 from runner.rules.rule import Rule
 from runner.schedule.window_edges import decided_matches, halves_of
+from runner.search.compiled_rule import CompiledRule
 from runner.search.protocol import ExceptedEvents, Match, Search, SearchRequest, SearchResult
 from runner.search.withheld import searched
 from runner.service.excepted_alerts import ExceptedAlerts
@@ -253,7 +254,7 @@ class Execution:
         rule, remaining = result.request.rule, iter(candidates)
         context = replace(self.context, now=run.started, execution_id=run.execution_id)
         seen: set[str] = set()
-        suppressed = self._suppressed(rule, context, at)
+        suppressed = self._suppressed(result.request.compiled, context, at)
         written = Written()
         read = over = 0
         try:
@@ -313,12 +314,15 @@ class Execution:
             selection = take_new(part, known, limit=limit, seen=seen)
         return written, over, limit
 
-    def _suppressed(self, rule: Rule, context: AlertContext, at: datetime) -> SuppressedWrites | None:
-        """The writes of a run with alert suppression whose nominal end is `at`; None without suppression."""
+    def _suppressed(self, compiled: CompiledRule, context: AlertContext, at: datetime) -> SuppressedWrites | None:
+        """The writes of a run whose nominal end is `at`, with alert suppression or of rows without a document, which
+        overlapping windows find again; None for others."""
+        rule, same_for = compiled.rule, compiled.same_for
         suppression = rule.alert_suppression
-        if suppression is None:
+        if suppression is None and not same_for:
             return None
-        lasts = suppression.lasts
+        lasts = suppression.lasts if suppression is not None else None
+        lasts = max(lasts or timedelta(0), same_for) if same_for else lasts
         kept = min(max(self.groups_kept, lasts or timedelta(0)), _KEPT_AT_MOST)
         return SuppressedWrites(self.alerts, rule, context, Suppressing(at, lasts, context.now, kept))
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from runner.errors import Problem
 from runner.exceptions import Exceptions, load_exceptions, missing_lists
-from runner.rules.load import LoadedRules
+from runner.rules.load import EventPlace, LoadedRules
 from runner.rules.rule import Rule
 from runner.search.compiled_rule import CompiledRule, compile_rules
 from runner.search.protocol import Search
@@ -30,6 +30,8 @@ class RuleSources:
     select: RuleSelection = NOTHING
     lists: KibanaExceptions | None = None
     """The exception lists in Kibana that rules refer to; without them those of files alone count."""
+    place: EventPlace | None = None
+    """Where the rules are to search."""
 
     def exception_paths(self) -> tuple[Path, ...]:
         """The files and folders of exceptions, as far as they are there now if none are named."""
@@ -43,7 +45,7 @@ class RuleSources:
 
     def read(self, previous: SelectedRules | None = None) -> SelectedRules:
         """The rules with overrides and selection, as the files are now; `previous` itself if nothing changed."""
-        return select_rules(self.rules, self.overrides, self.select, previous)
+        return select_rules(self.rules, self.overrides, self.select, previous, self.place)
 
 
 @dataclass(frozen=True, slots=True)

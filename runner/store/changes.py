@@ -6,7 +6,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from runner.alerts.event_fields import remove_path, value_at
+from runner.alerts.event_fields import value_at
+from runner.events.documents import remove_path
 
 _CHANGEABLE = "kibana.alert."
 

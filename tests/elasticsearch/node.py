@@ -165,11 +165,11 @@ class Node:
     """One node of its own, with data that outlives `stop` and `kill` until `close`.
 
     The port is free to the system's choice at the first start and stays the same afterwards, so that a client finds the
-    node again. `settings` are Elasticsearch settings, `name=value`.
+    node again. `settings` are Elasticsearch settings, `name=value`. `esql`: whether it has ES|QL.
     """
 
-    def __init__(self, settings: Sequence[str] = (), *, security: bool = False) -> None:
-        self._settings = tuple(settings)
+    def __init__(self, settings: Sequence[str] = (), *, security: bool = False, esql: bool = False) -> None:
+        self._settings = (*(["--esql"] if esql else []), *settings)
         self._security = security
         self._home = Path(tempfile.mkdtemp(prefix="rule-runner-node-"))
         self._log = self._home / "node.log"

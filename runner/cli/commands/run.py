@@ -23,6 +23,7 @@ from runner.clock import SystemClock
 from runner.errors import SettingsError, StoppedError
 from runner.garbage_collection import HeapFreezer
 from runner.rule_run import RuleRun
+from runner.rules.load import reasons_not
 from runner.schedule.rule_status import standing_of
 from runner.search.files.file_search import FileSearch
 from runner.service.arrivals import Looked
@@ -216,12 +217,12 @@ def _log_rules(active: ActiveRules) -> None:
         log = _LOG.error if problem.severity == "error" else _LOG.warning
         place = f"{problem.file}:{problem.line}:{problem.column}" if problem.line else str(problem.file)
         log(f"{place}: {problem.text}", rule_id=problem.rule_id, file=str(problem.file))
-    others = len(active.loaded.unsupported)
+    others = active.loaded.unsupported
     excepted = len({item.id for one in active.compiled for item in one.exceptions})
     _LOG.info(
         f"{counted(len(active.rules), 'rule')} in use from {counted(active.loaded.files, 'file')}"
         + (f"; {counted(excepted, 'exception')} of {len(active.exceptions.items)} in force" if excepted else "")
-        + (f"; {others} of other types are not supported yet" if others else "")
+        + (f"; {len(others):,} not run: {', '.join(reasons_not(others))}" if others else "")
         + (f"; {len(active.loaded.deprecated)} deprecated ones are left out" if active.loaded.deprecated else "")
     )
     if active.selected is not None and (said := active.selected.summary()):

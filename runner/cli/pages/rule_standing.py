@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from runner.exceptions import ExceptionItem
+from runner.rules.load import why_not
 from runner.rules.rule import Rule
 from runner.rules.rule_tables import AlertSuppression
 from runner.selection import RuleChange, SelectedRules
@@ -67,8 +68,7 @@ def standings_in(selected: SelectedRules) -> Iterator[RuleStanding]:
         )
         yield RuleStanding(rule, "on" if rule.enabled else "off", why, changes)
     for rule in loaded.unsupported:
-        why = f"rules of type {rule.type} are not supported yet"
-        yield RuleStanding(rule, "unsupported", why, selected.changes_of(rule))
+        yield RuleStanding(rule, "unsupported", why_not(rule.type), selected.changes_of(rule))
     for rule in loaded.left_out:
         yield RuleStanding(rule, "left out", "not selected by RUNNER_SELECT (--select)", selected.changes_of(rule))
     for rule in loaded.deprecated:

@@ -29,6 +29,19 @@ def data_stream_of(index: str) -> str:
     return cluster + colon + (backing["stream"] if backing else name)
 
 
+_MOUNTED = re.compile(r"(?:(?:partial|restored)-|shrink-[^.:]+?-)+(?=\.|[a-z])")
+
+
+def first_name_of(index: str) -> str:
+    """The name that an index had before index lifecycle management mounted or shrank it.
+
+    >>> first_name_of("partial-.ds-logs-endpoint.events.process-default-2026.03.01-000009")
+    '.ds-logs-endpoint.events.process-default-2026.03.01-000009'
+    """
+    cluster, colon, name = index.rpartition(":")
+    return cluster + colon + _MOUNTED.sub("", name, count=1) if _BACKING_INDEX.fullmatch(name) else index
+
+
 def stream_name(kind: Canonical, dataset: Canonical, namespace: Canonical) -> str | None:
     """`type-dataset-namespace` of a document's `data_stream` fields; None if it names no dataset.
 

@@ -1,5 +1,5 @@
-"""`ClusterSearch`: rules searched in a cluster, those in EQL by its EQL search API, the others, and where it has none
-all of them, by fetch and match."""
+"""`ClusterSearch`: rules searched in a cluster, those in EQL and ES|QL by its APIs, those of machine learning by the
+results of its jobs, the others, and where it has no EQL those too, by fetch and match."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from typing import Any, Literal
 
 from runner.cluster.elasticsearch import Elastic
 from runner.errors import Problem
+from runner.search.cluster.anomaly_search import AnomalySearch
 from runner.search.cluster.eql_api import EqlApiSearch, NoEql
+from runner.search.cluster.esql import EsqlSearch
 from runner.search.cluster.fetch_and_match import FetchSearch
 from runner.search.compiled_rule import CompiledRule
 from runner.search.protocol import SearchRequest, SearchResult, Unreachable
@@ -42,6 +44,8 @@ class ClusterSearch:
             "shown_excepted": shown_excepted,
         }  # fmt: skip
         self._eql_api, self._fetch = EqlApiSearch(client, **limits), FetchSearch(client, **limits)
+        self._esql = EsqlSearch(client, concurrency=concurrency, timeout=timeout)
+        self._anomalies = AnomalySearch(client, concurrency=concurrency, timeout=timeout)
         self._look_again_after = look_again_after
         self._way: Literal["eql", "fetch"] | None = None
         self._look_again_at = 0.0
@@ -53,12 +57,16 @@ class ClusterSearch:
 
     async def prepare(self, rules: Sequence[CompiledRule]) -> Sequence[Problem]:
         """No problems: what a cluster finds in a query is known when it is searched."""
-        return (*await self._eql_api.prepare(rules), *await self._fetch.prepare(rules))
+        local = [rule for rule in rules if rule.is_local]
+        for way, kind in ((self._esql, "esql"), (self._anomalies, "machine_learning")):
+            await way.prepare([rule for rule in rules if rule.rule.type == kind])
+        return (*await self._eql_api.prepare(local), *await self._fetch.prepare(local))
 
     async def run(self, requests: Sequence[SearchRequest]) -> AsyncGenerator[SearchResult, None]:
         """One result per request, as they are done."""
-        waiting = [request for request in requests if request.rule.language == "eql"]
-        others = [request for request in requests if request.rule.language != "eql"]
+        local = [request for request in requests if request.compiled.is_local]
+        waiting = [request for request in local if request.rule.language == "eql"]
+        others = [request for request in local if request.rule.language != "eql"]
         if self._way == "fetch" and waiting and self._now() >= self._look_again_at:
             first = await self._retried_with_eql(waiting[0])
             if first is not None:
@@ -85,6 +93,13 @@ class ClusterSearch:
                 self._retry_soon_if_away(result)
                 yield result
 
+        for way, kind in ((self._esql, "esql"), (self._anomalies, "machine_learning")):
+            asked = [request for request in requests if request.rule.type == kind]
+            async with aclosing(way.run(asked)) as found:
+                async for result in found:
+                    self._retry_soon_if_away(result)
+                    yield result
+
     async def close(self) -> None:
         """Nothing to close: the caller closes the client."""
 
@@ -102,6 +117,7 @@ class ClusterSearch:
         if isinstance(result, Unreachable):
             self._look_again_at = 0.0
             self._eql_api.forget()
+            self._esql.forget()
 
     def _decide(self, way: Literal["eql", "fetch"]) -> None:
         self._way = way

@@ -110,7 +110,11 @@ class FileSearch:
         """What the last pass read."""
 
     async def prepare(self, rules: Sequence[CompiledRule]) -> Sequence[Problem]:
-        """Resolve the queries of all rules; returns every problem with its place in the rule's file."""
+        """Resolve the queries of all rules; returns every problem with its place in the rule's file.
+
+        Those that only a cluster evaluates are left aside.
+        """
+        rules = [rule for rule in rules if rule.is_local]
         with rarely_collecting():
             resolved = {rule: self._resolved.get(rule) or self._resolve(rule) for rule in rules}
             programs = [program for program, _ in resolved.values() if program is not None]

@@ -15,12 +15,13 @@ import org.elasticsearch.http.HttpServerTransport;
 import org.elasticsearch.node.ClassPathNode;
 import org.elasticsearch.plugins.Plugin;
 import org.elasticsearch.transport.netty4.Netty4Plugin;
+import org.elasticsearch.xpack.esql.plugin.EsqlPlugin;
 
 /**
  * One Elasticsearch node on the loopback address.
  *
- * <p>Called as {@code Main HOME [--port N] [--security] [name=value ...]}: data lies under HOME, {@code name=value} are node
- * settings. Prints {@code READY http://127.0.0.1:PORT} to standard output once it answers, and stops when its standard
+ * <p>Called as {@code Main HOME [--port N] [--security] [--esql] [name=value ...]}: data lies under HOME, {@code name=value}
+ * are node settings. Prints {@code READY http://127.0.0.1:PORT} to standard output once it answers, and stops when its standard
  * input ends, so it never outlives the process that started it, however that one died. HOME is deleted then, unless something
  * was written to the input before.
  */
@@ -35,13 +36,14 @@ public final class Main {
         List<String> rest = new ArrayList<>(Arrays.asList(arguments));
         Path home = Path.of(rest.remove(0));
         boolean security = rest.remove("--security");
+        boolean esql = rest.remove("--esql");
         int port = 0;
         int at = rest.indexOf("--port");
         if (at >= 0) {
             rest.remove(at);
             port = Integer.parseInt(rest.remove(at));
         }
-        ClassPathNode node = new ClassPathNode(settings(home, port, security, rest), plugins(security));
+        ClassPathNode node = new ClassPathNode(settings(home, port, security, rest), plugins(security, esql));
         node.start();
         // The state of an earlier run is recovered after the start; before that every write is refused.
         TimeValue patience = TimeValue.timeValueSeconds(60);
@@ -57,12 +59,15 @@ public final class Main {
         System.exit(0);
     }
 
-    private static List<Class<? extends Plugin>> plugins(boolean security) {
+    private static List<Class<? extends Plugin>> plugins(boolean security, boolean esql) {
         List<Class<? extends Plugin>> plugins = new ArrayList<>();
         plugins.add(Netty4Plugin.class);
         plugins.add(RootPlugin.class);
         plugins.add(FieldTypesPlugin.class);
         plugins.add(DataStreamsPlugin.class);
+        if (esql) {
+            plugins.add(EsqlPlugin.class);
+        }
         if (security) {
             plugins.addAll(SecurityPlugins.all());
         }
