@@ -15,6 +15,7 @@ A module or package imports only what stands above it. `docs/architecture.md` wa
 `engine`                            which events meet which stage of a plan, and which stages make a match
 `eql`                               the language: text to plan, and why a query found what it found
 `lucene`, `kql`                     two more languages: text to plan, and to Query DSL
+`esql`                              a query in ES|QL read, not evaluated: its indices, and what tells its rows apart
 `rules`, `exceptions`               TOML to rules; what is no alert although a rule finds it
 `selection`                         which rules are used, and what overrides change in them
 `settings`                          flags, environment and `.env` to settings

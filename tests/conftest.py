@@ -8,6 +8,7 @@ from hypothesis import HealthCheck, settings
 from tests.elasticsearch.fixture import (
     elasticsearch_url,
     eql_proxy,
+    esql_url,
     namespace,
     node,
     plain_proxy,
@@ -21,9 +22,9 @@ settings.register_profile("desk", _PATIENT)
 settings.register_profile("ci", _PATIENT, derandomize=True, database=None)
 settings.load_profile("ci" if os.environ.get("CI") else "desk")
 
-__all__ = ["elasticsearch_url", "eql_proxy", "namespace", "node", "plain_proxy", "secured_url"]
+__all__ = ["elasticsearch_url", "eql_proxy", "esql_url", "namespace", "node", "plain_proxy", "secured_url"]
 
-_NODES = frozenset({"elasticsearch_url", "node", "secured_url"})
+_NODES = frozenset({"elasticsearch_url", "esql_url", "node", "secured_url"})
 """Fixtures that start a real Elasticsearch."""
 
 

@@ -35,6 +35,7 @@ ORDER = (
     "eql",
     "lucene",
     "kql",
+    "esql",
     "rules",
     "exceptions",
     "selection",

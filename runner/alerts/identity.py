@@ -24,7 +24,7 @@ from runner.alerts.event_fields import flat_values, value_at
 from runner.alerts.object_hash import UNDEFINED, object_hash
 from runner.events.fields.index_patterns import data_stream_of, first_name_of
 from runner.rules.rule import Rule
-from runner.search.protocol import Hit, Match, Row
+from runner.search.protocol import AnswerRow, Hit, Match
 from runner.windows import Window, iso
 
 _NAMESPACE = uuid.UUID("5b0f1c52-7d0e-5a63-9d4c-5f0e9b6f2a17")
@@ -98,7 +98,7 @@ def _ids_of(events: Sequence[str], match: Match, rule: Rule, space: str) -> tupl
     return (*(block_id(group, position) for position in range(len(events))), group)
 
 
-def _row_id(row: Row, hit: Hit, owner: str, space: str) -> str:
+def _row_id(row: AnswerRow, hit: Hit, owner: str, space: str) -> str:
     if row.is_document:
         return document_row_id(hit, owner, space, tuple(row.key.values()) if row.key else None)
     return grouped_row_id(None if row.is_dated else row.window, row.query, owner, space, dict(row.key))

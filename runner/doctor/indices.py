@@ -131,7 +131,7 @@ async def check_fields(
     """The checks of the rules' queries against the fields of their indices, as a search makes them."""
     cache = FieldCapsCache(client, runtime_mappings=runtime_mappings)
     groups: dict[tuple[str, ...], list[CompiledRule]] = {}
-    for compiled in compile_rules(rules)[0]:
+    for compiled in filter(lambda one: one.is_local, compile_rules(rules)[0]):
         cache.want(compiled)
         groups.setdefault(compiled.rule.index, []).append(compiled)
     pending = (guarded("field", ", ".join(index), _field_checks(cache, index, own)) for index, own in groups.items())

@@ -9,7 +9,7 @@ from functools import cached_property
 
 from runner.esql.errors import EsqlError
 from runner.esql.sent_text import now_calls
-from runner.esql.tokens import SOURCE_COMMANDS, Token, string_value, tokens_of
+from runner.esql.tokens import SOURCE_COMMANDS, EsqlToken, string_value, tokens_of
 from runner.messages.query_errors import QueryFinding
 from runner.messages.text_positions import Source, Span
 
@@ -25,19 +25,19 @@ class Command:
     """One command: its name in small letters, and its tokens without spaces, the name among them."""
 
     name: str
-    tokens: tuple[Token, ...]
+    tokens: tuple[EsqlToken, ...]
 
     @property
     def span(self) -> Span:
         return self.tokens[0].span
 
     @property
-    def arguments(self) -> tuple[Token, ...]:
+    def arguments(self) -> tuple[EsqlToken, ...]:
         """What stands behind the name."""
         return self.tokens[2 if self.name == "inlinestats" and len(self.tokens) > 1 and _is_two(self.tokens) else 1 :]
 
 
-def _is_two(tokens: Sequence[Token]) -> bool:
+def _is_two(tokens: Sequence[EsqlToken]) -> bool:
     return tokens[0].is_name("inline") and tokens[1].is_name("stats")
 
 
@@ -55,7 +55,7 @@ class EsqlQuery:
 
     source: Source
     commands: tuple[Command, ...]
-    tokens: tuple[Token, ...]
+    tokens: tuple[EsqlToken, ...]
 
     @property
     def text(self) -> str:
@@ -178,7 +178,7 @@ class EsqlQuery:
 def parse(text: str) -> EsqlQuery:
     """The commands of a query. Raises EsqlError for one that ends inside a string, or that does not begin with FROM."""
     tokens = tuple(tokens_of(text))
-    parts: list[list[Token]] = [[]]
+    parts: list[list[EsqlToken]] = [[]]
     for token in tokens:
         if token.kind == "mark" and token.text == "|" and token.depth == 0:
             parts.append([])
@@ -199,12 +199,12 @@ def parse(text: str) -> EsqlQuery:
     return query
 
 
-def _bar(tokens: Sequence[Token], number: int) -> Span:
+def _bar(tokens: Sequence[EsqlToken], number: int) -> Span:
     bars = [token for token in tokens if token.text == "|" and token.kind == "mark" and token.depth == 0]
     return bars[max(0, number - 1)].span
 
 
-def _command(tokens: Sequence[Token]) -> Command:
+def _command(tokens: Sequence[EsqlToken]) -> Command:
     name = "inlinestats" if len(tokens) > 1 and _is_two(tokens) else tokens[0].text.lower()
     return Command(name, tuple(tokens))
 
@@ -217,8 +217,8 @@ def _sources(command: Command) -> Iterator[tuple[str, Span]]:
             yield from ((one.strip(), part[0].span) for one in text.split(",") if one.strip())
 
 
-def _before(tokens: Sequence[Token], word: str) -> list[Token]:
-    found: list[Token] = []
+def _before(tokens: Sequence[EsqlToken], word: str) -> list[EsqlToken]:
+    found: list[EsqlToken] = []
     for token in tokens:
         if token.is_name(word) or token.text == "[":
             break
@@ -226,14 +226,14 @@ def _before(tokens: Sequence[Token], word: str) -> list[Token]:
     return found
 
 
-def _past(tokens: Sequence[Token], word: str) -> list[Token]:
+def _past(tokens: Sequence[EsqlToken], word: str) -> list[EsqlToken]:
     place = next((number for number, token in enumerate(tokens) if token.is_name(word)), len(tokens))
     return list(tokens[place + 1 :])
 
 
-def _parts(tokens: Sequence[Token]) -> list[list[Token]]:
+def _parts(tokens: Sequence[EsqlToken]) -> list[list[EsqlToken]]:
     """The arguments that commas part, outside of brackets."""
-    parts: list[list[Token]] = [[]]
+    parts: list[list[EsqlToken]] = [[]]
     depth = tokens[0].depth if tokens else 0
     for token in tokens:
         if token.kind == "mark" and token.text == "," and token.depth == depth:
@@ -243,7 +243,7 @@ def _parts(tokens: Sequence[Token]) -> list[list[Token]]:
     return parts
 
 
-def _name_of(tokens: Sequence[Token]) -> list[str]:
+def _name_of(tokens: Sequence[EsqlToken]) -> list[str]:
     return [string_value(token) if token.kind in ("quoted", "string") else token.text for token in tokens]
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from runner.esql.tokens import Token, tokens_of
+from runner.esql.tokens import EsqlToken, tokens_of
 from runner.messages.text_positions import Source, Span
 from runner.windows import iso
 
@@ -43,7 +43,7 @@ class SentText:
         return Source(self.original).place(min(offset, len(self.original)))
 
 
-def now_calls(tokens: Sequence[Token]) -> list[Span]:
+def now_calls(tokens: Sequence[EsqlToken]) -> list[Span]:
     """The places of the calls of `NOW()`, in any letter case; not in strings, comments or names."""
     words = [token for token in tokens if token.is_word]
     found = []

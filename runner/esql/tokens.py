@@ -49,7 +49,7 @@ SOURCE_COMMANDS = frozenset({"from", "ts"})
 
 
 @dataclass(frozen=True, slots=True)
-class Token:
+class EsqlToken:
     """A piece of the text; `depth` counts the brackets around it."""
 
     kind: TokenKind
@@ -71,17 +71,17 @@ class Token:
         return self.kind in ("name", "source") and self.text.lower() == word
 
 
-def tokens_of(text: str) -> list[Token]:
+def tokens_of(text: str) -> list[EsqlToken]:
     """All tokens of the text. Raises EsqlError for a string, name or comment that does not end."""
     return list(_tokens(text))
 
 
-def _tokens(text: str) -> Iterator[Token]:
+def _tokens(text: str) -> Iterator[EsqlToken]:
     at, depth, in_sources, begins = 0, 0, False, True
     while at < len(text):
         if text.startswith("/*", at):
             end = _comment_end(text, at)
-            yield Token("comment", text[at:end], at, depth)
+            yield EsqlToken("comment", text[at:end], at, depth)
             at = end
             continue
         found = (_IN_FROM if in_sources else _IN_EXPRESSION).match(text, at)
@@ -89,11 +89,11 @@ def _tokens(text: str) -> Iterator[Token]:
             what = {'"': "string", "`": "name between backquotes"}[text[at]]
             raise EsqlError(Source(text), [QueryFinding(Span(at, len(text)), f"this {what} does not end")])
         kind: TokenKind = found.lastgroup  # type: ignore[assignment]
-        token = Token(kind, found[0], at, depth)
+        token = EsqlToken(kind, found[0], at, depth)
         at = found.end()
         if kind == "mark" and token.text in _CLOSE:
             depth = max(0, depth - 1)
-            token = Token(kind, token.text, token.start, depth)
+            token = EsqlToken(kind, token.text, token.start, depth)
         yield token
         if kind == "mark" and token.text in _OPEN:
             depth += 1
@@ -115,7 +115,7 @@ def _comment_end(text: str, start: int) -> int:
     raise EsqlError(Source(text), [QueryFinding(Span(start, len(text)), "this comment does not end")])
 
 
-def string_value(token: Token) -> str:
+def string_value(token: EsqlToken) -> str:
     """The value of a string, or the name between backquotes."""
     text = token.text
     if token.kind == "quoted":

@@ -37,7 +37,7 @@ def hit_of(document: Mapping[str, Any]) -> Hit:
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class AnswerRow:
     """What tells one row of an ES|QL answer from all others."""
 
     query: str
@@ -57,7 +57,7 @@ class Match:
     hits: tuple[Hit, ...]
     is_sequence: bool
     join_keys: tuple[Any, ...] = ()
-    row: Row | None = None
+    row: AnswerRow | None = None
     """Of a match by ES|QL. Its event is then the document with the columns over it, or the columns alone."""
     unreadable: str = ""
     """Why an event of the match cannot be read, with its place: then `hits` is empty, and there can be no alert."""

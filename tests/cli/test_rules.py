@@ -30,7 +30,8 @@ def rules(tmp_path: Path) -> Path:
     write(folder / "linux", "nc", tags=["OS: Linux", "Tactic: Execution"])
     write(folder / "linux", "curl", tags=["OS: Linux", "Tactic: Discovery"], severity="low")
     write(folder / "windows", "whoami", tags=["OS: Windows"], enabled=False)
-    write(folder, "logons", type="esql", language="esql")
+    esql = {"type": "esql", "language": "esql", "query": "from logs-* metadata _id, _version, _index | keep *"}
+    write(folder, "logons", **esql)
     write(folder / "_deprecated", "old", tags=["OS: Linux"])
     (tmp_path / "overrides.toml").write_text(
         '[[override]]\nselect = "os:linux"\nseverity = "critical"\nreason = "servers"\n'
@@ -50,15 +51,18 @@ def test_list_tells_what_becomes_of_every_rule_and_why(command: Command, rules: 
     answer = command("rules", "list", "--output", "json")
     by_id = {one["rule_id"]: one for one in answer.json["rules"]}
     assert {name: one["state"] for name, one in by_id.items()} == {
-        "nc": "on", "curl": "off", "whoami": "off", "logons": "unsupported", "old": "deprecated",
+        "nc": "on", "curl": "off", "whoami": "off", "logons": "on", "old": "deprecated",
     }  # fmt: skip
+    assert by_id["logons"]["why"] == "runs in a cluster only"
+    assert states(command, env={"RUNNER_EVENTS": "events.ndjson"})["logons"] == "unsupported"
     override = {"file": "overrides.toml", "line": 1, "reason": "servers"}
     change = {"key": "severity", "before": "medium", "after": "critical", "override": override}
     assert (by_id["nc"]["severity"], by_id["nc"]["changes"]) == ("critical", [change])
     assert by_id["whoami"]["why"] == "`enabled = false` in rules/windows/whoami.toml"
     shown = command("rules", "list").out
     assert "overrides.toml:1 (servers): severity low -> critical; overrides.toml:5: enabled true -> false" in shown
-    assert "rules of type esql are not supported yet" in shown
+    over_files = command("rules", "list", env={"RUNNER_EVENTS": "events.ndjson"}).out
+    assert "rules in ES|QL run in a cluster only" in " ".join(over_files.split())
 
 
 @pytest.mark.parametrize(
@@ -66,12 +70,12 @@ def test_list_tells_what_becomes_of_every_rule_and_why(command: Command, rules: 
     [
         (["--os", "linux"], ["curl", "nc", "old"]),
         (["--os", "LINUX", "--enabled"], ["nc"]),
-        (["--disabled"], ["curl", "whoami", "logons", "old"]),
+        (["--disabled"], ["curl", "whoami", "old"]),
         (["--severity", "critical", "--tactic", "discovery"], ["curl"]),
         (["--severity", "low"], []),
         (["--type", "esql", "--type", "eql", "--os", "windows"], ["whoami"]),
         (["--tag", "OS: Linux", "--tag", "Tactic: Execution"], ["nc"]),
-        (["--select", "-os:linux"], ["whoami", "logons"]),
+        (["--select", "-os:linux"], ["logons", "whoami"]),
         (["--select", "path:windows +id:old"], ["whoami", "old"]),
         (["--overrides", "off", "--severity", "low"], ["curl"]),
     ],

@@ -81,6 +81,14 @@ def elasticsearch_url() -> Iterator[str]:
         yield given or _start_container(stack) or _start(Node, stack).url
 
 
+@pytest.fixture(scope="session")
+def esql_url() -> Iterator[str]:
+    """The address of an Elasticsearch with ES|QL and without security: the given one, or a node of its own."""
+    given = os.environ.get("RUNNER_TEST_ELASTICSEARCH")
+    with ExitStack() as stack:
+        yield given or _start_container(stack) or _start(lambda: Node(esql=True), stack).url
+
+
 @pytest.fixture
 def namespace(elasticsearch_url: str) -> Iterator[str]:
     """A lower-case string for the names of one test; what bears it in its name is removed afterwards."""

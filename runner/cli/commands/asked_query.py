@@ -99,6 +99,12 @@ def _of_rule(settings: Settings, name: str, options: eql.SearchOptions, index: s
     if len(found) != 1:
         raise SettingsError(f"--rule {name}: {counted(len(found), 'rule')}, expected one")
     (compiled,), usual = found, eql.SearchOptions()
+    if not compiled.is_local:
+        kind = compiled.rule.type
+        raise SettingsError(
+            f"--rule {name}: `search` asks queries in EQL, KQL and Lucene's syntax; what a rule of type {kind} finds "
+            f"in a cluster, `once --rule {name} --force` shows"
+        )
     rule = compiled.rule
     own = {
         "event_category_field": rule.event_category_override,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 
 from runner.cli.console import counted, out, print_json, show_problem
 from runner.cli.exit_codes import ExitCode
@@ -13,7 +14,7 @@ from runner.clock import SystemClock
 from runner.errors import Problem
 from runner.events.fields.schema import shipped_schema
 from runner.exceptions import Exceptions, check_exceptions, load_exceptions, missing_lists
-from runner.rules.load import LoadedRules
+from runner.rules.load import LoadedRules, is_supported, reasons_not
 from runner.search.compiled_rule import compile_rules
 from runner.search.files.file_search import FileSearch
 from runner.search.suppression_checks import suppression_problems
@@ -24,7 +25,7 @@ from runner.settings.settings import Settings
 def check(settings: Settings) -> ExitCode:
     """Print every problem of the rules; FINDINGS if one of them is an error."""
     require_rule_paths(settings)
-    selected = rule_sources(settings).read()
+    selected = replace(rule_sources(settings), place=None).read()
     loaded = selected.loaded
     compiled, faults = compile_rules(loaded.rules)
     exceptions = load_exceptions(rule_sources(settings).exception_paths())
@@ -78,9 +79,9 @@ def _print(loaded: LoadedRules, exceptions: Exceptions, problems: list[Problem])
     console.print(f"{', '.join(read)}: {', '.join(parts)}")
     if loaded.deprecated:
         console.print(f"{counted(len(loaded.deprecated), 'deprecated rule')}, which no run searches for")
+    if bound := Counter(rule.type for rule in loaded.rules if not is_supported(rule, "files")):
+        listed = ", ".join(f"{count:,} {kind}" for kind, count in sorted(bound.items()))
+        console.print(f"{counted(bound.total(), 'rule')} that run in a cluster only, not over files: {listed}")
     if loaded.unsupported:
-        kinds = Counter(rule.type for rule in loaded.unsupported)
-        listed = ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()))
-        console.print(
-            f"{counted(len(loaded.unsupported), 'rule')} of other types, which are not supported yet: {listed}"
-        )
+        reasons = "; ".join(reasons_not(loaded.unsupported))
+        console.print(f"{counted(len(loaded.unsupported), 'rule')} of other types: {reasons}")

@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from runner.exceptions import ExceptionItem
-from runner.rules.load import why_not
+from runner.rules.load import is_supported, why_not
 from runner.rules.rule import Rule
 from runner.rules.rule_tables import AlertSuppression
 from runner.selection import RuleChange, SelectedRules
@@ -66,6 +66,8 @@ def standings_in(selected: SelectedRules) -> Iterator[RuleStanding]:
             if rule.enabled or any(change.key == "enabled" for change in changes)
             else f"`enabled = false` in {rule.path}"
         )
+        if loaded.place is None and not is_supported(rule, "files"):
+            why = "; ".join(filter(None, (why, "runs in a cluster only")))
         yield RuleStanding(rule, "on" if rule.enabled else "off", why, changes)
     for rule in loaded.unsupported:
         yield RuleStanding(rule, "unsupported", why_not(rule.type), selected.changes_of(rule))

@@ -110,13 +110,9 @@ class FileSearch:
         """What the last pass read."""
 
     async def prepare(self, rules: Sequence[CompiledRule]) -> Sequence[Problem]:
-        """Resolve the queries of all rules; returns every problem with its place in the rule's file.
-
-        Those that only a cluster evaluates are left aside.
-        """
-        rules = [rule for rule in rules if rule.is_local]
+        """Resolve the queries of all rules that can be run here; returns every problem with its place in its file."""
         with rarely_collecting():
-            resolved = {rule: self._resolved.get(rule) or self._resolve(rule) for rule in rules}
+            resolved = {one: self._resolved.get(one) or self._resolve(one) for one in rules if one.is_local}
             programs = [program for program, _ in resolved.values() if program is not None]
             if programs != [program for program, _ in self._resolved.values() if program is not None]:
                 self._conjuncts, self._filters = Conjuncts(), StageFilterPool()

@@ -11,7 +11,7 @@ from runner.esql import EsqlQuery
 from runner.esql.query import DOCUMENT_COLUMNS
 from runner.events.documents import flatten, remove_path
 from runner.search.compiled_rule import time_fields
-from runner.search.protocol import Hit, Match, Row, SearchRequest
+from runner.search.protocol import AnswerRow, Hit, Match, SearchRequest
 
 _DATES = frozenset({"date", "datetime", "date_nanos"})
 _LATEST = 2**63 - 1
@@ -59,7 +59,7 @@ def document_matches(
         if expanded and any(name not in rows.columns for name in expanded):
             expanded = {"": {name: value for name, value in row.items() if name not in DOCUMENT_COLUMNS}}
         hit = _laid_over(row, documents.get(row["_id"], ()))
-        matches.append(Match((hit,), is_sequence=False, row=Row(query.text, window, expanded, is_document=True)))
+        matches.append(Match((hit,), is_sequence=False, row=AnswerRow(query.text, window, expanded, is_document=True)))
     return sorted(matches, key=lambda match: _time_of(match.hits[0], request))
 
 
@@ -84,7 +84,7 @@ def _grouped(
 ) -> Match:
     columns = {name: value for name, value in row.items() if name not in DOCUMENT_COLUMNS}
     is_dated = set(key) <= set(query.key_columns) and any(key.get(name) is not None for name in rows.dates & set(key))
-    made = Row(query.text, request.window, _sorted_lists(key), is_dated=is_dated)
+    made = AnswerRow(query.text, request.window, _sorted_lists(key), is_dated=is_dated)
     return Match((Hit("", "", columns),), is_sequence=False, row=made)
 
 
