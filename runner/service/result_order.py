@@ -11,8 +11,8 @@ from runner.search.protocol import SearchRequest, SearchResult
 async def in_order(
     results: AsyncIterator[SearchResult], requests: Sequence[SearchRequest]
 ) -> AsyncIterator[SearchResult]:
-    """The results as they come; those of a rule with alert suppression, or whose windows find rows again, in the order in
-    which its windows end.
+    """The results as they come; those of a rule with alert suppression, or whose windows find rows again, in
+    the order in which its windows end.
 
     The windows of one rule are alike in cost and are searched in their order, so that few have to wait.
     """

@@ -135,7 +135,7 @@ class EsqlSearch:
             warnings += (f"{limit:,} rows, the most that ES|QL returns: there may be more, which cannot be reached",)
         result = SearchResult(request, tuple(matches), exhausted=not (is_full and query.makes_documents))
         if items is not None:
-            result = replace(items.left(result, rows.columns), warnings=items.warnings)
+            result = replace(items.left(result), warnings=items.warnings)
             result = await self._with_counts(result, items, deadline=deadline)
         return replace(result, warnings=(*warnings, *result.warnings))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any
 
 from runner.engine.exclusions import KEPT_EVENTS
@@ -39,9 +40,9 @@ class ExceptedRows:
         """What the request's filter needs so that these documents are not searched."""
         return [] if self.only is None else [{"bool": {"must_not": [self.only]}}]
 
-    def left(self, result: SearchResult, columns: frozenset[str]) -> SearchResult:
+    def left(self, result: SearchResult) -> SearchResult:
         """The result without the rows that an exception after the query hits, with these counted."""
-        resolved = resolve_items(self.after, _form(columns))
+        resolved = resolve_items(self.after, _form())
         if not resolved.items:
             return result
         kept: list[Match] = []
@@ -57,9 +58,9 @@ class ExceptedRows:
     def counted(self, hits: Sequence[Hit]) -> tuple[ExceptedEvents, ...]:
         """The events that the exceptions before the query have left out, by exception."""
         found: dict[ExceptionItem, list[Hit]] = {}
-        now = self.request.window.end_ns
+        resolved = resolve_items(self.before.items, _form())
         for hit in hits:
-            for item in self.before.items_for(hit.source, now):
+            for item in resolved.items_for(hit.source, self.request.window.end_ns):
                 found.setdefault(item, []).append(hit)
         return tuple(_events(found))
 
@@ -93,6 +94,7 @@ def _events(found: Mapping[ExceptionItem, Sequence[Hit]]) -> Iterator[ExceptedEv
         yield ExceptedEvents(item, len(hits), None, tuple(hits[:KEPT_EVENTS]))
 
 
-def _form(columns: frozenset[str]) -> Schema:
+@cache
+def _form() -> Schema:
     """The types that the fields of rows are read by: those of the field table, of others as they stand."""
     return Schema(shipped_schema().fields, lenient=True)
