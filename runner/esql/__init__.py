@@ -3,6 +3,7 @@
 A cluster runs the query; nothing here evaluates one.
 """
 
+from runner.esql.doubts import doubts as doubts
 from runner.esql.errors import EsqlError as EsqlError
 from runner.esql.query import EsqlQuery as EsqlQuery
 from runner.esql.query import parse as parse

@@ -261,6 +261,14 @@ def query_problems(rule: Rule, error: QueryError) -> list[Problem]:
     return [_problem(rule, error.source, finding, "error") for finding in error.findings]
 
 
+def query_doubts(compiled: CompiledRule) -> list[Problem]:
+    """Warnings about a query that only a cluster evaluates, as far as they show without one."""
+    query = compiled.query
+    if not isinstance(query, EsqlQuery):
+        return []
+    return [_problem(compiled.rule, query.source, finding, "warning") for finding in esql.doubts(query)]
+
+
 def time_fields(rule: Rule) -> tuple[str, ...]:
     """The fields whose time decides whether an event is in the rule's window: the override first, then its fallback."""
     if rule.timestamp_override in (None, "@timestamp"):

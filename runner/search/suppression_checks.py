@@ -8,6 +8,7 @@ from datetime import timedelta
 from runner import eql
 from runner.eql.syntax import ast
 from runner.errors import Problem
+from runner.esql import EsqlQuery
 from runner.events.fields.schema import DataType, Schema
 from runner.expressions.nodes import Name
 from runner.messages.quantities import in_whole_units
@@ -42,6 +43,8 @@ def _fields(compiled: CompiledRule, suppression: AlertSuppression, schema: Schem
     body = query.statement.body if isinstance(query, eql.ParsedQuery) else None
     for position, name in enumerate(suppression.group_by):
         stage, field = staged_field(name)
+        if isinstance(query, EsqlQuery) and query.computes(field):
+            continue
         for text in (_of_type(field, schema), _of_stage(stage, field, body)):
             if text:
                 yield FieldFinding((*_PLACE, "group_by", position), f"`{name}` {text}", severity="warning")

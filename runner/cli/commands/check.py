@@ -15,7 +15,7 @@ from runner.errors import Problem
 from runner.events.fields.schema import shipped_schema
 from runner.exceptions import Exceptions, check_exceptions, load_exceptions, missing_lists
 from runner.rules.load import LoadedRules, is_supported, reasons_not
-from runner.search.compiled_rule import compile_rules
+from runner.search.compiled_rule import compile_rules, query_doubts
 from runner.search.files.file_search import FileSearch
 from runner.search.suppression_checks import suppression_problems
 from runner.selection import SelectedRules, check_overrides
@@ -34,6 +34,7 @@ def check(settings: Settings) -> ExitCode:
         doubts += missing_lists(exceptions, loaded.sources)
     problems = [*loaded.problems, *doubts, *faults, *asyncio.run(FileSearch(()).prepare(compiled))]
     problems += [problem for one in compiled for problem in suppression_problems(one, shipped_schema())]
+    problems += [problem for one in compiled for problem in query_doubts(one)]
     problems.sort(key=lambda problem: (str(problem.file), problem.line, problem.column))
     if settings.output == "json":
         counts = {"files": loaded.files, "rules": len(loaded.known)}

@@ -97,7 +97,7 @@ def _untested(settings: Settings, loaded: LoadedTests) -> list[Rule]:
     paths = [path for path in settings.rules if not path.name.endswith(".test.toml")]
     if not paths:
         return []
-    rules = select_rules(paths, settings.overrides, settings.select).loaded.rules
+    rules = select_rules(paths, settings.overrides, settings.select, place="files").loaded.rules
     return [rule for rule in rules if rule.path.resolve() not in tested]
 
 
