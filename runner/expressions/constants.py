@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from runner.dates.dates import read_date
+from runner.dates.dates import date_range
 from runner.events.fields.schema import DATES, NUMBERS, DataType, Field
 from runner.events.fields.values import read_cidr, read_ip
 from runner.expressions import nodes
@@ -12,7 +12,8 @@ from runner.expressions.functions import FUNCTIONS, arithmetic, compare, equals_
 from runner.expressions.patterns import lucene_regex, wildcard
 
 _NUMBER = re.compile(r"\s*[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?\s*")
-_DATE_MATH = re.compile(r"(?:now|(?P<date>.*?)\|\|)(?:[+-][0-9]*[yMwdhHms]|/[yMwdhHms])*")
+_SOME_TIME = 1_767_225_600_000_000_000
+"""2026, as the time that `now` is where date math is only checked, in nanoseconds since 1970."""
 
 
 def evaluate(expression: nodes.Expression) -> nodes.Value:
@@ -107,7 +108,4 @@ def _read(value: nodes.Value, field: Field, ordered: bool) -> None:
         return
     if isinstance(value, bool) or value is None:
         raise ValueError
-    math = _DATE_MATH.fullmatch(value) if isinstance(value, str) else None
-    date = value if math is None else math.group("date")
-    if date is not None:
-        read_date(date, field.formats, nanos=field.type is DataType.DATE_NANOS)
+    date_range(value, field.formats, _SOME_TIME, nanos=field.type is DataType.DATE_NANOS)

@@ -144,3 +144,13 @@ def test_search_says_which_filter_of_a_rule_it_cannot_apply(command: Command) ->
     answer = command("search", "--rule", "one", "--events", "events.ndjson")
     assert answer.code == 3
     assert 'rule "one" has a filter that cannot be applied: `script` queries cannot be applied to files' in answer.err
+
+
+def test_date_math_beyond_all_numbers_is_an_error_of_its_rule_alone(command: Command) -> None:
+    write("good", "process.name: nc")
+    write("far", '@timestamp > "now-99999999999999y"')
+    write("fixed", '@timestamp > "2026-01-01||+9999999999M"')
+    answer = command("once", "--events", "events.ndjson", *NOW, "-o", "json")
+    assert [run["rule_id"] for run in answer.json["runs"]] == ["good"]
+    assert 'rules/far.toml:13:14: error: cannot read ["now-99999999999999y"] as a value' in answer.err
+    assert "rules/fixed.toml:13:14: error: cannot read" in answer.err

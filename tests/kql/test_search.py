@@ -138,3 +138,15 @@ class TestTheCommand:
         verdict = command(*arguments, "--event", "1")
         assert "query: met" in verdict.out
         assert 'found "bash"' in verdict.out
+
+
+@pytest.mark.parametrize("language", NAMES)
+def test_a_query_may_begin_with_the_timestamp(language: str, command: Command) -> None:
+    Path("events.ndjson").write_text(json.dumps(EVENT) + "\n")
+    answer = command("search", "@timestamp:[2025 TO 2027]", "--language", "lucene", "--events", "events.ndjson")
+    assert answer.json["hits"]["total"]["value"] == 1
+    answer = command("search", "@timestamp >= 2025", "--language", "kql", "--events", "events.ndjson")
+    assert answer.json["hits"]["total"]["value"] == 1
+    Path("query").write_text("process.pid: 7")
+    answer = command("search", "@query", "--language", language, "--events", "events.ndjson")
+    assert answer.json["hits"]["total"]["value"] == 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -26,6 +27,7 @@ from runner.service.rules_in_use import load_active
 from runner.settings.settings import Settings
 
 DEFAULT_INDEX = "logs-endpoint.events.*"
+_BEGINS_WITH_TIME = re.compile(r"@timestamp\s*[:<>]")
 _FEW = 10
 """Exceptions that are named although they left out nothing."""
 
@@ -80,7 +82,7 @@ def asked_query(
         if query is not None:
             raise SettingsError("--rule takes the query of a rule: leave QUERY out")
         return _of_rule(settings, rule, options, index, now=now)
-    asked = AskedQuery(query_text(query or ""), options, (index,), now, language=language)
+    asked = AskedQuery(query_text(query or "", language), options, (index,), now, language=language)
     if not settings.is_flag("exceptions"):
         return asked
     exceptions = load_exceptions(require_exceptions(settings, settings.exceptions))
@@ -126,9 +128,12 @@ def _of_rule(settings: Settings, name: str, options: eql.SearchOptions, index: s
     )
 
 
-def query_text(query: str) -> str:
-    """The query itself, or the text of the file that `@FILE` names. Raises SettingsError."""
-    if not query.startswith("@"):
+def query_text(query: str, language: str = "eql") -> str:
+    """The query itself, or the text of the file that `@FILE` names. Raises SettingsError.
+
+    In KQL and Lucene's syntax a query may begin with `@timestamp`, which is no file.
+    """
+    if not query.startswith("@") or (language != "eql" and _BEGINS_WITH_TIME.match(query)):
         return query
     try:
         return Path(query[1:]).read_text()
