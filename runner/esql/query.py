@@ -91,9 +91,9 @@ class EsqlQuery:
         return self.uses_now or any(self.named(*_WINDOW_COMMANDS))
 
     @cached_property
-    def is_cut(self) -> bool:
-        """Whether LIMIT or SAMPLE decides which rows there are."""
-        return any(self.named("limit", "sample"))
+    def is_pageable(self) -> bool:
+        """Whether the rows that are left without some documents are the same rows."""
+        return self.makes_documents and not any(self.named(*_WINDOW_COMMANDS))
 
     @cached_property
     def expanded(self) -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -12,14 +13,18 @@ from runner.alerts.identity import (
     alert_ids,
     block_id,
     content_hash,
+    document_row_id,
     event_alert_id,
     event_identity,
     former_alert_ids,
     group_id,
+    grouped_row_id,
     rule_uuid,
 )
-from runner.events.fields.index_patterns import data_stream_of
+from runner.alerts.object_hash import object_hash
+from runner.events.fields.index_patterns import data_stream_of, first_name_of
 from runner.search.protocol import Hit, Match
+from runner.windows import Window
 from tests.alerts.cases import event, hit, indexed, rule, sequence
 
 STREAM = "logs-endpoint.events.process-default"
@@ -50,6 +55,37 @@ BACKING = f".ds-{STREAM}-2026.03.01-000009"
 )
 def test_the_data_stream_of_an_index(index: str, stream: str) -> None:
     assert data_stream_of(index) == stream
+
+
+@pytest.mark.parametrize(
+    ("index", "first"),
+    [
+        (BACKING, BACKING),
+        (f"partial-{BACKING}", BACKING),
+        (f"partial-shrink-fh5k-{BACKING}", BACKING),
+        (f"berlin:restored-{BACKING}", f"berlin:{BACKING}"),
+        ("partial-logs", "partial-logs"),
+    ],
+)
+def test_the_first_name_of_an_index(index: str, first: str) -> None:
+    assert first_name_of(index) == first
+
+
+OWNER = "0b6f4e0c-52a1-5d8e-8f57-3c1e9a7d2b64"
+WINDOW = Window(datetime(2026, 3, 2, 9, 56, 1, tzinfo=UTC), datetime(2026, 3, 2, 10, 5, 1, tzinfo=UTC))
+
+
+@pytest.mark.parametrize("before", ["", "partial-", "shrink-fh5k-"])
+def test_the_id_of_a_documents_row_is_kibanas(before: str) -> None:
+    one = hit({}, index=before + BACKING, id_="AZyn0Prc0000000000bb")
+    assert document_row_id(one, OWNER, "default") == "6de0048b9ecb3484fcb14652f82029e906d83200"
+    assert document_row_id(one, OWNER, "default", ["a"]) != document_row_id(one, OWNER, "default", ["b"])
+
+
+def test_the_id_of_a_groups_row_is_kibanas_recipe() -> None:
+    query = "from logs-* | stats c = count(*) by host.id | where c > 5 | keep host.id, c"
+    assert grouped_row_id(WINDOW, query, OWNER, "default", 0) == "664c689bd5377002b8a32ddf9c01c3b8942ab371"
+    assert object_hash([["a", 5, 1.5, True, None], "x"]) == "a07c2275e22e28937a9dd1f3f56e7732730c5941"
 
 
 def test_an_indexed_event_is_known_by_stream_and_id() -> None:

@@ -156,3 +156,20 @@ async def test_more_rows_than_can_be_returned_are_told(plain_proxy: Proxy, clien
     plain_proxy.answer_next(200, answer([[str(number), 1] for number in range(10_000)]), on=API)
     found = await result(EsqlSearch(client))
     assert (found.exhausted, "10,000 rows, the most that ES|QL returns" in found.warnings[0]) == (True, True)
+
+
+async def test_more_documents_than_one_answer_has_are_read_without_those_that_came(
+    plain_proxy: Proxy, client: Elastic, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("runner.search.cluster.esql.esql_search.LARGEST_SIZE", 3)
+    names = ("_id", "_index")
+    for part in ("abc", "cde", "ef"):
+        plain_proxy.answer_next(200, answer([[one, "logs-1"] for one in part], names), on=API)
+    hits = [{"_index": "logs-1", "_id": one, "_source": {"n": one}} for one in "abcdef"]
+    plain_proxy.answer_next(200, {"hits": {"hits": hits}}, on="logs-*/_search")
+    query = "from logs-* metadata _id, _index, _version | where @timestamp > NOW() - 5m | keep _id, _index"
+    found = await result(EsqlSearch(client), rule(query), size=10_000)
+    assert ({match.hits[0].id for match in found.matches}, found.exhausted) == (set("abcdef"), True)
+    left_out = [one.json["filter"]["bool"]["filter"][1:] for one in plain_proxy.requests_on(API)]
+    ids = [[one["bool"]["must_not"][0]["bool"]["filter"][1]["ids"]["values"] for one in each] for each in left_out]
+    assert ids == [[], [["a", "b"]], [["a", "b", "c", "d"]]]

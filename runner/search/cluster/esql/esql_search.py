@@ -24,7 +24,14 @@ from runner.rules.date_math import REFERENCE, at_reference, is_relative
 from runner.rules.rule import Rule
 from runner.search.cluster.concurrent_units import Unit, UnitOutcome, concurrent_results
 from runner.search.cluster.esql.excepted_rows import ExceptedRows, excepted_now
-from runner.search.cluster.esql.rows import document_ids, document_matches, grouped_matches, read_rows
+from runner.search.cluster.esql.rows import (
+    AnswerRows,
+    document_ids,
+    document_matches,
+    grouped_matches,
+    read_rows,
+    without_documents,
+)
 from runner.search.cluster.field_caps import FieldCapsCache
 from runner.search.cluster.request_body import asked_fields, range_filter
 from runner.search.cluster.search_failures import PLACE, left_out, no_index, query_error, subject_of
@@ -33,6 +40,8 @@ from runner.search.protocol import Hit, SearchRequest, SearchResult, Unreachable
 
 LARGEST_SIZE = 10_000
 """Most rows of one answer (`esql.query.result_truncation_max_size`), whatever a query's own LIMIT is."""
+MOST_ROWS = 50_000
+"""Rows of one window after which no further page is asked for."""
 GRACE = 5.0
 """Seconds that an HTTP request may outlive the query's time, so that the server's "still running" arrives."""
 MOST_STARTS = 3
@@ -124,13 +133,15 @@ class EsqlSearch:
                 return SearchResult(request, warnings=(await no_index(self._client, rule.index),), blind=True)
             raise _search_error(error, rule, text) from None
         rows = read_rows(answer.body)
+        is_full = len(rows.rows) >= limit
+        if is_full and limit == LARGEST_SIZE and query.is_pageable:
+            rows, is_full = await self._further(asked, rows, deadline=deadline)
         if query.makes_documents:
             documents = await self._documents(rule, document_ids(rows))
             matches = document_matches(query, rows, documents, request)
         else:
             matches = grouped_matches(query, rows, request)
         warnings = _warnings(answer, rule, text)
-        is_full = len(rows.rows) >= limit
         if is_full and not query.makes_documents:
             warnings += (f"{limit:,} rows, the most that ES|QL returns: there may be more, which cannot be reached",)
         result = SearchResult(request, tuple(matches), exhausted=not (is_full and query.makes_documents))
@@ -138,6 +149,16 @@ class EsqlSearch:
             result = replace(items.left(result), warnings=items.warnings)
             result = await self._with_counts(result, items, deadline=deadline)
         return replace(result, warnings=(*warnings, *result.warnings))
+
+    async def _further(self, asked: _Asked, rows: AnswerRows, *, deadline: float) -> tuple[AnswerRows, bool]:
+        """The rows with those of further pages, each without the documents before it, and whether there are more."""
+        while len(rows.rows) < MOST_ROWS:
+            filters = [*asked.filters, *without_documents(rows)]
+            page = read_rows((await self._answer(replace(asked, filters=filters), deadline=deadline)).body)
+            rows = rows.with_more(page)
+            if len(page.rows) < LARGEST_SIZE:
+                return rows, False
+        return rows, True
 
     async def _excepted(self, request: SearchRequest, deadline: float) -> ExceptedRows | None:
         """What is excepted, by the types that the fields have in the rule's indices; None without exceptions."""

@@ -25,6 +25,10 @@ class AnswerRows:
     columns: frozenset[str]
     dates: frozenset[str]
 
+    def with_more(self, others: AnswerRows) -> AnswerRows:
+        """These rows and those of another page."""
+        return AnswerRows((*self.rows, *others.rows), self.columns, self.dates | others.dates)
+
 
 def read_rows(body: Mapping[str, Any]) -> AnswerRows:
     """The rows of a finished answer."""
@@ -37,6 +41,19 @@ def read_rows(body: Mapping[str, Any]) -> AnswerRows:
         frozenset(column["name"] for column in named),
         frozenset(column["name"] for column in columns if column["type"] in _DATES),
     )
+
+
+def without_documents(rows: AnswerRows) -> list[dict[str, Any]]:
+    """The filter that leaves out the documents of the rows, but that of the last one: more rows of it may follow."""
+    by_index: dict[Any, list[str]] = {}
+    for id_, index in dict.fromkeys((row.get("_id"), row.get("_index")) for row in rows.rows[:-1]):
+        if (id_, index) != (rows.rows[-1].get("_id"), rows.rows[-1].get("_index")) and isinstance(id_, str):
+            by_index.setdefault(index, []).append(id_)
+    unwanted: list[dict[str, Any]] = []
+    for index, ids in by_index.items():
+        of_index = [] if index is None else [{"term": {"_index": index}}]
+        unwanted.append({"bool": {"filter": [*of_index, {"ids": {"values": ids}}]}})
+    return [{"bool": {"must_not": unwanted}}] if unwanted else []
 
 
 def document_ids(rows: AnswerRows) -> list[str]:
