@@ -121,7 +121,7 @@ class Matcher:
             for place, stage in enumerate(ask.plan.all_stages()):
                 if stage.empty or (ask.plan.kind == "sequence" and _never_complete(ask.plan)):
                     continue
-                self._sinks.append(StageSink(number, place, ask.plan, open_events))
+                self._sinks.append(StageSink(number, place, ask.plan, open_events, ask.scope.times))
                 carried = [key.exact for key in stage.keys if key is not None]
                 carried += [] if ask.plan.tiebreaker is None else [ask.plan.tiebreaker]
                 predicates = conjuncts.of(stage.conjuncts, ask.now_ns)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
 from runner.events.fields.schema import Field
 from runner.expressions import nodes
 from runner.messages.query_errors import QueryFinding
-from runner.messages.text_positions import Source
+from runner.messages.text_positions import Source, Span
 
 Identity: TypeAlias = tuple[object, ...]
 """An expression without its position in the text: equal for equal conditions of different queries."""
@@ -21,7 +21,8 @@ class Stage:
 
     conjuncts: tuple[nodes.Expression, ...]
     keys: tuple[nodes.FieldRef | None, ...] = ()
-    """Join keys, those of the whole query first; None is the null key of an unmapped optional field."""
+    """Join keys, those of the whole query first; None is the null key of an unmapped optional field. Those of a query
+    for single events are read with each event that meets it."""
     missing: bool = False
     empty: bool = False
 
@@ -128,3 +129,20 @@ def event_plan(condition: nodes.Expression | bool, *, timestamp: Field, tiebreak
     conjuncts = condition.operands if isinstance(condition, nodes.And) else (condition,)
     kept = tuple(part for part in conjuncts if not isinstance(part, bool))
     return Plan("event", (Stage(kept, empty=condition is False),), None, None, (), timestamp, tiebreaker)
+
+
+@dataclass(frozen=True, slots=True)
+class KeyField:
+    """A field whose values are read with each event. An event without a value counts only if it is `optional`."""
+
+    field: Field
+    optional: bool = False
+
+
+def with_keys(plan: Plan, fields: Iterable[KeyField]) -> Plan:
+    """The plan of a query for single events, with the keys of each: see `FoundRows.keyed`. Raises ValueError for any
+    other plan."""
+    if plan.kind != "event":
+        raise ValueError(f"a plan of kind {plan.kind} has the join keys of its query")
+    keys = tuple(nodes.FieldRef(Span(0, 0), one.field, one.field, one.optional) for one in fields)
+    return replace(plan, stages=tuple(replace(stage, keys=keys) for stage in plan.stages))

@@ -24,14 +24,32 @@ from runner.engine.watermark import Watermark
 _NO_EVENT = -1
 
 
+@dataclass(frozen=True, slots=True)
+class KeyedEvent:
+    """An event of a query for single events, under one combination of the values of its key fields."""
+
+    time: int
+    """The time by which the scope has selected the event, in nanoseconds since 1970."""
+    event: int
+    """Its number, by which its document is fetched."""
+    key: Key
+    """A value for each key field, as an aggregation shows them: dates in epoch milliseconds, addresses as text. None:
+    the event has no value of an optional one."""
+
+
 class FoundRows(Sequence[FoundSequence]):
     """Matches as columns; one is built when it is read, since there may be as many as there are events."""
 
     def __init__(
-        self, events: NDArray[np.int64], keys: NDArray[np.int32], show: Callable[[tuple[int, ...]], Key]
+        self,
+        events: NDArray[np.int64],
+        keys: NDArray[np.int32],
+        show: Callable[[tuple[int, ...]], Key],
+        times: NDArray[np.int64] | None = None,
     ) -> None:
-        """One row of event ids for each match, -1 for a missing one; `show` prints the key of these codes."""
-        self._events, self._keys, self._show = events, keys, show
+        """One row of event ids for each match, -1 for a missing one; `show` prints the key of these codes. `times` are
+        those of single events."""
+        self._events, self._keys, self._show, self._times = events, keys, show, times
 
     def __len__(self) -> int:
         return len(self._events)
@@ -42,19 +60,33 @@ class FoundRows(Sequence[FoundSequence]):
     def __getitem__(self, place: slice) -> Sequence[FoundSequence]: ...
     def __getitem__(self, place: int | slice) -> FoundSequence | Sequence[FoundSequence]:
         if isinstance(place, slice):
-            return FoundRows(self._events[place], self._keys[place], self._show)
+            times = None if self._times is None else self._times[place]
+            return FoundRows(self._events[place], self._keys[place], self._show, times)
         events = tuple([None if event == _NO_EVENT else event for event in self._events[place].tolist()])
         return FoundSequence(self._show(tuple(self._keys[place].tolist())), events)
 
     def __iter__(self) -> Iterator[FoundSequence]:
         return map(self.__getitem__, range(len(self)))
 
+    def keyed(self) -> Iterator[KeyedEvent]:
+        """Single events, ascending in time, once for each combination of their keys' values; no document is read."""
+        assert self._times is not None
+        shown: dict[tuple[int, ...], Key] = {}
+        columns = zip(self._times.tolist(), self._events[:, 0].tolist(), map(tuple, self._keys.tolist()), strict=True)
+        for time, event, codes in columns:
+            if (key := shown.get(codes)) is None:
+                key = shown[codes] = self._show(codes)
+            yield KeyedEvent(time, event, key)
+
     def distinct(self) -> FoundRows:
         """The first of the matches on the same events."""
         if not self._keys.shape[1] or len(np.unique(self._events[:, 0])) == len(self):
             return self
         rows = np.sort(np.unique(self._events, axis=0, return_index=True)[1])
-        return self if len(rows) == len(self) else FoundRows(self._events[rows], self._keys[rows], self._show)
+        if len(rows) == len(self):
+            return self
+        times = None if self._times is None else self._times[rows]
+        return FoundRows(self._events[rows], self._keys[rows], self._show, times)
 
 
 def distinct(found: Sequence[FoundSequence]) -> Sequence[FoundSequence]:
@@ -99,8 +131,11 @@ class OpenEvents:
     def found(self, codes: KeyCodes) -> FoundRows:
         """All matches, ascending, as far as the limit can need them."""
         stage_rows = self._all_rows()
-        events = stage_rows.events[stage_rows.order()]
-        return FoundRows(events[:, None], np.zeros((len(events), 0), dtype=np.int32), lambda key: ())
+        stage_rows = stage_rows.at(stage_rows.order())
+        show: Callable[[tuple[int, ...]], Key] = lambda key: ()  # noqa: E731
+        if self.plan.stages[0].keys:  # they are those of an aggregation, as of samples
+            show = lambda key: _printed_key(self.plan, codes.values(key), "sample")  # noqa: E731
+        return FoundRows(stage_rows.events[:, None], stage_rows.keys, show, stage_rows.times)
 
     def event_columns(self) -> list[NDArray[np.int64]]:
         """The ids of all events that the answer may still use."""

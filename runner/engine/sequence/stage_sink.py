@@ -35,6 +35,9 @@ class StageSink:
     stage: int
     plan: Plan
     open_events: OpenEvents
+    times: tuple[str, ...] = ()
+    """The fields by which the scope selects events: the time of a single event with keys is that of the first of them
+    with a value."""
 
     def add(self, batch: EventBatch, rows: Rows, codes: KeyCodes) -> Rows:
         """Add rows that meet the stage; returns those that can be part of a match (no key or time missing)."""
@@ -50,11 +53,18 @@ class StageSink:
             if plan.kind == "sample":  # order in time does not count
                 times = np.full(len(rows), NO_TIME, dtype=np.int64)
             else:
-                times = batch.timestamps(plan.timestamp.name)[rows]
+                times = self._times_of(batch, rows, keyed=plan.kind == "event" and bool(join_keys))
             stages = np.full(len(rows), self.stage, dtype=np.int16)
             ties = None if plan.tiebreaker is None else _ties(batch, rows, plan.tiebreaker)
             self.open_events.add(StageRows(rows.astype(np.int64) + batch.base, times, stages, keys, ties))
         return rows
+
+    def _times_of(self, batch: EventBatch, rows: Rows, *, keyed: bool) -> NDArray[np.int64]:
+        first, *others = self.times if keyed and self.times else (self.plan.timestamp.name,)
+        times = batch.timestamps(first)[rows]
+        for name in others:
+            times = np.where(times == NO_TIME, batch.timestamps(name)[rows], times)
+        return times
 
 
 def _keyed(
