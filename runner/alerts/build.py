@@ -98,6 +98,7 @@ def build_alerts(candidate: Candidate, rule: Rule, context: AlertContext) -> Ale
     if not match.is_sequence:
         values = overridden(rule, _lookup_fields(hits[0], events[0]))
         document = made.document(ids[0], events[0], [parents[0]], original_time=times[0], values=values)
+        document.update(match.alert_fields)
         return AlertGroup((Alert(ids[0], rule.rule_id, "event", document),))
     return made.sequence(ids, events, parents, times=times)
 

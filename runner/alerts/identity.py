@@ -80,11 +80,15 @@ def alert_ids(match: Match, rule: Rule, space: str) -> tuple[str, ...]:
 
     The last one is the head's: of the event alert, or of the shell after its building blocks.
     """
+    if match.alert_id:
+        return (match.alert_id,)
     return _ids_of([event_identity(hit) for hit in match.hits if not hit.missing], match, rule, space)
 
 
 def former_alert_ids(match: Match, rule: Rule, space: str) -> tuple[str, ...]:
     """The ids that versions up to 0.1.0 gave the same alerts."""
+    if match.alert_id:
+        return (match.alert_id,)
     return _ids_of([_former_identity(hit) for hit in match.hits if not hit.missing], match, rule, space)
 
 

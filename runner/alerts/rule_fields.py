@@ -25,7 +25,7 @@ _PARAMETERS: Final = (
     "risk_score_mapping", "severity_mapping", "threat", "to", "references", "version", "exceptions_list",
     "immutable", "rule_source", "related_integrations", "required_fields", "setup", "investigation_fields",
     "response_actions", "type", "language", "index", "data_view_id", "query", "filters", "timestamp_field",
-    "event_category_override", "tiebreaker_field", "alert_suppression",
+    "event_category_override", "tiebreaker_field", "saved_id", "threshold", "alert_suppression",
 )  # fmt: skip
 _ONLY_IF_SET: Final = frozenset({"meta", "response_actions", "timestamp_override_fallback_disabled"})
 _TYPE_NAMES: Final = {
@@ -94,6 +94,12 @@ def _rule_values(rule: Rule) -> dict[str, Any]:
     )
     values["threat"] = [entry.model_dump(mode="json", exclude_unset=True) for entry in rule.threat]
     values["note"] = rule.guide
+    if rule.type == "threshold" and rule.threshold is not None:
+        values["threshold"] = rule.threshold.model_dump(mode="json", exclude_unset=True) | {
+            "field": list(rule.threshold.field)
+        }
+        if rule.alert_suppression is not None:
+            values["alert_suppression"] = rule.alert_suppression.model_dump(mode="json", include={"duration"})
     return {name: value for name, value in values.items() if value or name not in _ONLY_IF_SET}
 
 

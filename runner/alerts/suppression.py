@@ -14,6 +14,7 @@ from typing import Any, Final
 import orjson
 
 from runner.alerts.alert import AlertGroup
+from runner.alerts.bursts import RESULT
 from runner.alerts.cap import Candidate
 from runner.alerts.event_fields import FieldTypes, storable, value_at
 from runner.alerts.groups import Group, Placeable
@@ -66,6 +67,8 @@ def keyed(candidate: Candidate, rule: Rule, *, space: str, types: FieldTypes, no
     times = [time for time in found if time is not None]
     if not times:
         times = [nanoseconds(now)] if row is None else [row.window.start_ns, row.window.end_ns]
+    if (began := _read(candidate.match.alert_fields.get(RESULT, {}).get("from"))) is not None:
+        times.append(began)
     place = Placeable(candidate.head, bytes.fromhex(candidate.head[:_DIGEST]), min(times), max(times))
     return Keyed(candidate, instance_id(terms, rule, space), terms, place)
 
@@ -78,6 +81,9 @@ def terms_of(match: Match, rule: Rule, types: FieldTypes) -> tuple[Mapping[str, 
     """
     suppression = rule.alert_suppression
     names = suppression.group_by if suppression is not None else ()
+    if rule.type == "threshold" and rule.threshold is not None:
+        values = zip(rule.threshold.field, match.join_keys, strict=True)
+        return tuple({"field": name, "value": value} for name, value in values)
     return tuple({"field": name, "value": _key_value(match, name, types, rule.type)} for name in names)
 
 

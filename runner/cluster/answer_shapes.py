@@ -135,6 +135,34 @@ STAGES: Final = _object(
     },
     **_WHOLE,
 )
+_COUNTED_VALUES: Final = _object("CountedValues", {"value": int})
+KEYS: Final = _object(
+    "Keys",
+    {
+        "aggregations": _object(
+            "KeyAggregations",
+            {
+                "keys": _object(
+                    "KeyBuckets",
+                    {
+                        "buckets": _list(
+                            _object("KeyBucket", {"doc_count": int, "key": dict[str, Any]}, values=_COUNTED_VALUES)
+                        )
+                    },
+                    after_key=dict[str, Any],
+                )
+            },
+        )
+    },
+    **_WHOLE,
+)
+"""Of a composite aggregation."""
+TOTAL: Final = _object(
+    "CountedAll",
+    {"hits": _object("TotalHits", {"total": _object("Total", {"value": int})})},
+    aggregations=_object("TotalAggregations", values=_COUNTED_VALUES),
+    **_WHOLE,
+)
 PRIVILEGES: Final = _object("Privileges", {"cluster": dict[str, bool], "index": dict[str, dict[str, bool]]})
 IDENTITY: Final = _object(
     "Identity", {"username": str}, authentication_realm=dict[str, Any], roles=list[str], api_key=dict[str, Any]

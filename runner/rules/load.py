@@ -21,6 +21,7 @@ _IN_A_CLUSTER: frozenset[EventPlace] = frozenset({"cluster"})
 RUN: Mapping[RuleType, frozenset[EventPlace]] = {
     "eql": _ANYWHERE,
     "query": _ANYWHERE,
+    "threshold": _ANYWHERE,
     "esql": _IN_A_CLUSTER,
     "machine_learning": _IN_A_CLUSTER,
 }

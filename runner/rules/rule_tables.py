@@ -146,7 +146,8 @@ class ThresholdCardinality(Record):
 class Threshold(Record):
     """The condition of a threshold rule."""
 
-    field: OneOrMore = ()
+    field: Annotated[OneOrMore, BeforeValidator(lambda value: () if value == "" else value)] = ()
+    """The fields of the key; none: all events are of one key."""
     value: Count
     cardinality: tuple[ThresholdCardinality, ...] = ()
 

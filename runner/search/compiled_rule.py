@@ -28,8 +28,11 @@ from runner.kql import KqlQuery
 from runner.lucene import LuceneQuery
 from runner.messages.query_errors import QueryError, QueryFinding
 from runner.messages.text_positions import IN_QUERY, Source, Span
+from runner.rules.model_errors import FieldFinding
 from runner.rules.rule import Rule, place_in_file
+from runner.rules.toml_file import decoded, places_in, problem_of, read_bytes
 from runner.rules.toml_positions import spelled_offset
+from runner.search.threshold_keys import ThresholdFieldError, keyed_program, threshold_fields, threshold_of
 from runner.windows import Window
 
 
@@ -138,7 +141,13 @@ class CompiledRule:
         return self.field_names.union(*(item.names() for item in self.exceptions))
 
     def bare_program(self, schema: Schema) -> RuleProgram:
-        """The query without its exceptions. Raises QueryError."""
+        """The query without its exceptions; of a threshold rule with its fields as keys. Raises QueryError."""
+        program, threshold = self._query_program(schema), threshold_of(self.rule)
+        if threshold is None or not isinstance(program, EventProgram):
+            return program
+        return keyed_program(program, threshold, schema)
+
+    def _query_program(self, schema: Schema) -> RuleProgram:
         fields: Any = {"timestamp_field": _timestamp_field(self.rule), "tiebreaker_field": self.rule.tiebreaker_field}
         match self.query:
             case KqlQuery():
@@ -179,6 +188,8 @@ class CompiledRule:
         """The program, None if the query does not fit the schema; and every problem with its place in the file."""
         try:
             program = self.program(schema)
+        except ThresholdFieldError as error:
+            return None, [found_in_file(self.rule, error.finding)]
         except QueryError as error:
             return None, query_problems(self.rule, error)
         refused = (*self.excepted(schema).refused, *self.excepted(schema, "alert").refused)
@@ -243,7 +254,11 @@ def _compile_events(rule: Rule, query: KqlQuery | LuceneQuery) -> CompiledRule:
     """A rule whose query finds single events."""
     implicit = (_timestamp_field(rule), rule.tiebreaker_field)
     names = (*query.names(), *(name for name in implicit if name))
-    return CompiledRule(rule, query, Reach(), frozenset(names))
+    if (threshold := threshold_of(rule)) is None:
+        return CompiledRule(rule, query, Reach(), frozenset(names))
+    # The events of a burst are as far apart as a run looks back, like those of a sequence.
+    reach = Reach(max(rule.look_back, rule.every))
+    return CompiledRule(rule, query, reach, frozenset((*names, *threshold_fields(threshold))))
 
 
 def _eql_reach(statement: ast.Statement) -> Reach:
@@ -267,6 +282,15 @@ def query_doubts(compiled: CompiledRule) -> list[Problem]:
     if not isinstance(query, EsqlQuery):
         return []
     return [_problem(compiled.rule, query.source, finding, "warning") for finding in esql.doubts(query)]
+
+
+def found_in_file(rule: Rule, finding: FieldFinding) -> Problem:
+    """A finding about a key of the rule's file, with its place."""
+    try:
+        text, _ = decoded(rule.path, read_bytes(rule.path)[0])
+    except OSError:
+        text = ""
+    return problem_of(finding, rule.path, source=Source(text), places=places_in(text), rule_id=rule.rule_id)
 
 
 def time_fields(rule: Rule) -> tuple[str, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
@@ -59,8 +59,40 @@ class Match:
     join_keys: tuple[Any, ...] = ()
     row: AnswerRow | None = None
     """Of a match by ES|QL. Its event is then the document with the columns over it, or the columns alone."""
+    alert_id: str = ""
+    """The id of its alert where its events do not give it: of the events that a threshold rule has counted."""
+    alert_fields: Mapping[str, Any] = field(default_factory=dict)
+    """Fields of its alert beside those of its events."""
     unreadable: str = ""
     """Why an event of the match cannot be read, with its place: then `hits` is empty, and there can be no alert."""
+
+
+@dataclass(frozen=True, slots=True)
+class BucketEvent:
+    """One event of a bucket; `time` in nanoseconds since 1970, by which the rule has selected it."""
+
+    number: int
+    time: int
+    values: frozenset[Any] = frozenset()
+    """Its different values of the field of which a threshold rule counts the values."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bucket:
+    """The events of a threshold rule that agree in the values of its fields."""
+
+    terms: tuple[Any, ...]
+    """A value for each field of the rule, in its order."""
+    events: tuple[BucketEvent, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Buckets:
+    """All buckets of a window that may meet a threshold rule's condition."""
+
+    found: Sequence[Bucket] = ()
+    hit: Callable[[int], Hit] = lambda number: Hit("", "", {})
+    """What identifies the event of a number. Raises UnreadableEventError."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +150,8 @@ class SearchResult:
     took_ms: float = 0.0
     excepted: tuple[ExceptedEvents, ...] = ()
     """What exceptions of scope event have left out."""
+    buckets: Buckets | None = None
+    """Of a threshold rule, in place of matches."""
 
 
 class Unreachable(SearchResult):

@@ -24,6 +24,7 @@ from runner.schedule.window_edges import decided_matches, halves_of
 from runner.search.compiled_rule import CompiledRule
 from runner.search.protocol import ExceptedEvents, Match, Search, SearchRequest, SearchResult
 from runner.search.withheld import searched
+from runner.service.counted_bursts import Remembering, with_bursts
 from runner.service.excepted_alerts import ExceptedAlerts
 from runner.service.kept_events import ExceptedKeeper
 from runner.service.result_order import in_order
@@ -187,7 +188,8 @@ class Execution:
         try:
             with deep_stack():
                 result, run = _decided(result, run, window)
-                space = self.context.space
+                space, how = self.context.space, Remembering(run.started, self.groups_kept)
+                result, over = await with_bursts(result, self.alerts.groups, space, how, limit=limit)
                 impossible: list[str] = []
                 excepted = ExceptedAlerts(request)
                 matches = excepted.others(result.matches)
@@ -196,7 +198,7 @@ class Execution:
                     candidates = list(candidates)
                     if await self._is_short(candidates, request.rule, limit):
                         return _Finished(run, is_short=True)
-                left_out = _LeftOut(impossible, excepted)
+                left_out = _LeftOut(impossible, excepted, over)
                 run = await self._write(result, candidates, run, limit=limit, left_out=left_out, at=window.end)
                 run = replace(run, excepted=(*run.excepted, *map(_count_of, excepted.found)))
                 if self.keeper is not None:
@@ -274,7 +276,7 @@ class Execution:
         finally:
             if suppressed is not None and suppressed.created:
                 self.on_created(suppressed.created)
-        over += suppressed.over if suppressed is not None else 0
+        over += left_out.over + (suppressed.over if suppressed is not None else 0)
         written = written.plus(Written(impossible=tuple(left_out.impossible)))
         left = max(len(result.matches) - read - left_out.count, 0 if result.exhausted else 1)
         return self._counted(run, written, over=over, left=left, matches=len(result.matches))
@@ -364,6 +366,8 @@ class _LeftOut:
     impossible: list[str]
     """Why a match can become no alert, for each of them."""
     excepted: ExceptedAlerts
+    over: int = 0
+    """Bursts of a threshold rule that are over the cap: no match was made of them."""
 
     @property
     def count(self) -> int:

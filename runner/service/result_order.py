@@ -11,14 +11,15 @@ from runner.search.protocol import SearchRequest, SearchResult
 async def in_order(
     results: AsyncIterator[SearchResult], requests: Sequence[SearchRequest]
 ) -> AsyncIterator[SearchResult]:
-    """The results as they come; those of a rule with alert suppression, or whose windows find rows again, in
-    the order in which its windows end.
+    """The results as they come; those of a rule that counts, by alert suppression or a threshold, or whose windows
+    find rows again, in the order in which its windows end.
 
     The windows of one rule are alike in cost and are searched in their order, so that few have to wait.
     """
     expected: dict[str, list[datetime]] = {}
     for request in requests:
-        if request.rule.alert_suppression is not None or request.compiled.same_for:
+        counts = request.rule.alert_suppression is not None or request.rule.type == "threshold"
+        if counts or request.compiled.same_for:
             expected.setdefault(request.rule.rule_id, []).append(request.window.end)
     for ends in expected.values():
         ends.sort(reverse=True)

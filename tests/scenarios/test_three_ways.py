@@ -39,6 +39,7 @@ FILES = (
     SPECS / "search" / "three_ways.toml",
     SPECS / "search" / "exceptions.toml",
     SPECS / "search" / "query_rules.toml",
+    SPECS / "search" / "threshold_rules.toml",
 )
 
 

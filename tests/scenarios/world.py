@@ -178,7 +178,11 @@ class _Recorder(ServiceObserver):
 
 
 def event_id(document: Any) -> str:
-    """The id of the event that an alert was made of."""
+    """The id of the event that an alert was made of; of a threshold rule what was counted: values, number, first."""
+    if (result := document.get("kibana.alert.threshold_result")) is not None:
+        terms = ",".join(str(term["value"]) for term in result["terms"])
+        values = "".join(f" /{one['value']}" for one in result.get("cardinality", ()))
+        return f"{terms} x{result['count']} {result['from'][11:19]}{values}"
     return str(document.get("kibana.alert.original_event.id") or document["event"]["id"])
 
 

@@ -18,6 +18,7 @@ from runner.rules.load import LoadedRules, is_supported, reasons_not
 from runner.search.compiled_rule import compile_rules, query_doubts
 from runner.search.files.file_search import FileSearch
 from runner.search.suppression_checks import suppression_problems
+from runner.search.threshold_checks import threshold_problems
 from runner.selection import SelectedRules, check_overrides
 from runner.settings.settings import Settings
 
@@ -35,6 +36,7 @@ def check(settings: Settings) -> ExitCode:
     problems = [*loaded.problems, *doubts, *faults, *asyncio.run(FileSearch(()).prepare(compiled))]
     problems += [problem for one in compiled for problem in suppression_problems(one, shipped_schema())]
     problems += [problem for one in compiled for problem in query_doubts(one)]
+    problems += [problem for one in compiled for problem in threshold_problems(one, shipped_schema())]
     problems.sort(key=lambda problem: (str(problem.file), problem.line, problem.column))
     if settings.output == "json":
         counts = {"files": loaded.files, "rules": len(loaded.known)}

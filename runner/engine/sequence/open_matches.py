@@ -78,6 +78,21 @@ class FoundRows(Sequence[FoundSequence]):
                 key = shown[codes] = self._show(codes)
             yield KeyedEvent(time, event, key)
 
+    def frequent(self, width: int, least: int) -> FoundRows:
+        """Single events whose first `width` keys are together those of at least `least` events."""
+        if not len(self):
+            return self
+        events = self._events[:, 0]
+        groups = np.zeros(len(self), dtype=np.int64)
+        for column in self._keys[:, :width].T:
+            groups = np.unique(groups * (int(column.max()) + 2) + column + 1, return_inverse=True)[1]
+        order = np.lexsort((events, groups))
+        first = np.ones(len(self), dtype=np.bool_)
+        first[1:] = (groups[order][1:] != groups[order][:-1]) | (events[order][1:] != events[order][:-1])
+        rows = np.bincount(groups[order][first])[groups] >= least
+        times = None if self._times is None else self._times[rows]
+        return FoundRows(self._events[rows], self._keys[rows], self._show, times)
+
     def distinct(self) -> FoundRows:
         """The first of the matches on the same events."""
         if not self._keys.shape[1] or len(np.unique(self._events[:, 0])) == len(self):

@@ -26,8 +26,10 @@ from runner.search.cluster.point_in_time import PassOptions, PassTimeoutError, P
 from runner.search.cluster.search_failures import no_index, query_error, subject_of
 from runner.search.cluster.stage_query import filters_for
 from runner.search.cluster.text_query import planned_text, text_query
+from runner.search.cluster.threshold_pass import ThresholdPass
 from runner.search.compiled_rule import CompiledRule, RuleProgram, time_fields
 from runner.search.protocol import SearchRequest, SearchResult, Unreachable
+from runner.search.threshold_keys import ThresholdFieldError, threshold_of
 
 _LOG = logging.getLogger("runner.search.fetch")
 MOST_TOGETHER = 50
@@ -164,7 +166,8 @@ class FetchSearch:
         """The results of one pass, started again if the server forgets its point in time. Raises RunnerError."""
         for start in range(1, MOST_STARTS + 1):
             try:
-                return await FetchPass(self._client, asked, self._options, remotes=types.remotes).results()
+                made = FetchPass if threshold_of(asked[0].request.rule) is None else ThresholdPass
+                return await made(self._client, asked, self._options, remotes=types.remotes).results()
             except PointLostError:
                 if start == MOST_STARTS:
                     raise
@@ -183,7 +186,10 @@ class FetchSearch:
         """The request with its program. Raises SearchError for a query that its indices cannot answer."""
         compiled = request.compiled
         if (asked := text_query(compiled, types.schema)) is not None:
-            return PlannedRequest(request, *planned_text(compiled, types, asked, now_ns=request.window.end_ns))
+            try:
+                return PlannedRequest(request, *planned_text(compiled, types, asked, now_ns=request.window.end_ns))
+            except ThresholdFieldError as error:
+                raise SearchError(error.finding.message, retryable=False) from None
         found = await asyncio.to_thread(self._program, compiled, types)
         if isinstance(found, QueryError) and any("Unknown column" in finding.message for finding in found.findings):
             # A field may be new; and a near name can be given only where all names are known.

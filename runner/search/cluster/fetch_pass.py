@@ -74,10 +74,10 @@ class FetchPass:
         # Rules of single events first: their matches are counted along the way.
         self._asked = sorted(asked, key=lambda one: one.program.plan.kind != "event")
         self._matcher = eql.Matcher(
-            [eql.Ask(one.program.plan, now_ns=one.request.window.end_ns) for one in self._asked],
+            [self._ask(one) for one in self._asked],
             field=self._asked[0].program.plan.timestamp.name,
         )
-        wanted = self._matcher.fields()
+        wanted = self._matcher.fields() | self._more_fields()
         self._columns = Columns(wanted)
         # The columns' fields, as they have some types more precisely than the plans.
         self._fields = {field.name: self._columns.fields[field.name] for field in wanted}
@@ -86,6 +86,13 @@ class FetchPass:
         self._room = _ROOM
         self._satisfied: set[int] = set()
         self._late: frozenset[int] = frozenset()
+
+    def _ask(self, one: PlannedRequest) -> eql.Ask:
+        return eql.Ask(one.program.plan, now_ns=one.request.window.end_ns)
+
+    def _more_fields(self) -> frozenset[Field]:
+        """Fields that are read beside those of the plans."""
+        return frozenset()
 
     async def results(self) -> list[SearchResult]:
         """One result per request. Raises RunnerError if any part of an answer is missing: then nothing is known."""

@@ -16,6 +16,7 @@ from runner.messages.text_positions import Span
 from runner.search.cluster.field_caps import FieldCaps
 from runner.search.cluster.stage_query import Filters, Translation
 from runner.search.compiled_rule import CompiledRule
+from runner.search.threshold_keys import keyed_program, threshold_of
 
 _NOWHERE = Span(0, 0)
 
@@ -35,7 +36,7 @@ def planned_text(
 ) -> tuple[EventProgram, Filters]:
     """The program that takes every event that the filters let through, and these: the query without what is excepted.
 
-    Exceptions that only EQL can say are left to the engine.
+    Exceptions that only EQL can say are left to the engine. Raises ThresholdFieldError.
     """
     rule, schema = compiled.rule, types.schema
     name = rule.timestamp_field or "@timestamp"
@@ -49,7 +50,10 @@ def planned_text(
     query = {"bool": {"filter": [asked], "must_not": unwanted}}
     assert isinstance(compiled.query, (KqlQuery, LuceneQuery))
     whole = Translation(query, clauses=_clauses(query), depth=1)
-    return EventProgram(compiled.query.source, plan), Filters(whole)
+    program = EventProgram(compiled.query.source, plan)
+    if (threshold := threshold_of(rule)) is not None:
+        program = keyed_program(program, threshold, schema)
+    return program, Filters(whole)
 
 
 def _clauses(query: Any) -> int:

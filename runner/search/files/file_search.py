@@ -36,6 +36,7 @@ from runner.messages.text_positions import Source
 from runner.rules.model_errors import FieldFinding
 from runner.rules.rule import Rule
 from runner.rules.toml_file import decoded, places_in, problem_of, read_bytes
+from runner.search.buckets import file_buckets
 from runner.search.compiled_rule import CompiledRule, RuleProgram, UnknownFields, time_fields
 from runner.search.files.excepted_events import excepted_events
 from runner.search.files.field_watch import FieldWatch, look_back
@@ -193,8 +194,8 @@ class FileSearch:
         for request, answer in pairs:
             plan = self._program(request.compiled).plan
             whole = self.report.is_whole
-            found_here = answer.matches if whole else _without_absences(answer.matches, plan)
-            matches = FoundMatches(distinct(found_here), files.fetch, is_sequence=plan.kind != "event")
+            buckets = file_buckets(answer.matches, request.rule, files.fetch)
+            matches = _matches(answer, plan, files.fetch, whole=whole, counts=buckets is not None)
             unseen, crowded = self._unseen(request.rule), _crowded(answer) if answer.crowded else ""
             resolved = self._excepted.get(request.compiled)
             refused = () if resolved is None else (one.problem().text for one in resolved.refused)
@@ -202,6 +203,7 @@ class FileSearch:
             yield SearchResult(
                 request, matches, True, told, answer.error, took_ms=took_ms, complete=whole, blind=bool(unseen),
                 excepted=() if resolved is None else excepted_events(resolved, answer.excluded, files.fetch),
+                buckets=buckets,
             )  # fmt: skip
 
     def _pass(self, requests: Sequence[SearchRequest]) -> list[eql.Found]:
@@ -382,6 +384,14 @@ def _crowded(answer: eql.Found) -> str:
     """The warning about events that were left out of a rule's sequences."""
     what = "1 event was" if len(answer.crowded) == 1 else f"{len(answer.crowded):,} events were"
     return f"{what} left out: lists of values make over {MOST_KEYS:,} combinations of join keys"
+
+
+def _matches(
+    answer: eql.Found, plan: Plan, fetch: Callable[[int], Mapping[str, Any]], *, whole: bool, counts: bool
+) -> FoundMatches:
+    """The matches of an answer to a pass over `whole` files, or over a part of them; none of a rule that `counts`."""
+    found = answer.matches if whole else _without_absences(answer.matches, plan)
+    return FoundMatches(distinct(() if counts else found), fetch, is_sequence=plan.kind != "event")
 
 
 def _without_absences(found: Sequence[FoundSequence], plan: Plan) -> Sequence[FoundSequence]:
