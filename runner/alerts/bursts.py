@@ -56,7 +56,21 @@ class Burst:
 
 
 def counted_events(buckets: Buckets) -> tuple[list[tuple[tuple[Any, ...], list[CountedEvent]]], list[str]]:
-    """By bucket its values and its events, ascending in time and each there once; and why others cannot be read.
+    """By bucket its values and its events, ascending in time and each there once; and why others cannot be read."""
+    digests, unreadable = digests_of(buckets)
+    found: list[tuple[tuple[Any, ...], list[CountedEvent]]] = []
+    for bucket in buckets.found:
+        once = {
+            digests[event.number]: CountedEvent(event.time, digests[event.number], event.values)
+            for event in bucket.events
+            if event.number in digests
+        }
+        found.append((bucket.terms, sorted(once.values(), key=lambda event: (event.time, event.digest))))
+    return found, unreadable
+
+
+def digests_of(buckets: Buckets) -> tuple[dict[int, bytes], list[str]]:
+    """The digests of all events by number, and why others cannot be read.
 
     Of plain documents with the same content each is an event of its own.
     """
@@ -73,15 +87,7 @@ def counted_events(buckets: Buckets) -> tuple[list[tuple[tuple[Any, ...], list[C
         if not (hit.index and hit.id):
             before = seen[identity] = seen.get(identity, -1) + 1
         digests[number] = _digest_of(identity, before)
-    found: list[tuple[tuple[Any, ...], list[CountedEvent]]] = []
-    for bucket in buckets.found:
-        once = {
-            digests[event.number]: CountedEvent(event.time, digests[event.number], event.values)
-            for event in bucket.events
-            if event.number in digests
-        }
-        found.append((bucket.terms, sorted(once.values(), key=lambda event: (event.time, event.digest))))
-    return found, unreadable
+    return digests, unreadable
 
 
 def _digest_of(identity: str, before: int) -> bytes:

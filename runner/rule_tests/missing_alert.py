@@ -21,6 +21,9 @@ def reasons(
     """
     by_id = {str(value_at(document, "event.id")): document for document in documents}
     places = [place for place, stage in enumerate(plan.stages) if not stage.missing]
+    is_counted = plan.kind == "event" and len(expected.events) > 1  # by a threshold rule
+    if is_counted:
+        places = places * len(expected.events)
     if len(places) != len(expected.events):
         return ()
     judge = Judge(plan, now_ns=now_ns)
@@ -32,6 +35,8 @@ def reasons(
         if not verdict.met:
             name = "the query" if plan.kind == "event" else f"stage {place + 1}"
             found.append(f"event {event_id} does not meet {name}: {stage_reason(verdict)}")
+    if not found and is_counted and all(event in by_id for event in expected.events):
+        found.append("each event meets the query: look at the threshold's fields, its value and cardinality")
     if not found and plan.kind == "sequence" and all(event in by_id for event in expected.events):
         found.append("each event meets its stage: look at their join keys, their order, maxspan and until")
     return tuple(found)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -18,6 +18,7 @@ from runner.errors import RunnerError
 from runner.events.fields.schema import Schema, shipped_schema
 from runner.exceptions import Exceptions
 from runner.rule_tests.case import ExpectedAlert, RuleCase
+from runner.rule_tests.counted import counted_ids
 from runner.rule_tests.excepted import TestedExceptions
 from runner.rule_tests.missing_alert import reasons
 from runner.rule_tests.outcome import Difference, MadeAlert, TestOutcome, differences
@@ -27,6 +28,7 @@ from runner.search.compiled_rule import CompiledRule, compile_rules, time_fields
 from runner.search.files.file_search import FileSearch
 from runner.search.filter_conditions import with_filters
 from runner.search.protocol import SearchRequest
+from runner.search.threshold_keys import threshold_of
 from runner.selection import OFF, OverrideFiles, SelectedRules, select_rules
 from runner.service.execution import Execution, size_for
 from runner.service.rules_in_use import excepting_at
@@ -203,11 +205,14 @@ async def _made(compiled: CompiledRule, search: FileSearch, window: Window) -> l
             raise CannotRunError("; ".join(run.messages))
         if run.complete or not run.created:  # else the cap left alerts for the next run: a test needs all of them
             break
-    return [await _alert(store, stored) async for stored in store.find(AlertFilter())]
+    counted = await counted_ids(search, request, store.groups, context.space) if threshold_of(compiled.rule) else {}
+    return [await _alert(store, stored, counted) async for stored in store.find(AlertFilter())]
 
 
-async def _alert(store: MemoryStore, stored: StoredAlert) -> MadeAlert:
-    """An alert with the ids of its events in order: those of its building blocks if it has any."""
+async def _alert(store: MemoryStore, stored: StoredAlert, counted: Mapping[str, tuple[str, ...]]) -> MadeAlert:
+    """An alert with the ids of its events in order: those of its building blocks, or those `counted`, if it has any."""
+    if stored.id in counted:
+        return MadeAlert(counted[stored.id], stored.document)
     group = stored.document.get("kibana.alert.group.id")
     parts = await store.group(group) if group else [stored]
     return MadeAlert(tuple(str(part.document["kibana.alert.ancestors"][0]["id"]) for part in parts), stored.document)

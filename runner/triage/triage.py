@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final, Protocol, TypeVar
 
+from runner.alerts.counted_text import counted_text
 from runner.alerts.event_fields import flat_values, text_at, texts_at, value_at, values_at
 from runner.alerts.suppressed_text import suppressed_text
 from runner.dates.dates import read_date
@@ -127,6 +128,8 @@ class TriageView:
     follow_ups: tuple[FollowUp, ...]
     suppressed: str
     """The further matches that the alert stands for, as text; "" for none."""
+    counted: str
+    """What the alert of a threshold rule has counted, as text; "" for any other."""
     missing_blocks: bool
     """True for a shell without stored building blocks; the view then has only the fields that its events share."""
 
@@ -167,6 +170,7 @@ def triage(head: AlertDocument, blocks: Sequence[AlertDocument]) -> TriageView:
         query=text_at(document, f"{rule}.parameters.query"),
         follow_ups=_follow_ups(documents, events, detected=_time(value_at(document, "@timestamp"))),
         suppressed=suppressed_text(document),
+        counted=counted_text(document),
         missing_blocks=is_shell and not blocks,
     )
 

@@ -250,3 +250,42 @@ def test_one_mistake_is_told_once(command: Command, write: Write) -> None:
     assert answer.code == 1
     assert "unknown key `alrts`" in answer.err
     assert answer.err.count("error:") == 1
+
+
+THRESHOLD = RULE.replace('type = "eql"\nlanguage = "eql"', 'type = "threshold"\nlanguage = "kuery"').replace(
+    """'process where process.name : "nc*" and process.args_count > 2'""",
+    """'process.name: nc*'\nthreshold = { field = ["host.id"], value = 2 }""",
+)
+SECOND = STARTED.replace('"e1"', '"e2"').replace("10:00:00Z", "10:02:00Z")
+
+
+@pytest.mark.parametrize(
+    ("expected", "told"),
+    [
+        ("alerts = 1", ""),
+        ('[[test.alert]]\nevents = ["e1", "e2"]\nfields = { "kibana.alert.threshold_result.count" = 2 }', ""),
+        ('[[test.alert]]\nfields = { "host.id" = "h1" }', ""),
+        ('[[test.alert]]\nevents = ["e1"]', "the alert of the events e1, e2"),
+        ("alerts = 2", "expected 2 alerts, found 1 alert"),
+    ],
+)
+def test_an_alert_of_a_threshold_rule_is_of_all_that_it_has_counted(
+    command: Command, write: Write, expected: str, told: str
+) -> None:
+    write("burst.toml", THRESHOLD)
+    head, _, listed = expected.partition("[[test.alert]]")
+    alert = f"[[test.alert]]{listed}" if listed else ""
+    test = write("burst.test.toml", f'[[test]]\nname = "t"\n{head}\n{STARTED}{SECOND}{alert}\n')
+    answer = command("test", test)
+    assert answer.code == (1 if told else 0), answer.out
+    assert told in answer.out
+
+
+def test_a_missing_alert_of_a_threshold_rule_has_its_reason(command: Command, write: Write) -> None:
+    write("burst.toml", THRESHOLD.replace("value = 2", "value = 3"))
+    text = f'[[test]]\nname = "t"\n{STARTED}{SECOND}[[test.alert]]\nevents = ["e1", "e2"]\n'
+    answer = command("test", write("burst.test.toml", text))
+    assert "each event meets the query: look at the threshold's fields" in answer.out
+    other = text.replace('name = "ncat", args_count = 3 }\nhost = { id = "h1"', 'name = "ls" }\nhost = { id = "h1"', 1)
+    answer = command("test", write("burst.test.toml", other))
+    assert "event e1 does not meet the query" in answer.out

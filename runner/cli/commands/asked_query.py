@@ -116,6 +116,8 @@ def _of_rule(settings: Settings, name: str, options: eql.SearchOptions, index: s
     taken: dict[str, Any] = {
         key: value for key, value in own.items() if value and getattr(options, key) == getattr(usual, key)
     }
+    if rule.type == "threshold":
+        say(f'rule "{rule.name}" is of type threshold: these are the events that it counts, not its alerts')
     return AskedQuery(
         rule.query,
         replace(options, **taken),

@@ -57,6 +57,7 @@ _FROM_EVENTS = (
     "reason",
     "verdict",
     "suppressed",
+    "counted",
     "events",
     "processes",
     "connections",
@@ -111,6 +112,8 @@ def _head(view: TriageView) -> Text:
     lines = Text.assemble(
         (view.severity, SEVERITY_STYLES.get(view.severity, "")), f"{risk}   {view.status}\n", view.reason
     )
+    if view.counted:
+        lines.append(f"\n{view.counted}", style="bold")
     if view.suppressed:
         lines.append(f"\n{view.suppressed}", style="bold")
     for name, text in _verdict(view.verdict):
