@@ -42,21 +42,22 @@ _AT_ONCE = 2_000
 
 @dataclass(frozen=True, slots=True)
 class Remembering:
-    """By the machine's clock `now`; `kept`: how long a burst is remembered after it was counted, longer than windows
-    are owed."""
+    """What is remembered of a space, by the machine's clock `now`."""
 
+    space: str
     now: datetime
     kept: timedelta
+    """How long a burst is remembered after it was counted: longer than windows are owed."""
 
 
 async def with_bursts(
-    result: SearchResult, store: GroupStore, space: str, how: Remembering, *, limit: int
+    result: SearchResult, store: GroupStore, how: Remembering, *, limit: int
 ) -> tuple[SearchResult, int]:
     """The result with a match for each burst of its buckets, and how many more there are; without buckets as it is."""
     if result.buckets is None:
         return result, 0
     rule, window = result.request.rule, result.request.window
-    bursts = CountedBursts(store, rule, space, window, Remembering(how.now, how.kept + window.length))
+    bursts = CountedBursts(store, rule, window, replace(how, kept=how.kept + window.length))
     matches, over = await bursts.matches(result.buckets, limit)
     return replace(result, matches=matches), over
 
@@ -75,7 +76,6 @@ class CountedBursts:
 
     store: GroupStore
     rule: Rule
-    space: str
     window: Window
     how: Remembering
 
@@ -83,7 +83,7 @@ class CountedBursts:
         """A match for each burst of the window, earliest first, and how many more there are: only the first `limit`
         new ones are counted. Raises StoreError."""
         counted, unreadable = await asyncio.to_thread(counted_events, buckets)
-        waiting = {key_of(self.rule, terms, self.space): _Events(terms, events) for terms, events in counted}
+        waiting = {key_of(self.rule, terms, self.how.space): _Events(terms, events) for terms, events in counted}
         found: dict[str, list[Burst]] = {}
         over: dict[str, int] = {}
         left = limit
@@ -120,7 +120,7 @@ class CountedBursts:
         counted = frozenset[bytes]().union(*(group.counted for group in record.groups))
         events = [event for event in bucket.events if event.digest not in counted]
         for burst in bursts_in(events, self.rule.threshold, reach_of(self.rule)):
-            yield burst_of(self.rule, bucket.terms, burst, self.space)
+            yield burst_of(self.rule, bucket.terms, burst, self.how.space)
 
     def _known(self, record: KeyGroups, bucket: _Events) -> Iterable[Burst]:
         """The bursts that were counted before and lie wholly in the window, as far as their events still meet the

@@ -188,12 +188,11 @@ class Execution:
         try:
             with deep_stack():
                 result, run = _decided(result, run, window)
-                space, how = self.context.space, Remembering(run.started, self.groups_kept)
-                result, over = await with_bursts(result, self.alerts.groups, space, how, limit=limit)
-                impossible: list[str] = []
-                excepted = ExceptedAlerts(request)
+                how = Remembering(self.context.space, run.started, self.groups_kept)
+                result, over = await with_bursts(result, self.alerts.groups, how, limit=limit)
+                impossible, excepted = list[str](), ExceptedAlerts(request)
                 matches = excepted.others(result.matches)
-                candidates: Iterable[Candidate] = _candidates(matches, request.rule, space, impossible)
+                candidates: Iterable[Candidate] = _candidates(matches, request.rule, how.space, impossible)
                 if not result.exhausted:
                     candidates = list(candidates)
                     if await self._is_short(candidates, request.rule, limit):
