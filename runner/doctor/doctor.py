@@ -11,6 +11,7 @@ from typing import Any
 from runner.cluster.elasticsearch import Elastic
 from runner.doctor.access import Access, check_identity, check_privileges
 from runner.doctor.checks import Check, RuleName, gather, guarded
+from runner.doctor.esql_queries import check_esql
 from runner.doctor.hosts import (
     CurrentTime,
     check_clock,
@@ -80,6 +81,7 @@ async def examine_cluster(
         pending += [
             guarded("eql", "cluster", check_eql(client, searched)),
             _events(client, rules, now=now, limit=limit),
+            guarded("esql", "queries", check_esql(client, rules, limit=limit)),
             guarded("field", "fields", check_fields(client, rules, limit=limit, runtime_mappings=runtime_mappings)),
         ]
     # Outside the limit: these wait for requests inside it.

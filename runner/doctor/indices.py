@@ -18,7 +18,7 @@ from runner.doctor.hosts import CurrentTime
 from runner.errors import AccessError, ClusterError, RunnerError
 from runner.events.fields.schema import Schema
 from runner.messages.quantities import counted
-from runner.rules.rule import Rule
+from runner.rules.rule import ANOMALIES, Rule
 from runner.search.cluster.field_caps import FieldCapsCache
 from runner.search.cluster.search_failures import is_remote, left_out, local_patterns
 from runner.search.compiled_rule import CompiledRule, compile_rules
@@ -51,9 +51,12 @@ async def check_indices(
     # A pattern with a problem below is not also reported as fine.
     alone = {index[0] for index in blind if len(index) == 1}
     checks = [check for check in checks if check.found != _NOTHING or check.subject not in alone]
-    remedy = "ship events there, or correct `index` in the rules, or turn them off"
-    text = "nothing is there: these rules see no events"
-    checks += [Check("index", ", ".join(index), "problem", text, remedy, names_of(own)) for index, own in blind.items()]
+    for index, concerned in blind.items():
+        remedy, seen = "ship events there, or correct `index` in the rules, or turn them off", "events"
+        if index == ANOMALIES:
+            remedy, seen = "set up and start the jobs of machine learning, or turn the rules off", "anomalies"
+        text = f"nothing is there: these rules see no {seen}"
+        checks.append(Check("index", ", ".join(index), "problem", text, remedy, names_of(concerned)))
     return checks, existing
 
 

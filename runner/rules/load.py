@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -85,17 +84,19 @@ def is_supported(rule: Rule, place: EventPlace | None = None) -> bool:
     return places is not None and (place is None or place in places)
 
 
-def why_not(kind: RuleType) -> str:
-    """Why rules of a type that is not supported at some place are not run there."""
-    if kind in RUN:
-        return f"{_ONLY_THERE[kind]}: name one with ELASTICSEARCH_HOSTS, without --events"
-    return f"rules of type {kind} are not supported yet"
+def why_not(*kinds: RuleType) -> str:
+    """Why rules of some types that are not supported at some place are not run there."""
+    reasons = [
+        f"{_ONLY_THERE[kind]}: name one with ELASTICSEARCH_HOSTS, without --events" for kind in kinds if kind in RUN
+    ]
+    if others := [kind for kind in kinds if kind not in RUN]:
+        reasons.append(f"rules of type {', '.join(others)} are not supported yet")
+    return "; ".join(reasons)
 
 
-def reasons_not(rules: Iterable[Rule]) -> list[str]:
-    """Why rules are not run: a reason for each of their types, with its count."""
-    counts = Counter(rule.type for rule in rules)
-    return [f"{counts[kind]:,} of type {kind} ({why_not(kind)})" for kind in sorted(counts)]
+def types_of(rules: Iterable[Rule]) -> list[RuleType]:
+    """The types of rules, each once."""
+    return sorted({rule.type for rule in rules})
 
 
 def is_deprecated(rule: Rule) -> bool:

@@ -169,6 +169,15 @@ def test_an_error_of_the_query_has_its_place_in_the_file(world: World) -> None:
     assert "rules/broken.toml:13:24: no index of " in run["messages"][0]
 
 
+def test_doctor_has_the_cluster_compile_every_query(world: World) -> None:
+    world.rule("broken", "from INDEX metadata _id, _index, _version\n| where NOW() > t0 | keep *")
+    world.rule("sound", "from INDEX | where @timestamp > NOW() - 5 minutes | stats c = count(*) by host.id")
+    answer = world.command("doctor", "--rules", "rules", "--output", "json", env=world.env)
+    found = {(one["kind"] if "kind" in one else one["name"]): one for one in answer.json["checks"]}
+    assert (answer.code, found["query"]["outcome"], found["esql"]["outcome"]) == (1, "problem", "ok")
+    assert "rules/broken.toml:13:17: no index of " in found["query"]["found"]
+
+
 def test_an_index_that_is_not_there_is_a_warning(world: World) -> None:
     world.rule("nowhere", "from INDEX-none* metadata _id, _index, _version | keep *")
     (run,) = world.once("10:05")["runs"]

@@ -279,7 +279,7 @@ def test_a_rule_of_another_type_is_a_warning(command: Command, tmp_path: Path) -
     (tmp_path / "rules" / "esql.toml").write_text(rule_text("esql", query))
     answer = command("once", "--events", write_events(tmp_path / "e.ndjson", ONE), *NOW)
     assert answer.code == 0
-    assert "warning: 1 rule not run: 1 of type esql (rules in ES|QL run in a cluster only" in answer.err
+    assert "1 rule of other types (esql) not run: rules in ES|QL run in a cluster only" in answer.err
 
 
 def test_a_field_that_no_event_has_is_told_once_and_finds_nothing(command: Command, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from runner.clock import SystemClock
 from runner.errors import Problem
 from runner.events.fields.schema import shipped_schema
 from runner.exceptions import Exceptions, check_exceptions, load_exceptions, missing_lists
-from runner.rules.load import LoadedRules, is_supported, reasons_not
+from runner.rules.load import LoadedRules, is_supported
 from runner.search.compiled_rule import compile_rules, query_doubts
 from runner.search.files.file_search import FileSearch
 from runner.search.suppression_checks import suppression_problems
@@ -86,5 +86,8 @@ def _print(loaded: LoadedRules, exceptions: Exceptions, problems: list[Problem])
         listed = ", ".join(f"{count:,} {kind}" for kind, count in sorted(bound.items()))
         console.print(f"{counted(bound.total(), 'rule')} that run in a cluster only, not over files: {listed}")
     if loaded.unsupported:
-        reasons = "; ".join(reasons_not(loaded.unsupported))
-        console.print(f"{counted(len(loaded.unsupported), 'rule')} of other types: {reasons}")
+        kinds = Counter(rule.type for rule in loaded.unsupported)
+        listed = ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()))
+        console.print(
+            f"{counted(len(loaded.unsupported), 'rule')} of other types, which are not supported yet: {listed}"
+        )

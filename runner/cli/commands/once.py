@@ -24,7 +24,7 @@ from runner.clock import Clock, FakeClock, SystemClock
 from runner.errors import SettingsError, StoppedError
 from runner.events.files.event_files import EVENT_FILES, ReadProgress
 from runner.rule_run import RuleRun
-from runner.rules.load import reasons_not
+from runner.rules.load import types_of, why_not
 from runner.rules.rule import Rule
 from runner.schedule.schedule import Schedule
 from runner.search.compiled_rule import time_fields
@@ -277,7 +277,8 @@ def show_problems(active: ActiveRules, *, errors_only: bool = False) -> None:
     if active.selected is not None and (said := active.selected.summary()) and not errors_only:
         say(said)
     if (others := active.loaded.unsupported) and not errors_only:
-        warn(f"{counted(len(others), 'rule')} not run: {'; '.join(reasons_not(others))}")
+        types = types_of(others)
+        warn(f"{counted(len(others), 'rule')} of other types ({', '.join(types)}) not run: {why_not(*types)}")
 
 
 def _remark_on_input(tools: Opened, rules: Sequence[Rule], now: datetime, *, is_quiet: bool) -> None:

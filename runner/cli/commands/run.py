@@ -23,7 +23,7 @@ from runner.clock import SystemClock
 from runner.errors import SettingsError, StoppedError
 from runner.garbage_collection import HeapFreezer
 from runner.rule_run import RuleRun
-from runner.rules.load import reasons_not
+from runner.rules.load import types_of, why_not
 from runner.schedule.rule_status import standing_of
 from runner.search.files.file_search import FileSearch
 from runner.service.arrivals import Looked
@@ -222,7 +222,7 @@ def _log_rules(active: ActiveRules) -> None:
     _LOG.info(
         f"{counted(len(active.rules), 'rule')} in use from {counted(active.loaded.files, 'file')}"
         + (f"; {counted(excepted, 'exception')} of {len(active.exceptions.items)} in force" if excepted else "")
-        + (f"; {len(others):,} not run: {', '.join(reasons_not(others))}" if others else "")
+        + (f"; {len(others):,} of other types are not run: {why_not(*types_of(others))}" if others else "")
         + (f"; {len(active.loaded.deprecated)} deprecated ones are left out" if active.loaded.deprecated else "")
     )
     if active.selected is not None and (said := active.selected.summary()):

@@ -129,9 +129,9 @@ class EsqlSearch:
         try:
             answer = await self._answer(asked, deadline=deadline)
         except ClusterError as error:
-            if _no_index(error):
+            if is_no_index(error):
                 return SearchResult(request, warnings=(await no_index(self._client, rule.index),), blind=True)
-            raise _search_error(error, rule, text) from None
+            raise search_error(error, rule, text) from None
         rows = read_rows(answer.body)
         is_full = len(rows.rows) >= limit
         if is_full and limit == LARGEST_SIZE and query.is_pageable:
@@ -327,7 +327,7 @@ def _placed(warning: str, rule: Rule, text: SentText) -> str:
     return f"{place}{warning[found.end() :]}"
 
 
-def _no_index(error: ClusterError) -> bool:
+def is_no_index(error: ClusterError) -> bool:
     """Whether the only fault is that no index matches."""
     if error.type == "index_not_found_exception":
         return True
@@ -335,7 +335,8 @@ def _no_index(error: ClusterError) -> bool:
     return error.type == "verification_exception" and all(_UNKNOWN_INDEX.search(one) for one in problems)
 
 
-def _search_error(error: ClusterError, rule: Rule, text: SentText) -> SearchError:
+def search_error(error: ClusterError, rule: Rule, text: SentText) -> SearchError:
+    """The error of a query that was sent, with places in the rule's file."""
     if error.no_such_api or (error.status in (400, 405) and "_query" in error.reason and "handler" in error.reason):
         said = f"{subject_of(rule)}: this cluster has no ES|QL ({error.reason}); it needs Elasticsearch 8.13 or later"
         return SearchError(said, rule_id=rule.rule_id, retryable=False)
