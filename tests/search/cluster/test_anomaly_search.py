@@ -57,7 +57,7 @@ def records(proxy: Proxy, *hits: dict[str, Any]) -> None:
 async def test_the_search_reaches_back_by_two_buckets_and_the_delay(plain_proxy: Proxy, client: Elastic) -> None:
     jobs(plain_proxy)
     source = {"timestamp": 1772445600000, "record_score": 60, "by_field_name": "process.name", "by_field_value": "nc"}
-    records(plain_proxy, {"_index": ".ml-anomalies-shared", "_id": "r1", "_source": source})
+    records(plain_proxy, {"_index": ".ml-anomalies-shared", "_id": "r1", "_source": source, "sort": [1]})
     found = await result(client, rule("rare"))
     assert (found.error, found.warnings) == (None, ())
     (sent,) = plain_proxy.requests_on(RECORDS)
