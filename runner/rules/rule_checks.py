@@ -62,10 +62,19 @@ def check_document(document: RuleTable) -> list[FieldFinding]:
 _CHANGEABLE = ("index", "alert_suppression", "from_", "interval")
 
 
+_OWN_INDICES = {
+    "esql": "`index` cannot be changed: the query names its indices itself",
+    "machine_learning": "`index` cannot be changed: the rule searches the results of its jobs",
+}
+
+
 def check_changed(rule: Rule, values: Mapping[str, Any]) -> list[FieldFinding]:
     """The findings that a rule would have with other `values` of some attributes, and has not as it is."""
     if not any(name in values for name in _CHANGEABLE):
         return []
+    if "index" in values and rule.type in _OWN_INDICES:
+        others = {name: value for name, value in values.items() if name != "index"}
+        return [FieldFinding(("rule", "index"), _OWN_INDICES[rule.type], at="key"), *check_changed(rule, others)]
     table: dict[str, Any] = {
         "type": rule.type, "interval": rule.interval, "from": rule.from_, "to": rule.to,
     }  # fmt: skip

@@ -186,3 +186,16 @@ def test_every_public_rule_can_be_changed(tmp_path: Path) -> None:
     assert on
     assert all("OS: Linux" in rule.tags for rule in on)
     assert not [one for one in selected.loaded.problems if one.file == tmp_path / "o.toml" and one.severity == "error"]
+
+
+def test_rules_that_name_their_indices_themselves_keep_them(tmp_path: Path) -> None:
+    rules = tmp_path / "rules"
+    rules.mkdir()
+    head = '[rule]\nname = "e"\nrule_id = "e"\ndescription = "d"\nseverity = "low"\nrisk_score = 1\n'
+    text = head + 'type = "esql"\nlanguage = "esql"\nquery = "from logs-a, logs-b metadata _id | keep *"\n'
+    (rules / "e.toml").write_text(text)
+    selected = with_overrides(tmp_path, '[[override]]\nrules = "e"\nindex = ["x-*"]\ninterval = "10m"\n')
+    (rule,) = selected.loaded.rules
+    assert (rule.index, rule.interval) == (("logs-a", "logs-b"), "10m")
+    (problem,) = [one for one in selected.loaded.problems if one.severity == "error"]
+    assert "`index` cannot be changed: the query names its indices itself" in problem.message
