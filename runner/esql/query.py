@@ -123,6 +123,13 @@ class EsqlQuery:
         added = ", ".join(sorted({"_id", "_index"} - self.metadata))
         return f"{text[:place]}{', ' if self.metadata else ' METADATA '}{added}{text[place:]}"
 
+    @cached_property
+    def column_names(self) -> tuple[str, ...]:
+        """The columns that the query names: its keys, what KEEP names without a pattern, what it computes."""
+        kept = ["".join(_name_of(part)) for command in self.named("keep") for part in _parts(command.arguments)]
+        names = [name for name in (*self.key_columns, *kept) if "*" not in name and not name.startswith("_")]
+        return tuple(dict.fromkeys((*names, *sorted(self._computed))))
+
     def computes(self, name: str) -> bool:
         """Whether a command of the query makes a column of this name."""
         return name in self._computed or any(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from runner import eql, kql, lucene
+from runner import eql, esql, kql, lucene
 from runner.alerts.event_fields import flat_values, text_at, texts_at
 from runner.events.documents import flatten
 from runner.messages.query_errors import QueryError
@@ -62,7 +62,7 @@ def _names_of(query: str, language: str) -> Sequence[str]:
     if language in ("kuery", "lucene"):
         parsed = kql.parse(query) if language == "kuery" else lucene.parse(query)
         return [name for name in parsed.names() if "*" not in name]
-    return ()
+    return esql.parse(query).column_names if language == "esql" else ()
 
 
 def details_of(document: Mapping[str, Any], fields: Sequence[str]) -> tuple[tuple[str, str], ...]:

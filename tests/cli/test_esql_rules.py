@@ -116,6 +116,8 @@ def test_a_group_in_overlapping_windows_is_one_alert(world: World) -> None:
     assert alert["kibana.alert.ancestors"] == [{"id": "", "type": "event", "index": "", "depth": 0}]
     assert "kibana.alert.original_time" not in alert
     assert alert["kibana.alert.suppression.docs_count"] == 1
+    shown = world.command("alerts", "show", alert["kibana.alert.uuid"], "--state", "state.db").out
+    assert "Esql.count: 3" in shown
     world.add(*(event(f"11:0{minute}", _id=f"n{minute}") for minute in (2, 3)))
     assert world.once("11:05")["created"] == 1
 
@@ -202,6 +204,9 @@ def test_exceptions_act_before_the_query_and_on_its_columns(world: World) -> Non
     assert {one["host.id"] for one in world.alerts() if "Esql.count" in one} == {"a"}
     shown = world.command("exceptions", "list", "--rules", "rules", "--state", "state.db", "--output", "json").json
     assert {one["name"]: one["events"] for one in shown["exceptions"]} == {"documents": 2, "groups": 1}
+    world.once("10:08", "--force")
+    shown = world.command("exceptions", "list", "--rules", "rules", "--state", "state.db", "--output", "json").json
+    assert {one["name"]: one["events"] for one in shown["exceptions"]}["documents"] == 2
 
 
 def test_suppression_takes_the_rows_columns(world: World) -> None:

@@ -93,3 +93,8 @@ def test_columns_that_the_query_makes() -> None:
     assert [name for name in ("Esql.x", "y", "w", "c", "z", "n", "k", "m") if parsed.computes(name)] == [
         "Esql.x", "y", "w", "c", "z", "n",
     ]  # fmt: skip
+
+
+def test_columns_that_an_alert_shows() -> None:
+    query = "from a metadata _id | eval x.y = 1 | stats Esql.c = count(*) by host.id | keep host.id, Esql.*, x.y, _id"
+    assert esql.parse(query).column_names == ("host.id", "x.y", "Esql.c")

@@ -13,7 +13,9 @@ from runner.events.fields.schema import Schema, shipped_schema
 from runner.exceptions.conditions import ResolvedItems, resolve_items
 from runner.exceptions.item import ExceptionItem
 from runner.exceptions.item_query import any_clause, item_clause
+from runner.search.cluster.esql.rows import time_of
 from runner.search.protocol import ExceptedEvents, Hit, Match, SearchRequest, SearchResult
+from runner.windows import from_nanoseconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,9 +53,22 @@ class ExceptedRows:
             item = resolved.item_for(match.hits[0].source, self.request.window.end_ns)
             if item is None:
                 kept.append(match)
-            else:
+            elif self._counts(match.hits[0]):
                 found.setdefault(item, []).append(match.hits[0])
-        return replace(result, matches=tuple(kept), excepted=tuple(_events(found)))
+        return replace(result, matches=tuple(kept), excepted=tuple(self._events(found)))
+
+    def _counts(self, hit: Hit) -> bool:
+        """Whether the row is of a time that was not searched before; one without a time counts with any."""
+        counted, time = self.request.counted, time_of(hit, self.request)
+        if counted is None or time is None:
+            return counted is None or bool(counted)
+        return any(span.start_ns <= time <= span.end_ns for span in counted)
+
+    def _events(self, found: Mapping[ExceptionItem, Sequence[Hit]]) -> Iterator[ExceptedEvents]:
+        for item, hits in found.items():
+            newest = max((time for hit in hits if (time := time_of(hit, self.request)) is not None), default=None)
+            moment = None if newest is None else from_nanoseconds(newest)
+            yield ExceptedEvents(item, len(hits), moment, tuple(hits[:KEPT_EVENTS]))
 
     def counted(self, hits: Sequence[Hit]) -> tuple[ExceptedEvents, ...]:
         """The events that the exceptions before the query have left out, by exception."""
@@ -62,7 +77,7 @@ class ExceptedRows:
         for hit in hits:
             for item in resolved.items_for(hit.source, self.request.window.end_ns):
                 found.setdefault(item, []).append(hit)
-        return tuple(_events(found))
+        return tuple(self._events(found))
 
 
 def excepted_now(request: SearchRequest, schema: Schema) -> ExceptedRows:
@@ -87,11 +102,6 @@ def _is_after(item: ExceptionItem, query: EsqlQuery, schema: Schema) -> bool:
     if item.where is not None and query.makes_documents:
         return True
     return any(schema.find(name) is None and query.computes(name) for name in item.names())
-
-
-def _events(found: Mapping[ExceptionItem, Sequence[Hit]]) -> Iterator[ExceptedEvents]:
-    for item, hits in found.items():
-        yield ExceptedEvents(item, len(hits), None, tuple(hits[:KEPT_EVENTS]))
 
 
 @cache

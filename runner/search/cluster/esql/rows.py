@@ -77,7 +77,7 @@ def document_matches(
             expanded = {"": {name: value for name, value in row.items() if name not in DOCUMENT_COLUMNS}}
         hit = _laid_over(row, documents.get(row["_id"], ()))
         matches.append(Match((hit,), is_sequence=False, row=AnswerRow(query.text, window, expanded, is_document=True)))
-    return sorted(matches, key=lambda match: _time_of(match.hits[0], request))
+    return sorted(matches, key=lambda match: _sort_time(match.hits[0], request))
 
 
 def grouped_matches(query: EsqlQuery, rows: AnswerRows, request: SearchRequest) -> list[Match]:
@@ -130,11 +130,17 @@ def _copy(value: Any) -> Any:
     return value
 
 
-def _time_of(hit: Hit, request: SearchRequest) -> int:
+def _sort_time(hit: Hit, request: SearchRequest) -> int:
+    found = time_of(hit, request)
+    return _LATEST if found is None else found
+
+
+def time_of(hit: Hit, request: SearchRequest) -> int | None:
+    """The time that a row is selected by, in nanoseconds since 1970; None without one."""
     for name in time_fields(request.rule):
         for value in (*hit.fields.get(name, ()), *flatten(hit.source, {name: None}).get(name, ())):
             try:
                 return read_date(value, nanos=True)
             except (ValueError, TypeError, OverflowError):
                 break
-    return _LATEST
+    return None
