@@ -39,6 +39,8 @@ STATUS_STYLES = {"succeeded": "green", "warning": "yellow", "failed": "bold red"
 _WIDTH_WITHOUT_TERMINAL = 160
 _WIDTH_OF_TABLES_WITHOUT_TERMINAL = 10_000  # a row stays one line, so that grep and cut work
 _NARROW = 120
+_LONGEST_CELL, _SHORTEST_CUT = 500, 40
+"""Characters of a cell; on a terminal one that is not wrapped has a third of the width, but the smaller at least."""
 
 
 class _Escaped:
@@ -81,18 +83,22 @@ class _Console(Console):
 
 
 class _Table(Table):
-    """A table whose cells are escaped before their widths are measured."""
+    """A table whose cells are escaped, and cut where they are long, before their widths are measured."""
 
     def add_row(self, *cells: RenderableType | None, **more: Any) -> None:
-        super().add_row(*map(_cell, cells), **more)
+        longest = max(_SHORTEST_CUT, out().width // 3) if sys.stdout.isatty() else _LONGEST_CELL
+        ends = (longest if column.no_wrap else _LONGEST_CELL for column in self.columns)
+        super().add_row(*map(_cell, cells, ends), **more)
 
 
-def _cell(cell: RenderableType | None) -> RenderableType | None:
-    if isinstance(cell, str):
-        return Text(printable(cell))
-    if isinstance(cell, Text) and not cell.plain.isprintable():
-        return Text(printable(cell.plain), style=cell.style)
-    return cell
+def _cell(cell: RenderableType | None, longest: int) -> RenderableType | None:
+    if not isinstance(cell, str | Text):
+        return cell
+    plain, style = (cell, "") if isinstance(cell, str) else (cell.plain, cell.style)
+    text = printable(plain[: longest + 1])
+    if text == plain and len(text) <= longest:
+        return Text(text) if isinstance(cell, str) else cell
+    return Text(text if len(text) <= longest else f"{text[: longest - 3]}...", style=style)
 
 
 def out() -> Console:

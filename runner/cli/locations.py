@@ -85,6 +85,12 @@ def kibana_names(settings: Settings) -> KibanaNames:
     )
 
 
+def _no_overrides(path: Path) -> str:
+    if path.exists():
+        return f"{path}: is {'a folder' if path.is_dir() else 'no regular file'}, expected a file of overrides"
+    return f"{path}: no such file of overrides{_near(path)}"
+
+
 def require_rule_paths(settings: Settings) -> None:
     """Raise SettingsError for all paths of rules and what goes with them that do not exist, each with a near name."""
     missing = [path for path in settings.rules if not path.exists() and not path.is_symlink()]
@@ -93,7 +99,7 @@ def require_rule_paths(settings: Settings) -> None:
         raise SettingsError("; ".join(f"{path}: no such file or folder of exceptions{_near(path)}" for path in absent))
     unfound = [path for path in settings.overrides if path != OFF and not path.is_file()]
     if unfound:
-        raise SettingsError("; ".join(f"{path}: no such file of overrides{_near(path)}" for path in unfound))
+        raise SettingsError("; ".join(map(_no_overrides, unfound)))
     if not missing:
         return
     if settings.is_default("rules"):

@@ -71,6 +71,18 @@ class ResolvedItems:
     refused: tuple[RefusedItem, ...]
     schema: Schema = field(repr=False)
 
+    @property
+    def hits_all(self) -> tuple[ExceptionItem, ...]:
+        """The items that hit every event, whatever it has."""
+        both = zip(self.items, self.conditions, strict=True)
+        return tuple(item for item, condition in both if condition == nodes.Constant(NO_SPAN, True))
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Of each item that removes nothing, and of each that removes everything, a sentence."""
+        all_of_it = (f"exception `{item.name}` hits every event: nothing is found" for item in self.hits_all)
+        return (*(one.problem().text for one in self.refused), *all_of_it)
+
     @cached_property
     def condition(self) -> nodes.Expression | None:
         """True for events that any of the items hits; None if none can hit any."""

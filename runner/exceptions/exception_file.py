@@ -119,11 +119,13 @@ def _of_lines(path: Path, stamp: Stamp, text: str, lists: ValueLists) -> Excepti
 
     def locate(place: KeyPath, part: Part) -> FilePlace:
         line = place[0] if place and isinstance(place[0], int) else 0
-        written, column = lines[line - 1] if line else "", 0
+        if not line:
+            return FilePlace(path)
+        written, column = lines[line - 1], 0
         for key in place[1:]:
             column = max(column, written.find(f'"{key}"', column)) if isinstance(key, str) else column
         column += 1
-        return FilePlace(path, line, column if line else 0, picture(written, line, IN_FILE, column=column))
+        return FilePlace(path, line, column, picture(written, line, IN_FILE, column=column))
 
     findings = Findings(locate)
     documents: list[tuple[int, Mapping[str, Any]]] = []

@@ -44,7 +44,7 @@ class ValueLists:
             known = self._read.get(path)
             if known is None or known[0] != stamp:
                 known = self._load(path)
-        except OSError as error:
+        except (OSError, ValueError) as error:
             raise ValueError(f"the value list {path} cannot be read: {reason(error)}") from None
         self._read[path] = known
         if known[1] is None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
+import stat
 from collections.abc import Mapping, Set
 from pathlib import Path
 from typing import Any
@@ -23,10 +25,20 @@ _DEEPEST_KEY = 100
 
 
 def read_bytes(path: Path, largest: int = LARGEST_FILE) -> tuple[bytes, Stamp]:
-    """The file's bytes, at most one more than the limit, and its stamp from before they were read."""
-    with path.open("rb") as file:
-        stamp = stamp_of(os.fstat(file.fileno()))
-        return file.read(largest + 1), stamp
+    """The file's bytes, at most one more than the limit, and its stamp from before they were read.
+
+    Raises OSError, also for a pipe or a device; ValueError for a path that no file can have.
+    """
+    with open(path, "rb", opener=_without_waiting) as file:
+        status = os.fstat(file.fileno())
+        if not stat.S_ISREG(status.st_mode):
+            raise OSError(errno.EINVAL, "is no regular file")
+        return file.read(largest + 1), stamp_of(status)
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    """A descriptor of the file, of a pipe too, without waiting for someone who writes to it."""
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
 def decoded(

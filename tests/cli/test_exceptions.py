@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -314,3 +315,24 @@ def test_a_list_that_a_rule_refers_to_is_missed_until_it_is_here(command: Comman
     assert command("check").out.endswith("0 errors, 0 warnings\n")
     write_events(tmp_path / "e.ndjson", ONE, "e2 exec 10:02:00.000 name=nc host=lab")
     assert command("once", "--events", "e.ndjson", *NOW, "-o", "json").json["created"] == 1
+
+
+@pytest.mark.usefixtures("lab")
+@pytest.mark.parametrize("scope", ["event", "alert"])
+def test_a_run_tells_of_an_exception_that_removes_everything(scope: str, command: Command, tmp_path: Path) -> None:
+    write_exceptions(tmp_path, LAB.replace('when = { "host.name" = "lab" }', f"where = 'true'\nscope = '{scope}'"))
+    answer = command("once", "--events", "e.ndjson", *NOW)
+    told = "exception `lab` hits every event: nothing is found" in answer.out
+    assert told or "Left out by exceptions: 3 events (lab 3)" in answer.out
+
+
+@pytest.mark.usefixtures("lab")
+def test_a_pipe_in_the_place_of_a_file_is_not_waited_for(command: Command, tmp_path: Path) -> None:
+    write_exceptions(tmp_path, LAB.replace('"lab" }', '{ in = "hosts.txt" } }'))
+    os.mkfifo(tmp_path / "exceptions" / "hosts.txt")
+    answer = command("exceptions", "list")
+    assert answer.code == 1
+    assert "the value list exceptions/hosts.txt cannot be read: is no regular file" in answer.err
+    os.mkfifo(tmp_path / "pipe.toml")
+    answer = command("rules", "list", "--overrides", "pipe.toml")
+    assert answer.code == 3 and "pipe.toml: is no regular file, expected a file of overrides" in answer.err

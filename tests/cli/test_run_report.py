@@ -72,3 +72,12 @@ def test_a_failure_is_told_by_every_quiet_run(command: Command, logs: Path) -> N
     for _ in range(2):
         answer = command(*ARGUMENTS, "--quiet")
         assert answer.code == 2 and "cut.ndjson.gz" in answer.out
+
+
+def test_a_value_of_any_length_leaves_the_other_columns_whole(command: Command, tmp_path: Path) -> None:
+    write_rule(tmp_path)
+    write_events(tmp_path / "e.ndjson", f"{ONE} host=web user={'x' * 20_000}", "e2 exec 10:02:00.000 name=nc host=db")
+    listed = command("once", "--events", "e.ndjson", *NOW).out.splitlines()
+    (long,) = [line for line in listed if "xxx" in line]
+    assert "web" in long and "2026-03-02 10:01:00" in long and "..." in long
+    assert max(map(len, listed)) < 1_000

@@ -154,7 +154,7 @@ def tell_refused(left_out: ExceptedAnswer) -> None:
     """Print which exceptions remove nothing, or everything."""
     for refused in (*left_out.of_events.refused, *left_out.of_alerts.refused):
         warn(str(refused.problem()))
-    for item in left_out.hits_all:
+    for item in left_out.of_events.hits_all:
         warn(f"exception {item_label(item)} hits every event: nothing is found")
 
 

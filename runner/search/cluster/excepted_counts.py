@@ -55,8 +55,7 @@ class ExceptedCounter:
         try:
             types = await self._types.types(request.rule.index)
             resolved = request.compiled.excepted(types.schema)
-            refused = (one.problem().text for one in resolved.refused)
-            result = replace(result, warnings=(*result.warnings, *refused))
+            result = replace(result, warnings=(*result.warnings, *resolved.warnings))
             if not types.indices or not resolved.items:
                 return result
             return replace(result, excepted=await self._count(request, resolved, types))

@@ -49,8 +49,7 @@ class ExceptedQuery:
     async def left(self, answer: dict[str, Any], now: datetime) -> dict[str, Any]:
         """The answer without the matches that exceptions of scope alert drop; counts what was left out."""
         result = await self._counter.counted(SearchResult(SearchRequest(self._compiled, _ALWAYS, 1)))
-        refused = (one.problem().text for one in self._compiled.excepted(_FORM, "alert").refused)
-        self.warnings = (*result.warnings, *refused)
+        self.warnings = (*result.warnings, *self._compiled.excepted(_FORM, "alert").warnings)
         for one in result.excepted:
             self.events[one.item] += one.events
         hits, now_ns = dict(answer["hits"]), nanoseconds(now)

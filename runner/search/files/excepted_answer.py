@@ -13,8 +13,7 @@ from runner.engine.sequence.sequence_matcher import FoundSequence
 from runner.errors import UnreadableEventError
 from runner.events.fields.schema import Schema
 from runner.exceptions.conditions import excepting, resolve_items
-from runner.exceptions.item import NO_SPAN, ExceptionItem
-from runner.expressions import nodes
+from runner.exceptions.item import ExceptionItem
 from runner.search.protocol import hit_of
 
 _Program = TypeVar("_Program", eql.Program, EventProgram, eql.Program | EventProgram)
@@ -31,12 +30,6 @@ class ExceptedAnswer:
         self.of_alerts = resolve_items([item for item in items if item.scope == "alert"], schema)
         self.events: Counter[ExceptionItem] = Counter()
         self.matches: Counter[ExceptionItem] = Counter()
-
-    @property
-    def hits_all(self) -> tuple[ExceptionItem, ...]:
-        """The exceptions that hit every event, whatever it has."""
-        both = zip(self.of_events.items, self.of_events.conditions, strict=True)
-        return tuple(item for item, condition in both if condition == nodes.Constant(NO_SPAN, True))
 
     def excepting(self, program: _Program) -> _Program:
         """The query without the events that an exception hits."""

@@ -198,8 +198,8 @@ class FileSearch:
             matches = _matches(answer, plan, files.fetch, whole=whole, counts=buckets is not None)
             unseen, crowded = self._unseen(request.rule), _crowded(answer) if answer.crowded else ""
             resolved = self._excepted.get(request.compiled)
-            refused = () if resolved is None else (one.problem().text for one in resolved.refused)
-            told = (*warnings, *refused, *filter(None, (unseen, crowded)))
+            of_items = () if resolved is None else resolved.warnings
+            told = (*warnings, *of_items, *filter(None, (unseen, crowded)))
             yield SearchResult(
                 request, matches, True, told, answer.error, took_ms=took_ms, complete=whole, blind=bool(unseen),
                 excepted=() if resolved is None else excepted_events(resolved, answer.excluded, files.fetch),
