@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from runner.alerts.identity import alert_ids, former_alert_ids
 from runner.rules.rule import Rule
@@ -18,6 +18,8 @@ class Candidate:
     ids: tuple[str, ...]
     former_head: str = ""
     """The head's id by the recipe of earlier versions, where that was another."""
+    rivals: tuple[str, ...] = ()
+    """Ids of alerts that stand for this one where they are stored: of later events with the same new terms."""
 
     @property
     def head(self) -> str:
@@ -46,7 +48,8 @@ class Selection:
 def candidate_for(match: Match, rule: Rule, space: str) -> Candidate:
     """The match with the ids of the alerts that the rule makes of it in a space."""
     ids, former = alert_ids(match, rule, space), former_alert_ids(match, rule, space)
-    return Candidate(match, ids, former[-1] if former != ids else "")
+    rivals = tuple(alert_ids(replace(match, hits=(hit,)), rule, space)[-1] for hit in match.others)
+    return Candidate(match, ids, former[-1] if former != ids else "", rivals)
 
 
 def take_new(

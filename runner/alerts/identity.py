@@ -9,6 +9,9 @@ Events with the same identity are one event, also inside one batch: two plain do
 `agent.id` and `event.id` do not suffice: Zeek's logs share the id of a connection, Windows counts its events anew, and
 several data streams repeat the id of what they were made of. Versions up to 0.1.0 took them for the identity of a plain
 document; `former_alert_ids` gives the ids that they gave, so that an upgrade repeats no alert.
+
+Of an event several terms may be new, so the ids of alerts of new-terms rules are made by Kibana's recipe, which hashes
+the terms, too.
 """
 
 from __future__ import annotations
@@ -96,6 +99,8 @@ def _ids_of(events: Sequence[str], match: Match, rule: Rule, space: str) -> tupl
     owner = rule_uuid(rule.rule_id, space)
     if match.row is not None:
         return (_row_id(match.row, match.hits[0], owner, space),)
+    if rule.type == "new_terms":
+        return tuple(new_terms_alert_id(hit, match.join_keys, owner, space) for hit in match.hits)
     if not match.is_sequence:
         return (event_alert_id(owner, events[0]),)
     group = group_id(owner, events)
@@ -123,6 +128,14 @@ def grouped_row_id(window: Window | None, query: str, owner: str, space: str, di
     """
     times = f"{iso(window.start)}{iso(window.end)}" if window is not None else ""
     return object_hash([times, query, f"{space}:{owner}", distinct])
+
+
+def new_terms_alert_id(hit: Hit, terms: Sequence[Any], rule: str, space: str) -> str:
+    """The id that Kibana gives the alert of an event and the terms that are new in it, for the rule with this uuid; a
+    plain document is named by its content."""
+    return object_hash(
+        [first_name_of(hit.index), hit.id or content_hash(hit.source), "undefined", f"{space}:{rule}", list(terms)]
+    )
 
 
 def _digest(*parts: str) -> str:

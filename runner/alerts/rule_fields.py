@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from runner.alerts.event_fields import flat_values, value_at, values_at
+from runner.rules.new_terms import new_terms_of
 from runner.rules.rule import Rule
 
 _COPIED: Final = (
@@ -42,7 +43,10 @@ _UNUSED: Final = {
     "esql": ("index", "filters"),
     "machine_learning": ("language", "index", "query", "filters"),
 }
-_OWN_PARAMETERS: Final = {"machine_learning": ("anomaly_threshold", "machine_learning_job_id")}
+_OWN_PARAMETERS: Final = {
+    "machine_learning": ("anomaly_threshold", "machine_learning_job_id"),
+    "new_terms": ("new_terms_fields", "history_window_start"),
+}
 """Beside those of every rule, by its type."""
 _SEVERITIES: Final = ("low", "medium", "high", "critical")
 
@@ -100,6 +104,10 @@ def _rule_values(rule: Rule) -> dict[str, Any]:
         }
         if rule.alert_suppression is not None:
             values["alert_suppression"] = rule.alert_suppression.model_dump(mode="json", include={"duration"})
+    if rule.type == "new_terms":
+        condition = new_terms_of(rule)
+        values["new_terms_fields"] = list(condition.fields)
+        values["history_window_start"] = condition.history_start
     return {name: value for name, value in values.items() if value or name not in _ONLY_IF_SET}
 
 

@@ -103,6 +103,7 @@ def elasticsearch_search(settings: Settings, client: Elastic) -> ClusterSearch:
         timeout=settings.search_timeout.total_seconds(),
         runtime_mappings=read_runtime_fields(settings.runtime_fields),
         shown_excepted=0 if settings.keep_excepted is None else KEPT_EVENTS,
+        learn_terms=settings.learn_terms,
     )
 
 

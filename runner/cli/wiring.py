@@ -27,6 +27,7 @@ from runner.file_formats.inner_events import InnerEvents
 from runner.schedule.schedule import Schedule
 from runner.search.files.file_search import FileSearch
 from runner.search.protocol import Search
+from runner.search.term_store import MemoryTerms
 from runner.service.arrivals import ArrivalWatch
 from runner.service.execution import Execution
 from runner.service.kept_events import ExceptedKeeper
@@ -180,6 +181,11 @@ async def opened(
                 if isinstance(stores.alerts, SqliteStore):
                     ledger = cluster.ClusterLedger(stores.alerts, client, client.connection.shown_hosts)
                     stores = replace(stores, ledger=ledger, run_log=ledger)
+        if isinstance(search, FileSearch):
+            # Files that are named one by one are read whole in every run: no table of their terms need be kept.
+            terms = stores.ledgers.terms if source.is_lasting else MemoryTerms()
+            kept_for = settings.catch_up + timedelta(days=1)
+            search.terms.keep_in(terms, source.digest, learn=settings.learn_terms, kept=kept_for)
         yield Opened(settings, stores, search, await _lists(settings, closing))
 
 

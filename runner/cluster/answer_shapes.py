@@ -80,6 +80,8 @@ _NAMES: Final = list[str] | str
 _CAPS: Final = _object("Caps", indices=_NAMES, metadata_field=bool, searchable=bool)
 _META: Final = _object("Meta", version=int | str, managed_by=str)
 
+_MOMENT: Final = _object("Moment", value=float)
+
 ROOT: Final = _object("Root", {"version": _VERSION}, cluster_uuid=str)
 EQL: Final = _object("Eql", id=str, is_running=bool, hits=_HITS_OF_EQL, **_WHOLE)
 """Without hits while the search runs."""
@@ -161,6 +163,44 @@ TOTAL: Final = _object(
     "CountedAll",
     {"hits": _object("TotalHits", {"total": _object("Total", {"value": int})})},
     aggregations=_object("TotalAggregations", values=_COUNTED_VALUES),
+    **_WHOLE,
+)
+COMPOSITE: Final = _object(
+    "Composite",
+    {
+        "aggregations": _object(
+            "CompositeAggregations",
+            {
+                "terms": _object(
+                    "CompositePage",
+                    {"buckets": _list(_object("CompositeBucket", {"key": dict[str, Any]}, primary=_MOMENT))},
+                    after_key=dict[str, Any],
+                )
+            },
+        )
+    },
+    **_WHOLE,
+)
+FIRST_HITS: Final = _object(
+    "FirstHits",
+    {
+        "aggregations": _object(
+            "FirstAggregations",
+            {
+                "terms": _object(
+                    "FirstBuckets",
+                    {
+                        "buckets": _named(
+                            _object(
+                                "FirstBucket",
+                                {"first": _object("FirstOfBucket", {"hits": _object("TopHits", {"hits": _OBJECTS})})},
+                            )
+                        )
+                    },
+                )
+            },
+        )
+    },
     **_WHOLE,
 )
 PRIVILEGES: Final = _object("Privileges", {"cluster": dict[str, bool], "index": dict[str, dict[str, bool]]})

@@ -46,6 +46,9 @@ class Ask:
     """What `now` in date math means, in nanoseconds since 1970."""
     counted: Spans | None = None
     """The times whose excluded events count; None: all."""
+    history: tuple[int, int] | None = None
+    """Of single events with keys: the time before which they count as sightings of their keys alone, and the gap that
+    tells sightings apart, in nanoseconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +124,8 @@ class Matcher:
             for place, stage in enumerate(ask.plan.all_stages()):
                 if stage.empty or (ask.plan.kind == "sequence" and _never_complete(ask.plan)):
                     continue
-                self._sinks.append(StageSink(number, place, ask.plan, open_events, ask.scope.times))
+                shown_from = None if ask.history is None else ask.history[0]
+                self._sinks.append(StageSink(number, place, ask.plan, open_events, ask.scope.times, shown_from))
                 carried = [key.exact for key in stage.keys if key is not None]
                 carried += [] if ask.plan.tiebreaker is None else [ask.plan.tiebreaker]
                 predicates = conjuncts.of(stage.conjuncts, ask.now_ns)
@@ -337,7 +341,7 @@ def _open(ask: Ask) -> OpenEvents:
     limit = limits[0] if limits else None
     match ask.plan.kind:
         case "event":
-            return OpenEvents(ask.plan, limit)
+            return OpenEvents(ask.plan, limit, ask.history)
         case "sample":
             return OpenSamples(ask.plan, limit, most=ask.max_samples_per_key)
         case "sequence":

@@ -62,6 +62,9 @@ class RuleTest(_CaseTable):
     """Event files (NDJSON, plain or packed), relative to the test file."""
     events: Listed[tuple[Mapping[str, Any], ...]] = Field(default=(), alias="event")
     """Inline events, each with the file's `defaults` for missing fields."""
+    history: Listed[tuple[Mapping[str, Any], ...]] = ()
+    """Inline events that came before the others, for rules of type new_terms: the window of a test without `now` is
+    that of the other events."""
     now: AwareDatetime | None = None
     """The time of a run with the rule's own window; None: a window over the time of all events."""
     alert_count: NonNegativeInt | None = Field(default=None, alias="alerts")
@@ -116,6 +119,10 @@ class RuleCase:
     def documents(self) -> tuple[Mapping[str, Any], ...]:
         """The inline events of the test, as JSON values."""
         return tuple(_plain(_merged(self.defaults, event)) for event in self.test.events)
+
+    def history(self) -> tuple[Mapping[str, Any], ...]:
+        """The inline events that came before, as JSON values."""
+        return tuple(_plain(_merged(self.defaults, event)) for event in self.test.history)
 
     def event_files(self) -> tuple[Path, ...]:
         """The event files of the test."""

@@ -6,9 +6,9 @@ import tempfile
 import time
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import orjson
 
@@ -23,6 +23,7 @@ from runner.rule_tests.excepted import TestedExceptions
 from runner.rule_tests.missing_alert import reasons
 from runner.rule_tests.outcome import Difference, MadeAlert, TestOutcome, differences
 from runner.rules.load import why_not
+from runner.rules.new_terms import new_terms_of
 from runner.schedule.schedule import window_at
 from runner.search.compiled_rule import CompiledRule, compile_rules, time_fields
 from runner.search.files.file_search import FileSearch
@@ -37,6 +38,7 @@ from runner.store.protocol import AlertFilter, StoredAlert
 from runner.windows import Window, from_nanoseconds
 
 _INLINE = "events.ndjson"
+_HISTORY = "history.ndjson"
 
 
 class CannotRunError(RunnerError):
@@ -96,13 +98,11 @@ async def _messages(case: RuleCase, compiled: CompiledRule, exceptions: Exceptio
         missing = [str(path) for path in paths if not path.is_file()]
         if missing:
             raise CannotRunError(f"no such event file: {', '.join(missing)}")
-        if documents := case.documents():
-            inline = Path(folder, _INLINE)
-            inline.write_bytes(b"\n".join(map(orjson.dumps, documents)) + b"\n")
-            paths.append(inline)
-        search = FileSearch(paths, names_unknown=False)
+        paths += _written(Path(folder, _INLINE), case.documents())
+        history = _written(Path(folder, _HISTORY), case.history())
+        search = FileSearch([*paths, *history], names_unknown=False)
         try:
-            window = await _window(compiled, search, case.test.now)
+            window = await _window_of(case, compiled, paths)
             if not case.test.has_exceptions:
                 made = await _made(compiled, search, window)
                 return _told(case, differences(case.test, made), compiled, window=window)
@@ -161,7 +161,32 @@ def _reasons(compiled: CompiledRule, missing: ExpectedAlert, case: RuleCase, *, 
         unknown = tuple(f"no event of this test has the event.id {name}" for name in missing.events if name not in ids)
         if unknown:
             return unknown
-    return reasons(program.plan, missing, documents, now_ns=now_ns)
+    found = reasons(program.plan, missing, documents, now_ns=now_ns)
+    if not found and documents and compiled.rule.type == "new_terms":
+        fields = ", ".join(new_terms_of(compiled.rule).fields)
+        return (f"the event meets the query: it has no value of {fields}, or those were seen before it",)
+    return found
+
+
+def _written(file: Path, documents: Sequence[Mapping[str, Any]]) -> list[Path]:
+    """The file with these documents; none without any."""
+    if not documents:
+        return []
+    file.write_bytes(b"\n".join(map(orjson.dumps, documents)) + b"\n")
+    return [file]
+
+
+async def _window_of(case: RuleCase, compiled: CompiledRule, paths: Sequence[Path]) -> Window:
+    """The window to search for a case, whose events beside its history lie in these files."""
+    search = FileSearch(paths, names_unknown=False)
+    try:
+        window = await _window(compiled, search, case.test.now)
+    finally:
+        await search.close()
+    if compiled.rule.type != "new_terms" or case.test.now is not None:
+        return window
+    # What is new comes after the start of its window; that of events of one moment would have no length.
+    return Window(window.start - timedelta(milliseconds=1), window.end)
 
 
 async def _window(compiled: CompiledRule, search: FileSearch, now: datetime | None) -> Window:

@@ -19,6 +19,7 @@ _ANYWHERE: frozenset[EventPlace] = frozenset({"files", "cluster"})
 _IN_A_CLUSTER: frozenset[EventPlace] = frozenset({"cluster"})
 RUN: Mapping[RuleType, frozenset[EventPlace]] = {
     "eql": _ANYWHERE,
+    "new_terms": _ANYWHERE,
     "query": _ANYWHERE,
     "threshold": _ANYWHERE,
     "esql": _IN_A_CLUSTER,

@@ -197,6 +197,8 @@ class Rule(RuleFields):
         if self.type == "machine_learning":
             parts |= {"jobs": self.machine_learning_job_id, "score": self.anomaly_threshold}
         parts["exceptions_list"] = [entry.model_dump() for entry in self.exceptions_list]
+        if self.type == "new_terms":
+            parts["new_terms"] = self.model_dump(include={"new_terms", "new_terms_fields", "history_window_start"})
         text = json.dumps(parts, sort_keys=True, default=str, ensure_ascii=False)
         return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 

@@ -11,6 +11,7 @@ from runner.messages.quantities import in_whole_units
 from runner.messages.suggestions import near_name
 from runner.rules.date_math import at_reference, is_relative, read_duration
 from runner.rules.model_errors import METADATA_KEYS, RULE_KEYS, FieldFinding, unknown_key
+from runner.rules.new_terms import new_terms_findings
 from runner.rules.rule import Rule, RuleFields
 from runner.rules.rule_tables import AlertSuppression
 from runner.rules.threshold_checks import threshold_findings
@@ -53,6 +54,7 @@ def check_document(document: RuleTable) -> list[FieldFinding]:
         *_where_events_are(rule),
         *_suppression(rule),
         *threshold_findings(rule),
+        *new_terms_findings(rule),
         *_window(rule),
         *_gaps(rule),
         *_unapplied(rule),
@@ -163,7 +165,7 @@ def _where_events_are(rule: RuleTable) -> Iterator[FieldFinding]:
     if rule.get("type") == "esql" and "index" in rule:
         message = "`index` has no effect: an ES|QL query names its indices itself"
         yield FieldFinding(("rule", "index"), message, at="key", severity="warning")
-    if "data_view_id" not in rule or rule.get("type") not in ("eql", "query", "threshold"):
+    if "data_view_id" not in rule or rule.get("type") not in ("eql", "new_terms", "query", "threshold"):
         return
     if "index" in rule:
         message = "`data_view_id` has no effect beside `index`"
@@ -222,7 +224,7 @@ _UNAPPLIED = {
 
 
 def _unapplied(rule: RuleTable) -> Iterator[FieldFinding]:
-    if rule.get("type") not in ("eql", "query", "threshold"):
+    if rule.get("type") not in ("eql", "new_terms", "query", "threshold"):
         return
     for key, fate in _UNAPPLIED.items():
         if rule.get(key):

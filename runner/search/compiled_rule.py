@@ -29,6 +29,7 @@ from runner.lucene import LuceneQuery
 from runner.messages.query_errors import QueryError, QueryFinding
 from runner.messages.text_positions import IN_QUERY, Source, Span
 from runner.rules.model_errors import FieldFinding
+from runner.rules.new_terms import new_terms_of
 from runner.rules.rule import Rule, place_in_file
 from runner.rules.toml_file import decoded, places_in, problem_of, read_bytes
 from runner.rules.toml_positions import spelled_offset
@@ -254,8 +255,9 @@ def _compile_events(rule: Rule, query: KqlQuery | LuceneQuery) -> CompiledRule:
     """A rule whose query finds single events."""
     implicit = (_timestamp_field(rule), rule.tiebreaker_field)
     names = (*query.names(), *(name for name in implicit if name))
+    terms = new_terms_of(rule).fields if rule.type == "new_terms" else ()
     if (threshold := threshold_of(rule)) is None:
-        return CompiledRule(rule, query, Reach(), frozenset(names))
+        return CompiledRule(rule, query, Reach(), frozenset((*names, *terms)))
     # The events of a burst are as far apart as a run looks back, like those of a sequence.
     reach = Reach(max(rule.look_back, rule.every))
     return CompiledRule(rule, query, reach, frozenset((*names, *threshold_fields(threshold))))

@@ -57,6 +57,9 @@ class Match:
     hits: tuple[Hit, ...]
     is_sequence: bool
     join_keys: tuple[Any, ...] = ()
+    """The values by which the events are joined; of a new-terms rule those that are new."""
+    others: tuple[Hit, ...] = ()
+    """Of a new-terms rule some later events with the same values: an alert of one of them is the alert of the match."""
     row: AnswerRow | None = None
     """Of a match by ES|QL. Its event is then the document with the columns over it, or the columns alone."""
     alert_id: str = ""
@@ -148,6 +151,8 @@ class SearchResult:
     blind: bool = False
     """True: nothing is there that the rule's index patterns name, so that it could not have seen any event."""
     took_ms: float = 0.0
+    notes: tuple[str, ...] = ()
+    """What should be known of the run and is no warning."""
     excepted: tuple[ExceptedEvents, ...] = ()
     """What exceptions of scope event have left out."""
     buckets: Buckets | None = None

@@ -179,7 +179,7 @@ class Execution:
             started=self.clock(),
             shown=request.reach.shown(request.window),
             blind=result.blind,
-            messages=(*self.remarks.get(request.rule.rule_id, ()), *result.warnings),
+            messages=(*self.remarks.get(request.rule.rule_id, ()), *result.warnings, *result.notes),
             excepted=tuple(map(_count_of, result.excepted)),
         )
         if result.error is not None:
@@ -226,9 +226,9 @@ class Execution:
 
     async def _stored_ids(self, candidates: Sequence[Candidate], rule: Rule) -> frozenset[str]:
         """The ids of the candidates' alerts that are stored, those under the id of an earlier version included."""
-        ids = {id_ for candidate in candidates for id_ in (*candidate.ids, candidate.former_head) if id_}
+        ids = {id_ for one in candidates for id_ in (*one.ids, one.former_head, *one.rivals) if id_}
         known = await self.alerts.existing_ids(ids)
-        found = set(known)
+        found = set(known).union(*(one.ids for one in candidates if not known.isdisjoint(one.rivals)))
         for candidate in candidates:
             if candidate.former_head in known and candidate.head not in known:
                 # That id did not tell events apart that share an `event.id`: the time has to be the same, too.

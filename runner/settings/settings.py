@@ -120,6 +120,7 @@ class Settings(BaseSettings):
     keep_runs: Annotated[timedelta | None, BeforeValidator(checks.retention)] = timedelta(days=30)
     keep_excepted: Annotated[timedelta | None, BeforeValidator(checks.keeping)] = None
     catch_up: Annotated[timedelta, BeforeValidator(checks.duration(timedelta(0), "6h or 7d"))] = timedelta(days=7)
+    learn_terms: Annotated[timedelta, BeforeValidator(checks.duration(timedelta(0), "12h or 3d"))] = timedelta(days=1)
     lease: Annotated[timedelta, BeforeValidator(checks.duration(timedelta(seconds=3), "30s"))] = timedelta(seconds=30)
     instance: Annotated[str | None, BeforeValidator(checks.instance_name)] = None
     analyst: Annotated[str | None, BeforeValidator(checks.person)] = None

@@ -12,6 +12,7 @@ from runner.alerts.alert import Alert
 from runner.alerts.event_time import event_order
 from runner.json_text import read_document, write_json
 from runner.rule_run import RuleRun, RunCost
+from runner.search.term_store import MemoryTerms, TermStore
 from runner.store.alert_row import AlertRow, alert_row
 from runner.store.changes import AlertChange, Tally, UpdateResult, block_changes, is_as_expected, set_fields
 from runner.store.excepted_store import MemoryExcepted
@@ -49,6 +50,7 @@ class MemoryStore:
         self._files: dict[EventSource, dict[str, bytes]] = {}
         self._source = UNNAMED
         self.groups = MemoryGroups()
+        self.terms: TermStore = MemoryTerms()
         self.excepted = MemoryExcepted()
 
     async def existing_ids(self, ids: Collection[str]) -> frozenset[str]:

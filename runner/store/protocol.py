@@ -9,6 +9,7 @@ from typing import Any, Literal, Protocol
 
 from runner.alerts.alert import Alert
 from runner.rule_run import ExceptedCount, RuleRun, RunCost
+from runner.search.term_store import TermStore
 from runner.store.alert_filter import AlertFilter as AlertFilter  # a part of the protocol
 from runner.store.changes import AlertChange, UpdateResult
 from runner.store.excepted_store import ExceptedStore
@@ -265,6 +266,11 @@ class Ledgers(Protocol):
 
     def files(self, source: EventSource) -> FileRecord:
         """The record of the files of a source."""
+        ...
+
+    @property
+    def terms(self) -> TermStore:
+        """The tables of new-terms rules over all sources."""
         ...
 
     async def costs(self, since: datetime | None) -> Mapping[str, RunCost]:

@@ -40,6 +40,7 @@ FILES = (
     SPECS / "search" / "exceptions.toml",
     SPECS / "search" / "query_rules.toml",
     SPECS / "search" / "threshold_rules.toml",
+    SPECS / "search" / "new_terms_rules.toml",
 )
 
 
@@ -99,7 +100,12 @@ class Events:
         write(self.client, hits)
         with self.file.open("a", encoding="utf-8") as file:
             for index, id_, document in hits:
-                file.write(json.dumps({"_index": index, "_id": id_, "_source": document}) + "\n")
+                file.write(json.dumps({"_index": self._backing(index), "_id": id_, "_source": document}) + "\n")
+
+    def _backing(self, stream: str) -> str:
+        """The index behind a data stream that has its documents."""
+        (found,) = self.client.indices.get_data_stream(name=stream)["data_streams"]
+        return str(found["indices"][-1]["index_name"])
 
     def pattern(self, given: str) -> str:
         """An index pattern of a scenario, for the streams of this namespace."""

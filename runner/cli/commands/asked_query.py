@@ -108,6 +108,8 @@ def _of_rule(settings: Settings, name: str, options: eql.SearchOptions, index: s
             f"in a cluster, `once --rule {name} --force` shows"
         )
     rule = compiled.rule
+    if rule.type == "new_terms":
+        say("a rule of type new_terms: shown are all events that its query finds; `replay --dry-run` finds what is new")
     own = {
         "event_category_field": rule.event_category_override,
         "timestamp_field": rule.timestamp_field,

@@ -4,25 +4,35 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from runner.cli.console import counted, out, print_json, say
 from runner.cli.exit_codes import ExitCode
 from runner.cli.locations import has_cluster
 from runner.clock import SystemClock
+from runner.engine.terms.term_table import read_table
 from runner.errors import SettingsError, StoreError
+from runner.search.term_store import TermRecord
 from runner.settings.settings import Settings
 from runner.store.sqlite.retention import Contents, Retention
 from runner.store.sqlite.sqlite_store import SqliteStore
+from runner.windows import from_nanoseconds, iso
 
 T = TypeVar("T")
 
 
 def show(settings: Settings) -> ExitCode:
     """Print what is in the file, how large it is, and how long it is kept."""
-    found = asyncio.run(_with_store(settings, SqliteStore.contents, reading=True))
+
+    async def read(store: SqliteStore) -> tuple[Contents, list[dict[str, Any]]]:
+        records = (await store.terms.all_terms()).values()
+        return await store.contents(), [_terms_of(record) for record in sorted(records, key=lambda one: one.rule_id)]
+
+    found, terms = asyncio.run(_with_store(settings, read, reading=True))
     if settings.output == "json":
-        print_json({name: getattr(found, name) for name in ("alerts", "pruned", "runs", "size", "free")})
+        print_json(
+            {name: getattr(found, name) for name in ("alerts", "pruned", "runs", "size", "free")} | {"terms": terms}
+        )
         return ExitCode.FINE
     kept = {"alerts": settings.keep_alerts, "runs": settings.keep_runs}
     words = {name: "for good" if time is None else f"for {time.days} days" for name, time in kept.items()}
@@ -30,7 +40,22 @@ def show(settings: Settings) -> ExitCode:
     console.print(f"{settings.state}: {_size(found.size)}, of which {_size(found.free)} are free")
     console.print(f"alerts: {found.alerts:,}, kept {words['alerts']}; {found.pruned:,} older ones have left their ids")
     console.print(f"runs: {found.runs:,}, kept {words['runs']}, of a rule never more than its last 1,000")
+    if terms:
+        since = min((str(one["since"]) for one in terms if one["since"]), default="the next run on")
+        rules = counted(len(terms), "rule")
+        count = sum(one["terms"] for one in terms)
+        console.print(f"terms: {count:,}, as {rules} of type new_terms saw them from {since} on")
     return ExitCode.FINE
+
+
+def _terms_of(record: TermRecord) -> dict[str, Any]:
+    """What is known of the terms of a rule."""
+    try:
+        table = read_table(record.table)
+    except ValueError:
+        return {"rule_id": record.rule_id, "terms": 0, "since": None}
+    since = iso(from_nanoseconds(table.covered[0][0])) if table.covered else None
+    return {"rule_id": record.rule_id, "terms": table.terms, "since": since}
 
 
 def prune(settings: Settings) -> ExitCode:

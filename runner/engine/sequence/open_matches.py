@@ -7,7 +7,7 @@ are events of later stages without an earlier one under the same key.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import overload
 
@@ -93,6 +93,15 @@ class FoundRows(Sequence[FoundSequence]):
         times = None if self._times is None else self._times[rows]
         return FoundRows(self._events[rows], self._keys[rows], self._show, times)
 
+    def columns(self) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int32]]:
+        """Of single events the times, the numbers and the codes of the keys, a row for each combination of them."""
+        assert self._times is not None
+        return self._times, self._events[:, 0], self._keys
+
+    def shown(self, codes: Iterable[int]) -> Key:
+        """The key of these codes."""
+        return self._show(tuple(codes))
+
     def distinct(self) -> FoundRows:
         """The first of the matches on the same events."""
         if not self._keys.shape[1] or len(np.unique(self._events[:, 0])) == len(self):
@@ -116,6 +125,9 @@ class OpenEvents:
     plan: Plan
     limit: Limit | None = None
     """The first of the query: the most matches that can ever be needed."""
+    history: tuple[int, int] | None = None
+    """Of single events with keys, those before the first number count only as sightings of their keys: within so many
+    nanoseconds as the second one says the first and the last of a key are enough."""
     crowded: set[int] = field(default_factory=set)
     """Events that were left out, as they have too many join keys."""
     parts: list[StageRows] = field(default_factory=list)
@@ -142,6 +154,8 @@ class OpenEvents:
             self._keep(
                 stage_rows.at(order[:count] if self.limit.side == "head" else order[max(0, len(order) - count) :])
             )
+        elif self.history is not None:
+            self._keep(_thinned(self._all_rows(), codes, *self.history))
 
     def found(self, codes: KeyCodes) -> FoundRows:
         """All matches, ascending, as far as the limit can need them."""
@@ -174,6 +188,17 @@ class OpenEvents:
     def _keep(self, stage_rows: StageRows) -> None:
         self.parts = [stage_rows] if len(stage_rows) else []
         self.advanced, self.added = len(stage_rows), 0
+
+
+def _thinned(rows: StageRows, codes: KeyCodes, before: int, gap: int) -> StageRows:
+    """The rows without those before a time that lie between two others of the same key within a slot of `gap`."""
+    groups = rows.groups(codes)
+    slots = np.where(rows.times < before, rows.times // max(gap, 1), np.iinfo(np.int64).max)
+    order = np.lexsort((rows.times, slots, groups))
+    edges = np.ones(len(order) + 1, dtype=np.bool_)
+    edges[1:-1] = (np.diff(groups[order]) != 0) | (slots[order][1:] != slots[order][:-1])
+    wanted = edges[:-1] | edges[1:] | (rows.times[order] >= before)
+    return rows.at(np.sort(order[wanted]))
 
 
 @dataclass(slots=True)

@@ -38,6 +38,8 @@ class StageSink:
     times: tuple[str, ...] = ()
     """The fields by which the scope selects events: the time of a single event with keys is that of the first of them
     with a value."""
+    shown_from: int | None = None
+    """Of single events before that time no document is wanted."""
 
     def add(self, batch: EventBatch, rows: Rows, codes: KeyCodes) -> Rows:
         """Add rows that meet the stage; returns those that can be part of a match (no key or time missing)."""
@@ -57,6 +59,8 @@ class StageSink:
             stages = np.full(len(rows), self.stage, dtype=np.int16)
             ties = None if plan.tiebreaker is None else _ties(batch, rows, plan.tiebreaker)
             self.open_events.add(StageRows(rows.astype(np.int64) + batch.base, times, stages, keys, ties))
+            if self.shown_from is not None:
+                rows = rows[times >= self.shown_from]
         return rows
 
     def _times_of(self, batch: EventBatch, rows: Rows, *, keyed: bool) -> NDArray[np.int64]:

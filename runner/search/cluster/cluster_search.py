@@ -7,14 +7,17 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
+from datetime import timedelta
 from typing import Any, Literal
 
 from runner.cluster.elasticsearch import Elastic
 from runner.errors import Problem
+from runner.rules.rule import RuleType
 from runner.search.cluster.anomaly_search import AnomalySearch
 from runner.search.cluster.eql_api import EqlApiSearch, NoEql
 from runner.search.cluster.esql import EsqlSearch
 from runner.search.cluster.fetch_and_match import FetchSearch
+from runner.search.cluster.new_terms.new_terms_search import NewTermsSearch
 from runner.search.compiled_rule import CompiledRule
 from runner.search.protocol import SearchRequest, SearchResult, Unreachable
 
@@ -38,6 +41,7 @@ class ClusterSearch:
         runtime_mappings: Mapping[str, Any] | None = None,
         look_again_after: float = 3_600.0,
         shown_excepted: int = 0,
+        learn_terms: timedelta = timedelta(0),
     ) -> None:
         limits: Any = {
             "concurrency": concurrency, "timeout": timeout, "runtime_mappings": runtime_mappings,
@@ -45,7 +49,11 @@ class ClusterSearch:
         }  # fmt: skip
         self._eql_api, self._fetch = EqlApiSearch(client, **limits), FetchSearch(client, **limits)
         self._esql = EsqlSearch(client, concurrency=concurrency, timeout=timeout)
-        self._anomalies = AnomalySearch(client, concurrency=concurrency, timeout=timeout)
+        self._own_ways: tuple[tuple[EsqlSearch | AnomalySearch | NewTermsSearch, RuleType], ...] = (
+            (self._esql, "esql"),
+            (AnomalySearch(client, concurrency=concurrency, timeout=timeout), "machine_learning"),
+            (NewTermsSearch(client, **limits, learn=learn_terms), "new_terms"),
+        )
         self._look_again_after = look_again_after
         self._way: Literal["eql", "fetch"] | None = None
         self._look_again_at = 0.0
@@ -58,7 +66,7 @@ class ClusterSearch:
     async def prepare(self, rules: Sequence[CompiledRule]) -> Sequence[Problem]:
         """No problems: what a cluster finds in a query is known when it is searched."""
         local = [rule for rule in rules if rule.is_local]
-        for way, kind in ((self._esql, "esql"), (self._anomalies, "machine_learning")):
+        for way, kind in self._own_ways:
             await way.prepare([rule for rule in rules if rule.rule.type == kind])
         return (*await self._eql_api.prepare(local), *await self._fetch.prepare(local))
 
@@ -66,7 +74,7 @@ class ClusterSearch:
         """One result per request, as they are done."""
         local = [request for request in requests if request.compiled.is_local]
         waiting = [request for request in local if request.rule.language == "eql"]
-        others = [request for request in local if request.rule.language != "eql"]
+        others = [one for one in local if one.rule.language != "eql" and one.rule.type != "new_terms"]
         if self._way == "fetch" and waiting and self._now() >= self._look_again_at:
             first = await self._retried_with_eql(waiting[0])
             if first is not None:
@@ -93,7 +101,7 @@ class ClusterSearch:
                 self._retry_soon_if_away(result)
                 yield result
 
-        for way, kind in ((self._esql, "esql"), (self._anomalies, "machine_learning")):
+        for way, kind in self._own_ways:
             asked = [request for request in requests if request.rule.type == kind]
             async with aclosing(way.run(asked)) as found:
                 async for result in found:

@@ -44,6 +44,7 @@ from runner.search.files.file_pass import matched
 from runner.search.files.left_out_files import LeftOutFiles
 from runner.search.files.pass_limit import PassLimit
 from runner.search.files.seen_streams import SeenStreams
+from runner.search.files.term_search import TermAnswer, TermMatches, TermPass, TermSearch
 from runner.search.filter_conditions import FilterRefusedError, with_filters
 from runner.search.protocol import Hit, Match, SearchRequest, SearchResult, hit_of
 
@@ -109,6 +110,9 @@ class FileSearch:
         self._looked_back: set[str] = set()
         self.report = ReadReport()
         """What the last pass read."""
+        self.terms = TermSearch()
+        """The tables of new-terms rules."""
+        self._term_pass = TermPass((), {}, timedelta(0))
 
     async def prepare(self, rules: Sequence[CompiledRule]) -> Sequence[Problem]:
         """Resolve the queries of all rules that can be run here; returns every problem with its place in its file."""
@@ -180,7 +184,9 @@ class FileSearch:
             return
         started = time.perf_counter()
         try:
+            self._term_pass = await self.terms.begun(requests)
             found = await asyncio.to_thread(self._pass, requests)
+            await self.terms.end(self._term_pass, requests, found, self.report)
         except (RunnerError, OSError) as error:
             for request in requests:
                 yield SearchResult(request, error=str(error))
@@ -194,14 +200,18 @@ class FileSearch:
         for request, answer in pairs:
             plan = self._program(request.compiled).plan
             whole = self.report.is_whole
+            new = self._term_pass.answers.get(id(request), TermAnswer())
             buckets = file_buckets(answer.matches, request.rule, files.fetch)
-            matches = _matches(answer, plan, files.fetch, whole=whole, counts=buckets is not None)
+            matches: Sequence[Match] = _matches(answer, plan, files.fetch, whole=whole, counts=buckets is not None)
+            if request.rule.type == "new_terms":
+                matches = TermMatches(new.found, files.fetch)
             unseen, crowded = self._unseen(request.rule), _crowded(answer) if answer.crowded else ""
             resolved = self._excepted.get(request.compiled)
             of_items = () if resolved is None else resolved.warnings
-            told = (*warnings, *of_items, *filter(None, (unseen, crowded)))
+            told = (*warnings, *of_items, *filter(None, (unseen, crowded)), *new.warnings)
             yield SearchResult(
-                request, matches, True, told, answer.error, took_ms=took_ms, complete=whole, blind=bool(unseen),
+                request, matches, True, told, answer.error or new.error, took_ms=took_ms, complete=whole,
+                blind=bool(unseen), notes=new.notes,
                 excepted=() if resolved is None else excepted_events(resolved, answer.excluded, files.fetch),
                 buckets=buckets,
             )  # fmt: skip
@@ -214,7 +224,7 @@ class FileSearch:
         for attempt in range(_ATTEMPTS):
             if self._live or attempt:
                 self._close_files()
-                after = min(request.window.start for request in requests).timestamp() - _MODIFIED_MARGIN_S
+                after = min(map(self._term_pass.start_ns, requests)) / 1e9 - _MODIFIED_MARGIN_S
                 self._files = self._found_files(modified_after=after if self._live else None)
                 self._index.keep_only(self._files.keys())
             files = self._opened()
@@ -259,26 +269,17 @@ class FileSearch:
             return
         self._has_named_unknown = True
         missing = {rule.rule.rule_id: self._unknown[rule].required - watch.found for rule in self._unknown}
-        names = sorted(set().union(*missing.values()))
-        if not names:
-            return
-        rules = sum(map(bool, missing.values()))
-        subject = f"{rules:,} rules name" if rules > 1 else "1 rule names"
-        fields = f"{len(names):,} fields" if len(names) > 1 else "a field"
-        where = "the events have" if watch.is_whole else "the events looked at have"
-        more = f" and {len(names) - _MOST_NAMED:,} more" if len(names) > _MOST_NAMED else ""
-        _LOG.warning(
-            f"{subject} {fields} that neither the field table nor {where}: {', '.join(names[:_MOST_NAMED])}{more}; "
-            "`rule-runner check` shows the places"
-        )
+        if text := _unknown_names(missing.values(), is_whole=watch.is_whole):
+            _LOG.warning(text)
 
     def _matches_in(self, files: EventFiles, requests: Sequence[SearchRequest]) -> list[eql.Found]:
         times, watch = self._times, self._watch()
+        asks = [self._term_pass.ask(request, self._ask(request), self._schema) for request in requests]
         found, unordered = matched(
             files,
-            [self._ask(request) for request in requests],
+            asks,
             [date_field(self._schema, name) for name in times],
-            wanted=TimeWanted(times, tuple((one.window.start_ns, one.window.end_ns) for one in requests)),
+            wanted=TimeWanted(times, tuple(one.scope.span for one in asks if one.scope.span is not None)),
             progress=self._progress,
             watch=watch,
             unordered=[place for place, request in enumerate(requests) if request.rule.rule_id in self._unordered],
@@ -368,6 +369,22 @@ def _places(paths: Sequence[str | Path], files: int) -> str:
     """Where no event is."""
     names = ", ".join(map(str, paths))
     return f"there is no event file in {names}" if not files else f"none is in {counted(files, 'file')} of {names}"
+
+
+def _unknown_names(missing: Collection[Collection[str]], *, is_whole: bool) -> str:
+    """The warning about the fields that each rule names and no event has; "" without any."""
+    names = sorted(set().union(*missing))
+    if not names:
+        return ""
+    rules = sum(map(bool, missing))
+    subject = f"{rules:,} rules name" if rules > 1 else "1 rule names"
+    fields = f"{len(names):,} fields" if len(names) > 1 else "a field"
+    where = "the events have" if is_whole else "the events looked at have"
+    more = f" and {len(names) - _MOST_NAMED:,} more" if len(names) > _MOST_NAMED else ""
+    return (
+        f"{subject} {fields} that neither the field table nor {where}: {', '.join(names[:_MOST_NAMED])}{more}; "
+        "`rule-runner check` shows the places"
+    )
 
 
 def _part_of(report: ReadReport, requests: Sequence[SearchRequest]) -> float:

@@ -9,6 +9,7 @@ from datetime import datetime
 
 from runner.cluster.elasticsearch import Elastic
 from runner.rule_run import RunCost
+from runner.search.term_store import TermStore
 from runner.setup.index_objects import StoreNames
 from runner.store.elasticsearch.alerts import ElasticsearchAlerts
 from runner.store.elasticsearch.file_record import ElasticsearchFileRecord
@@ -16,6 +17,7 @@ from runner.store.elasticsearch.installation import Installation
 from runner.store.elasticsearch.lease_board import ElasticsearchBoard
 from runner.store.elasticsearch.ledger import ElasticsearchLedger, read_sources
 from runner.store.elasticsearch.run_log import ElasticsearchRunLog, read_costs
+from runner.store.elasticsearch.terms import ElasticsearchTerms
 from runner.store.protocol import Stores
 from runner.store.source import UNNAMED, EventSource
 
@@ -36,6 +38,7 @@ class ElasticsearchLedgers:
         self._client = client
         self._names = names
         self._installation = installation
+        self.terms: TermStore = ElasticsearchTerms(client, names, installation)
 
     async def sources(self) -> Sequence[EventSource]:
         return await read_sources(self._client, self._names.state)

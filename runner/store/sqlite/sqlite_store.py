@@ -59,6 +59,7 @@ from runner.store.sqlite.retention import (
     pruned_ids,
     vacuum,
 )
+from runner.store.sqlite.terms import SqliteTerms
 from runner.windows import nanoseconds
 
 T = TypeVar("T")
@@ -114,6 +115,10 @@ class SqliteStore:
     @property
     def excepted(self) -> SqliteExcepted:
         return SqliteExcepted(self._run)
+
+    @property
+    def terms(self) -> SqliteTerms:
+        return SqliteTerms(self._run)
 
     async def by_ids(self, ids: Collection[str]) -> Mapping[str, StoredAlert]:
         return await self._run(lambda connection: _by_ids(connection, tuple(ids)))

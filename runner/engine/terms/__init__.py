@@ -1,0 +1,1 @@
+"""Terms of single events, and when they were seen: what is new among them."""

@@ -1,0 +1,1 @@
+"""Rules of type new_terms in a cluster."""
