@@ -7,5 +7,6 @@ from runner.esql.doubts import doubts as doubts
 from runner.esql.errors import EsqlError as EsqlError
 from runner.esql.query import EsqlQuery as EsqlQuery
 from runner.esql.query import parse as parse
+from runner.esql.query import sources_of as sources_of
 from runner.esql.sent_text import SentText as SentText
 from runner.esql.sent_text import sent_text as sent_text

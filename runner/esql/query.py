@@ -6,10 +6,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import cached_property
+from itertools import takewhile
 
 from runner.esql.errors import EsqlError
 from runner.esql.sent_text import now_calls
-from runner.esql.tokens import SOURCE_COMMANDS, EsqlToken, string_value, tokens_of
+from runner.esql.tokens import SOURCE_COMMANDS, EsqlToken, read_tokens, string_value, tokens_of
 from runner.messages.query_errors import QueryFinding
 from runner.messages.text_positions import Source, Span
 
@@ -204,6 +205,14 @@ def parse(text: str) -> EsqlQuery:
     if not query.indices:
         raise EsqlError(query.source, [QueryFinding(first.span, "FROM names no index pattern")])
     return query
+
+
+def sources_of(text: str) -> tuple[str, ...]:
+    """The index patterns of a query, of which only the first command is read; none where it is no FROM."""
+    words = [token for token in takewhile(lambda token: token.text != "|", read_tokens(text)) if token.is_word]
+    if not words or words[0].text.lower() not in SOURCE_COMMANDS:
+        return ()
+    return tuple(pattern for pattern, _ in _sources(_command(words)))
 
 
 def _bar(tokens: Sequence[EsqlToken], number: int) -> Span:

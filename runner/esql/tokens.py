@@ -73,10 +73,11 @@ class EsqlToken:
 
 def tokens_of(text: str) -> list[EsqlToken]:
     """All tokens of the text. Raises EsqlError for a string, name or comment that does not end."""
-    return list(_tokens(text))
+    return list(read_tokens(text))
 
 
-def _tokens(text: str) -> Iterator[EsqlToken]:
+def read_tokens(text: str) -> Iterator[EsqlToken]:
+    """The tokens as they are read. Raises EsqlError where one does not end."""
     at, depth, in_sources, begins = 0, 0, False, True
     while at < len(text):
         if text.startswith("/*", at):

@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, StrictBool, StrictInt, field_validator, model_validator
 
-from runner.esql import EsqlError, parse
+from runner.esql import EsqlError, sources_of
 from runner.messages.text_positions import Source
 from runner.rules.date_math import at_reference, read_duration, resolve
 from runner.rules.rule_tables import (
@@ -150,7 +150,7 @@ class RuleFields(Record):
             self.__dict__["index"] = ANOMALIES
         elif self.type == "esql":
             try:
-                self.__dict__["index"] = parse(self.query).indices
+                self.__dict__["index"] = sources_of(self.query) or self.index
             except EsqlError:
                 return self  # reported where rules are compiled
         return self

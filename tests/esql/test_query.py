@@ -22,7 +22,7 @@ from runner.esql import EsqlError
     ],
 )
 def test_indices_of_from(query: str, indices: tuple[str, ...]) -> None:
-    assert esql.parse(query).indices == indices
+    assert esql.parse(query).indices == esql.sources_of(query) == indices
 
 
 @pytest.mark.parametrize(
