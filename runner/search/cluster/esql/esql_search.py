@@ -12,7 +12,7 @@ import logging
 import re
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from runner.cluster.elasticsearch import Elastic
@@ -49,7 +49,8 @@ MOST_STARTS = 3
 _DOCUMENTS = 500
 """Documents fetched with one request."""
 _SHOWN_WARNINGS = 3
-_PARTIAL_FLAG = "allow_partial_results"
+_FLAGS: Mapping[str, Any] = {"allow_partial_results": False, "drop_null_columns": True}
+"""Parameters of the request that not every server knows: a part of the rows is no answer."""
 _UNKNOWN_INDEX = re.compile(r"Unknown index \[[^\]]*\]")
 _QUERY_FAULTS = frozenset({"verification_exception", "parsing_exception", "planning_exception"})
 _LOG = logging.getLogger("runner.search.esql_api")
@@ -79,12 +80,12 @@ class EsqlSearch:
         self._wait = min(wait, client.connection.request_timeout / 2)
         self._keep_alive = keep_alive
         self._types = FieldCapsCache(client)
-        # Servers before 8.18 do not know the flag, and always refuse partial answers. Their answer shows it.
-        self._flags: dict[str, Any] = {_PARTIAL_FLAG: False}
+        # What older servers do not know their answer shows; they always refuse partial answers.
+        self._flags: Mapping[str, Any] = _FLAGS
 
     def forget(self) -> None:
         """Forget what the server's answers have shown: it may have been upgraded."""
-        self._flags = {_PARTIAL_FLAG: False}
+        self._flags = _FLAGS
 
     async def prepare(self, rules: Sequence[CompiledRule]) -> Sequence[Problem]:
         """No problems: the cluster compiles a query when it is searched, and its findings are that result's error."""
@@ -261,8 +262,7 @@ class EsqlSearch:
             }
             try:
                 end, id_ = deadline + GRACE, f"rule-runner:{asked.request.rule.rule_id}"
-                params = {"drop_null_columns": True, **flags}
-                return await self._api.submit(body, params=params, deadline=end, opaque_id=id_)
+                return await self._api.submit(body, params=flags, deadline=end, opaque_id=id_)
             except ClusterError as error:
                 known = {name: no for name, no in flags.items() if name not in error.reason}
                 if error.status != 400 or known == flags:
@@ -299,7 +299,7 @@ def nominal_now(request: SearchRequest) -> datetime:
     """The time of the run whose window this is: its end, or as much later as the rule's `to` lies before now."""
     to = request.rule.to
     behind = REFERENCE - at_reference(to) if is_relative(to) and "/" not in to else None
-    return request.window.end if behind is None else request.window.end + behind
+    return request.window.end if behind is None else request.window.end + max(behind, timedelta(0))
 
 
 def _query_of(compiled: CompiledRule) -> EsqlQuery:
