@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from contextlib import suppress
@@ -95,9 +96,8 @@ def run() -> None:
         signals.tell(f"interrupted by {signals.name_of(error.number)}: the command is not finished")
     except (KeyboardInterrupt, typer.Abort):
         code = 130
-    except (_PipeClosed, BrokenPipeError):
-        # The reader (head, a pager) closed the pipe; flushing buffered output must not raise again at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except (_PipeClosed, BrokenPipeError):  # the reader (head, a pager) closed the pipe
+        _drop_output()
         code = ExitCode.FINE
     except Exception as error:  # noqa: BLE001 - shown and turned into an exit code, or raised again
         code = _code_of(error)
@@ -108,6 +108,14 @@ def run() -> None:
         os._exit(int(code))
     undo()
     sys.exit(int(code))
+
+
+def _drop_output() -> None:
+    """Let flushing of what is buffered for stdout raise nothing at the exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
 
 def _code_of(error: Exception) -> ExitCode:
@@ -124,6 +132,10 @@ def _code_of(error: Exception) -> ExitCode:
     if isinstance(error, RunnerError):
         say(f"error: {error}", "red")
         return exit_code_for(error)
+    if isinstance(error, OSError) and error.filename is None and error.errno in _FULL:
+        _drop_output()
+        say(f"error: {error.strerror}: what is printed, or a file beside it, could not be written", "red")
+        return ExitCode.USAGE
     if not callable(getattr(error, "format_message", None)):
         raise error
     context = getattr(error, "ctx", None)

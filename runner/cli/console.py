@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, suppress
 from datetime import UTC, datetime
 from typing import Any, Literal
 
@@ -77,6 +77,11 @@ class _Console(Console):
     def __init__(self, *arguments: Any, **more: Any) -> None:
         super().__init__(*arguments, **more)
         self.push_render_hook(_Escaping())
+
+    def print(self, *objects: Any, **more: Any) -> None:
+        """Print; on stderr nothing is an error, as a command is not ended because nobody can read its remarks."""
+        with suppress(OSError) if self.stderr else nullcontext():
+            super().print(*objects, **more)
 
     def on_broken_pipe(self) -> None:
         raise BrokenPipeError

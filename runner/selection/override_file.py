@@ -231,6 +231,9 @@ def _duration(table: Table, key: str) -> timedelta | None:
     return length
 
 
+_LONGEST = timedelta(days=36_500)
+
+
 def _suppression(table: Table) -> AlertSuppression | None:
     """The suppression to be; None for `false`, which ends that of the rule."""
     if table.value["suppression"] is False:
@@ -246,9 +249,12 @@ def _suppression(table: Table) -> AlertSuppression | None:
     if "group_by" not in inner and "duration" not in inner:
         inner.needed("group_by")
     length = _duration(inner, "duration")
+    if length is not None and length > _LONGEST:
+        inner.findings.add((*inner.path, "duration"), f"`duration` is longer than {_LONGEST.days:,} days")
+        length = None
     strategy = inner.choice("missing_fields", _STRATEGIES, "suppress")
     return AlertSuppression(
-        group_by=fields[:3],
+        group_by=tuple(field for field in fields if field.strip())[:3],
         duration=None if length is None else _in_kibana_units(length),
         missing_fields_strategy="suppress" if strategy == "suppress" else "doNotSuppress",
     )

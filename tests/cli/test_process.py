@@ -60,6 +60,40 @@ def test_a_reader_who_has_seen_enough(tmp_path: Path, arguments: tuple[object, .
     assert "Traceback" not in err and "Broken" not in err and "Exception" not in err
 
 
+FULL = Path("/dev/full")
+
+
+@pytest.mark.skipif(not FULL.exists(), reason="needs a device that is always full")
+@pytest.mark.parametrize("arguments", [("check",), ("--help",), ("rules", "list", "-o", "json")])
+def test_a_full_disk_behind_stdout(tmp_path: Path, arguments: tuple[str, ...]) -> None:
+    write_rule(tmp_path)
+    with FULL.open("wb") as full:
+        code, _, err = finish(start(*arguments, folder=tmp_path, stdout=full, stderr=subprocess.PIPE))
+    assert code == 3
+    assert err == "error: No space left on device: what is printed, or a file beside it, could not be written\n"
+
+
+@pytest.mark.skipif(not FULL.exists(), reason="needs a device that is always full")
+def test_remarks_that_cannot_be_written_end_no_run(tmp_path: Path) -> None:
+    write_rule(tmp_path)
+    (tmp_path / "rules" / "broken.toml").write_text("[[")
+    write_events(tmp_path / "e.ndjson", ONE)
+    with FULL.open("wb") as full:
+        started = start("once", "--events", "e.ndjson", *NOW, folder=tmp_path, stdout=subprocess.PIPE, stderr=full)
+        _, out, _ = finish(started)
+    assert "1 new alert" in out
+
+
+def test_streams_that_are_closed(tmp_path: Path) -> None:
+    write_rule(tmp_path)
+    write_events(tmp_path / "e.ndjson", ONE)
+    shell = f"{sys.executable} -m runner once --events e.ndjson {' '.join(NOW)}"
+    for closing in ("<&- >&- 2>&-", ">&-", "2>&-"):
+        subprocess.run(f"{shell} {closing}", shell=True, check=True, cwd=tmp_path, env=ENVIRONMENT, timeout=120)
+    code, out, err = finish(start("alerts", "export", folder=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE))
+    assert (code, err, out.count("\n")) == (0, "1 document\n", 1)
+
+
 def on_terminal(*arguments: object, folder: Path, width: int) -> list[str]:
     """The lines of a command whose output is a terminal of `width` columns."""
     ours, theirs = pty.openpty()

@@ -17,6 +17,7 @@ from runner.cli.wiring import opened_stores
 from runner.errors import AccessError, RunnerError
 from runner.json_text import deep_stack, write_json
 from runner.messages.printable import escaped_json
+from runner.rules.model_errors import shortened
 from runner.settings.settings import Settings
 from runner.store.protocol import AlertFilter, AlertStore, StoredAlert
 from runner.store.sqlite.sqlite_store import SqliteStore
@@ -117,7 +118,10 @@ async def _only(alerts: AlertStore, id_: str) -> StoredAlert:
             raise RunnerError(
                 f"the alert {id_} is older than alerts are kept (RUNNER_KEEP_ALERTS): its id alone is left"
             )
-        raise RunnerError(f"no alert has an id that begins with {id_!r}; `rule-runner alerts list` shows what there is")
+        named = shortened(id_)
+        raise RunnerError(
+            f"no alert has an id that begins with {named!r}; `rule-runner alerts list` shows what there is"
+        )
     if len(found) > 1:
         shown = ", ".join(alert.id[: max(SHORT_ID, len(id_) + 4)] for alert in found[:5])
         raise RunnerError(f"{id_!r} is the beginning of {len(found)} ids ({shown}, ...): give more of it")
