@@ -30,6 +30,9 @@ _HITS: Final = uuid.UUID("0684ec03-7201-4ee0-8ee0-3a3f6b2479b2")
 """The name space of the ids of Kibana's synthetic hits."""
 _MICROSECOND: Final = 1_000
 _DIGEST: Final = 12
+_PLAIN: Final = b"."
+_MOST_KNOWN: Final = 300_000
+"""Digests of a pass that are kept, in some 30 MB."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,25 +78,32 @@ def digests_of(buckets: Buckets) -> tuple[dict[int, bytes], list[str]]:
     Of plain documents with the same content each is an event of its own.
     """
     digests: dict[int, bytes] = {}
-    seen: dict[str, int] = {}
+    seen: dict[bytes, int] = {}
     unreadable: list[str] = []
+    if len(buckets.digests) > _MOST_KNOWN:
+        buckets.digests.clear()
     for number in sorted({event.number for bucket in buckets.found for event in bucket.events}):
-        try:
-            hit = buckets.hit(number)
-        except UnreadableEventError as error:
-            unreadable.append(str(error))
-            continue
-        identity, before = event_identity(hit), 0
-        if not (hit.index and hit.id):
-            before = seen[identity] = seen.get(identity, -1) + 1
-        digests[number] = _digest_of(identity, before)
+        if (known := buckets.digests.get(number)) is None:
+            try:
+                known = buckets.digests[number] = _digest_of(buckets.hit(number))
+            except UnreadableEventError as error:
+                unreadable.append(str(error))
+                continue
+        if len(known) > _DIGEST:
+            before = seen[known] = seen.get(known, -1) + 1
+            known = _hashed(known + str(before).encode()) if before else known
+        digests[number] = known[:_DIGEST]
     return digests, unreadable
 
 
-def _digest_of(identity: str, before: int) -> bytes:
-    """The digest of an event's identity; `before`: how many events have the same one."""
-    text = f"{identity}\0{before}" if before else identity
-    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=_DIGEST).digest()
+def _digest_of(hit: Hit) -> bytes:
+    """The digest of what identifies an event, followed by `_PLAIN` if that is its content."""
+    digest = _hashed(event_identity(hit).encode("utf-8", "surrogatepass"))
+    return digest if hit.index and hit.id else digest + _PLAIN
+
+
+def _hashed(data: bytes) -> bytes:
+    return hashlib.blake2b(data, digest_size=_DIGEST).digest()
 
 
 def bursts_in(events: Sequence[CountedEvent], threshold: Threshold, reach: int) -> Iterator[Sequence[CountedEvent]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, TypeAlias
 
 from runner.engine.sequence.open_matches import FoundRows, KeyedEvent
@@ -25,11 +26,13 @@ def buckets_of(found: Sequence[FoundSequence], threshold: Threshold, hit: Callab
 
 
 def file_buckets(
-    found: Sequence[FoundSequence], rule: Rule, fetch: Callable[[int], Mapping[str, Any]]
+    found: Sequence[FoundSequence], rule: Rule, fetch: Callable[[int], Mapping[str, Any]], digests: dict[int, bytes]
 ) -> Buckets | None:
-    """The buckets of events of files, whose documents are read with `fetch`; None of a rule of another type."""
-    threshold = threshold_of(rule)
-    return None if threshold is None else buckets_of(found, threshold, lambda number: hit_of(fetch(number)))
+    """The buckets of events of files, whose documents are read with `fetch`; None of a rule of another type. `digests`
+    are those of the pass."""
+    if (threshold := threshold_of(rule)) is None:
+        return None
+    return replace(buckets_of(found, threshold, lambda number: hit_of(fetch(number))), digests=digests)
 
 
 _Gathered: TypeAlias = tuple[tuple[Any, ...], dict[int, tuple[int, set[Any]]]]

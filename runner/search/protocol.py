@@ -96,6 +96,8 @@ class Buckets:
     found: Sequence[Bucket] = ()
     hit: Callable[[int], Hit] = lambda number: Hit("", "", {})
     """What identifies the event of a number. Raises UnreadableEventError."""
+    digests: dict[int, bytes] = field(default_factory=dict)
+    """Digests of what identifies events, by number, for the buckets of other windows of the same pass to use again."""
 
 
 @dataclass(frozen=True, slots=True)

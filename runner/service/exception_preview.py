@@ -11,7 +11,9 @@ from runner.exceptions.item import ExceptionItem
 from runner.rules.rule import Rule
 from runner.search.compiled_rule import CompiledRule
 from runner.search.protocol import Match, Search, SearchRequest, SearchResult
+from runner.service.counted_bursts import Remembering, with_bursts
 from runner.service.excepted_alerts import ExceptedAlerts
+from runner.store.group_store import MemoryGroups
 from runner.triage.excepted_alert import exception_for
 from runner.windows import Window
 
@@ -56,6 +58,9 @@ async def preview(
     found: dict[int, tuple[SearchResult, dict[str, Match], ExceptedAlerts, list[str]]] = {}
     async for result in search.run(requests):
         excepted = ExceptedAlerts(result.request)
+        result, _ = await with_bursts(
+            result, MemoryGroups(), Remembering(space, window.end, window.length), limit=MOST_MATCHES
+        )
         matches, problems = _matches(result, excepted, space)
         found[id(result.request.compiled)] = result, matches, excepted, problems
     made = []

@@ -161,9 +161,13 @@ class OpenEvents:
         """All matches, ascending, as far as the limit can need them."""
         stage_rows = self._all_rows()
         stage_rows = stage_rows.at(stage_rows.order())
-        show: Callable[[tuple[int, ...]], Key] = lambda key: ()  # noqa: E731
-        if self.plan.stages[0].keys:  # they are those of an aggregation, as of samples
-            show = lambda key: _printed_key(self.plan, codes.values(key), "sample")  # noqa: E731
+        # The keys are shown as those of an aggregation, like those of samples.
+        shows = [None if ref is None else key_reader(ref.exact).show for ref in self.plan.stages[0].keys]
+
+        def show(key: tuple[int, ...]) -> Key:
+            pairs = zip(shows, codes.values(key), strict=True)
+            return tuple([value if by is None or value is None else by(value, True) for by, value in pairs])
+
         return FoundRows(stage_rows.events[:, None], stage_rows.keys, show, stage_rows.times)
 
     def event_columns(self) -> list[NDArray[np.int64]]:

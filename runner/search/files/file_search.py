@@ -193,7 +193,7 @@ class FileSearch:
             return
         took_ms = (time.perf_counter() - started) * 1000
         warnings = (*self.report.warnings(), *self._left_out.warning(self.report.left_out))
-        files = self._opened()
+        files, digests = self._opened(), dict[int, bytes]()
         pairs = list(zip(requests, found, strict=True))
         if self._progress.is_stopped:  # there may be little time: what was found goes first
             pairs.sort(key=lambda pair: not pair[1].matches)
@@ -201,7 +201,7 @@ class FileSearch:
             plan = self._program(request.compiled).plan
             whole = self.report.is_whole
             new = self._term_pass.answers.get(id(request), TermAnswer())
-            buckets = file_buckets(answer.matches, request.rule, files.fetch)
+            buckets = file_buckets(answer.matches, request.rule, files.fetch, digests)
             matches: Sequence[Match] = _matches(answer, plan, files.fetch, whole=whole, counts=buckets is not None)
             if request.rule.type == "new_terms":
                 matches = TermMatches(new.found, files.fetch)
