@@ -6,6 +6,7 @@ import gzip
 import os
 import signal
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -14,6 +15,7 @@ import orjson
 import pytest
 
 from runner import eql
+from runner.engine.plan import KeyField, with_keys
 from runner.errors import EventsError
 from runner.events.fields.schema import DataType, Field, Schema, shipped_schema
 from runner.events.files.event_files import EventFiles, ReadReport, TimeWanted
@@ -40,6 +42,8 @@ QUERIES = (
 def asks() -> list[eql.Ask]:
     schema = Schema(shipped_schema().fields, lenient=True)
     programs = [eql.compile(query, schema) for query in QUERIES]
+    keys = [KeyField(schema.fields["event.action"]), KeyField(schema.fields["host.id"], optional=True)]
+    programs.append(replace(programs[0], plan=with_keys(programs[0].plan, keys)))
     return [eql.SearchOptions(size=10**6).ask(program, now_ns=0) for program in programs]
 
 
