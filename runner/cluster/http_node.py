@@ -116,7 +116,7 @@ class HttpNode(BaseAsyncNode):
             allow_redirects=False,
             **self._options(),
         ) as response:
-            raw = await response.read()
+            raw = await _whole(response)
         headers, took = HttpHeaders(response.headers), loop.time() - start
         return TransportApiResponse(ApiResponseMeta(response.status, "1.1", headers, took, self.config), raw)
 
@@ -138,6 +138,21 @@ class HttpNode(BaseAsyncNode):
             cookie_jar=aiohttp.DummyCookieJar(),
             connector=aiohttp.TCPConnector(limit_per_host=self.config.connections_per_node, ssl=tls or True),
         )
+
+
+_LARGEST = 1 << 30
+"""Bytes of an answer: none is so long, and what goes on without an end would fill the memory."""
+
+
+async def _whole(response: aiohttp.ClientResponse) -> bytes:
+    """The body of an answer. Raises ClientPayloadError for one that is too long."""
+    parts, size = [], 0
+    async for part in response.content.iter_any():
+        parts.append(part)
+        size += len(part)
+        if size > _LARGEST:
+            raise aiohttp.ClientPayloadError(f"the answer is longer than {_LARGEST >> 20:,} MiB")
+    return b"".join(parts)
 
 
 def proxy_of(config: NodeConfig) -> Proxy | None:

@@ -18,7 +18,7 @@ from elastic_transport import HttpHeaders, TransportError
 from tenacity import retry_if_result
 from urllib3 import encode_multipart_formdata
 
-from runner.cluster.connection import Connection, credentials_for
+from runner.cluster.connection import Connection, credentials_for, without_user
 from runner.cluster.http_node import HttpNode, node_configs
 from runner.cluster.transport import BUSY_STATUSES, IF_IT_PASSES, Retry, path_part
 from runner.errors import AccessError, ClusterError, RunnerError, UnreachableError
@@ -200,8 +200,8 @@ class Kibana:
             text = f"{self.place} has no space `{self.space}`: make it, or name another (RUNNER_SPACE)"
             return ClusterError(text, status=404, reason=message)
         if 300 <= answer.status < 400:
-            target = answer.headers.get("location", "elsewhere")
-            text = f"{self.place} redirects to {self._clean(target)}; write Kibana's own address, with its base path"
+            target = without_user(self._clean(answer.headers.get("location", "elsewhere")))
+            text = f"{self.place} redirects to {target}; write Kibana's own address, with its base path"
             return ClusterError(text, status=answer.status)
         text = f"{self.place} could not {action}: {message} (HTTP {answer.status})"
         return ClusterError(text, status=answer.status, reason=message)

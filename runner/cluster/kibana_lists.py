@@ -15,10 +15,12 @@ import orjson
 
 from runner.cluster.kibana import Kibana
 from runner.errors import ClusterError, WrongAnswerError
+from runner.messages.quantities import counted
 
 _PAGE: Final = 1_000
 _MOST: Final = 10_000
 """Items that can be paged through: the limit of a search in Elasticsearch."""
+_COUNT: Final = "exported_exception_list_item_count"
 _PRIVILEGE: Final = (
     "it takes a role with the Kibana privilege `Security: Read` in that space (where `Rules` and `Exceptions` are "
     "privileges of their own, `Read` of these), and for value lists `read` on the indices `.lists-{space}` and "
@@ -74,8 +76,12 @@ class KibanaLists:
         answer = await self._kibana.request("POST", path, action=action, privilege=self._privilege)
         if answer is None:
             return None
-        lines = (self._object(line, action) for line in answer.splitlines() if line.strip())
-        return tuple(line for line in lines if line.get("type") == "simple")
+        lines = [self._object(line, action) for line in answer.splitlines() if line.strip()]
+        items = tuple(line for line in lines if line.get("type") == "simple")
+        told = next((line[_COUNT] for line in lines[-1:] if _COUNT in line), None)
+        if told != len(items):
+            raise self._wrong(action, f"has {counted(len(items), 'item')}, and not as many as its last line says")
+        return items
 
     async def values(self, list_id: str) -> tuple[str, ...] | None:
         """The values of a value list, each once; None if there is no such list."""

@@ -75,6 +75,8 @@ def test_a_rule_whose_lists_are_not_known_fails_and_stays_owed(
     (message,) = failed[0]["messages"]
     assert "the exception list `known` cannot be read" in message and "`Security: Read`" in message
     assert "1 rule (`Listed`) is not searched without its exceptions, and the windows stay owed" in message
+    alone = command(*ONCE, "--rule", "Listed", env=env(stand_in))
+    assert alone.code == 2 and "no event files" not in alone.err  # nobody looked for them
     stand_in.may_read_lists = True
     stand_in.except_("known", "one", {"field": "host.name", "type": "match", "operator": "included", "value": "db-00"})
     found = command(*ONCE, env=env(stand_in))

@@ -43,6 +43,8 @@ class StandIn:
     """Value lists by space and id."""
     moving: bool = False
     """Whether exception lists lose their first item between two pages."""
+    exported_lines: int | None = None
+    """At how many lines an export ends; None for all."""
     requests: list[tuple[str, str, Mapping[str, str]]] = field(default_factory=list)
     failures: list[tuple[int, bytes, Mapping[str, str]]] = field(default_factory=list)
     """Answers to give to the next requests in place of the real ones."""
@@ -156,7 +158,8 @@ class StandIn:
             return 200, {"id": f"id of {list_id}", "list_id": list_id, "type": "detection"}
         if what == "export":
             assert (query["id"], query["include_expired_exceptions"]) == (f"id of {list_id}", "true")
-            lines = [{"list_id": list_id, "type": "detection"}, *reversed(items), {"exported_exception_list_count": 1}]
+            told = {"exported_exception_list_count": 1, "exported_exception_list_item_count": len(items)}
+            lines = [{"list_id": list_id, "type": "detection"}, *reversed(items), told][: self.exported_lines]
             return 200, b"".join(json.dumps(line).encode() + b"\n" for line in lines)
         size, page = int(query["per_page"]), int(query["page"])
         if size * page > 10_000:

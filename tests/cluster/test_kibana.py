@@ -300,6 +300,12 @@ async def test_a_space_that_is_not_there_is_named(stand_in: StandIn) -> None:
         (400, b'{"error": {}}', {"x-elastic-product": "Elasticsearch"}, "there is Elasticsearch; write Kibana"),
         (302, b"", {"location": "/spaces/enter"}, "redirects to /spaces/enter; write Kibana's own address"),
         (
+            302,
+            b"",
+            {"location": "http://ann:pw@host/x"},
+            "redirects to http://host/x; write Kibana's own",
+        ),
+        (
             500,
             b'{"message": "An internal server error occurred"}',
             {},

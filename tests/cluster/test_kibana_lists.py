@@ -12,7 +12,7 @@ from runner.cluster.connection import Connection
 from runner.cluster.kibana import Kibana
 from runner.cluster.kibana_lists import KibanaLists
 from runner.cluster.transport import Retry
-from runner.errors import AccessError, ClusterError, UnreachableError
+from runner.errors import AccessError, ClusterError, UnreachableError, WrongAnswerError
 from tests.cluster.kibana_stand_in import StandIn
 
 ENTRY = {"field": "host.name", "type": "match", "operator": "included", "value": "db-01"}
@@ -38,6 +38,15 @@ async def test_every_item_is_read(count: int, requests: int, stand_in: StandIn, 
     assert found is not None
     assert {item["item_id"] for item in found} == {f"i{number}" for number in range(count)}
     assert len(stand_in.requests) == requests
+
+
+@pytest.mark.parametrize("lines", [1, 10_000, 10_002])
+async def test_an_export_that_is_cut_is_refused(lines: int, stand_in: StandIn, lists: KibanaLists) -> None:
+    for number in range(10_001):
+        stand_in.except_("known", f"i{number}", ENTRY)
+    stand_in.exported_lines = lines
+    with pytest.raises(WrongAnswerError, match=r"items?, and not as many as its last line says"):
+        await lists.items("known", "single")
 
 
 async def test_lists_of_the_space_and_of_all_spaces(stand_in: StandIn) -> None:

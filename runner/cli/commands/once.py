@@ -252,7 +252,7 @@ def _report(
     report = RunReport(runs, alerts, tools.places, _state_flag(settings))
     show_problems(active, errors_only=options.is_quiet)
     failed = broken or any(run.status == "failed" for run in runs)
-    if tools.files is not None:
+    if tools.files is not None and not (runs and all(run.status == "failed" for run in runs)):
         _remark_on_input(tools, active.rules, ready.clock.now(), is_quiet=options.is_quiet)
     if options.is_quiet and report.is_quiet(ready.told):
         return ExitCode.RULE_FAILED if failed else ExitCode.FINE
