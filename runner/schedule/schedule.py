@@ -217,14 +217,15 @@ def due_owed(
     most: int,
     catch_ups: Mapping[str, CatchUpState] = MappingProxyType({}),
 ) -> tuple[DueWindow, ...]:
-    """The oldest backlog of each rule, one bounded window a rule, oldest first, of at most `most` rules at a time.
+    """The oldest backlog of each rule, one bounded window a rule, or some of a rule with a step, oldest first, of at
+    most `most` rules at a time.
 
     Each window reaches back by the overlap of the rule's own windows, so that a sequence across its edge, or an event
     that came late, is found as a timely run would have found it. `tried` as for `due_live`: the backlog ends where the
     live window begins, which is due by itself until it was tried. Where there are too many rules, those that have
     waited longest come first, by their `catch_ups`.
     """
-    due: list[DueWindow] = []
+    due: list[tuple[DueWindow, ...]] = []
     for compiled in rules:
         rule = compiled.rule
         start, state = schedule.last_start(rule, now), states.get(rule.rule_id)
@@ -235,10 +236,12 @@ def due_owed(
         until = live.end if is_tried else compiled.reach.shown(live).start
         spans = owed(state, until, horizon=schedule.horizon)
         catch_up = catch_ups.get(rule.rule_id, CatchUpState())
-        due.extend(oldest_owed(compiled, spans, catch_up))
+        if oldest := oldest_owed(compiled, spans, catch_up):
+            due.append(oldest)
     turns = {rule_id: catch_up.turn for rule_id, catch_up in catch_ups.items()}
-    due.sort(key=lambda item: (turns.get(item.rule.rule_id, -1), item.window.start, item.rule.rule_id))
-    return tuple(sorted(due[:most], key=lambda item: (item.window.start, item.rule.rule_id)))
+    due.sort(key=lambda of: (turns.get(of[0].rule.rule_id, -1), of[0].window.start, of[0].rule.rule_id))
+    taken = (item for of in due[:most] for item in of)
+    return tuple(sorted(taken, key=lambda item: (item.window.start, item.rule.rule_id)))
 
 
 def due_marks(
