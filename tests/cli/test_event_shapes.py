@@ -14,6 +14,8 @@ import pytest
 from tests.cli.conftest import Command
 from tests.cli.test_once import write_rule
 
+pytestmark = pytest.mark.slow
+
 INDEX = "logs-endpoint.events.process-default"
 TIMES = ("10:01:00", "10:02:00")
 EVENTS: list[dict[str, Any]] = [

@@ -24,6 +24,8 @@ from tests.elasticsearch.proxy import Proxy
 from tests.scenarios.test_processes import process
 from tests.service.test_replay_journal import rule_run, written
 
+pytestmark = pytest.mark.slow
+
 PLANTED = 12
 
 

@@ -13,6 +13,8 @@ from tests.cli.conftest import Command
 from tests.cli.test_commands import state as state
 from tests.cli.test_once import NOW, write_events, write_rule
 
+pytestmark = pytest.mark.slow
+
 ANN = {"RUNNER_ANALYST": "ann"}
 
 

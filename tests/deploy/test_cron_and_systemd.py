@@ -17,6 +17,8 @@ import pytest
 
 from tests.paths import ROOT
 
+pytestmark = pytest.mark.slow
+
 DEPLOY = ROOT / "deploy"
 UNITS = sorted((DEPLOY / "systemd").iterdir())
 CRON = {"HOME": "/", "LOGNAME": "rule-runner", "SHELL": "/bin/sh", "PATH": "/usr/bin:/bin"}

@@ -27,6 +27,8 @@ from tests.reference import FailedSearchError, answer_of
 from tests.reference.engine import Answer, Options
 from tests.reference.readings import values_of
 
+pytestmark = pytest.mark.slow
+
 TIMELINES = max(80, int(os.environ.get("RUNNER_FUZZ", "0")) * 6 // 100)
 START_MS, STEP_MS = 1_700_000_000_000, 500
 MILLI = 1_000_000

@@ -18,6 +18,8 @@ from runner.sample_data import RuleId, Sample, generate
 from tests.paths import SHARED
 from tests.sample_data import seed_rules
 
+pytestmark = pytest.mark.slow
+
 END = datetime(2026, 3, 1, 10, 2, 31, 412764, tzinfo=UTC)
 END_NANOSECONDS = 1_772_359_351_412_764_000
 FIELD_TYPES = SHARED / "reference" / "field-types.csv"

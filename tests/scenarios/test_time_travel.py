@@ -37,6 +37,8 @@ from tests.scenarios.test_guarantees import Diary
 from tests.scenarios.timeline import at, ndjson, rule_text
 from tests.scenarios.world import World, told
 
+pytestmark = pytest.mark.slow
+
 NC = 'process where process.name == "nc"'
 MINUTE = timedelta(minutes=1)
 HOUR = timedelta(hours=1)

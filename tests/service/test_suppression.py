@@ -30,6 +30,8 @@ from tests.service.suppressing import (
     totals,
 )
 
+pytestmark = pytest.mark.slow
+
 HOURLY = suppressing(suppression={"duration": {"value": 1, "unit": "h"}})
 ENDS = tuple(range(5, 35, 5))
 

@@ -34,6 +34,8 @@ from tests.store.alerts import run
 from tests.store.conftest import names_in, store_in
 from tests.store.memory_board import MemoryBoard
 
+pytestmark = pytest.mark.slow
+
 RULES = [f"rule-{number}" for number in range(200)]
 LEASE = timedelta(seconds=30)
 

@@ -19,6 +19,8 @@ import pytest
 from tests.scenarios.test_processes import lines_until, process
 from tests.scenarios.timeline import rule_text
 
+pytestmark = pytest.mark.slow
+
 HOST = "127.0.0.1"
 ANY = {"RUNNER_LISTEN": f"{HOST}:0"}
 
