@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
@@ -17,16 +17,16 @@ from runner.cluster import answer_shapes
 from runner.cluster.elasticsearch import Elastic
 from runner.cluster.transport import ApiCall, path_part
 from runner.dates.dates import date_text, read_date
-from runner.errors import AccessError, ClusterError, Problem, RunnerError, SearchError, UnreachableError
+from runner.errors import AccessError, ClusterError, Problem, SearchError
 from runner.exceptions.item import ExceptionItem
 from runner.exceptions.item_query import any_clause, item_clause
 from runner.rules.rule import ANOMALIES
-from runner.search.cluster.concurrent_units import Unit, UnitOutcome, concurrent_results
+from runner.search.cluster.concurrent_units import Unit, UnitOutcome, concurrent_results, outcome_of
 from runner.search.cluster.field_caps import FieldCapsCache
 from runner.search.cluster.request_body import range_filter
 from runner.search.cluster.search_failures import left_out, no_index, subject_of
 from runner.search.compiled_rule import AnomalyQuery, CompiledRule
-from runner.search.protocol import ExceptedEvents, Hit, Match, SearchRequest, SearchResult, Unreachable
+from runner.search.protocol import ExceptedEvents, Hit, Match, SearchRequest, SearchResult
 from runner.windows import Window
 
 LARGEST_SIZE = 10_000
@@ -58,16 +58,12 @@ class AnomalySearch:
 
     async def prepare(self, rules: Sequence[CompiledRule]) -> Sequence[Problem]:
         """No problems: the state of the jobs is known when they are searched."""
-        for rule in rules:
-            if rule.exceptions:
-                self._types.want(rule)
+        self._types.want_excepted(rules)
         return ()
 
     def run(self, requests: Sequence[SearchRequest]) -> AsyncGenerator[SearchResult, None]:
         """One result per request, as they get done."""
-        for request in requests:
-            if request.compiled.exceptions:
-                self._types.want(request.compiled)
+        self._types.want_excepted(request.compiled for request in requests)
         units = (Unit((request,)) for request in requests)
         return concurrent_results(units, self._outcome, concurrency=self._concurrency, answers=self._client.answers)
 
@@ -76,20 +72,19 @@ class AnomalySearch:
 
     async def _outcome(self, unit: Unit) -> UnitOutcome:
         (request,) = unit.requests
-        loop = asyncio.get_running_loop()
-        started = loop.time()
+        return await outcome_of(request, self._in_time(request))
+
+    async def _in_time(self, request: SearchRequest) -> SearchResult:
+        subject = subject_of(request.rule)
         try:
             async with asyncio.timeout(self._timeout):
-                result = await self._search(request)
+                return await self._search(request)
         except TimeoutError:
-            text = f"{subject_of(request.rule)}: the search took longer than {self._timeout:g} s and was stopped"
-            result = SearchResult(request, error=text)
-        except UnreachableError as error:
-            result = Unreachable(request, error=str(error))
-        except RunnerError as error:
-            result = SearchResult(request, error=f"{subject_of(request.rule)}: {error}")
-        result = replace(result, took_ms=(loop.time() - started) * 1_000)
-        return UnitOutcome((result,), away=result.error if isinstance(result, Unreachable) else None)
+            return SearchResult(
+                request, error=f"{subject}: the search took longer than {self._timeout:g} s and was stopped"
+            )
+        except SearchError as error:
+            return SearchResult(request, error=f"{subject}: {error}")
 
     async def _search(self, request: SearchRequest) -> SearchResult:
         query = request.compiled.query

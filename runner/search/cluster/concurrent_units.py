@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from runner.search.protocol import SearchRequest, SearchResult
+from runner.errors import RunnerError, SearchError, UnreachableError
+from runner.search.cluster.search_failures import subject_of
+from runner.search.protocol import SearchRequest, SearchResult, Unreachable
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +29,22 @@ class UnitOutcome:
     again: tuple[Unit, ...] = ()
     away: str | None = None
     """Why the cluster could not be reached."""
+
+
+async def outcome_of(request: SearchRequest, searched: Awaitable[SearchResult]) -> UnitOutcome:
+    """The outcome of a unit with one request: its result with the time that it took, an error of it as its result."""
+    loop = asyncio.get_running_loop()
+    started = loop.time()
+    try:
+        result = await searched
+    except UnreachableError as error:
+        result = Unreachable(request, error=str(error))
+    except SearchError as error:
+        result = SearchResult(request, error=str(error), retryable=error.retryable)
+    except RunnerError as error:
+        result = SearchResult(request, error=f"{subject_of(request.rule)}: {error}")
+    result = replace(result, took_ms=(loop.time() - started) * 1_000)
+    return UnitOutcome((result,), away=result.error if isinstance(result, Unreachable) else None)
 
 
 async def concurrent_results(

@@ -11,16 +11,15 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from typing import Any
 
 from runner.cluster.elasticsearch import Elastic
 from runner.eql.excepting import excepting_text
-from runner.errors import ClusterError, Problem, RunnerError, SearchError, UnreachableError
+from runner.errors import ClusterError, Problem, RunnerError, SearchError
 from runner.exceptions.conditions import ResolvedItems
 from runner.rules.rule import Rule
-from runner.search.cluster.concurrent_units import Unit, UnitOutcome, concurrent_results
+from runner.search.cluster.concurrent_units import Unit, UnitOutcome, concurrent_results, outcome_of
 from runner.search.cluster.excepted_counts import ExceptedCounter
 from runner.search.cluster.field_caps import FieldCapsCache
 from runner.search.cluster.request_body import asked_fields, range_filter, rule_filter
@@ -34,7 +33,7 @@ from runner.search.cluster.search_failures import (
     unreadable_indices,
 )
 from runner.search.compiled_rule import CompiledRule, time_fields
-from runner.search.protocol import Hit, Match, SearchRequest, SearchResult, Unreachable
+from runner.search.protocol import Hit, Match, SearchRequest, SearchResult
 
 LARGEST_SIZE = 10_000
 """Most matches of one EQL search (`index.max_result_window`)."""
@@ -92,40 +91,28 @@ class EqlApiSearch:
 
     async def prepare(self, rules: Sequence[CompiledRule]) -> Sequence[Problem]:
         """No problems: the cluster compiles a query when it is searched, and its findings are that result's error."""
-        self._want(rules)
+        self._types.want_excepted(rules)
         return ()
 
     def run(self, requests: Sequence[SearchRequest]) -> AsyncGenerator[SearchResult, None]:
         """One result per request, as they get done; closing the iterator stops the searches, on the server too."""
-        self._want(request.compiled for request in requests)
+        self._types.want_excepted(request.compiled for request in requests)
         units = (Unit((request,)) for request in requests)
         return concurrent_results(units, self._outcome, concurrency=self._concurrency, answers=self._client.answers)
 
     async def close(self) -> None:
         """Nothing to close: the caller closes the client."""
 
-    def _want(self, rules: Iterable[CompiledRule]) -> None:
-        """Have the types of the fields read that exceptions name; a rule without any needs none."""
-        for rule in rules:
-            if rule.exceptions:
-                self._types.want(rule)
-
     async def _outcome(self, unit: Unit) -> UnitOutcome:
         (request,) = unit.requests
-        loop = asyncio.get_running_loop()
-        started = loop.time()
+        return await outcome_of(request, self._searched(request))
+
+    async def _searched(self, request: SearchRequest) -> SearchResult:
+        deadline = asyncio.get_running_loop().time() + self._timeout
         try:
-            result = await self._counter.counted(await self._ask(request, deadline=started + self._timeout))
-        except UnreachableError as error:
-            result = Unreachable(request, error=str(error))
+            return await self._counter.counted(await self._ask(request, deadline=deadline))
         except _NoSuchApiError as error:
-            result = NoEql(request, error=str(error), retryable=False)
-        except SearchError as error:
-            result = SearchResult(request, error=str(error), retryable=error.retryable)
-        except RunnerError as error:
-            result = SearchResult(request, error=f"{subject_of(request.rule)}: {error}")
-        result = replace(result, took_ms=(loop.time() - started) * 1_000)
-        return UnitOutcome((result,), away=result.error if isinstance(result, Unreachable) else None)
+            return NoEql(request, error=str(error), retryable=False)
 
     async def _ask(self, request: SearchRequest, *, deadline: float) -> SearchResult:
         """The result of one search; raises RunnerError if it failed or is partial."""

@@ -64,6 +64,12 @@ class FieldCapsCache:
             known.seen.add(names)
             known.wanted.update(_with_relatives(names))
 
+    def want_excepted(self, rules: Iterable[CompiledRule]) -> None:
+        """The same for the rules that have exceptions, for searches that need no types otherwise."""
+        for rule in rules:
+            if rule.exceptions:
+                self.want(rule)
+
     async def types(
         self, patterns: tuple[str, ...], *, all_fields: bool = False, deadline: float | None = None
     ) -> FieldCaps:

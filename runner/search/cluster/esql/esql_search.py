@@ -17,12 +17,12 @@ from typing import Any
 
 from runner.cluster.elasticsearch import Elastic
 from runner.cluster.esql import EsqlAnswer, EsqlApi
-from runner.errors import ClusterError, Problem, RunnerError, SearchError, UnreachableError
+from runner.errors import ClusterError, Problem, RunnerError, SearchError
 from runner.esql import EsqlQuery, SentText, sent_text
 from runner.messages.quantities import counted
 from runner.rules.date_math import REFERENCE, at_reference, is_relative
 from runner.rules.rule import Rule
-from runner.search.cluster.concurrent_units import Unit, UnitOutcome, concurrent_results
+from runner.search.cluster.concurrent_units import Unit, UnitOutcome, concurrent_results, outcome_of
 from runner.search.cluster.esql.excepted_rows import ExceptedRows, excepted_now
 from runner.search.cluster.esql.rows import (
     AnswerRows,
@@ -36,7 +36,7 @@ from runner.search.cluster.field_caps import FieldCapsCache
 from runner.search.cluster.request_body import asked_fields, range_filter
 from runner.search.cluster.search_failures import PLACE, left_out, no_index, query_error, subject_of
 from runner.search.compiled_rule import CompiledRule, time_fields
-from runner.search.protocol import Hit, SearchRequest, SearchResult, Unreachable
+from runner.search.protocol import Hit, SearchRequest, SearchResult
 
 LARGEST_SIZE = 10_000
 """Most rows of one answer (`esql.query.result_truncation_max_size`), whatever a query's own LIMIT is."""
@@ -89,16 +89,12 @@ class EsqlSearch:
 
     async def prepare(self, rules: Sequence[CompiledRule]) -> Sequence[Problem]:
         """No problems: the cluster compiles a query when it is searched, and its findings are that result's error."""
-        for rule in rules:
-            if rule.exceptions:
-                self._types.want(rule)
+        self._types.want_excepted(rules)
         return ()
 
     def run(self, requests: Sequence[SearchRequest]) -> AsyncGenerator[SearchResult, None]:
         """One result per request, as they get done; closing the iterator stops the queries, on the server too."""
-        for request in requests:
-            if request.compiled.exceptions:
-                self._types.want(request.compiled)
+        self._types.want_excepted(request.compiled for request in requests)
         units = (Unit((request,)) for request in requests)
         return concurrent_results(units, self._outcome, concurrency=self._concurrency, answers=self._client.answers)
 
@@ -107,18 +103,8 @@ class EsqlSearch:
 
     async def _outcome(self, unit: Unit) -> UnitOutcome:
         (request,) = unit.requests
-        loop = asyncio.get_running_loop()
-        started = loop.time()
-        try:
-            result = await self._search(request, deadline=started + self._timeout)
-        except UnreachableError as error:
-            result = Unreachable(request, error=str(error))
-        except SearchError as error:
-            result = SearchResult(request, error=str(error), retryable=error.retryable)
-        except RunnerError as error:
-            result = SearchResult(request, error=f"{subject_of(request.rule)}: {error}")
-        result = replace(result, took_ms=(loop.time() - started) * 1_000)
-        return UnitOutcome((result,), away=result.error if isinstance(result, Unreachable) else None)
+        deadline = asyncio.get_running_loop().time() + self._timeout
+        return await outcome_of(request, self._search(request, deadline=deadline))
 
     async def _search(self, request: SearchRequest, *, deadline: float) -> SearchResult:
         """The result of one query; raises RunnerError if it failed or is partial."""
