@@ -92,7 +92,8 @@ class AnomalySearch:
         jobs = await self._jobs(query.jobs)
         size = min(request.size, LARGEST_SIZE)
         behind = Window(request.window.start - jobs.behind, request.window.end)
-        excluded = await self._excluded(request)
+        excluded, lost = await self._excluded(request)
+        warnings = (*jobs.warnings, *lost)
         clauses = [clause for _, clause in excluded]
         answer = await self._client.search(
             ANOMALIES, _body(query, behind, clauses=clauses, size=size), params=_PARAMS
@@ -101,19 +102,28 @@ class AnomalySearch:
             raise SearchError(trouble, rule_id=request.rule.rule_id)
         if not (answer.get("_shards") or {}).get("total", 1):
             none = await no_index(self._client, ANOMALIES)
-            return SearchResult(request, warnings=(*jobs.warnings, f"{none}: no job has written results"), blind=True)
+            return SearchResult(request, warnings=(*warnings, f"{none}: no job has written results"), blind=True)
         hits = answer["hits"]["hits"]
         matches = tuple(Match((_hit(hit),), is_sequence=False) for hit in hits)
         excepted = await self._counted(query, request, excluded)
-        return SearchResult(request, matches, len(hits) < size, jobs.warnings, excepted=excepted)
+        return SearchResult(request, matches, len(hits) < size, warnings, excepted=excepted)
 
-    async def _excluded(self, request: SearchRequest) -> list[tuple[ExceptionItem, dict[str, Any]]]:
-        """The exceptions of scope event with the records that each of them hits."""
+    async def _excluded(
+        self, request: SearchRequest
+    ) -> tuple[list[tuple[ExceptionItem, dict[str, Any]]], tuple[str, ...]]:
+        """The exceptions of scope event with the records that each of them hits, and which of them remove nothing."""
         if not request.compiled.exceptions:
-            return []
+            return [], ()
         types = await self._types.types(ANOMALIES)
         resolved = request.compiled.excepted(types.schema)
-        return [(item, item_clause(item, types.schema)) for item in resolved.items if item.where is None]
+        said = [
+            f"exception `{item.name}` removes nothing: a condition in EQL cannot be applied to anomaly records; write "
+            "it as entries"
+            for item in resolved.items
+            if item.where is not None
+        ]
+        said += [one.problem().text for one in resolved.refused]
+        return [(item, item_clause(item, types.schema)) for item in resolved.items if item.where is None], tuple(said)
 
     async def _counted(
         self, query: AnomalyQuery, request: SearchRequest, excluded: Sequence[tuple[ExceptionItem, dict[str, Any]]]
@@ -127,7 +137,10 @@ class AnomalySearch:
                 body = _body(query, span, clauses=[], size=0)
                 body["query"]["bool"]["filter"].append(clause)
                 answer = await self._client.search(ANOMALIES, body | {"track_total_hits": True}, params=_PARAMS)
-                count += answer["hits"]["total"]["value"]
+                total = answer["hits"].get("total")
+                if not isinstance(total, Mapping) or not isinstance(total.get("value"), int):
+                    raise SearchError("an answer does not say how many records an exception has left out")
+                count += total["value"]
             if count:
                 found.append(ExceptedEvents(item, count))
         return tuple(found)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
+from runner import eql
 from runner.cluster.elasticsearch import Connection, Elastic, Retry, open_client
+from runner.exceptions.item import ExceptionItem
 from runner.rules.rule import Rule
 from runner.search.cluster.anomaly_search import AnomalySearch
 from runner.search.protocol import SearchRequest, SearchResult
@@ -35,8 +38,9 @@ def rule(*jobs: str) -> Rule:
     )
 
 
-async def result(client: Elastic, of: Rule) -> SearchResult:
-    (only,) = [one async for one in AnomalySearch(client).run([SearchRequest(compiled(of), WINDOW, 101)])]
+async def result(client: Elastic, of: Rule, *exceptions: ExceptionItem) -> SearchResult:
+    asked = SearchRequest(replace(compiled(of), exceptions=exceptions), WINDOW, 101)
+    (only,) = [one async for one in AnomalySearch(client).run([asked])]
     return only
 
 
@@ -104,3 +108,17 @@ async def test_failed_shards_leave_the_window_owed(plain_proxy: Proxy, client: E
     plain_proxy.answer_next(200, {**failed, "hits": {"hits": []}}, on=RECORDS)
     found = await result(client, rule("rare"))
     assert ("lost" in str(found.error), found.retryable) == (True, True)
+
+
+async def test_an_exception_that_records_cannot_be_asked_for_is_told(plain_proxy: Proxy, client: Elastic) -> None:
+    jobs(plain_proxy)
+    records(plain_proxy)
+    condition = ExceptionItem("lab", "lab", all_rules=True, where=eql.parse('any where process.name == "nc"'))
+    plain_proxy.answer_next(
+        200,
+        {"indices": ["i"], "fields": {"process.name": {"keyword": {"type": "keyword", "searchable": True}}}},
+        on="_field_caps",
+    )
+    found = await result(client, rule("rare"), condition)
+    assert found.error is None
+    assert [text for text in found.warnings if "exception `lab` removes nothing" in text]
