@@ -6,12 +6,13 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
-from typing import Any, overload
+from typing import Any
 
 from runner import eql
 from runner.engine.filter.predicates import Conjuncts
@@ -41,10 +42,11 @@ from runner.search.compiled_rule import CompiledRule, RuleProgram, UnknownFields
 from runner.search.files.excepted_events import excepted_events
 from runner.search.files.field_watch import FieldWatch, look_back
 from runner.search.files.file_pass import matched
+from runner.search.files.lazy_matches import LazyMatches
 from runner.search.files.left_out_files import LeftOutFiles
 from runner.search.files.pass_limit import PassLimit
 from runner.search.files.seen_streams import SeenStreams
-from runner.search.files.term_search import TermAnswer, TermMatches, TermPass, TermSearch
+from runner.search.files.term_search import TermAnswer, TermPass, TermSearch, term_match
 from runner.search.filter_conditions import FilterRefusedError, with_filters
 from runner.search.protocol import Hit, Match, SearchRequest, SearchResult, hit_of
 
@@ -204,7 +206,7 @@ class FileSearch:
             buckets = file_buckets(answer.matches, request.rule, files.fetch, digests)
             matches: Sequence[Match] = _matches(answer, plan, files.fetch, whole=whole, counts=buckets is not None)
             if request.rule.type == "new_terms":
-                matches = TermMatches(new.found, files.fetch)
+                matches = LazyMatches(new.found, partial(term_match, fetch=files.fetch))
             unseen, crowded = self._unseen(request.rule), _crowded(answer) if answer.crowded else ""
             resolved = self._excepted.get(request.compiled)
             of_items = () if resolved is None else resolved.warnings
@@ -405,10 +407,11 @@ def _crowded(answer: eql.Found) -> str:
 
 def _matches(
     answer: eql.Found, plan: Plan, fetch: Callable[[int], Mapping[str, Any]], *, whole: bool, counts: bool
-) -> FoundMatches:
+) -> LazyMatches[FoundSequence]:
     """The matches of an answer to a pass over `whole` files, or over a part of them; none of a rule that `counts`."""
     found = answer.matches if whole else _without_absences(answer.matches, plan)
-    return FoundMatches(distinct(() if counts else found), fetch, is_sequence=plan.kind != "event")
+    made = partial(_match, fetch=fetch, is_sequence=plan.kind != "event")
+    return LazyMatches(distinct(() if counts else found), made)
 
 
 def _without_absences(found: Sequence[FoundSequence], plan: Plan) -> Sequence[FoundSequence]:
@@ -418,37 +421,13 @@ def _without_absences(found: Sequence[FoundSequence], plan: Plan) -> Sequence[Fo
     return found if not any(stage.missing for stage in plan.stages) else ()
 
 
-class FoundMatches(Sequence[Match]):
-    """The matches of one request; the documents of each are read when it is reached (late materialisation)."""
-
-    def __init__(
-        self, found: Sequence[FoundSequence], fetch: Callable[[int], Mapping[str, Any]], *, is_sequence: bool
-    ) -> None:
-        self._found = found
-        self._fetch = fetch
-        self._is_sequence = is_sequence
-
-    def __len__(self) -> int:
-        return len(self._found)
-
-    @overload
-    def __getitem__(self, place: int) -> Match: ...
-    @overload
-    def __getitem__(self, place: slice) -> Sequence[Match]: ...
-    def __getitem__(self, place: int | slice) -> Match | Sequence[Match]:
-        if isinstance(place, slice):
-            return FoundMatches(self._found[place], self._fetch, is_sequence=self._is_sequence)
-        found = self._found[place]
-        try:
-            return Match(tuple(map(self._hit, found.events)), self._is_sequence, found.key)
-        except UnreadableEventError as error:
-            return Match((), self._is_sequence, found.key, unreadable=str(error))
-
-    def __iter__(self) -> Iterator[Match]:
-        return map(self.__getitem__, range(len(self)))
-
-    def _hit(self, number: int | None) -> Hit:
-        return Hit("", "", {}, missing=True) if number is None else hit_of(self._fetch(number))
+def _match(found: FoundSequence, fetch: Callable[[int], Mapping[str, Any]], *, is_sequence: bool) -> Match:
+    """The match of some events; `fetch` gives a document by its number."""
+    try:
+        hits = (Hit("", "", {}, missing=True) if number is None else hit_of(fetch(number)) for number in found.events)
+        return Match(tuple(hits), is_sequence, found.key)
+    except UnreadableEventError as error:
+        return Match((), is_sequence, found.key, unreadable=str(error))
 
 
 def date_field(schema: Schema, name: str) -> Field:

@@ -10,10 +10,10 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
-from typing import Any, overload
+from typing import Any
 
 from runner import eql
 from runner.engine.plan import KeyField, with_keys
@@ -231,7 +231,9 @@ class TermSearch:
         known = self._tables.get(record.key)
         try:
             table = known[1] if known is not None and known[0] == record else read_table(record.table)
-        except ValueError:
+        except ValueError as error:
+            name = rule.compiled.rule.name
+            _LOG.warning("%s: its stored terms cannot be read, the history is read anew: %s", name, error)
             return
         self._tables[record.key] = record, table
         rule.table = rule.table.merged(table) if len(rule.table) or rule.table.covered else table
@@ -250,32 +252,13 @@ class TermSearch:
         return TermRecord(rule.key, rule.compiled.rule.rule_id, rule.definition, table.written(), version)
 
 
-class TermMatches(Sequence[Match]):
-    """The matches of one request, in the order of time; the documents of each are read when it is reached."""
-
-    def __init__(self, found: Sequence[NewTerm], fetch: Callable[[int], Mapping[str, Any]]) -> None:
-        self._found = found
-        self._fetch = fetch
-
-    def __len__(self) -> int:
-        return len(self._found)
-
-    @overload
-    def __getitem__(self, place: int) -> Match: ...
-    @overload
-    def __getitem__(self, place: slice) -> Sequence[Match]: ...
-    def __getitem__(self, place: int | slice) -> Match | Sequence[Match]:
-        if isinstance(place, slice):
-            return TermMatches(self._found[place], self._fetch)
-        found = self._found[place]
-        try:
-            hits = [hit_of(self._fetch(number)) for _, number in found.events]
-        except UnreadableEventError as error:
-            return Match((), False, found.values, unreadable=str(error))
-        return first_match(hits, [time for time, _ in found.events], found.values)
-
-    def __iter__(self) -> Iterator[Match]:
-        return map(self.__getitem__, range(len(self)))
+def term_match(found: NewTerm, fetch: Callable[[int], Mapping[str, Any]]) -> Match:
+    """The match of a new term; `fetch` gives a document by its number."""
+    try:
+        hits = [hit_of(fetch(number)) for _, number in found.events]
+    except UnreadableEventError as error:
+        return Match((), False, found.values, unreadable=str(error))
+    return first_match(hits, [time for time, _ in found.events], found.values)
 
 
 def _field(schema: Schema, name: str) -> Field:
