@@ -77,7 +77,7 @@ _DAYS = "Monday Tuesday Wednesday Thursday Friday Saturday Sunday"
 
 
 def _number(name: str, most: int) -> dict[int, str]:
-    """By the number of letters: one for one to `most` digits, more for exactly so many."""
+    """By the number of letters: one letter reads one to `most` digits, several read as many as there are."""
     return {1: rf"(?P<{name}>\d{{1,{most}}})"} | {width: rf"(?P<{name}>\d{{{width}}})" for width in range(2, most + 1)}
 
 

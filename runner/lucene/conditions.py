@@ -28,7 +28,7 @@ from runner.messages.text_positions import Source, Span
 _EXISTS = "_exists_"
 _SIGNS: tuple[RangeOperator, ...] = (">=", "<=", ">", "<")
 _AUTOMATIC_EDITS = ((3, 0), (6, 1))
-"""Edits of a text with `~` that is shorter than so many characters; two of a longer one."""
+"""Pairs of a length and the edits that `~` allows a text shorter than it; two for a longer text."""
 
 
 @dataclass(frozen=True, slots=True)

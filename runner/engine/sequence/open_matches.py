@@ -126,8 +126,8 @@ class OpenEvents:
     limit: Limit | None = None
     """The first of the query: the most matches that can ever be needed."""
     history: tuple[int, int] | None = None
-    """Of single events with keys, those before the first number count only as sightings of their keys: within so many
-    nanoseconds as the second one says the first and the last of a key are enough."""
+    """A number of an event and a span in nanoseconds. Single events with keys before that number count only as
+    sightings of their keys; within the span, the first and the last of a key are enough."""
     crowded: set[int] = field(default_factory=set)
     """Events that were left out, as they have too many join keys."""
     parts: list[StageRows] = field(default_factory=list)

@@ -46,7 +46,7 @@ class SeenTerms:
         return None if number is None else self._values[number]
 
     def events(self, term: bytes, first: int, last: int, *, most: int) -> tuple[tuple[int, int], ...]:
-        """The times and the numbers of the events with the term in a span of time, ascending, at most so many."""
+        """The times and the numbers of the events with the term in a span of time, ascending, at most `most`."""
         number = self._numbers[term]
         start, end = self._starts[number : number + 2].tolist()
         times = self._times[start:end]

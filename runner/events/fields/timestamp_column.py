@@ -100,7 +100,7 @@ def _joined(texts: Iterable[str]) -> NDArray[np.uint8]:
 
 
 def _fraction(chars: NDArray[np.uint8], *, kept: int) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
-    """The nanoseconds that the decimals amount to, of which so many are kept, and how many decimals there are."""
+    """The nanoseconds of the first `kept` decimals, and how many decimals there are."""
     digits = chars[:_DECIMALS] - np.uint8(ord("0"))
     inside = digits <= 9
     for place in range(1, _DECIMALS):  # twenty times as fast as `logical_and.accumulate`

@@ -133,7 +133,7 @@ class ElasticsearchExcepted:
             _LOG.warning("old excepted events were not removed from %s: %s", self._index, error)
 
     async def _delete(self, clauses: Sequence[Mapping[str, Any]], most: int | None = None) -> None:
-        """Remove the documents that meet the clauses, those first that are over first; all, or so many."""
+        """Remove the documents that meet the clauses, the oldest first; all, or at most `most`."""
         while most is None or most > 0:
             size = _PAGE if most is None else min(_PAGE, most)
             body = {
