@@ -254,9 +254,9 @@ def test_an_interrupted_replay_goes_on_where_it_was(
     whole = command("replay", "--events", events, "--rules", "rules", "-o", "json", "--state", "other.db", *span).json
     assert done >= 20
     for rule, again in zip(rest.json["rules"], whole["rules"], strict=True):
-        # What was written in the instant before the kill is known the second time, and made once.
+        # A window that was cut off is searched again: what was written of it is known the second time, and made once.
         assert abs(rule["windows"] - again["windows"]) <= 1
-        assert abs(rule["created"] - again["created"]) <= 100 * (number == signal.SIGKILL)
+        assert 0 <= again["created"] - rule["created"] <= 100
     alerts, expected = (
         sorted(
             alert["id"] for alert in command("alerts", "list", "--limit", 9_999, "-o", "json", *state).json["alerts"]
