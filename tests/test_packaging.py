@@ -117,6 +117,7 @@ def test_documented_defaults_are_the_defaults() -> None:
     # These have no default that could be shown: what is shown is an example.
     examples_only = {
         "events",
+        "indicators",
         "unwrap",
         "rules",
         "analyst",

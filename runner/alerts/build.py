@@ -16,6 +16,7 @@ from urllib.parse import quote
 from runner.alerts.alert import Alert, AlertGroup
 from runner.alerts.cap import Candidate
 from runner.alerts.ecs_alert import PREFIX, alert_document, is_external
+from runner.alerts.enrichment import add_enrichments
 from runner.alerts.event_fields import EventFields, FieldTypes, event_fields, value_at, values_at
 from runner.alerts.identity import content_hash, rule_uuid
 from runner.alerts.reason import build_reason
@@ -23,6 +24,7 @@ from runner.alerts.rule_fields import Overrides, overridden, own_values, rule_fi
 from runner.alerts.shared_fields import intersection
 from runner.dates.dates import date_text, read_date
 from runner.rules.rule import Rule
+from runner.rules.threat_match import INDICATOR_PATH
 from runner.search.protocol import Hit, Match
 from runner.windows import iso
 
@@ -99,6 +101,8 @@ def build_alerts(candidate: Candidate, rule: Rule, context: AlertContext) -> Ale
         values = overridden(rule, _lookup_fields(hits[0], events[0]))
         document = made.document(ids[0], events[0], [parents[0]], original_time=times[0], values=values)
         document.update(match.alert_fields)
+        if match.indicators:
+            add_enrichments(document, match.indicators, rule.threat_indicator_path or INDICATOR_PATH)
         return AlertGroup((Alert(ids[0], rule.rule_id, "event", document),))
     return made.sequence(ids, events, parents, times=times)
 

@@ -9,6 +9,7 @@ from typing import Any, Final
 from runner.alerts.event_fields import flat_values, value_at, values_at
 from runner.rules.new_terms import new_terms_of
 from runner.rules.rule import Rule
+from runner.rules.threat_match import threat_match_of
 
 _COPIED: Final = (
     "actions", "author", "description", "exceptions_list", "false_positives", "from", "interval", "license",
@@ -46,7 +47,11 @@ _UNUSED: Final = {
 _OWN_PARAMETERS: Final = {
     "machine_learning": ("anomaly_threshold", "machine_learning_job_id"),
     "new_terms": ("new_terms_fields", "history_window_start"),
-}
+    "threat_match": (
+        "threat_filters", "threat_query", "threat_mapping", "threat_language", "threat_index", "threat_indicator_path",
+        "concurrent_searches", "items_per_search",
+    ),
+}  # fmt: skip
 """Beside those of every rule, by its type."""
 _SEVERITIES: Final = ("low", "medium", "high", "critical")
 
@@ -108,6 +113,9 @@ def _rule_values(rule: Rule) -> dict[str, Any]:
         condition = new_terms_of(rule)
         values["new_terms_fields"] = list(condition.fields)
         values["history_window_start"] = condition.history_start
+    if (indicators := threat_match_of(rule)) is not None:
+        values["threat_mapping"] = [group.model_dump(mode="json", exclude_unset=True) for group in rule.threat_mapping]
+        values["threat_language"], values["threat_indicator_path"] = indicators.language, indicators.path
     return {name: value for name, value in values.items() if value or name not in _ONLY_IF_SET}
 
 

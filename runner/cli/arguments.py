@@ -20,6 +20,7 @@ state_file = Typer(help="The SQLite file of alerts and state: its size, and what
 
 def run(
     events: options.EventsOption = None,
+    indicators: options.IndicatorsOption = None,
     unwrap: options.UnwrapOption = None,
     rules: options.RulesOption = None,
     exceptions: options.ExceptionsOption = None,
@@ -34,7 +35,8 @@ def run(
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # it ends no service, also not one that is about to start
     signals.install(code=0)
     flags = {
-        "events": events, "unwrap": unwrap, "state": state, "tick": tick, "on_cap": on_cap, "listen": listen,
+        "events": events, "indicators": indicators, "unwrap": unwrap, "state": state, "tick": tick, "on_cap": on_cap,
+        "listen": listen,
     } | options.rule_flags(rules, exceptions, overrides, select)  # fmt: skip
     settings = read_settings(**flags)
     from runner.cli.commands import run
@@ -44,6 +46,7 @@ def run(
 
 def once(
     events: options.EventsOption = None,
+    indicators: options.IndicatorsOption = None,
     unwrap: options.UnwrapOption = None,
     rules: options.RulesOption = None,
     exceptions: options.ExceptionsOption = None,
@@ -68,6 +71,7 @@ def once(
     rules, rule = options.rule_files(rules, rule)
     settings = read_settings(
         events=events,
+        indicators=indicators,
         unwrap=unwrap,
         **options.rule_flags(rules, exceptions, overrides, select),
         state=state,
@@ -89,6 +93,7 @@ def once(
 
 def replay(
     events: options.EventsOption = None,
+    indicators: options.IndicatorsOption = None,
     unwrap: options.UnwrapOption = None,
     rules: options.RulesOption = None,
     exceptions: options.ExceptionsOption = None,
@@ -114,6 +119,7 @@ def replay(
     rules, rule = options.rule_files(rules, rule)
     settings = read_settings(
         events=events,
+        indicators=indicators,
         unwrap=unwrap,
         **options.rule_flags(rules, exceptions, overrides, select),
         state=state,

@@ -113,6 +113,13 @@ def rule_sources(settings: Settings) -> RuleSources:
     return RuleSources(settings.rules, settings.exceptions, settings.overrides, settings.select, place=place)
 
 
+def require_indicators(settings: Settings) -> None:
+    """Raise SettingsError for files of indicators that do not exist."""
+    absent = [path for path in map(Path, settings.indicators) if not path.exists()]
+    if absent:
+        raise SettingsError("; ".join(f"{path}: no such file or folder of indicators{_near(path)}" for path in absent))
+
+
 def require_exceptions(settings: Settings, paths: Sequence[Path]) -> tuple[Path, ...]:
     """The paths of exceptions, those in force if none are named. Raises SettingsError for those that do not exist."""
     absent = [path for path in paths if not path.exists() and not path.is_symlink()]
@@ -143,6 +150,7 @@ def given_flags(settings: Settings) -> str:
     """The flags that name events, rules, exceptions and state, as far as they were given, for another command."""
     values = {
         "events": settings.events,
+        "indicators": settings.indicators,
         "rules": settings.rules,
         "exceptions": settings.exceptions,
         "state": (settings.state,),

@@ -23,6 +23,15 @@ EventsOption = Annotated[
         help="File or folder of events (NDJSON and more, docs/files.md), or - for standard input. May be repeated.",
     ),
 ]
+IndicatorsOption = Annotated[
+    list[str] | None,
+    Option(
+        "--indicators",
+        metavar="PATH",
+        help="File or folder of threat indicators, for rules of type threat_match (docs/threat_match.md). May be "
+        "repeated.",
+    ),
+]
 UnwrapOption = Annotated[
     list[str] | None,
     Option(

@@ -16,6 +16,7 @@ from runner.cli.locations import (
     file_source,
     has_cluster,
     kibana_names,
+    require_indicators,
     rule_sources,
     stores_in_cluster,
 )
@@ -148,6 +149,7 @@ async def opened(
     """
     if not settings.events and not has_cluster(settings):
         raise SettingsError(NO_SOURCE)
+    require_indicators(settings)
     async with AsyncExitStack() as closing:
         search: Search | None = None
         source = UNNAMED
@@ -163,6 +165,7 @@ async def opened(
                 workers=settings.workers,
                 inner=InnerEvents(settings.unwrap),
                 keeps_excluded=settings.keep_excepted is not None,
+                indicators=settings.indicators,
             )
             closing.push_async_callback(search.close)
         stores = _in_one(MemoryStore(), source) if dry_run else None

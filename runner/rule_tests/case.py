@@ -65,6 +65,8 @@ class RuleTest(_CaseTable):
     history: Listed[tuple[Mapping[str, Any], ...]] = ()
     """Inline events that came before the others, for rules of type new_terms: the window of a test without `now` is
     that of the other events."""
+    indicators: Listed[tuple[Mapping[str, Any], ...]] = Field(default=(), alias="indicator")
+    """Inline documents of indicators, as they are, for rules of type threat_match."""
     now: AwareDatetime | None = None
     """The time of a run with the rule's own window; None: a window over the time of all events."""
     alert_count: NonNegativeInt | None = Field(default=None, alias="alerts")
@@ -123,6 +125,10 @@ class RuleCase:
     def history(self) -> tuple[Mapping[str, Any], ...]:
         """The inline events that came before, as JSON values."""
         return tuple(_plain(_merged(self.defaults, event)) for event in self.test.history)
+
+    def indicators(self) -> tuple[Mapping[str, Any], ...]:
+        """The inline documents of indicators, as JSON values."""
+        return tuple(map(_plain, self.test.indicators))
 
     def event_files(self) -> tuple[Path, ...]:
         """The event files of the test."""

@@ -24,6 +24,7 @@ from runner.rule_tests.missing_alert import reasons
 from runner.rule_tests.outcome import Difference, MadeAlert, TestOutcome, differences
 from runner.rules.load import why_not
 from runner.rules.new_terms import new_terms_of
+from runner.rules.threat_match import threat_match_of
 from runner.schedule.schedule import window_at
 from runner.search.compiled_rule import CompiledRule, compile_rules, time_fields
 from runner.search.files.file_search import FileSearch
@@ -39,6 +40,7 @@ from runner.windows import Window, from_nanoseconds
 
 _INLINE = "events.ndjson"
 _HISTORY = "history.ndjson"
+_INDICATORS = "indicators.ndjson"
 
 
 class CannotRunError(RunnerError):
@@ -100,7 +102,8 @@ async def _messages(case: RuleCase, compiled: CompiledRule, exceptions: Exceptio
             raise CannotRunError(f"no such event file: {', '.join(missing)}")
         paths += _written(Path(folder, _INLINE), case.documents())
         history = _written(Path(folder, _HISTORY), case.history())
-        search = FileSearch([*paths, *history], names_unknown=False)
+        indicators = _written(Path(folder, _INDICATORS), case.indicators())
+        search = FileSearch([*paths, *history], names_unknown=False, indicators=indicators)
         try:
             window = await _window_of(case, compiled, paths)
             if not case.test.has_exceptions:
@@ -165,6 +168,9 @@ def _reasons(compiled: CompiledRule, missing: ExpectedAlert, case: RuleCase, *, 
     if not found and documents and compiled.rule.type == "new_terms":
         fields = ", ".join(new_terms_of(compiled.rule).fields)
         return (f"the event meets the query: it has no value of {fields}, or those were seen before it",)
+    if not found and documents and (condition := threat_match_of(compiled.rule)) is not None:
+        fields = ", ".join(condition.event_fields)
+        return (f"the event meets the query: no indicator has its values of {fields}",)
     return found
 
 

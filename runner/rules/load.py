@@ -21,6 +21,7 @@ RUN: Mapping[RuleType, frozenset[EventPlace]] = {
     "eql": _ANYWHERE,
     "new_terms": _ANYWHERE,
     "query": _ANYWHERE,
+    "threat_match": _ANYWHERE,
     "threshold": _ANYWHERE,
     "esql": _IN_A_CLUSTER,
     "machine_learning": _IN_A_CLUSTER,

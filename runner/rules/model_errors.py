@@ -11,7 +11,9 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from runner.errors import Severity
+from runner.messages.query_errors import QueryError, QueryFinding
 from runner.messages.suggestions import did_you_mean, near_name
+from runner.messages.text_positions import Source, Span
 from runner.rules.rule import Rule, RuleFields
 from runner.rules.rule_tables import Metadata
 from runner.rules.toml_positions import KeyPath
@@ -29,6 +31,14 @@ class FieldFinding:
     message: str
     at: Literal["key", "value"] = "value"
     severity: Severity = "error"
+
+
+class RuleKeyError(QueryError):
+    """A rule that cannot be searched because of another key than its query; `finding` has the place in its file."""
+
+    def __init__(self, source: Source, finding: FieldFinding) -> None:
+        super().__init__(source, [QueryFinding(Span(0, 0), finding.message)])
+        self.finding = finding
 
 
 def findings_of(error: ValidationError, document: Mapping[str, Any]) -> list[FieldFinding]:

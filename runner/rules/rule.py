@@ -199,6 +199,8 @@ class Rule(RuleFields):
         parts["exceptions_list"] = [entry.model_dump() for entry in self.exceptions_list]
         if self.type == "new_terms":
             parts["new_terms"] = self.model_dump(include={"new_terms", "new_terms_fields", "history_window_start"})
+        if self.type == "threat_match":
+            parts["threat_match"] = self.model_dump(include=_INDICATOR_FIELDS, mode="json")
         text = json.dumps(parts, sort_keys=True, default=str, ensure_ascii=False)
         return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
@@ -232,3 +234,4 @@ _SEARCH_FIELDS = (
     "type", "language", "query", "index", "data_view_id", "filters", "event_category_override", "tiebreaker_field",
     "timestamp_field", "timestamp_override", "timestamp_override_fallback_disabled", "interval", "from_", "to",
 )  # fmt: skip
+_INDICATOR_FIELDS = {"threat_index", "threat_query", "threat_language", "threat_filters", "threat_mapping"}

@@ -14,6 +14,7 @@ from runner.rules.model_errors import METADATA_KEYS, RULE_KEYS, FieldFinding, un
 from runner.rules.new_terms import new_terms_findings
 from runner.rules.rule import Rule, RuleFields
 from runner.rules.rule_tables import AlertSuppression
+from runner.rules.threat_match import threat_match_findings
 from runner.rules.threshold_checks import threshold_findings
 
 RuleTable = Mapping[str, Any]
@@ -36,6 +37,8 @@ _NEEDED: Mapping[str, tuple[str, ...]] = {
     "machine_learning": ("anomaly_threshold", "machine_learning_job_id"),
     "saved_query": ("saved_id",),
 }
+_WITH_INDICES = ("eql", "new_terms", "query", "threat_match", "threshold")
+"""Types of rules that name the indices of their events."""
 _NEW_TERMS_OF_THE_API = ("new_terms_fields", "history_window_start")
 
 
@@ -55,6 +58,7 @@ def check_document(document: RuleTable) -> list[FieldFinding]:
         *_suppression(rule),
         *threshold_findings(rule),
         *new_terms_findings(rule),
+        *threat_match_findings(rule),
         *_window(rule),
         *_gaps(rule),
         *_unapplied(rule),
@@ -165,7 +169,7 @@ def _where_events_are(rule: RuleTable) -> Iterator[FieldFinding]:
     if rule.get("type") == "esql" and "index" in rule:
         message = "`index` has no effect: an ES|QL query names its indices itself"
         yield FieldFinding(("rule", "index"), message, at="key", severity="warning")
-    if "data_view_id" not in rule or rule.get("type") not in ("eql", "new_terms", "query", "threshold"):
+    if "data_view_id" not in rule or rule.get("type") not in _WITH_INDICES:
         return
     if "index" in rule:
         message = "`data_view_id` has no effect beside `index`"
@@ -224,7 +228,7 @@ _UNAPPLIED = {
 
 
 def _unapplied(rule: RuleTable) -> Iterator[FieldFinding]:
-    if rule.get("type") not in ("eql", "new_terms", "query", "threshold"):
+    if rule.get("type") not in _WITH_INDICES:
         return
     for key, fate in _UNAPPLIED.items():
         if rule.get(key):

@@ -28,12 +28,13 @@ from runner.kql import KqlQuery
 from runner.lucene import LuceneQuery
 from runner.messages.query_errors import QueryError, QueryFinding
 from runner.messages.text_positions import IN_QUERY, Source, Span
-from runner.rules.model_errors import FieldFinding
+from runner.rules.model_errors import FieldFinding, RuleKeyError
 from runner.rules.new_terms import new_terms_of
 from runner.rules.rule import Rule, place_in_file
+from runner.rules.threat_match import threat_match_of
 from runner.rules.toml_file import decoded, places_in, problem_of, read_bytes
 from runner.rules.toml_positions import spelled_offset
-from runner.search.threshold_keys import ThresholdFieldError, keyed_program, threshold_fields, threshold_of
+from runner.search.threshold_keys import keyed_program, threshold_fields, threshold_of
 from runner.windows import Window
 
 
@@ -99,6 +100,8 @@ class CompiledRule:
     exceptions: tuple[ExceptionItem, ...] = ()
     """What is excepted in the run at hand. `program` leaves out events; see `excepted_alert` for those of scope alert.
     """
+    indicator_query: KqlQuery | LuceneQuery | None = None
+    """What the indicators of a rule of type threat_match must meet, beside its filters for them."""
     withheld: str = ""
     """Why the rule must not be searched now: a part of its exceptions is not known."""
 
@@ -189,8 +192,6 @@ class CompiledRule:
         """The program, None if the query does not fit the schema; and every problem with its place in the file."""
         try:
             program = self.program(schema)
-        except ThresholdFieldError as error:
-            return None, [found_in_file(self.rule, error.finding)]
         except QueryError as error:
             return None, query_problems(self.rule, error)
         refused = (*self.excepted(schema).refused, *self.excepted(schema, "alert").refused)
@@ -255,12 +256,24 @@ def _compile_events(rule: Rule, query: KqlQuery | LuceneQuery) -> CompiledRule:
     """A rule whose query finds single events."""
     implicit = (_timestamp_field(rule), rule.tiebreaker_field)
     names = (*query.names(), *(name for name in implicit if name))
+    if (indicators := threat_match_of(rule)) is not None:
+        fields = frozenset((*names, *indicators.event_fields))
+        return CompiledRule(rule, query, Reach(), fields, indicator_query=_indicator_query(rule))
     terms = new_terms_of(rule).fields if rule.type == "new_terms" else ()
     if (threshold := threshold_of(rule)) is None:
         return CompiledRule(rule, query, Reach(), frozenset((*names, *terms)))
     # The events of a burst are as far apart as a run looks back, like those of a sequence.
     reach = Reach(max(rule.look_back, rule.every))
     return CompiledRule(rule, query, reach, frozenset((*names, *threshold_fields(threshold))))
+
+
+def _indicator_query(rule: Rule) -> KqlQuery | LuceneQuery:
+    """The query for a rule's indicators. Raises RuleKeyError with its place."""
+    text = (rule.threat_query or "").strip() or "*:*"
+    try:
+        return lucene.parse(text) if rule.threat_language == "lucene" else kql.parse(text)
+    except QueryError as error:
+        raise RuleKeyError(error.source, FieldFinding(("rule", "threat_query"), str(error))) from None
 
 
 def _eql_reach(statement: ast.Statement) -> Reach:
@@ -275,6 +288,8 @@ def _eql_reach(statement: ast.Statement) -> Reach:
 
 def query_problems(rule: Rule, error: QueryError) -> list[Problem]:
     """Every finding about the rule's query, with its place in the rule's file."""
+    if isinstance(error, RuleKeyError):
+        return [found_in_file(rule, error.finding)]
     return [_problem(rule, error.source, finding, "error") for finding in error.findings]
 
 

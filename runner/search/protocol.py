@@ -51,6 +51,16 @@ class AnswerRow:
 
 
 @dataclass(frozen=True, slots=True)
+class MatchedIndicator:
+    """An indicator that an event matches: the event's field, its value, and the document of the indicator."""
+
+    field: str
+    value: Any
+    hit: Hit | None
+    """None: it cannot be read any more."""
+
+
+@dataclass(frozen=True, slots=True)
 class Match:
     """One event that a rule matched, or the events of one sequence or sample in stage order."""
 
@@ -66,6 +76,8 @@ class Match:
     """The id of its alert where its events do not give it: of the events that a threshold rule has counted."""
     alert_fields: Mapping[str, Any] = field(default_factory=dict)
     """Fields of its alert beside those of its events."""
+    indicators: tuple[MatchedIndicator, ...] = ()
+    """Of a rule of type threat_match."""
     unreadable: str = ""
     """Why an event of the match cannot be read, with its place: then `hits` is empty, and there can be no alert."""
 

@@ -7,21 +7,11 @@ from dataclasses import replace
 from runner.engine.plan import EventProgram, KeyField, Plan, with_keys
 from runner.events.fields.schema import DataType, Schema
 from runner.expressions.mapped_fields import field_for, nested_above
-from runner.messages.query_errors import QueryError, QueryFinding
-from runner.messages.text_positions import Source, Span
-from runner.rules.model_errors import FieldFinding
+from runner.rules.model_errors import FieldFinding, RuleKeyError
 from runner.rules.rule import Rule
 from runner.rules.rule_tables import Threshold
 
 _WITHOUT_VALUES = frozenset({DataType.TEXT, DataType.OBJECT, DataType.NESTED})
-
-
-class ThresholdFieldError(QueryError):
-    """A field of a threshold rule that events cannot be grouped by; `finding` has its place in the rule's file."""
-
-    def __init__(self, source: Source, finding: FieldFinding) -> None:
-        super().__init__(source, [QueryFinding(Span(0, 0), finding.message)])
-        self.finding = finding
 
 
 def threshold_of(rule: Rule) -> Threshold | None:
@@ -40,7 +30,7 @@ def threshold_fields(threshold: Threshold) -> tuple[str, ...]:
 
 
 def keyed_program(program: EventProgram, threshold: Threshold, schema: Schema) -> EventProgram:
-    """The program of a threshold rule's query, with the rule's fields as keys. Raises ThresholdFieldError for a field
+    """The program of a threshold rule's query, with the rule's fields as keys. Raises RuleKeyError for a field
     that cannot be grouped by."""
     keys: list[KeyField] = []
     for place, name in enumerate(threshold_fields(threshold)):
@@ -63,8 +53,8 @@ def keyed_program(program: EventProgram, threshold: Threshold, schema: Schema) -
     return replace(program, plan=with_keys(program.plan, keys))
 
 
-def _refused(program: EventProgram, place: tuple[str | int, ...], message: str) -> ThresholdFieldError:
-    return ThresholdFieldError(program.source, FieldFinding(("rule", "threshold", *place), message))
+def _refused(program: EventProgram, place: tuple[str | int, ...], message: str) -> RuleKeyError:
+    return RuleKeyError(program.source, FieldFinding(("rule", "threshold", *place), message))
 
 
 def _of_nothing(plan: Plan) -> Plan:

@@ -36,7 +36,7 @@ SECRETS = frozenset(
 """The fields whose value is never shown and that may be given as a file."""
 
 _PATHS = (
-    "events", "rules", "exceptions", "overrides", "elasticsearch_ca_certs", "elasticsearch_client_cert",
+    "events", "indicators", "rules", "exceptions", "overrides", "elasticsearch_ca_certs", "elasticsearch_client_cert",
     "elasticsearch_client_key", "kibana_ca_certs", "runtime_fields",
 )  # fmt: skip
 """The fields whose values are paths that docker compose may share with the command line."""
@@ -67,6 +67,7 @@ class Settings(BaseSettings):
 
     # Input and output
     events: Annotated[tuple[str, ...], BeforeValidator(checks.items_of(os.pathsep))] = ()
+    indicators: Annotated[tuple[str, ...], BeforeValidator(checks.items_of(os.pathsep))] = ()
     unwrap: Annotated[tuple[str, ...], BeforeValidator(checks.items_of(","))] = ()
     rules: Annotated[tuple[Path, ...], BeforeValidator(checks.paths)] = Field(
         default_factory=lambda: (default_rules_path(),)

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final, Protocol, TypeVar
 
-from runner.alerts.counted_text import counted_text
+from runner.alerts.alert_texts import counted_text, suppressed_text
 from runner.alerts.event_fields import flat_values, text_at, texts_at, value_at, values_at
-from runner.alerts.suppressed_text import suppressed_text
 from runner.dates.dates import read_date
 from runner.triage.event_details import details_of, read_fields
 from runner.triage.network import NetworkConnection, connection_of

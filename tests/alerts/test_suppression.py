@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from runner.alerts.alert_texts import suppressed_text
 from runner.alerts.cap import candidate_for
 from runner.alerts.event_fields import FieldTypes
 from runner.alerts.groups import Group, KeyGroups, KeyPlan, Placeable, Suppressing
 from runner.alerts.object_hash import number_text, object_hash
-from runner.alerts.suppressed_text import suppressed_text
 from runner.alerts.suppression import hashed_terms, instance_id, keyed, raised, shaped, terms_of
 from runner.events.fields.schema import shipped_schema
 from runner.rules.rule import Rule

@@ -216,7 +216,7 @@ def _require_order(start: datetime, end: datetime) -> None:
 def _identity(settings: Settings, rules: Sequence[Rule], span: Window) -> str:
     """All that decides what a replay finds: where the events are, of files their state, the rules, the span."""
     places: list[object] = [*settings.elasticsearch_hosts, settings.elasticsearch_cloud_id, settings.alerts_alias]
-    for name in settings.events:
+    for name in (*settings.events, *settings.indicators):
         path = Path(name)
         for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
             status = file.stat()

@@ -8,9 +8,9 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
+from runner.alerts.alert_texts import suppressed_count
 from runner.alerts.event_fields import text_at
 from runner.alerts.event_time import event_order, event_time_ns
-from runner.alerts.suppressed_text import suppressed_count
 from runner.cli.console import SEVERITY_STYLES, is_narrow, moment, printable, table
 from runner.dates.dates import date_text
 from runner.json_text import deep_stack

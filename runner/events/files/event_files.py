@@ -300,9 +300,9 @@ class EventFiles:
             self.empty_folders.append(folder)
         return dict(listing.files)
 
-    def keys(self) -> frozenset[FileKey]:
-        """Device and inode of each file."""
-        return frozenset(key_of(found) for found in self._files.values() if found is not None)
+    def states(self) -> frozenset[tuple[int, int, int, int]]:
+        """Device, inode, size and time of the last write of each file, in nanoseconds; pipes have none."""
+        return frozenset(_state_of(found) for found in self._files.values() if found is not None)
 
     def unread_paths(self, *, all_of_them: bool) -> list[str]:
         """The files that the last pass has left out because of their age, or all files, the latest first."""

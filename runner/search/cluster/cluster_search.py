@@ -8,7 +8,7 @@ import logging
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from datetime import timedelta
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 from runner.cluster.elasticsearch import Elastic
 from runner.errors import Problem
@@ -18,9 +18,11 @@ from runner.search.cluster.eql_api import EqlApiSearch, NoEql
 from runner.search.cluster.esql import EsqlSearch
 from runner.search.cluster.fetch_and_match import FetchSearch
 from runner.search.cluster.new_terms.new_terms_search import NewTermsSearch
+from runner.search.cluster.threat_match.threat_match_search import ThreatMatchSearch
 from runner.search.compiled_rule import CompiledRule
 from runner.search.protocol import SearchRequest, SearchResult, Unreachable
 
+_OwnWay: TypeAlias = EsqlSearch | AnomalySearch | NewTermsSearch | ThreatMatchSearch
 _LOG = logging.getLogger("runner.search.cluster")
 
 
@@ -49,10 +51,11 @@ class ClusterSearch:
         }  # fmt: skip
         self._eql_api, self._fetch = EqlApiSearch(client, **limits), FetchSearch(client, **limits)
         self._esql = EsqlSearch(client, concurrency=concurrency, timeout=timeout)
-        self._own_ways: tuple[tuple[EsqlSearch | AnomalySearch | NewTermsSearch, RuleType], ...] = (
+        self._own_ways: tuple[tuple[_OwnWay, RuleType], ...] = (
             (self._esql, "esql"),
             (AnomalySearch(client, concurrency=concurrency, timeout=timeout), "machine_learning"),
             (NewTermsSearch(client, **limits, learn=learn_terms), "new_terms"),
+            (ThreatMatchSearch(client, **limits), "threat_match"),
         )
         self._look_again_after = look_again_after
         self._way: Literal["eql", "fetch"] | None = None
@@ -73,8 +76,9 @@ class ClusterSearch:
     async def run(self, requests: Sequence[SearchRequest]) -> AsyncGenerator[SearchResult, None]:
         """One result per request, as they are done."""
         local = [request for request in requests if request.compiled.is_local]
+        kinds = {kind for _, kind in self._own_ways}
         waiting = [request for request in local if request.rule.language == "eql"]
-        others = [one for one in local if one.rule.language != "eql" and one.rule.type != "new_terms"]
+        others = [one for one in local if one.rule.language != "eql" and one.rule.type not in kinds]
         if self._way == "fetch" and waiting and self._now() >= self._look_again_at:
             first = await self._retried_with_eql(waiting[0])
             if first is not None:

@@ -70,7 +70,7 @@ class ExceptedCounter:
         self, request: SearchRequest, resolved: ResolvedItems, types: FieldCaps
     ) -> tuple[ExceptedEvents, ...]:
         clauses = dict(_clauses(resolved, types, now_ns=request.window.end_ns))
-        asked = text_query(request.compiled, types.schema)
+        asked = text_query(request.compiled, types.schema, now_ns=request.window.end_ns)
         if asked is None:
             plan = request.compiled.bare_program(types.schema).plan
             candidates = filters_for(plan, now_ns=request.window.end_ns, unsearchable=types.unsearchable).whole

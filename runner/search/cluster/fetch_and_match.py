@@ -18,6 +18,7 @@ from typing import Any
 from runner.cluster.elasticsearch import Elastic
 from runner.errors import ClusterError, Problem, RunnerError, SearchError, UnreachableError
 from runner.messages.query_errors import QueryError
+from runner.rules.model_errors import RuleKeyError
 from runner.search.cluster.concurrent_units import Unit, UnitOutcome, concurrent_results
 from runner.search.cluster.excepted_counts import ExceptedCounter
 from runner.search.cluster.fetch_pass import FetchPass, PlannedRequest
@@ -29,7 +30,7 @@ from runner.search.cluster.text_query import planned_text, text_query
 from runner.search.cluster.threshold_pass import ThresholdPass
 from runner.search.compiled_rule import CompiledRule, RuleProgram, time_fields
 from runner.search.protocol import SearchRequest, SearchResult, Unreachable
-from runner.search.threshold_keys import ThresholdFieldError, threshold_of
+from runner.search.threshold_keys import threshold_of
 
 _LOG = logging.getLogger("runner.search.fetch")
 MOST_TOGETHER = 50
@@ -185,10 +186,11 @@ class FetchSearch:
     async def _compiled(self, request: SearchRequest, types: FieldCaps) -> PlannedRequest:
         """The request with its program. Raises SearchError for a query that its indices cannot answer."""
         compiled = request.compiled
-        if (asked := text_query(compiled, types.schema)) is not None:
+        now_ns = request.window.end_ns
+        if (asked := text_query(compiled, types.schema, now_ns=now_ns)) is not None:
             try:
-                return PlannedRequest(request, *planned_text(compiled, types, asked, now_ns=request.window.end_ns))
-            except ThresholdFieldError as error:
+                return PlannedRequest(request, *planned_text(compiled, types, asked, now_ns=now_ns))
+            except RuleKeyError as error:
                 raise SearchError(error.finding.message, retryable=False) from None
         found = await asyncio.to_thread(self._program, compiled, types)
         if isinstance(found, QueryError) and any("Unknown column" in finding.message for finding in found.findings):

@@ -20,7 +20,7 @@ from runner.events.columns.batch import Columns, EventBatch
 from runner.events.fields.schema import DATES, DataType, Field
 from runner.search.cluster.pages import Page, read_answer, read_page
 from runner.search.cluster.point_in_time import PassOptions, Point
-from runner.search.cluster.request_body import asked_fields, range_filter, rule_filter
+from runner.search.cluster.request_body import asked_fields, documents_query, range_filter, rule_filter
 from runner.search.cluster.search_failures import subject_of
 from runner.search.cluster.stage_query import Filters, any_of
 from runner.search.compiled_rule import RuleProgram, time_fields
@@ -219,16 +219,9 @@ class FetchPass:
         documents: dict[int, Mapping[str, Any]] = {}
         for start in range(0, len(numbers), _PART):
             part = {self._kept[number]: number for number in numbers[start : start + _PART]}
-            ids: dict[str, list[str]] = {}
-            for origin in part:
-                ids.setdefault(origin.index, []).append(origin.id)
-            named = [
-                {"bool": {"filter": [{"term": {"_index": index}}, {"ids": {"values": values}}]}}
-                for index, values in ids.items()
-            ]
             body = {
                 "size": len(part),
-                "query": {"bool": {"should": named, "minimum_should_match": 1}},
+                "query": documents_query((origin.index, origin.id) for origin in part),
                 "fields": asked_fields(self._rule),
                 "sort": ["_shard_doc"],
             }

@@ -58,8 +58,11 @@ class FieldCapsCache:
 
     def want(self, compiled: CompiledRule) -> None:
         """Add this rule's fields to those that are read next of its indices."""
-        known = self._known.setdefault(compiled.rule.index, _KnownCaps())
-        names = compiled.names_read
+        self.want_names(compiled.rule.index, compiled.names_read)
+
+    def want_names(self, patterns: tuple[str, ...], names: frozenset[str]) -> None:
+        """The same for the fields of some indices."""
+        known = self._known.setdefault(patterns, _KnownCaps())
         if names not in known.seen:
             known.seen.add(names)
             known.wanted.update(_with_relatives(names))

@@ -31,6 +31,11 @@ def has_filters(rule: Rule) -> bool:
     return any(not (entry.get("meta") or {}).get("disabled") for entry in rule.filters)
 
 
+def filters_query(filters: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """The documents that meet all of some filters, in the form that Kibana gives them; disabled ones are left out."""
+    return _joined(filters)
+
+
 def rule_filter(rule: Rule) -> dict[str, Any]:
     """The rule's own `filters`, in the form that Kibana gives them; disabled ones are left out."""
     return _joined(rule.filters)
@@ -62,6 +67,18 @@ def _joined(entries: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
         if not meta.get("disabled"):
             (unwanted if meta.get("negate") else wanted).append(filter_clause(entry))
     return {"bool": {"must": [], "filter": wanted, "should": [], "must_not": unwanted}}
+
+
+def documents_query(keys: Iterable[tuple[str, str]]) -> dict[str, Any]:
+    """The documents with some pairs of index and id."""
+    ids: dict[str, list[str]] = {}
+    for index, id_ in keys:
+        ids.setdefault(index, []).append(id_)
+    named = [
+        {"bool": {"filter": [{"term": {"_index": index}}, {"ids": {"values": values}}]}}
+        for index, values in ids.items()
+    ]
+    return {"bool": {"should": named, "minimum_should_match": 1}}
 
 
 def asked_fields(rule: Rule) -> list[dict[str, Any]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from runner import kql, lucene
+from runner.dates.dates import MILLI, date_range, date_text
 from runner.engine.plan import EventProgram, event_plan
 from runner.events.fields.schema import DataType, Field, Schema
 from runner.exceptions.conditions import excepting
@@ -21,14 +22,41 @@ from runner.search.threshold_keys import keyed_program, threshold_of
 _NOWHERE = Span(0, 0)
 
 
-def text_query(compiled: CompiledRule, schema: Schema) -> dict[str, Any] | None:
-    """The Query DSL of a rule's query over fields of the schema; None for a rule in EQL."""
+def text_query(compiled: CompiledRule, schema: Schema, *, now_ns: int) -> dict[str, Any] | None:
+    """The Query DSL of a rule's query over fields of the schema; None for a rule in EQL.
+
+    `now_ns` stands for `now` in its ranges: a window that is searched late finds what it would have found in time.
+    """
     match compiled.query:
         case KqlQuery():
-            return kql.query_dsl(compiled.query, schema)
+            found: dict[str, Any] = at_time(kql.query_dsl(compiled.query, schema), now_ns)
+            return found
         case LuceneQuery():
             return {"bool": {"must": [lucene.query_dsl(compiled.query)]}}
     return None
+
+
+def at_time(query: Any, now_ns: int) -> Any:
+    """The query with the times in place of the date math of its ranges, which the server's clock would decide."""
+    if isinstance(query, list):
+        return [at_time(one, now_ns) for one in query]
+    if not isinstance(query, dict):
+        return query
+    if set(query) == {"range"}:
+        ranges = query["range"].items()
+        return {"range": {name: {key: _moment(key, end, now_ns) for key, end in ends.items()} for name, ends in ranges}}
+    return {key: at_time(value, now_ns) for key, value in query.items()}
+
+
+def _moment(key: str, given: Any, now_ns: int) -> Any:
+    """The end of a range as a date in milliseconds, rounded as Elasticsearch rounds it; any other value as it is."""
+    if key not in ("gt", "gte", "lt", "lte") or not isinstance(given, str) or not given.startswith("now"):
+        return given
+    try:
+        first, last = date_range(given, (), now_ns)
+    except ValueError:
+        return given
+    return date_text((first if key in ("gte", "lt") else last) // MILLI * MILLI)
 
 
 def planned_text(
@@ -36,7 +64,7 @@ def planned_text(
 ) -> tuple[EventProgram, Filters]:
     """The program that takes every event that the filters let through, and these: the query without what is excepted.
 
-    Exceptions that only EQL can say are left to the engine. Raises ThresholdFieldError.
+    Exceptions that only EQL can say are left to the engine. Raises RuleKeyError.
     """
     rule, schema = compiled.rule, types.schema
     name = rule.timestamp_field or "@timestamp"

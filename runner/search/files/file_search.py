@@ -6,22 +6,17 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from runner import eql
 from runner.engine.filter.predicates import Conjuncts
 from runner.engine.filter.stage_filter import StageFilterPool
-from runner.engine.plan import Plan
-from runner.engine.sequence.open_matches import distinct
-from runner.engine.sequence.sequence_matcher import FoundSequence
-from runner.engine.sequence.stage_sink import MOST_KEYS
-from runner.errors import EventsError, Problem, RunnerError, StoppedError, UnreadableEventError
+from runner.errors import EventsError, Problem, RunnerError, StoppedError
 from runner.events.columns.batch import Columns
 from runner.events.fields.schema import DATES, DataType, Field, Schema, shipped_schema
 from runner.events.fields.timestamp_column import NO_TIME
@@ -33,22 +28,21 @@ from runner.exceptions.conditions import ResolvedItems
 from runner.file_formats.inner_events import InnerEvents
 from runner.garbage_collection import rarely_collecting
 from runner.messages.quantities import counted
-from runner.messages.text_positions import Source
-from runner.rules.model_errors import FieldFinding
 from runner.rules.rule import Rule
-from runner.rules.toml_file import decoded, places_in, problem_of, read_bytes
 from runner.search.buckets import file_buckets
 from runner.search.compiled_rule import CompiledRule, RuleProgram, UnknownFields, time_fields
 from runner.search.files.excepted_events import excepted_events
 from runner.search.files.field_watch import FieldWatch, look_back
 from runner.search.files.file_pass import matched
-from runner.search.files.lazy_matches import LazyMatches
+from runner.search.files.found_matches import crowded_text
+from runner.search.files.indicator_search import IndicatorSearch
 from runner.search.files.left_out_files import LeftOutFiles
+from runner.search.files.local_program import local_program
 from runner.search.files.pass_limit import PassLimit
 from runner.search.files.seen_streams import SeenStreams
-from runner.search.files.term_search import TermAnswer, TermPass, TermSearch, term_match
-from runner.search.filter_conditions import FilterRefusedError, with_filters
-from runner.search.protocol import Hit, Match, SearchRequest, SearchResult, hit_of
+from runner.search.files.side_tables import SideTables
+from runner.search.files.term_search import TermSearch
+from runner.search.protocol import SearchRequest, SearchResult
 
 _LOG = logging.getLogger("runner.search")
 _WORTH_WORKERS = 1 << 30
@@ -72,7 +66,8 @@ class FileSearch:
     written to, so files not modified since before every window are left out. `names_unknown`: fields that neither the
     table nor the events have are logged. `keeps_excluded`: results show some of the excepted events. A pass that takes
     longer than the `time_limit`, or whose `progress` raises StoppedError, ends there: the matches that are certain by
-    then are its answer, and the windows stay owed.
+    then are its answer, and the windows stay owed. `indicators`: the files of those of rules of type threat_match;
+    without any they are looked for among the events.
     """
 
     def __init__(
@@ -86,6 +81,7 @@ class FileSearch:
         names_unknown: bool = True,
         inner: InnerEvents | None = None,
         keeps_excluded: bool = False,
+        indicators: Sequence[str | Path] = (),
     ) -> None:
         self._paths = tuple(paths)
         self._inner = inner or InnerEvents()
@@ -114,7 +110,8 @@ class FileSearch:
         """What the last pass read."""
         self.terms = TermSearch()
         """The tables of new-terms rules."""
-        self._term_pass = TermPass((), {}, timedelta(0))
+        self.indicators = IndicatorSearch(indicators, paths, progress=progress, inner=self._inner)
+        self._tables = SideTables()
 
     async def prepare(self, rules: Sequence[CompiledRule]) -> Sequence[Problem]:
         """Resolve the queries of all rules that can be run here; returns every problem with its place in its file."""
@@ -144,7 +141,7 @@ class FileSearch:
         program, problems = compiled.resolved(replace(self._schema, absent=unknown.doubtful - self._found_fields))
         # Whether an unknown field is one is known when the events were read: `_name_unknown`.
         problems = [problem for problem in problems if problem.severity == "error"]
-        return _filtered(compiled.rule, program, problems, self._schema)
+        return local_program(compiled, program, problems, self._schema)
 
     async def times(self, selecting: Collection[tuple[str, ...]]) -> EventTimes:
         """The times of all events by each of the `selecting`: a time field and its fallbacks. Reads everything once."""
@@ -186,9 +183,9 @@ class FileSearch:
             return
         started = time.perf_counter()
         try:
-            self._term_pass = await self.terms.begun(requests)
+            self._tables = await self._tables_for(requests)
             found = await asyncio.to_thread(self._pass, requests)
-            await self.terms.end(self._term_pass, requests, found, self.report)
+            await self.terms.end(self._tables.terms, requests, found, self.report)
         except (RunnerError, OSError) as error:
             for request in requests:
                 yield SearchResult(request, error=str(error))
@@ -200,23 +197,26 @@ class FileSearch:
         if self._progress.is_stopped:  # there may be little time: what was found goes first
             pairs.sort(key=lambda pair: not pair[1].matches)
         for request, answer in pairs:
-            plan = self._program(request.compiled).plan
-            whole = self.report.is_whole
-            new = self._term_pass.answers.get(id(request), TermAnswer())
-            buckets = file_buckets(answer.matches, request.rule, files.fetch, digests)
-            matches: Sequence[Match] = _matches(answer, plan, files.fetch, whole=whole, counts=buckets is not None)
-            if request.rule.type == "new_terms":
-                matches = LazyMatches(new.found, partial(term_match, fetch=files.fetch))
-            unseen, crowded = self._unseen(request.rule), _crowded(answer) if answer.crowded else ""
+            plan, whole, tables = self._program(request.compiled).plan, self.report.is_whole, self._tables
+            unseen = self._unseen(request.rule)
             resolved = self._excepted.get(request.compiled)
             of_items = () if resolved is None else resolved.warnings
-            told = (*warnings, *of_items, *filter(None, (unseen, crowded)), *new.warnings)
+            told = (*warnings, *of_items, *filter(None, (unseen, crowded_text(answer))), *tables.warnings(request))
             yield SearchResult(
-                request, matches, True, told, answer.error or new.error, took_ms=took_ms, complete=whole,
-                blind=bool(unseen), notes=new.notes,
+                request,
+                tables.matches(request, answer, plan, files.fetch, known=self.indicators, whole=whole),
+                True, told, answer.error or tables.error(request), took_ms=took_ms,
+                complete=whole and tables.is_whole(request), blind=bool(unseen), notes=tables.notes(request),
                 excepted=() if resolved is None else excepted_events(resolved, answer.excluded, files.fetch),
-                buckets=buckets,
+                buckets=file_buckets(answer.matches, request.rule, files.fetch, digests),
             )  # fmt: skip
+
+    async def _tables_for(self, requests: Sequence[SearchRequest]) -> SideTables:
+        terms = await self.terms.begun(requests)
+        indicators = await asyncio.to_thread(self.indicators.begun, requests, self._schema)
+        if indicators.is_new:  # conditions on those before are of no use any more
+            self._conjuncts, self._filters = Conjuncts(), StageFilterPool()
+        return SideTables(terms, indicators)
 
     def _pass(self, requests: Sequence[SearchRequest]) -> list[eql.Found]:
         with self._progress.one_pass():
@@ -226,9 +226,9 @@ class FileSearch:
         for attempt in range(_ATTEMPTS):
             if self._live or attempt:
                 self._close_files()
-                after = min(map(self._term_pass.start_ns, requests)) / 1e9 - _MODIFIED_MARGIN_S
+                after = min(map(self._tables.terms.start_ns, requests)) / 1e9 - _MODIFIED_MARGIN_S
                 self._files = self._found_files(modified_after=after if self._live else None)
-                self._index.keep_only(self._files.keys())
+                self._index.keep_only({state[:2] for state in self._files.states()})
             files = self._opened()
             found = self._matches_in(files, requests)
             if self._progress.is_stopped:
@@ -276,7 +276,7 @@ class FileSearch:
 
     def _matches_in(self, files: EventFiles, requests: Sequence[SearchRequest]) -> list[eql.Found]:
         times, watch = self._times, self._watch()
-        asks = [self._term_pass.ask(request, self._ask(request), self._schema) for request in requests]
+        asks = [self._tables.ask(request, self._ask(request), self._schema) for request in requests]
         found, unordered = matched(
             files,
             asks,
@@ -288,7 +288,7 @@ class FileSearch:
             conjuncts=self._conjuncts,
             filters=self._filters,
             keeps_excluded=self._keeps_excluded,
-            workers=self._workers if self._pays(files, _part_of(self.report, requests) if self._index else 1.0) else 1,
+            workers=self._workers if self._is_much(files, requests) else 1,
         )
         if not self._progress.is_stopped and not watch.missing <= self._looked_back:
             paths = files.unread_paths(all_of_them=self._has_read)  # the first pass reads what is not too old
@@ -300,15 +300,12 @@ class FileSearch:
         self._has_read = True
         self._unordered.update(requests[place].rule.rule_id for place in unordered)
         self.report = files.report()
-        lost = self._folders_with_files.intersection(files.empty_folders)
+        if lost := sorted(self._folders_with_files.intersection(files.empty_folders)):
+            self.report = replace(self.report, unread=(*self.report.unread, *map(_lost_text, lost)))
         self._folders_with_files.update(files.folders.difference(files.empty_folders))
-        if lost:
-            text = "had event files and has none now; is a file system not mounted?"
-            unread = (*self.report.unread, *(f"{folder}: {text}" for folder in sorted(lost)))
-            self.report = replace(self.report, unread=unread)
         self._new_fields = watch.found - self._found_fields
         self._seen.add(watch.streams)
-        patterns = {compiled.rule.index for compiled in self._resolved}
+        patterns = {names for one in self._resolved for names in (one.rule.index, one.rule.threat_index) if names}
         if said := self._seen.unnamed(watch.counts(), patterns):
             _LOG.warning(said)
         if not self._progress.is_stopped:
@@ -317,14 +314,9 @@ class FileSearch:
 
     def _unseen(self, rule: Rule) -> str:
         """Why the rule could not have seen any event; an empty text if it could."""
-        if not self._seen:
-            # Files of a live folder that are too old for the window were not read.
-            return (
-                "" if self.newest_ns() is not None else f"no event was read: {_places(self._paths, self.report.files)}"
-            )
-        if self._seen.has_any_of(rule.index):
-            return ""
-        return f"no event read so far is of {', '.join(rule.index)}: the rule sees none"
+        # Files of a live folder that are too old for the window were not read.
+        where = "" if self._seen or self.newest_ns() is not None else _places(self._paths, self.report.files)
+        return self._seen.why_unseen(rule.index, where)
 
     def newest_ns(self, limit: int = _NEVER) -> int | None:
         """The newest time of an event up to `limit`, in nanoseconds since 1970, as far as it is known; None without."""
@@ -332,8 +324,9 @@ class FileSearch:
         known = [time for time in (self.report.newest_ns, *ends) if time is not None and time <= limit]
         return max(known, default=None)
 
-    def _pays(self, files: EventFiles, part: float) -> bool:
-        """Whether several workers would be faster: not if little is to be read."""
+    def _is_much(self, files: EventFiles, requests: Sequence[SearchRequest]) -> bool:
+        """Whether several workers would be faster."""
+        part = _part_of(self.report, requests) if self._index else 1.0
         return self._workers > 1 and not self._live and files.size() * part >= _WORTH_WORKERS
 
     def _opened(self) -> EventFiles:
@@ -360,11 +353,16 @@ class FileSearch:
 
     async def close(self) -> None:
         self._close_files()
+        self.indicators.close()
 
     def _close_files(self) -> None:
         if self._files is not None:
             self._files.close()
             self._files = None
+
+
+def _lost_text(folder: str) -> str:
+    return f"{folder}: had event files and has none now; is a file system not mounted?"
 
 
 def _places(paths: Sequence[str | Path], files: int) -> str:
@@ -399,60 +397,8 @@ def _part_of(report: ReadReport, requests: Sequence[SearchRequest]) -> float:
     return max(0, end - start) / (newest - oldest)
 
 
-def _crowded(answer: eql.Found) -> str:
-    """The warning about events that were left out of a rule's sequences."""
-    what = "1 event was" if len(answer.crowded) == 1 else f"{len(answer.crowded):,} events were"
-    return f"{what} left out: lists of values make over {MOST_KEYS:,} combinations of join keys"
-
-
-def _matches(
-    answer: eql.Found, plan: Plan, fetch: Callable[[int], Mapping[str, Any]], *, whole: bool, counts: bool
-) -> LazyMatches[FoundSequence]:
-    """The matches of an answer to a pass over `whole` files, or over a part of them; none of a rule that `counts`."""
-    found = answer.matches if whole else _without_absences(answer.matches, plan)
-    made = partial(_match, fetch=fetch, is_sequence=plan.kind != "event")
-    return LazyMatches(distinct(() if counts else found), made)
-
-
-def _without_absences(found: Sequence[FoundSequence], plan: Plan) -> Sequence[FoundSequence]:
-    """The matches that hold whatever else there is; those of a missing event or an `until` may not."""
-    if plan.until is not None:
-        return ()
-    return found if not any(stage.missing for stage in plan.stages) else ()
-
-
-def _match(found: FoundSequence, fetch: Callable[[int], Mapping[str, Any]], *, is_sequence: bool) -> Match:
-    """The match of some events; `fetch` gives a document by its number."""
-    try:
-        hits = (Hit("", "", {}, missing=True) if number is None else hit_of(fetch(number)) for number in found.events)
-        return Match(tuple(hits), is_sequence, found.key)
-    except UnreadableEventError as error:
-        return Match((), is_sequence, found.key, unreadable=str(error))
-
-
 def date_field(schema: Schema, name: str) -> Field:
     """The field of a timestamp: that of the schema if it is a date there, else a date in Elasticsearch's default
     formats."""
     found = schema.find(name)
     return found if found is not None and found.type in DATES else Field(name, DataType.DATE)
-
-
-def _filtered(
-    rule: Rule, program: RuleProgram | None, problems: list[Problem], schema: Schema
-) -> tuple[RuleProgram | None, list[Problem]]:
-    """The program over the events that the filters let through; None, with a problem, if one cannot be applied."""
-    try:
-        return (None if program is None else with_filters(program, rule, schema)), problems
-    except FilterRefusedError as error:
-        return None, [*problems, _unfiltered(rule, error)]
-
-
-def _unfiltered(rule: Rule, error: FilterRefusedError) -> Problem:
-    """The error of a rule with a filter that cannot be applied: without it, it would find what its author excluded."""
-    message = f"a filter cannot be applied, so that over files the rule is not run: {error}"
-    try:
-        text, _ = decoded(rule.path, read_bytes(rule.path)[0])
-    except OSError:
-        text = ""
-    finding = FieldFinding(("rule", "filters", error.number), message)
-    return problem_of(finding, rule.path, source=Source(text), places=places_in(text), rule_id=rule.rule_id)

@@ -29,6 +29,14 @@ class SeenStreams:
         """Whether one of them is among those that the patterns of a rule name."""
         return any(self._selects(indices, stream) for stream in self._streams)
 
+    def why_unseen(self, indices: tuple[str, ...], where: str) -> str:
+        """Why a rule could not have seen any event; "" if it could. `where` is what was read without an event."""
+        if not self._streams:
+            return f"no event was read: {where}" if where else ""
+        if self.has_any_of(indices):
+            return ""
+        return f"no event read so far is of {', '.join(indices)}: the rule sees none"
+
     def unnamed(self, counts: Mapping[str | None, int], patterns: Collection[tuple[str, ...]]) -> str:
         """What to tell of events, counted by their index, that no rule sees; each index is told of once.
 

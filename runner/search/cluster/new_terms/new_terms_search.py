@@ -303,7 +303,7 @@ def _query(compiled: CompiledRule, types: FieldCaps, *, now_ns: int) -> list[Any
             raise SearchError(text, retryable=False)
         if not translated.is_nothing:
             unwanted.append(translated.query)
-    asked = text_query(compiled, types.schema)
+    asked = text_query(compiled, types.schema, now_ns=now_ns)
     return [rule_filter(compiled.rule), {"bool": {"filter": [asked], "must_not": unwanted}}]
 
 

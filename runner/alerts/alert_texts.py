@@ -1,4 +1,4 @@
-"""What the alert of a threshold rule says of the events that it has counted."""
+"""What alerts say of the events that they have counted, and of the matches that they stand for."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 
 from runner.alerts.bursts import RESULT
 from runner.alerts.event_fields import text_at, value_at, values_at
+from runner.alerts.suppression import SUPPRESSION
 from runner.dates.dates import date_text, read_date
 
 
@@ -31,6 +32,31 @@ def counted_text(document: Mapping[str, Any]) -> str:
 
 def _entries(result: Mapping[str, Any], name: str) -> list[Mapping[str, Any]]:
     return [entry for entry in values_at(result, name) if isinstance(entry, Mapping)]
+
+
+def suppressed_count(document: Mapping[str, Any]) -> int:
+    """How many further matches the alert stands for."""
+    count = value_at(document, f"{SUPPRESSION}.docs_count")
+    return count if isinstance(count, int) and not isinstance(count, bool) else 0
+
+
+def suppressed_text(document: Mapping[str, Any]) -> str:
+    """The further matches, until when, and what they have in common; "" for an alert that stands for itself alone.
+
+    >>> suppressed_text({"kibana.alert.suppression.docs_count": 41,
+    ...     "kibana.alert.suppression.end": "2026-03-02T10:35:07.120Z",
+    ...     "kibana.alert.suppression.terms": [{"field": "host.name", "value": ["web-01"]}]})
+    'and 41 more until 2026-03-02 10:35:07, by host.name'
+    """
+    count = suppressed_count(document)
+    if not count:
+        return ""
+    terms = [term for term in values_at(document, f"{SUPPRESSION}.terms") if isinstance(term, Mapping)]
+    names = [text_at(term, "field") for term in terms]
+    shown = _moment(value_at(document, f"{SUPPRESSION}.end"))
+    end = f" until {shown}" if shown else ""
+    by = f", by {', '.join(names)}" if names else ""
+    return f"and {count:,} more{end}{by}"
 
 
 def _moment(value: Any) -> str:

@@ -1,0 +1,1 @@
+"""Rules of type threat_match in a cluster."""
