@@ -87,7 +87,7 @@ async def _check_key(client: Elastic, key_id: str, *, now: CurrentTime) -> Check
 
 async def check_privileges(client: Elastic, rules: Sequence[Rule], names: StoreNames) -> Access:
     """The missing privileges of the three roles that `setup` creates: read events, write alerts and state, set up."""
-    patterns = sorted({name for rule in rules for name in local_patterns(rule.index)})
+    patterns = sorted({name for rule in rules for name in local_patterns(rule.patterns_read)})
     bodies = role_bodies(names, events=patterns or ("logs-*",))
     read, write, set_up = bodies.values()
     checks = _reading_checks(await _lacking(client, read), rules, patterns)
@@ -113,7 +113,7 @@ def _reading_checks(lacking: _Lacking, rules: Sequence[Rule], patterns: Sequence
     for pattern, privileges in lacking.indices.items():
         if pattern not in patterns:
             continue  # Without rules the role has index patterns of its own.
-        concerned = names_of(rule for rule in rules if pattern in local_patterns(rule.index))
+        concerned = names_of(rule for rule in rules if pattern in local_patterns(rule.patterns_read))
         found = f"may not read all of it, missing: {', '.join(privileges)}"
         remedy = f"grant `read` and `view_index_metadata` on it ({SETUP_SHOWN})"
         checks.append(Check("privilege", pattern, "problem", found, remedy, concerned))

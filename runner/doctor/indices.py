@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from asyncio import Semaphore
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from fnmatch import fnmatchcase
 from statistics import median
@@ -37,16 +37,16 @@ async def check_indices(
     client: Elastic, rules: Sequence[Rule], *, limit: Semaphore
 ) -> tuple[list[Check], frozenset[str]]:
     """The checks of each index pattern and of rules without any index, and the local patterns that match something."""
-    patterns = sorted({name for rule in rules for name in local_patterns(rule.index)})
+    patterns = sorted({name for rule in rules for name in local_patterns(rule.patterns_read)})
     answers = await gather((_resolved(client, pattern) for pattern in patterns), limit)
     found = dict(zip(patterns, answers, strict=True))
     checks = [*_pattern_checks(found), *await _check_remotes(client, rules)]
     existing = frozenset(pattern for pattern, counts in found.items() if _exists(counts))
     unknown = frozenset(pattern for pattern, counts in found.items() if isinstance(counts, RunnerError))
+    known = existing | unknown
     blind: dict[tuple[str, ...], list[Rule]] = {}
     for rule in rules:
-        own = local_patterns(rule.index)
-        if not any(map(is_remote, rule.index)) and not existing.union(unknown).intersection(own):
+        if _is_nothing(rule.index, known):
             blind.setdefault(tuple(sorted(rule.index)), []).append(rule)
     # A pattern with a problem below is not also reported as fine.
     alone = {index[0] for index in blind if len(index) == 1}
@@ -57,7 +57,27 @@ async def check_indices(
             remedy, seen = "set up and start the jobs of machine learning, or turn the rules off", "anomalies"
         text = f"nothing is there: these rules see no {seen}"
         checks.append(Check("index", ", ".join(index), "problem", text, remedy, names_of(concerned)))
+    checks += _indicator_checks(rules, known)
     return checks, existing
+
+
+def _is_nothing(patterns: Sequence[str], known: Collection[str]) -> bool:
+    """Whether nothing is there that the patterns name; what is in remote clusters is not known."""
+    return not any(map(is_remote, patterns)) and not set(known).intersection(local_patterns(patterns))
+
+
+def _indicator_checks(rules: Sequence[Rule], known: Collection[str]) -> list[Check]:
+    """The checks of rules that know no indicators."""
+    without: dict[tuple[str, ...], list[Rule]] = {}
+    for rule in rules:
+        if rule.threat_index and _is_nothing(rule.threat_index, known):
+            without.setdefault(rule.threat_index, []).append(rule)
+    remedy = "ship indicators there, or correct `threat_index` in the rules, or turn them off"
+    text = "nothing is there: these rules know no indicators and find nothing"
+    return [
+        Check("index", ", ".join(index), "problem", text, remedy, names_of(concerned))
+        for index, concerned in without.items()
+    ]
 
 
 def _exists(counts: dict[str, int] | RunnerError) -> bool:

@@ -191,6 +191,11 @@ class Rule(RuleFields):
         return at_reference(self.to) - at_reference(self.from_)
 
     @property
+    def patterns_read(self) -> tuple[str, ...]:
+        """The index patterns of its events and of its indicators."""
+        return (*self.index, *self.threat_index) if self.type == "threat_match" else self.index
+
+    @property
     def fingerprint(self) -> str:
         """A hash of all that decides which events are found and when: equal for equal searches, in every process."""
         parts = {name: getattr(self, name) for name in _SEARCH_FIELDS}

@@ -273,7 +273,7 @@ def _indicator_query(rule: Rule) -> KqlQuery | LuceneQuery:
     try:
         return lucene.parse(text) if rule.threat_language == "lucene" else kql.parse(text)
     except QueryError as error:
-        raise RuleKeyError(error.source, FieldFinding(("rule", "threat_query"), str(error))) from None
+        raise RuleKeyError(error.source, FieldFinding(("rule", "threat_query"), f"`threat_query`: {error}")) from None
 
 
 def _eql_reach(statement: ast.Statement) -> Reach:

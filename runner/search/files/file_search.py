@@ -37,7 +37,7 @@ from runner.search.files.file_pass import matched
 from runner.search.files.found_matches import crowded_text
 from runner.search.files.indicator_search import IndicatorSearch
 from runner.search.files.left_out_files import LeftOutFiles
-from runner.search.files.local_program import local_program
+from runner.search.files.local_program import checked_program, local_program
 from runner.search.files.pass_limit import PassLimit
 from runner.search.files.seen_streams import SeenStreams
 from runner.search.files.side_tables import SideTables
@@ -136,7 +136,7 @@ class FileSearch:
 
     def _resolve(self, compiled: CompiledRule) -> tuple[RuleProgram | None, list[Problem]]:
         if not self._paths:
-            return compiled.resolved(self._schema)
+            return checked_program(compiled, self._schema)
         unknown = self._unknown[compiled] = compiled.unknown_fields(self._schema)
         program, problems = compiled.resolved(replace(self._schema, absent=unknown.doubtful - self._found_fields))
         # Whether an unknown field is one is known when the events were read: `_name_unknown`.

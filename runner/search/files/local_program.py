@@ -16,11 +16,23 @@ from runner.search.indicators.pairs import compares_whole_text, pair_groups
 from runner.search.indicators.programs import indicator_program
 
 
+def checked_program(compiled: CompiledRule, schema: Schema) -> tuple[RuleProgram | None, list[Problem]]:
+    """The program without the filters, which a cluster may take although they cannot be applied here; and what is
+    wrong with it anywhere."""
+    program, problems = compiled.resolved(schema)
+    return program, [*problems, *_mapping_problems(compiled, schema)]
+
+
 def local_program(
     compiled: CompiledRule, program: RuleProgram | None, problems: list[Problem], schema: Schema
 ) -> tuple[RuleProgram | None, list[Problem]]:
     """The program over the events that the filters let through, and all problems; None if the rule cannot be run."""
-    found = [*problems, *_indicator_problems(compiled, schema)]
+    found = [*problems, *_mapping_problems(compiled, schema)]
+    if compiled.rule.type == "threat_match":
+        try:
+            indicator_program(compiled, schema)
+        except QueryError as error:
+            found += query_problems(compiled.rule, error)
     try:
         made = None if program is None else with_filters(program, compiled.rule, schema)
     except FilterRefusedError as error:
@@ -34,14 +46,13 @@ def _unfiltered(rule: Rule, error: FilterRefusedError) -> Problem:
     return found_in_file(rule, FieldFinding(("rule", "filters", error.number), message))
 
 
-def _indicator_problems(compiled: CompiledRule, schema: Schema) -> Iterator[Problem]:
-    """What is wrong with the indicators of a rule of type threat_match, and how its text fields are compared."""
+def _mapping_problems(compiled: CompiledRule, schema: Schema) -> Iterator[Problem]:
+    """What is wrong with the mapping of a rule of type threat_match, and how its text fields are compared."""
     condition = threat_match_of(compiled.rule)
     if condition is None:
         return
     try:
         pair_groups(condition, schema, schema)
-        indicator_program(compiled, schema)
     except QueryError as error:
         yield from query_problems(compiled.rule, error)
     for number, group in enumerate(condition.groups):

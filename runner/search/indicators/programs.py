@@ -38,7 +38,7 @@ def indicator_program(compiled: CompiledRule, schema: Schema) -> EventProgram:
         finding = FieldFinding(("rule", "threat_filters", error.number), message)
         raise RuleKeyError(Source(condition.query), finding) from None
     except QueryError as error:
-        raise RuleKeyError(error.source, FieldFinding(("rule", "threat_query"), str(error))) from None
+        raise RuleKeyError(error.source, FieldFinding(("rule", "threat_query"), f"`threat_query`: {error}")) from None
     plan = filtered(program.plan, filters)
     return replace(program, plan=excepting(plan, compiled.excepted(schema).condition))
 
