@@ -73,7 +73,7 @@ def test_indicators_of_files_make_alerts_that_show_them(command: Command, tmp_pa
     without = command(*asked, "-o", "json").json
     (run,) = without["runs"]
     assert (run["status"], run["created"]) == ("warning", 0)
-    assert any("name files of them with --indicators" in text for text in run["messages"])
+    assert any("name files of indicators with --indicators" in text for text in run["messages"])
     made = command(*asked, "--indicators", "ti.ndjson", "-o", "json", "--all")
     assert (made.code, made.json["created"]) == (0, 1)
     (line,) = command("alerts", "export").out.splitlines()

@@ -22,6 +22,7 @@ from runner.events.files.event_files import EventFiles, ReadProgress, ReadReport
 from runner.exceptions.item import ExceptionItem
 from runner.file_formats.inner_events import InnerEvents
 from runner.garbage_collection import rarely_collecting
+from runner.messages.quantities import counted
 from runner.messages.query_errors import QueryError
 from runner.rules.threat_match import threat_match_of
 from runner.search.filter_conditions import filtered
@@ -31,7 +32,7 @@ from runner.search.indicators.table import IndicatorTable
 from runner.search.protocol import Hit, MatchedIndicator, SearchRequest, hit_of
 
 _LOG = logging.getLogger("runner.search")
-NO_INDICATORS = "no indicators are known, so that the rule finds nothing: name files of them with --indicators"
+_NAME_THEM = "so that the rule finds nothing: name files of indicators with --indicators"
 
 _TableKey = tuple[str, tuple[ExceptionItem, ...], object]
 
@@ -62,6 +63,8 @@ class IndicatorPass:
     is_whole: bool = True
     """Whether all files of indicators could be read."""
     warnings: tuple[str, ...] = ()
+    none: str = ""
+    """Why a rule without an indicator has none."""
     is_new: bool = False
     """Whether there are tables that no pass before had."""
 
@@ -82,11 +85,7 @@ class IndicatorPass:
         answer = self.answers.get(id(request))
         if answer is None or answer.table is None:
             return ()
-        none = () if answer.table.count else (NO_INDICATORS if not self.warnings else _NONE_OF_THEM,)
-        return (*self.warnings, *none)
-
-
-_NONE_OF_THEM = "none of the indicators is one of the rule's, so that it finds nothing"
+        return self.warnings if answer.table.count else (*self.warnings, self.none)
 
 
 class IndicatorSearch:
@@ -104,6 +103,7 @@ class IndicatorSearch:
         files: a folder that is written to would have to be read whole in each run."""
         among = not paths and all(str(path) != "-" and not Path(path).is_dir() for path in events)
         self._paths = tuple(events) if among else tuple(paths)
+        self._is_among = among
         self._progress = progress
         self._inner = inner or InnerEvents()
         self._files: EventFiles | None = None
@@ -135,7 +135,16 @@ class IndicatorSearch:
             return IndicatorPass(failed | answers, is_whole=False)
         answers |= {number: IndicatorAnswer(self._tables[key]) for number, key in keys.items()}
         warnings = tuple(f"indicators: {text}" for text in self._report.warnings())
-        return IndicatorPass(answers, self._report.is_whole, warnings, is_new)
+        return IndicatorPass(answers, self._report.is_whole, warnings, self._none(), is_new)
+
+    def _none(self) -> str:
+        """Why a rule has no indicator, although the files were read."""
+        if not self._paths:
+            return f"no indicators are known, {_NAME_THEM}"
+        if self._is_among:
+            return f"no document of the events is an indicator of the rule, {_NAME_THEM}"
+        count = counted(self._report.events, "document")
+        return f"of the {count} in the files of indicators none is one of the rule's, so that it finds nothing"
 
     def _wanted(self, request: SearchRequest, schema: Schema) -> _Wanted:
         compiled, now_ns = request.compiled, request.window.end_ns

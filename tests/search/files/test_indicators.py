@@ -78,7 +78,7 @@ async def test_a_folder_that_is_written_to_needs_files_of_indicators(tmp_path: P
     async with search(folder) as made:
         (result,) = await found(made, request(of_indicators()))
         assert (values(result), result.complete) == ([], True)
-        assert any("name files of them with --indicators" in text for text in result.warnings)
+        assert any("no indicators are known" in text for text in result.warnings)
     async with search(folder, write(tmp_path / "ti.ndjson", [indicator("10.0.0.3")])) as made:
         (result,) = await found(made, request(of_indicators()))
         assert values(result) == ["10.0.0.3"] and not result.warnings
