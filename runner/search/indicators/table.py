@@ -130,6 +130,15 @@ class IndicatorTable:
         for group in self.groups:
             for pair in group.pairs:
                 self._indices.setdefault(_index_key(pair), ValueIndex(pair.event))
+        self._filled = [
+            (
+                tuple({pair.indicator.name for pair in group.pairs}),
+                [(pair.indicator.name, self._indices[_index_key(pair)]) for pair in group.pairs],
+                self._able.get(group),
+            )
+            for group in self.groups
+        ]
+        """Of each group the fields that an indicator must have, the index of each, and who has them all."""
         self._condition: Truth | None = None
         self._reader = RowDecoder(self.event_fields())
         self._gather = {name: self._reader.gatherer(name) for name in self._reader.fields}
@@ -144,15 +153,21 @@ class IndicatorTable:
 
     def add(self, number: int, values: Mapping[str, Canonical]) -> bool:
         """Add an indicator with the values of its fields by name; False if it has not all of any group."""
-        able = [group for group in self.groups if all(_scalars(values[pair.indicator.name]) for pair in group.pairs)]
-        for key in {_index_key(pair) for group in able for pair in group.pairs}:
-            self._indices[key].add(number, _scalars(values[key[0]]))
-        for group in able:
-            if group in self._able:
-                self._able[group].add(number)
-        self.count += bool(able)
+        added: set[int] = set()  # an index that groups share takes an indicator once
+        is_able = False
+        for names, indices, able in self._filled:
+            if any(values[name] in (None, ()) for name in names):
+                continue
+            is_able = True
+            if able is not None:
+                able.add(number)
+            for name, index in indices:
+                if id(index) not in added:
+                    added.add(id(index))
+                    index.add(number, _scalars(values[name]))
+        self.count += is_able
         self._condition = None
-        return bool(able)
+        return is_able
 
     def condition(self) -> Truth:
         """What every event that an indicator matches meets: exactly those, if no group has several entries.
