@@ -104,7 +104,7 @@ class IndicatorSearch:
         among = not paths and all(str(path) != "-" and not Path(path).is_dir() for path in events)
         self._paths = tuple(events) if among else tuple(paths)
         self._is_among = among
-        self._progress = progress
+        self._progress: ReadProgress = lambda _: progress(0)  # the bytes are not among those that are expected
         self._inner = inner or InnerEvents()
         self._files: EventFiles | None = None
         self._can_change = True
