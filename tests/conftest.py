@@ -1,6 +1,8 @@
-"""The fixtures that tests of several folders use, what is slow, and how hypothesis looks for examples."""
+"""The fixtures that tests of several folders use, what is slow, how hypothesis looks for examples, and which signals
+the processes of tests obey."""
 
 import os
+import signal
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -23,6 +25,17 @@ settings.register_profile("ci", _PATIENT, derandomize=True, database=None)
 settings.load_profile("ci" if os.environ.get("CI") else "desk")
 
 __all__ = ["elasticsearch_url", "eql_proxy", "esql_url", "namespace", "node", "plain_proxy", "secured_url"]
+
+
+def pytest_configure() -> None:
+    """Let no process that a test starts inherit an ignored signal, as from `nohup` or a shell's background job.
+
+    A handler is not inherited. This one does nothing: pytest itself goes on ignoring the signal.
+    """
+    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
+        if signal.getsignal(number) == signal.SIG_IGN:
+            signal.signal(number, lambda number, frame: None)
+
 
 _NODES = frozenset({"elasticsearch_url", "esql_url", "node", "secured_url"})
 """Fixtures that start a real Elasticsearch."""
