@@ -1,7 +1,7 @@
 """Ctrl-C, SIGTERM and SIGHUP: the first ends the command within two seconds, wherever it is.
 
 A command is ended by an exception; one that has work in hand ends it in order (`runner.cli.stop`). What has not ended
-after `_MOST_S` is cut off as by a kill, on which no promise rests.
+after `MOST_S` is cut off as by a kill, on which no promise rests.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from types import FrameType
 
-_MOST_S = 1.7
+MOST_S = 1.7
 """Seconds after the signal at which the process ends in any case."""
 _TIMER = "end"
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -73,7 +73,7 @@ def tell(text: str) -> None:
 
 def cut_off_later(code: int, number: int) -> None:
     """End the process soon if it has not ended by itself by then."""
-    timer = threading.Timer(_MOST_S, cut_off, (code, number))
+    timer = threading.Timer(MOST_S, cut_off, (code, number))
     timer.name, timer.daemon = _TIMER, True
     timer.start()
 

@@ -28,8 +28,6 @@ OWED_AT_A_TIME = 50
 """Most backlog windows begun in one tick."""
 LONGEST_PAUSE = timedelta(seconds=30)
 """The longest wait after a failed tick before the next one: how late the end of an outage is noticed."""
-_GRACE_S = 0.8
-"""Seconds after `stop` in which the window in hand may be finished; after them it stays due."""
 _RELEASE_S = 0.4
 _EDITED = (
     "the rule was edited since its last run: from now on it is searched as it is; what was searched before stays so"
@@ -65,12 +63,14 @@ class ServiceObserver:
 class Pace:
     """How often the service does what. Leases are renewed with each tick, and every `renewal` if it is given.
 
-    `at_once` backlog windows are searched before the service looks whether the tick has time for more.
+    `at_once` backlog windows are searched before the service looks whether the tick has time for more. `grace` is the
+    time after `stop` in which the window in hand may be finished; after it the window stays due.
     """
 
     tick: timedelta = timedelta(seconds=10)
     renewal: timedelta | None = None
     at_once: int = 4
+    grace: timedelta = timedelta(seconds=0.8)
 
 
 class _Leadership:
@@ -168,7 +168,7 @@ class Service:
         return {rule_id: states[rule_id] for rule_id in self._leadership.current if rule_id in states}
 
     def stop(self) -> None:
-        """Finish the window in hand if that takes no longer than a second, then let `run` return."""
+        """Finish the window in hand if that takes no longer than the grace of the pace, then let `run` return."""
         self._stopping.set()
 
     def reload(self, sources: RuleSources, *, on_cap: Literal["carry", "drop"], horizon: timedelta) -> None:
@@ -189,7 +189,7 @@ class Service:
         try:
             self._ticker = ticker
             await ticker.run(self._stopping)
-            async with asyncio.timeout(_GRACE_S), self._in_tick:
+            async with asyncio.timeout(self._pace.grace.total_seconds()), self._in_tick:
                 pass  # the tick that is under way has finished its window; a shutdown before that would cancel it
         except TimeoutError:
             self._observer.on_remark("the window in hand could not be finished in time: it stays due")

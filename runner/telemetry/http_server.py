@@ -26,7 +26,8 @@ _LONGEST_REQUEST = 8_192
 """Bytes of the request line and the headers."""
 _PATIENCE_S = 5.0
 """Seconds for a request to arrive, and again for its answer to be taken."""
-_LINGER_S = 1.0
+_LINGERS = 0.2
+"""Share of that for which what a client still sends is read after the answer."""
 _MOST_CONNECTIONS = 32
 _REQUEST_LINE = re.compile(rb"([A-Z]{1,20}) (\S+) HTTP/1\.[01]")
 _ACCEPT = re.compile(rb"(?im)^accept:[ \t]*([^\r\n]*)")
@@ -48,8 +49,9 @@ Route = Callable[[str], HttpAnswer]
 class HttpServer:
     """Listens at one address from `start` to `stop`."""
 
-    def __init__(self, routes: Mapping[str, Route]) -> None:
+    def __init__(self, routes: Mapping[str, Route], *, patience_s: float = _PATIENCE_S) -> None:
         self._routes = routes
+        self._patience_s = patience_s
         self._connections = 0
         self._running: tuple[threading.Thread, asyncio.AbstractEventLoop] | None = None
         self._ended = asyncio.Event()
@@ -100,7 +102,7 @@ class HttpServer:
             else:
                 answer = await self._answer(reader)
             if answer is not None:
-                await _send(reader, writer, answer)
+                await _send(reader, writer, answer, patience_s=self._patience_s)
         except (ConnectionError, TimeoutError) as error:
             # There is nobody to answer to; the log may help an operator.
             _LOG.debug(f"a client of the monitoring port has gone or takes too long: {type(error).__name__}")
@@ -111,7 +113,7 @@ class HttpServer:
     async def _answer(self, reader: asyncio.StreamReader) -> bytes | None:
         """The bytes to send; None if the client went away without a word."""
         try:
-            async with asyncio.timeout(_PATIENCE_S):
+            async with asyncio.timeout(self._patience_s):
                 head = await reader.readuntil(b"\r\n\r\n")
         except TimeoutError:
             return _rendered(_plain(HTTPStatus.REQUEST_TIMEOUT))
@@ -172,13 +174,15 @@ def _rendered(answer: HttpAnswer, extra: str = "", *, with_body: bool = True) ->
     return head.encode("latin-1") + (answer.body if with_body else b"")
 
 
-async def _send(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, answer: bytes) -> None:
+async def _send(
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, answer: bytes, *, patience_s: float
+) -> None:
     """Send all of it, then read what the client still sends for a moment: unread bytes would reset the connection."""
-    async with asyncio.timeout(_PATIENCE_S):
+    async with asyncio.timeout(patience_s):
         writer.transport.set_write_buffer_limits(0)  # so that `drain` waits until all of it is taken
         writer.write(answer)
         writer.write_eof()
         await writer.drain()
-    async with asyncio.timeout(_LINGER_S):
+    async with asyncio.timeout(_LINGERS * patience_s):
         while await reader.read(_LONGEST_REQUEST):
             pass

@@ -22,6 +22,7 @@ from runner.sample_data.write import write_sample
 from runner.search.compiled_rule import CompiledRule
 from runner.search.files.file_search import FileSearch
 from runner.search.protocol import SearchRequest, SearchResult
+from runner.service.service import Pace
 from runner.store.memory import MemoryStore
 from runner.store.protocol import Mark, RuleState, WriteResult
 from runner.store.sqlite.sqlite_store import SqliteStore
@@ -246,7 +247,8 @@ async def test_an_alert_that_the_store_rejects_is_told_and_owes_nothing(diary: W
 
 
 async def test_stopping_finishes_the_windows_in_hand(tmp_path: Path) -> None:
-    world = World(tmp_path, MemoryStore(), FakeClock(at("10:05:00")))
+    pace = Pace(grace=timedelta(minutes=5))  # however slow the machine is
+    world = World(tmp_path, MemoryStore(), FakeClock(at("10:05:00")), pace=pace)
     rule(world, "a", NC)
     rule(world, "b", NC)
     world.append(ndjson(["one exec 10:00:00.000 name=nc"]))

@@ -19,7 +19,7 @@ from runner.service.arrivals import ArrivalWatch, Looked
 from runner.service.due_requests import requests_at
 from runner.service.execution import Execution
 from runner.service.rules_in_use import ActiveRules, RuleSources, load_active
-from runner.service.service import Service, ServiceObserver
+from runner.service.service import Pace, Service, ServiceObserver
 from runner.store.changes import AlertChange
 from runner.store.leases import Leases
 from runner.store.protocol import AlertFilter, StoredAlert
@@ -43,6 +43,7 @@ class World:
     horizon: timedelta = timedelta(days=7)
     together: bool = True
     select: RuleSelection = NOTHING
+    pace: Pace = field(default_factory=Pace)
     remarks: list[str] = field(default_factory=list)
     looks: list[Looked] = field(default_factory=list)
     runs: list[RuleRun] = field(default_factory=list)
@@ -90,6 +91,7 @@ class World:
                 schedule=Schedule(together=self.together, horizon=self.horizon),
                 observer=_Recorder(self),
                 leases=self.leases,
+                pace=self.pace,
             )
         return self._service
 

@@ -28,7 +28,7 @@ def port() -> Iterator[int]:
         "/large": lambda accept: HttpAnswer(b"x" * 5_000_000),
         "/broken": broken,
     }
-    server = HttpServer(routes)
+    server = HttpServer(routes, patience_s=60)  # on a slow machine a client takes long, too
     try:
         yield server.start(HOST, 0)
     finally:
