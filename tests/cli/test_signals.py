@@ -13,7 +13,7 @@ import pytest
 
 from tests.cli.test_once import ONE, write_events, write_rule
 from tests.cli.test_process import finish, start
-from tests.scenarios.test_processes import lines_until, process
+from tests.scenarios.test_processes import PATIENT, lines_until, process
 from tests.telemetry.test_metrics_port import get, port_of
 
 pytestmark = pytest.mark.slow
@@ -48,11 +48,11 @@ def test_a_command_that_waits_for_events_is_ended(
 def test_a_service_that_waits_for_events_is_ended_in_order(tmp_path: Path, number: signal.Signals) -> None:
     write_rule(tmp_path)
     os.mkfifo(tmp_path / "pipe.ndjson")
-    started = start(*("run", "--events", "pipe.ndjson", "--listen", "off"), folder=tmp_path, stderr=subprocess.PIPE)
-    with (tmp_path / "pipe.ndjson").open("wb"):
-        started.send_signal(number)
-        code, _, err = finish(started)
-    assert code == 0 and "Traceback" not in err and not list(tmp_path.glob("*.heartbeat"))
+    with process(*PATIENT, "run", "--events", "pipe.ndjson", folder=tmp_path) as started:
+        with (tmp_path / "pipe.ndjson").open("wb"):
+            started.send_signal(number)
+            said, _ = started.communicate()
+        assert started.returncode == 0 and "Traceback" not in said and not list(tmp_path.glob("*.heartbeat"))
 
 
 def test_hangup_reads_rules_and_settings_again_and_ends_no_service(tmp_path: Path) -> None:

@@ -88,6 +88,14 @@ class Plan:
         found += [one for one, end in self.prevented.items() if there.issuperset(one[1]) and end not in there]
         return frozenset(found)
 
+    def undecidable(self, visible: Mapping[str, datetime]) -> frozenset[Incident]:
+        """Absences whose second event could be read only when the absence was certain already; `visible` is when each
+        event could be read at last."""
+        began = {event.id: event.at for event in self.events}
+        return frozenset(
+            one for one, end in self.prevented.items() if end in visible and visible[end] > began[one[1][0]] + ABSENCE
+        )
+
 
 def write_live_rules(folder: Path, look_back: timedelta = LOOK_BACK) -> None:
     """The campaign's rules and the shipped ones, all of them with a short interval and look-back."""
@@ -193,6 +201,8 @@ class Live:
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="events", daemon=True)
         self._failure: BaseException | None = None
+        self.visible: dict[str, datetime] = {}
+        """By when each event that was written could be read."""
         self.written: list[Event] = []
 
     def start(self) -> None:
@@ -209,6 +219,7 @@ class Live:
         try:
             for batch in self._batches():
                 self._write(batch)
+                self.visible |= dict.fromkeys((event.id for event in batch), datetime.now(UTC))
                 self.written += batch
         except BaseException as error:  # noqa: BLE001 - raised again by `stop`, in the thread that waits
             self._failure = error

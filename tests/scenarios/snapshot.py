@@ -7,7 +7,7 @@ import shutil
 import sqlite3
 import struct
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -85,17 +85,23 @@ class Snapshot:
 
     def incidents(self) -> Counter[Incident]:
         """What the alerts are about, and how many there are about each; but those of alert suppression."""
-        blocks: dict[str, list[tuple[int, str]]] = {}
-        for alert in self.alerts.values():
+        return Counter(incident for incident, _ in self._told())
+
+    def about(self, incidents: Collection[Incident]) -> set[str]:
+        """The ids of all alerts of these incidents."""
+        return {id_ for incident, ids in self._told() if incident in incidents for id_ in ids}
+
+    def _told(self) -> Iterator[tuple[Incident, list[str]]]:
+        """What each alert that an analyst sees is about, with its id and those of its building blocks."""
+        blocks: dict[str, list[tuple[int, str, str]]] = {}
+        for id_, alert in self.alerts.items():
             if _PLACE in alert:
-                blocks.setdefault(alert[_GROUP], []).append((alert[_PLACE], _event(alert)))
-        told: Counter[Incident] = Counter()
-        for head in self.heads.values():
+                blocks.setdefault(alert[_GROUP], []).append((alert[_PLACE], _event(alert), id_))
+        for id_, head in self.heads.items():
             if _COUNT in head:
                 continue
-            events = [event for _, event in sorted(blocks.get(head[_GROUP], ()))] if _GROUP in head else [_event(head)]
-            told[(head[_RULE], tuple(events))] += 1
-        return told
+            parts = sorted(blocks.get(head[_GROUP], ())) if _GROUP in head else [(0, _event(head), id_)]
+            yield (head[_RULE], tuple(event for _, event, _ in parts)), [id_, *(block for _, _, block in parts)]
 
     def unrecorded(self) -> int:
         """Alerts of runs that the run log does not know: their process died before the ledger was written."""

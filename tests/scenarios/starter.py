@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import resource
 import select
 import signal
 import subprocess
@@ -86,8 +87,10 @@ class Starter:
         self._running: dict[int, Started] = {}
         self._cold: dict[int, subprocess.Popen[bytes]] = {}
 
-    def start(self, *arguments: object, env: Mapping[str, str] | None = None, cold: bool = False) -> Started:
-        """Start `rule-runner` with these arguments."""
+    def start(
+        self, *arguments: object, env: Mapping[str, str] | None = None, cold: bool = False, room: int | None = None
+    ) -> Started:
+        """Start `rule-runner` with these arguments; with `room` no file of it can grow beyond so many bytes."""
         self._count += 1
         output = self._folder / f"output-{self._count}.txt"
         environment = {**ENVIRONMENT, "TMPDIR": str(self._folder), **(env or {})}
@@ -95,8 +98,8 @@ class Starter:
         if cold:
             pid = self._start_cold(words, environment, output)
         else:
-            asked = {"arguments": words, "env": environment, "folder": str(self._folder), "output": str(output)}
-            pid = int(self._ask(asked)["pid"])
+            places = {"folder": str(self._folder), "output": str(output)}
+            pid = int(self._ask({"arguments": words, "env": environment, "room": room, **places})["pid"])
         started = self._running[pid] = Started(pid, output, self._reap)
         return started
 
@@ -190,6 +193,8 @@ def become(what: Mapping[str, Any]) -> None:
         os.environ.clear()
         os.environ.update(what["env"])
         random.seed()  # else every fork would wait for the same random times
+        if what["room"] is not None:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (what["room"], what["room"]))
         sys.argv = ["rule-runner", *what["arguments"]]
         try:
             main()

@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import os
-import resource
 import shutil
 import sqlite3
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
@@ -23,7 +22,7 @@ import pytest
 from runner.clock import FakeClock
 from runner.store.sqlite.sqlite_store import SqliteStore
 from tests.elasticsearch.proxy import Proxy
-from tests.scenarios.campaign import Report, live_round, past_round
+from tests.scenarios.campaign import WORK_SECONDS, Report, live_round, past_round
 from tests.scenarios.incidents import Incident, past_plan, write_past_rules
 from tests.scenarios.places import ClusterPlace, FolderPlace
 from tests.scenarios.snapshot import Snapshot, copy_sqlite, read_sqlite, unfinished_write
@@ -109,6 +108,18 @@ def names_of(snapshot: Snapshot) -> Counter[str]:
     return Counter({events[0]: count for (_, events), count in found.items()})
 
 
+def log_of_a_whole_run(state: Path, starter: Starter, command: Sequence[object]) -> bytes:
+    """The log of the state file with everything that the command has written, of which the file itself has nothing."""
+    asyncio.run(SqliteStore(state).close())
+    with closing(sqlite3.connect(state, isolation_level=None)) as reader:
+        reader.execute("BEGIN")  # while somebody reads an older state of the file, what is newer stays in the log
+        assert reader.execute("SELECT COUNT(*) FROM alerts").fetchone() == (0,)
+        started = starter.start(*command)
+        assert started.code(WORK_SECONDS) == 0, started.text()
+        shutil.copyfile(state, state.with_name("before.db"))
+        return state.with_name(f"{state.name}-wal").read_bytes()
+
+
 def test_what_a_power_cut_leaves_is_whole_and_is_gone_on_from(tmp_path: Path, starter: Starter) -> None:
     """The log of the state file, cut off anywhere: what was not yet on the disk is missing from its end."""
     rng = Random(SEED)
@@ -117,35 +128,36 @@ def test_what_a_power_cut_leaves_is_whole_and_is_gone_on_from(tmp_path: Path, st
     plan = past_plan(at("10:00:00"), timedelta(minutes=30), rng)
     place.write(plan.events)
     replay = ("replay", *place.arguments(), "--from", "2026-03-02T09:30:00Z", "--to", "2026-03-02T10:01:00Z")
-    log = place.state.with_name("state.db-wal")
-    started = starter.start(*replay)
-    while not (log.exists() and log.stat().st_size > 150_000):
-        assert not started.ended(0.001), started.text()
-    assert started.kill()
-    cut, known = tmp_path / "cut.db", 0
-    whole = read_sqlite(copy_sqlite(place.state, tmp_path / "whole.db"))
-    sizes = sorted(rng.randrange(log.stat().st_size) for _ in range(15))
-    torn = 0
-    for size in sizes:
-        shutil.copyfile(place.state, cut)
+    log = log_of_a_whole_run(place.state, starter, replay)
+    cut = tmp_path / "cut.db"
+
+    def cut_off(size: int) -> bool:
+        """Leave so many bytes of the log; whether the last of them are of a transaction that was not finished."""
+        shutil.copyfile(tmp_path / "before.db", cut)
         cut_log = tmp_path / "cut.db-wal"
-        cut_log.write_bytes(log.read_bytes()[:size])
-        torn += unfinished_write(cut_log)
+        cut_log.write_bytes(log[:size])
+        return unfinished_write(cut_log)
+
+    assert not cut_off(len(log))
+    whole, known, torn = read_sqlite(cut), 0, 0
+    everything = whole.contents()
+    sizes = sorted(rng.randrange(len(log)) for _ in range(15))
+    for size in sizes:
+        torn += cut_off(size)
         left = read_sqlite(cut)
         assert left.faults() == []
-        assert left.alerts.items() <= whole.alerts.items()
+        assert left.alerts.keys() <= whole.alerts.keys()
+        assert all(everything[id_] == alert for id_, alert in left.contents().items())
         assert set(left.runs) <= set(whole.runs)
         assert len(left.alerts) >= known, "a longer log knows less"
         known = len(left.alerts)
     assert torn, "no cut was inside a transaction"
-    shutil.copyfile(place.state, cut)
-    (tmp_path / "cut.db-wal").write_bytes(log.read_bytes()[: sizes[7]])
-    for state in (cut, tmp_path / "undisturbed.db"):
-        again = starter.start(*(state if word == place.state else word for word in replay))
-        assert again.code() == 0, again.text()
+    cut_off(sizes[7])
+    again = starter.start(*(cut if word == place.state else word for word in replay), "--restart")
+    assert again.code(WORK_SECONDS) == 0, again.text()
     after = read_sqlite(cut)
-    assert after.contents() == read_sqlite(tmp_path / "undisturbed.db").contents()
-    assert after.incidents() == Counter(plan.among(event.id for event in plan.events))
+    assert after.contents() == everything
+    assert after.incidents() == whole.incidents() == Counter(plan.among(event.id for event in plan.events))
 
 
 def test_an_older_copy_of_the_state_repeats_nothing_that_is_seen(folder: Folder) -> None:
@@ -170,8 +182,7 @@ def test_a_full_disk_is_said_and_gone_on_from(folder: Folder, room: int) -> None
     folder.write("a")
     assert folder.created() == 1
     folder.write(*(f"more-{number}" for number in range(90)))
-    started = folder.starter.start(*folder.arguments())
-    resource.prlimit(started.pid, resource.RLIMIT_FSIZE, (room, room))
+    started = folder.starter.start(*folder.arguments(), room=room)
     text = started.text() if started.code() != 0 else ""
     left = read_sqlite(copy_sqlite(folder.state, folder.folder / "copy.db"))
     assert left.faults() == []

@@ -25,26 +25,32 @@ from tests.scenarios.world import SHIPPED_RULES, World
 
 pytestmark = pytest.mark.slow
 
+ENVIRONMENT = {"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin"}
+PATIENT = ("-m", "tests.scenarios.patient")
+"""`rule-runner` that is not cut off after a signal, however slow the machine is."""
+
 
 @contextmanager
 def process(*arguments: str, folder: Path, env: Mapping[str, str] | None = None) -> Iterator[subprocess.Popen[str]]:
-    """A Python process whose two outputs come through one pipe; killed at the end if it still runs."""
-    environment = {"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin", "PYTHONUNBUFFERED": "1", **(env or {})}
+    """A Python process whose two outputs come through one pipe; killed at the end if it still runs.
+
+    It listens nowhere unless it is told to: the usual port is one for all tests at a time.
+    """
+    environment = {**ENVIRONMENT, "PYTHONUNBUFFERED": "1", "RUNNER_LISTEN": "off", **(env or {})}
     started = subprocess.Popen(
         [sys.executable, *arguments],
         cwd=folder,
         env=environment,
+        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
     )
-    try:
-        yield started
-    finally:
-        started.kill()
-        started.wait()
-        assert started.stdout is not None
-        started.stdout.close()
+    with started:
+        try:
+            yield started
+        finally:
+            started.kill()
 
 
 def lines_until(started: subprocess.Popen[str], text: str) -> list[str]:
@@ -90,7 +96,7 @@ async def test_a_kill_at_any_instant_and_another_start_give_the_same_alerts(tmp_
 
 def service_arguments(tmp_path: Path, rules: Path) -> list[str]:
     places = ["--events", str(tmp_path / "events"), "--rules", str(rules), "--state", str(tmp_path / "state.db")]
-    return ["-m", "runner", "run", *places, "--tick", "1s"]
+    return [*PATIENT, "run", *places, "--tick", "1s"]
 
 
 def logged(lines: list[str]) -> list[dict[str, Any]]:
@@ -106,10 +112,9 @@ def test_a_signal_ends_the_service_in_order(tmp_path: Path, numbers: tuple[signa
         text = rule_text(f"nc-{place}", {"query": 'process where process.name == "nc"'})
         (rules / f"{place}.toml").write_text(text)
     status = [sys.executable, "-m", "runner", "status", "--check", "--state", str(tmp_path / "state.db")]
-    environment = {"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin"}
     with process(*service_arguments(tmp_path, rules), folder=tmp_path) as started:
         lines_until(started, "20 rules found nothing")
-        assert subprocess.run(status, env=environment, cwd=tmp_path, check=False).returncode == 0
+        assert subprocess.run(status, env=ENVIRONMENT, cwd=tmp_path, check=False).returncode == 0
         for number in numbers:  # a supervisor may signal the process and then its whole group
             started.send_signal(number)
         assert started.stdout is not None
@@ -117,7 +122,7 @@ def test_a_signal_ends_the_service_in_order(tmp_path: Path, numbers: tuple[signa
         assert started.wait() == 0
     assert "rule-runner stopped" in rest[-1]
     assert "Traceback" not in "".join(rest)
-    said = subprocess.run(status, env=environment, cwd=tmp_path, check=False, capture_output=True, text=True)
+    said = subprocess.run(status, env=ENVIRONMENT, cwd=tmp_path, check=False, capture_output=True, text=True)
     assert (said.returncode, said.stdout) == (1, "")
     assert "no service runs with these settings" in said.stderr
 
@@ -148,12 +153,11 @@ def test_a_service_whose_cluster_is_away_waits_says_so_and_ends_in_order(tmp_pat
     rules.mkdir()
     (rules / "nc.toml").write_text(rule_text("nc", {"query": 'process where process.name == "nc"'}))
     away = {"ELASTICSEARCH_HOSTS": "http://127.0.0.1:9", "TMPDIR": str(tmp_path)}
-    arguments = ["-m", "runner", "run", "--rules", str(rules), "--tick", "1s"]
+    arguments = [*PATIENT, "run", "--rules", str(rules), "--tick", "1s"]
     check = [sys.executable, "-m", "runner", "status", "--check"]
     with process(*arguments, folder=tmp_path, env=away) as started:
         lines_until(started, "the search stopped")
-        environment = {"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin", **away}
-        said = subprocess.run(check, env=environment, cwd=tmp_path, check=False, capture_output=True, text=True)
+        said = subprocess.run(check, env=ENVIRONMENT | away, cwd=tmp_path, check=False, capture_output=True, text=True)
         assert said.returncode == 1
         assert "nothing is searched" in said.stderr and "127.0.0.1:9" in said.stderr
         started.terminate()

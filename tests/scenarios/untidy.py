@@ -216,23 +216,13 @@ class _Round:
         report.others += [
             f"the undisturbed run and the plan differ: {self._told(one)}" for one in planned ^ right.keys()
         ]
-        open_ = self._undecidable()
+        open_ = self._plan.undecidable({event.id: event.visible for event in self._written})
         report.expected, report.undecidable = len(right), len(found.keys() & open_)
         report.missed = [self._told(one) for one in sorted(right.keys() - found.keys())]
         report.double = [f"{count} of {self._told(one)}" for one, count in sorted(found.items()) if count > 1]
         report.wrong = [self._told(one) for one in sorted(found.keys() - right.keys() - open_)]
         report.wrong += _differences(last, calm)
         report.others += last.faults()
-
-    def _undecidable(self) -> set[Incident]:
-        """Absences whose second event was readable only when the absence was certain already."""
-        visible = {event.id: event.visible for event in self._written}
-        began = {event.id: event.at for event in self._plan.events}
-        return {
-            one
-            for one, end in self._plan.prevented.items()
-            if end in visible and visible[end] > began[one[1][0]] + ABSENCE
-        }
 
     def _told(self, one: Incident) -> str:
         """A match with the time of each event, its log, and by how much later it could be read."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 
@@ -69,10 +68,9 @@ def test_centuries_without_an_event_cost_nothing() -> None:
     old, new = datetime(1690, 1, 1, tzinfo=UTC), START
     moments = [nanoseconds(old), nanoseconds(new)]
     times = EventTimes(moments, [moment + SLOT for moment in moments], moments, moments)
-    started = time.perf_counter()
     plan = ReplayPlan([rule() for _ in range(200)], Window(old, new), times=times)
     items = [*plan]
-    assert time.perf_counter() - started < 2
+    assert len(items) <= 200 * 10
     assert sum(item.count if isinstance(item, Passed) else 1 for item in items) == plan.count > 200 * 35_000_000
     assert sum(isinstance(item, SearchRequest) for item in items) <= 200 * 5
 

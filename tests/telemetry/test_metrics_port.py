@@ -108,7 +108,7 @@ def test_a_service_without_events_is_alive_and_not_ready(rules: Path) -> None:
         lines_until(started, "events are seen again")
         assert checks(port) == {}
         page = get(port, "/metrics")[1]
-        assert b"rule_runner_blind 0.0" in page and b"rule_runner_events_read_total 1.0" in page
+        assert b"rule_runner_blind 0.0" in page and re.search(rb"rule_runner_events_read_total [1-9]", page)
 
 
 def test_a_single_run_shows_what_it_does_while_it_lasts_if_it_is_told_to(rules: Path) -> None:
@@ -166,9 +166,9 @@ def test_off_listens_nowhere(rules: Path) -> None:
 
 def test_a_service_whose_default_port_is_taken_says_so_and_goes_on(rules: Path) -> None:
     with ExitStack() as taken:
-        with suppress(OSError):  # taken by somebody else already
+        with suppress(OSError):  # taken already, by who has nothing to do with these tests
             taken.enter_context(socket.create_server((HOST, 9722)))
-        with process(*on_files(rules), folder=rules.parent) as started:
+        with process(*on_files(rules), folder=rules.parent, env={"RUNNER_LISTEN": ""}) as started:
             said = lines_until(started, "1 rule found nothing")
             started.terminate()
             assert started.wait() == 0
