@@ -102,15 +102,26 @@ def _anchor(expression: str, now: datetime) -> tuple[int, int]:
     if is_relative(expression):
         return nanoseconds(now), len("now")
     date, bars, _ = expression.partition("||")
-    if _DATE.fullmatch(date):
-        try:
-            moment = read_moment(date).first
-            from_nanoseconds(moment)
-            return moment, len(date) + len(bars)
-        except (ValueError, OverflowError):
-            pass  # no such day, or beyond the years that a datetime has
-    near = f"; did you mean `now{expression}`?" if _STEP.match(expression) else ""
-    raise ValueError(f"`{_short(expression)}` is not date math, expected `now` or an ISO date followed by `||`{near}")
+    moment = _moment(date)
+    if moment is None:
+        near = f"; did you mean `now{expression}`?" if _STEP.match(expression) else ""
+        raise ValueError(
+            f"`{_short(expression)}` is not date math, expected `now` or an ISO date followed by `||`{near}"
+        )
+    return moment, len(date) + len(bars)
+
+
+def _moment(date: str) -> int | None:
+    """The moment of an ISO date, in nanoseconds since 1970; None for other texts, days that do not exist, and years
+    that a datetime does not have."""
+    if not _DATE.fullmatch(date):
+        return None
+    try:
+        moment = read_moment(date).first
+        from_nanoseconds(moment)
+    except (ValueError, OverflowError):
+        return None
+    return moment
 
 
 def _count(step: re.Match[str]) -> int:
