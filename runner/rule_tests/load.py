@@ -17,7 +17,7 @@ from runner.rule_tests.case import SUFFIX, CaseFile, ExceptedEvent, ExpectedAler
 from runner.rules import toml_positions
 from runner.rules.discovery import reason
 from runner.rules.model_errors import kind_of, shortened
-from runner.rules.toml_file import LARGEST_FILE
+from runner.rules.toml_file import LARGEST_FILE, read_bytes
 
 _TABLES: Mapping[int, type[BaseModel]] = {0: CaseFile, 1: RuleTest, 2: ExpectedAlert}
 """The tables of a test file by nesting depth."""
@@ -49,7 +49,7 @@ def _test_files(path: Path) -> Iterator[Path]:
         yield from sorted(
             file
             for file in path.rglob(f"*{SUFFIX}")
-            if file.is_file() and not any(part.startswith(".") for part in file.relative_to(path).parts)
+            if not any(part.startswith(".") for part in file.relative_to(path).parts)
         )
     elif path.name.endswith(SUFFIX):
         yield path
@@ -60,7 +60,7 @@ def _test_files(path: Path) -> Iterator[Path]:
 def read_test_file(path: Path) -> tuple[tuple[RuleCase, ...], tuple[Problem, ...]]:
     """The tests of one file; none, but all problems with their places, if it has any."""
     try:
-        data = path.read_bytes()
+        data, _ = read_bytes(path)
         if len(data) > LARGEST_FILE:
             raise ValueError(f"is larger than {LARGEST_FILE >> 20} MiB: put the events into a file of their own")
         text = data.decode("utf-8-sig").replace("\r\n", "\n")

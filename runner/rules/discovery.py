@@ -51,7 +51,8 @@ def find_rule_files(paths: Sequence[Path]) -> FoundFiles:
     """
     found = find_files(paths, _is_rule_file, "rule files (*.toml)")
     overrides = {path / OVERRIDES for path in paths}
-    return replace(found, files=tuple(file for file in found.files if file.named or file.path not in overrides))
+    files = tuple(file for file in found.files if file.named or file.path not in overrides)
+    return replace(found, files=files, problems=tuple(one for one in found.problems if one.file not in overrides))
 
 
 def find_files(paths: Sequence[Path], is_wanted: Callable[[str], bool], called: str) -> FoundFiles:
@@ -123,11 +124,20 @@ class _Walk:
                     if self._is_wanted(name):
                         self._problem(path, f"cannot be read: {reason(error)}")
                     continue
-                if stat.S_ISDIR(status.st_mode):
-                    if self._is_new(status):
-                        folders.append(path)
-                elif stat.S_ISREG(status.st_mode) and self._is_wanted(name):
+                if stat.S_ISDIR(status.st_mode) and self._is_new(status):
+                    folders.append(path)
+                if not self._is_wanted(name):
+                    continue
+                if stat.S_ISREG(status.st_mode):
                     yield FoundFile(path, stamp_of(status), named=False)
+                else:
+                    self._problem(path, self._no_file(status), severity="warning")
+
+    def _no_file(self, status: os.stat_result) -> str:
+        """What a message says of something with the name of a wanted file."""
+        is_folder = stat.S_ISDIR(status.st_mode)
+        rest = f"; {self._called} in it are read" if is_folder else ": it is passed over"
+        return f"is {file_kind(status)}, expected a file{rest}"
 
     def _problem(self, path: Path, message: str, *, severity: Severity = "error") -> None:
         self.problems.append(Problem(path, 0, 0, severity, message))
@@ -136,6 +146,12 @@ class _Walk:
 def _is_rule_file(name: str) -> bool:
     """Whether a file in a folder is taken for a rule, by its name: rule tests stand beside the rules they are for."""
     return name.endswith(".toml") and not name.endswith(".test.toml")
+
+
+def file_kind(status: os.stat_result) -> str:
+    """What stands at a path that is no regular file."""
+    kinds = ((stat.S_ISDIR, "folder"), (stat.S_ISFIFO, "pipe"), (stat.S_ISSOCK, "socket"))
+    return next((f"a {name}" for is_one, name in kinds if is_one(status.st_mode)), "a device")
 
 
 def reason(error: OSError | ValueError) -> str:

@@ -15,7 +15,7 @@ import tomli
 from runner.errors import Problem
 from runner.messages.text_positions import IN_FILE, Source, Span
 from runner.rules import toml_positions
-from runner.rules.discovery import Stamp, stamp_of
+from runner.rules.discovery import Stamp, file_kind, stamp_of
 from runner.rules.model_errors import FieldFinding, shortened
 from runner.rules.toml_positions import KeyPath, TomlPlace
 
@@ -29,16 +29,19 @@ def read_bytes(path: Path, largest: int = LARGEST_FILE) -> tuple[bytes, Stamp]:
 
     Raises OSError, also for a pipe or a device; ValueError for a path that no file can have.
     """
-    with open(path, "rb", opener=_without_waiting) as file:
+    with open(path, "rb", opener=_opened) as file:
         status = os.fstat(file.fileno())
-        if not stat.S_ISREG(status.st_mode):
-            raise OSError(errno.EINVAL, "is no regular file")
         return file.read(largest + 1), stamp_of(status)
 
 
-def _without_waiting(path: str, flags: int) -> int:
-    """A descriptor of the file, of a pipe too, without waiting for someone who writes to it."""
-    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+def _opened(path: str, flags: int) -> int:
+    """A descriptor of a regular file; OSError for anything else, and no waiting for someone who writes to a pipe."""
+    descriptor = os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+    status = os.fstat(descriptor)
+    if not stat.S_ISREG(status.st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, f"is {file_kind(status)}, expected a file")
+    return descriptor
 
 
 def decoded(

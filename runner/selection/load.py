@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -56,23 +57,16 @@ def load_overrides(
 def _beside(rules: Sequence[Path]) -> list[Path]:
     """The override files in the folders of the named rules, next to these, and in and next to each folder above that is
     called `rules`: what is nearer wins."""
-    found: dict[Path, Path] = {}
+    found: dict[str, Path] = {}
     for path in rules:
         folder = path if path.is_dir() else path.parent
         above = folder.absolute().parents
         outer = [place for one in above if one.name == "rules" for place in (one, one.parent)][::-1]
         places = [*map(_from_here, outer), _from_here(folder.absolute().parent), folder]
         for file in (place / OVERRIDES for place in places):
-            if _is_file(file):
-                found.setdefault(file.resolve(), file)
+            if os.path.lexists(file):  # what is no file is a problem, not nothing
+                found.setdefault(os.path.realpath(file), file)
     return list(found.values())
-
-
-def _is_file(path: Path) -> bool:
-    try:
-        return path.is_file()
-    except OSError:  # a folder that cannot be looked at: a problem of the rules, and told there
-        return False
 
 
 def _from_here(folder: Path) -> Path:

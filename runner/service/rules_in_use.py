@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
@@ -41,11 +42,19 @@ class RuleSources:
         beside = [above.parent for path in folders for above in path.parents if above.name == "rules"]
         places = [place / "exceptions" for path in folders for place in (path, path.parent)]
         places += [place / "exceptions" for place in beside]
-        return tuple(dict.fromkeys(place for place in places if place.is_dir()))
+        return tuple(dict.fromkeys(place for place in places if _may_be_folder(place)))
 
     def read(self, previous: SelectedRules | None = None) -> SelectedRules:
         """The rules with overrides and selection, as the files are now; `previous` itself if nothing changed."""
         return select_rules(self.rules, self.overrides, self.select, previous, self.place)
+
+
+def _may_be_folder(path: Path) -> bool:
+    """Whether something is there that is no file: a folder, or what is told as a problem."""
+    try:
+        return os.path.lexists(path) and not path.is_file()
+    except OSError:  # a folder above that cannot be looked at: a problem of the rules
+        return False
 
 
 @dataclass(frozen=True, slots=True)

@@ -332,7 +332,7 @@ def test_a_pipe_in_the_place_of_a_file_is_not_waited_for(command: Command, tmp_p
     os.mkfifo(tmp_path / "exceptions" / "hosts.txt")
     answer = command("exceptions", "list")
     assert answer.code == 1
-    assert "the value list exceptions/hosts.txt cannot be read: is no regular file" in answer.err
+    assert "the value list exceptions/hosts.txt cannot be read: is a pipe, expected a file" in answer.err
     os.mkfifo(tmp_path / "pipe.toml")
     answer = command("rules", "list", "--overrides", "pipe.toml")
     assert answer.code == 3 and "pipe.toml: is no regular file, expected a file of overrides" in answer.err

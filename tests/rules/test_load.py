@@ -70,7 +70,9 @@ def test_links_that_lead_nowhere_and_files_that_are_none(tmp_path: Path) -> None
     os.mkfifo(tmp_path / "pipe.toml")
     loaded = load_rules([tmp_path])
     assert [problem.message for problem in loaded.problems] == [
+        "is a folder, expected a file; rule files (*.toml) in it are read",
         "cannot be read: No such file or directory",
+        "is a pipe, expected a file: it is passed over",
         "cannot be read: Too many levels of symbolic links",
     ]
     assert len(loaded.rules) == 1
