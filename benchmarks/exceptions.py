@@ -1,6 +1,8 @@
 """What exceptions cost: `python benchmarks/exceptions.py --rules FOLDER`.
 
-Rules over events, without exceptions and with 2,000 of them and two lists of 65,000 values; the ratio of the two.
+Rules over events, without exceptions and with 2,000 of them and two lists of 65,000 values; the ratio of the two. Then
+2,000 rules that are given those of many exceptions and overrides which are for them: ten times as many, as a ratio.
+`--given` measures that alone.
 """
 
 from __future__ import annotations
@@ -11,8 +13,10 @@ import random
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from itertools import cycle
 from pathlib import Path
 
 from run import CORPUS, SEED_RULES
@@ -20,19 +24,28 @@ from searches import RuleSet, rule_set, searched
 from timing import Case, measure
 
 from runner.exceptions import load_exceptions
+from runner.rules.rule import Rule
 from runner.sample_data.write import write_sample
+from runner.selection.apply import Refusals, apply_overrides
+from runner.selection.override_file import read_override_file
 
 END = datetime(2026, 3, 1, 12, tzinfo=UTC)
 _VALUES = 65_000
+_RULES = 2_000
+_GIVEN = ((500, 200), (5_000, 2_000))
+"""How many exceptions and overrides there are in the cases that are compared."""
 
 
 def main() -> None:
     options = _arguments()
     with tempfile.TemporaryDirectory(prefix="rule-runner-bench-") as folder:
         events = Path(folder) / "events.ndjson"
-        write_sample(events, events=options.events, attacks=20, seed=1, end=END)
         rules = rule_set("without exceptions", options.rules)
+        _measure_giving(rules, Path(folder), options.rounds)
+        if options.given:
+            return
         rules = rules.part(rules.name, options.most)
+        write_sample(events, events=options.events, attacks=20, seed=1, end=END)
         started = time.process_time()
         excepted = _excepted(rules, Path(folder) / "exceptions", options.exceptions)
         print(f"exceptions written, read and given to {len(rules.rules)} rules: {time.process_time() - started:.2f} s")
@@ -54,7 +67,42 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--events", type=int, default=200_000)
     parser.add_argument("--exceptions", type=int, default=2_000)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--given", action="store_true", help="only how exceptions and overrides are given to rules")
     return parser.parse_args()
+
+
+def _measure_giving(rules: RuleSet, folder: Path, rounds: int) -> None:
+    """Print what it takes to find the exceptions and overrides of each rule among many: it must not grow with these."""
+    many = [
+        one.rule.model_copy(update={"rule_id": f"rule-{number}", "name": f"{number} {one.rule.name}"})
+        for number, one in zip(range(_RULES), cycle(rules.rules), strict=False)
+    ]
+    cases = [_giving(many, folder, exceptions, overrides) for exceptions, overrides in _GIVEN]
+    measure(cases, rounds, lambda text: print(text, file=sys.stderr, flush=True))
+    for case in cases:
+        print(f"{case.name}: {case.best:.3f} s for {len(many):,} rules")
+    print(f"ten times as many: {cases[1].best / cases[0].best:.2f} times as long")
+
+
+def _giving(rules: Sequence[Rule], folder: Path, exceptions: int, overrides: int) -> Case:
+    """Exceptions by tag and overrides by id, found for all rules, as at the start of a run."""
+    items, changes = folder / f"{exceptions}.toml", folder / f"{overrides}-overrides.toml"
+    texts = [_text(f"e{number}", f"tags = ['team {number}']", _condition(number, random.Random(number)))
+             for number in range(exceptions)]  # fmt: skip
+    items.write_text("\n".join(texts))
+    changes.write_text("".join(f'[[override]]\nrules = ["rule-{n}"]\nmax_signals = 50\n' for n in range(overrides)))
+    loaded, read = load_exceptions([items]), read_override_file(changes)
+    if loaded.problems or read.problems:
+        raise RuntimeError(str((*loaded.problems, *read.problems)[0]))
+
+    def work() -> float:
+        again = replace(loaded)  # nothing of the round before
+        for rule in rules:
+            again.for_rule(rule, END)
+        apply_overrides(rules, read.overrides, {}, Refusals())
+        return 0.0
+
+    return Case(f"{exceptions:,} exceptions and {overrides:,} overrides", work)
 
 
 def _case(events: Path, rules: RuleSet) -> Case:

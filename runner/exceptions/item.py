@@ -14,7 +14,6 @@ from typing import Literal, TypeAlias
 from runner import eql
 from runner.errors import Problem, Severity
 from runner.messages.text_positions import Span
-from runner.rules.rule import Rule
 
 EntryType: TypeAlias = Literal["match", "match_any", "wildcard", "exists", "list", "nested"]
 ExceptionScope: TypeAlias = Literal["event", "alert"]
@@ -88,14 +87,6 @@ class ExceptionItem:
     where_text: str = ""
     scope: ExceptionScope = "event"
     place: FilePlace = FilePlace()
-
-    def is_for(self, rule: Rule) -> bool:
-        """Whether the item applies to a rule, by its id, name, tags or the lists that it refers to."""
-        if self.all_rules or rule.rule_id in self.rules or rule.name in self.rules:
-            return True
-        if self.tags and not set(self.tags).isdisjoint(rule.tags):
-            return True
-        return any((one.list_id, one.namespace_type) in self.lists for one in rule.exceptions_list)
 
     def is_over(self, at: datetime) -> bool:
         """Whether it has expired for a run that starts at a time."""

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import cached_property
 from pathlib import Path
 
 from runner.errors import Problem
 from runner.exceptions.exception_file import ExceptionFile, read_exception_file
 from runner.exceptions.item import ExceptionItem
+from runner.exceptions.item_index import ItemIndex
 from runner.exceptions.kibana_form import ListKey
 from runner.exceptions.listed import ListedExceptions
 from runner.exceptions.value_lists import SUFFIXES, ValueLists
@@ -22,7 +24,7 @@ LISTS = Path("exception lists")
 _FORMS = (".toml", ".ndjson", ".jsonl", ".json")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Exceptions:
     """All exceptions of some paths at one time."""
 
@@ -42,7 +44,11 @@ class Exceptions:
     def all_for_rule(self, rule: Rule) -> tuple[ExceptionItem, ...]:
         """The same whether they have expired or not."""
         named = self.references.get(rule.rule_id, frozenset())
-        return tuple(item for item in self.items if item.is_for(rule) or not named.isdisjoint(item.lists))
+        return self._index.for_rule(rule, named)
+
+    @cached_property
+    def _index(self) -> ItemIndex:
+        return ItemIndex(self.items)
 
     def withheld(self, rule: Rule) -> str:
         """Why a rule must not run now, as a part of its exceptions is not known; an empty text if it may."""

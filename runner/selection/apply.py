@@ -13,6 +13,7 @@ from runner.rules.rule import Rule
 from runner.rules.rule_checks import check_changed
 from runner.selection.criteria import RuleFacts
 from runner.selection.override import RuleChange, RuleOverride, changed_value
+from runner.selection.override_index import OverrideIndex, winners
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +63,9 @@ def apply_overrides(
 ) -> dict[str, OverriddenRule]:
     """The rules as they are used, by rule id; one that comes out as in `previous` is that very object."""
     found: dict[str, OverriddenRule] = {}
+    index = OverrideIndex(overrides)
     for rule in rules:
-        now = _overridden(rule, overrides, refusals)
+        now = _overridden(rule, index, refusals)
         before = previous.get(rule.rule_id)
         if before is not None and before.written is rule and before.rule == now.rule:
             now = OverriddenRule(rule, before.rule, now.changes, now.is_named)
@@ -71,18 +73,9 @@ def apply_overrides(
     return found
 
 
-def winners(facts: RuleFacts, overrides: Sequence[RuleOverride]) -> dict[str, RuleOverride]:
-    """The override that counts for each key of a rule: the last that covers the rule."""
-    found: dict[str, RuleOverride] = {}
-    for override in overrides:
-        if override.selection.covers(facts):
-            found.update(dict.fromkeys(override.values, override))
-    return found
-
-
-def _overridden(rule: Rule, overrides: Sequence[RuleOverride], refusals: Refusals) -> OverriddenRule:
+def _overridden(rule: Rule, overrides: OverrideIndex, refusals: Refusals) -> OverriddenRule:
     facts = RuleFacts(rule)
-    won = winners(facts, overrides)
+    won = winners(overrides.covering(facts))
     if not won:
         return OverriddenRule(rule, rule)
     values = {name: changed_value(rule, name, override.values[name]) for name, override in won.items()}

@@ -9,10 +9,10 @@ from runner.errors import Problem
 from runner.exceptions.item import FilePlace
 from runner.messages.quantities import counted
 from runner.rules.rule import Rule
-from runner.selection.apply import winners
 from runner.selection.criteria import RuleCriterion, RuleFacts
 from runner.selection.override import RuleOverride, changed_value
 from runner.selection.override_file import StatedReplacement
+from runner.selection.override_index import OverrideIndex, winners
 from runner.selection.selected_rules import SelectedRules
 
 _WRITTEN = {"from_": "from", "alert_suppression": "suppression"}
@@ -25,14 +25,15 @@ def check_overrides(selected: SelectedRules) -> list[Problem]:
     won: dict[tuple[int, str], list[Rule]] = defaultdict(list)
     by: dict[tuple[int, str], RuleOverride] = {}
     covered: dict[int, list[Rule]] = defaultdict(list)
+    index = OverrideIndex(overrides)
     for one in facts:
-        counting = winners(one, overrides)
+        covering = index.covering(one)
+        counting = winners(covering)
         for name, override in counting.items():
             won[id(override), name].append(one.rule)
-        for override in overrides:
-            if override.selection.covers(one):
-                covered[id(override)].append(one.rule)
-                by.update({(id(override), name): counting[name] for name in override.values})
+        for override in covering:
+            covered[id(override)].append(one.rule)
+            by.update({(id(override), name): counting[name] for name in override.values})
     problems: list[Problem] = []
     for override in overrides:
         if rules := covered[id(override)]:

@@ -128,6 +128,11 @@ class RuleCriterion:
             found.append(f"no rule has the {_WORDS[self.key]} `{shortened(value)}`{near}")
         return found
 
+    @property
+    def choices(self) -> frozenset[str] | None:
+        """The values in small letters of which a rule must have one; None if there are patterns among them."""
+        return self._exact if self._pattern is None else None
+
     @cached_property
     def _exact(self) -> frozenset[str]:
         return frozenset(value.casefold() for value in self.values) if self.key != "path" else frozenset()

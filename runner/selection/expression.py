@@ -51,6 +51,14 @@ class RuleSelection:
     def criteria(self) -> tuple[RuleCriterion, ...]:
         return (*self.needed, *(criterion for _, criterion in self.steps))
 
+    def key_criterion(self) -> RuleCriterion | None:
+        """The criterion by which the rules that are meant can be looked up: that of them which few rules meet; None if
+        there is none, or if rules are added."""
+        if any(adds for adds, _ in self.steps):
+            return None
+        exact = [criterion for criterion in self.needed if criterion.choices is not None]
+        return min(exact, key=lambda criterion: KEYS.index(criterion.key), default=None)
+
     def _decide(self, facts: RuleFacts, *, names_all: bool) -> bool:
         chosen = names_all or any(criterion.names_deprecated() for criterion in self.needed)
         chosen = chosen and all(criterion.holds(facts) for criterion in self.needed)
