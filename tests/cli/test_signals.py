@@ -13,7 +13,7 @@ import pytest
 
 from tests.cli.test_once import ONE, write_events, write_rule
 from tests.cli.test_process import finish, start
-from tests.scenarios.test_processes import PATIENT, lines_until, process
+from tests.scenarios.test_processes import PATIENT, lines_until, process, writing
 from tests.telemetry.test_metrics_port import get, port_of
 
 pytestmark = pytest.mark.slow
@@ -35,7 +35,7 @@ def test_a_command_that_waits_for_events_is_ended(
     write_rule(tmp_path)
     os.mkfifo(tmp_path / "pipe.ndjson")
     started = start(*arguments, folder=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    with (tmp_path / "pipe.ndjson").open("wb"):  # which waits until the command has opened it
+    with writing(tmp_path / "pipe.ndjson", started):
         started.send_signal(number)
         code, out, err = finish(started)
     assert code == 128 + number
@@ -49,7 +49,7 @@ def test_a_service_that_waits_for_events_is_ended_in_order(tmp_path: Path, numbe
     write_rule(tmp_path)
     os.mkfifo(tmp_path / "pipe.ndjson")
     with process(*PATIENT, "run", "--events", "pipe.ndjson", folder=tmp_path) as started:
-        with (tmp_path / "pipe.ndjson").open("wb"):
+        with writing(tmp_path / "pipe.ndjson", started):
             started.send_signal(number)
             said, _ = started.communicate()
         assert started.returncode == 0 and "Traceback" not in said and not list(tmp_path.glob("*.heartbeat"))
@@ -84,7 +84,7 @@ def test_nohup_is_obeyed_by_a_single_run(tmp_path: Path) -> None:
     ignored: Callable[[], object] = lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN)  # noqa: E731
     arguments = ("once", "--events", "pipe.ndjson", "--now", "latest", "-o", "json")
     started = start(*arguments, folder=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, preexec_fn=ignored)
-    with (tmp_path / "pipe.ndjson").open("wb") as pipe:
+    with writing(tmp_path / "pipe.ndjson", started) as pipe:
         started.send_signal(signal.SIGHUP)
         pipe.write(write_events(tmp_path / "e.ndjson", ONE).read_bytes())
     code, out, _ = finish(started)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pytest
 
@@ -51,6 +53,22 @@ def process(*arguments: str, folder: Path, env: Mapping[str, str] | None = None)
             yield started
         finally:
             started.kill()
+
+
+@contextmanager
+def writing(pipe: Path, started: subprocess.Popen[Any]) -> Iterator[BinaryIO]:
+    """The pipe, open to be written to, once the process has opened it to read; AssertionError if it ends before."""
+    while True:
+        try:
+            number = os.open(pipe, os.O_WRONLY | os.O_NONBLOCK)
+            break
+        except OSError as error:
+            assert error.errno == errno.ENXIO, error  # nobody reads it yet
+        with suppress(subprocess.TimeoutExpired):
+            raise AssertionError(f"the process ended with {started.wait(0.01)} before it opened {pipe}")
+    os.set_blocking(number, True)
+    with os.fdopen(number, "wb") as file:
+        yield file
 
 
 def lines_until(started: subprocess.Popen[str], text: str) -> list[str]:

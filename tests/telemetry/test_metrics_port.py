@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from tests.scenarios.test_processes import lines_until, process
+from tests.scenarios.test_processes import lines_until, process, writing
 from tests.scenarios.timeline import rule_text
 
 pytestmark = pytest.mark.slow
@@ -117,7 +117,7 @@ def test_a_single_run_shows_what_it_does_while_it_lasts_if_it_is_told_to(rules: 
     command = ["-m", "runner", "once", "--rules", str(rules), "--events", str(pipe), "--listen", f"{HOST}:0"]
     with process(*command, folder=rules.parent) as started:
         port = port_of(started)
-        with pipe.open("wb") as events:  # the run lasts until there are no more of them
+        with writing(pipe, started) as events:  # the run lasts until there are no more of them
             assert get(port, "/healthz")[0] == 200
             assert b"rule_runner_build_info" in get(port, "/metrics")[1]
             events.write(b'{"@timestamp": "2026-03-02T10:00:00Z", "process": {"name": "nc"}}\n')
