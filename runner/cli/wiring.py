@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -24,7 +25,9 @@ from runner.clock import Clock, SystemClock
 from runner.errors import SettingsError
 from runner.events.fields.schema import shipped_schema
 from runner.events.files.event_files import ReadProgress, unreported
+from runner.exceptions import Exceptions, load_exceptions
 from runner.file_formats.inner_events import InnerEvents
+from runner.rules.rule import Rule
 from runner.schedule.schedule import Schedule
 from runner.search.files.file_search import FileSearch
 from runner.search.protocol import Search
@@ -200,6 +203,14 @@ async def _lists(settings: Settings, closing: AsyncExitStack) -> KibanaException
     lists = KibanaExceptions(kibana_lists(settings), SystemClock())
     closing.push_async_callback(lists.close)
     return lists
+
+
+async def known_exceptions(settings: Settings, rules: Sequence[Rule]) -> Exceptions:
+    """The exceptions of the files and, with RUNNER_KIBANA_EXCEPTIONS, of the lists that the rules in use refer to."""
+    found = await asyncio.to_thread(load_exceptions, rule_sources(settings).exception_paths())
+    async with AsyncExitStack() as closing:
+        lists = await _lists(settings, closing)
+        return found if lists is None else found.with_listed(await lists.listed([one for one in rules if one.enabled]))
 
 
 def _in_one(store: MemoryStore | SqliteStore, source: EventSource = UNNAMED) -> Stores:

@@ -15,9 +15,9 @@ from runner.exceptions.load import Exceptions
 from runner.rules.rule import Rule
 from runner.store.protocol import RuleState
 
-ExceptionState = Literal["active", "expired", "no rule", "refused", "gone"]
+ExceptionState = Literal["active", "expired", "no rule", "refused", "unread", "gone"]
 """It counts; its time is over; no rule that is here is one of its rules; its fields have types for which it means
-nothing; it is in no file any more."""
+nothing; its list in Kibana cannot be read; it is nowhere any more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ class ExceptionStatus:
 def exception_statuses(
     exceptions: Exceptions, rules: Iterable[Rule], states: Mapping[str, RuleState], now: datetime
 ) -> tuple[ExceptionStatus, ...]:
-    """The status of every exception in the files, in their order, then of those that only the ledger has."""
+    """The status of every exception, in their order, then of those that only the ledger has."""
     applied: dict[str, int] = {item.id: 0 for item in exceptions.items}
     for rule in rules:
         for item in exceptions.all_for_rule(rule):
@@ -51,11 +51,12 @@ def exception_statuses(
             if count.newest is not None:
                 newest[count.exception] = max(count.newest, newest.get(count.exception, count.newest))
     here = {item.id: item for item in exceptions.items}
+    unread = tuple(f"{list_id}/" for list_id, _ in exceptions.unread)
     return tuple(
         ExceptionStatus(
             id_,
             here[id_].name if id_ in here else id_,
-            _state(here.get(id_), applied.get(id_, 0), now),
+            _state(here[id_], applied[id_], now) if id_ in here else "unread" if id_.startswith(unread) else "gone",
             here.get(id_),
             applied.get(id_, 0),
             events.get(id_, 0),
@@ -65,9 +66,7 @@ def exception_statuses(
     )
 
 
-def _state(item: ExceptionItem | None, rules: int, now: datetime) -> ExceptionState:
-    if item is None:
-        return "gone"
+def _state(item: ExceptionItem, rules: int, now: datetime) -> ExceptionState:
     if item.is_over(now):
         return "expired"
     if resolve_items([item], _schema()).refused:

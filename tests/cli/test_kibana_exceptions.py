@@ -29,6 +29,7 @@ interval = "5m"
 LISTS = 'exceptions_list = [{ list_id = "known", type = "detection", namespace_type = "single" }]'
 OWN = {"field": "host.name", "type": "list", "operator": "included", "list": {"id": "hosts", "type": "keyword"}}
 NOW = "2026-03-02T10:05:00Z"
+FOLDERS = {"RUNNER_RULES": "rules", "RUNNER_EVENTS": "events"}
 
 
 @pytest.fixture
@@ -102,6 +103,28 @@ def test_doctor_reads_the_lists(command: Command, place: Path, stand_in: StandIn
     stand_in.may_read_lists = False
     _, ((_, outcome, text, _),) = lists()
     assert outcome == "problem" and "may not read the exception list `known`" in text
+
+
+def test_status_shows_the_exceptions_of_lists_as_what_they_are(
+    command: Command, place: Path, stand_in: StandIn
+) -> None:
+    def shown(name: str) -> dict[str, tuple[str, int, int]]:
+        found = command(name, *(["list"] if name == "exceptions" else []), "-o", "json", env=env(stand_in) | FOLDERS)
+        return {one["exception"]: (one["state"], one["events"], one["rules"]) for one in found.json["exceptions"]}
+
+    stand_in.except_("known", "hosts", OWN)
+    stand_in.except_("known", "one", {"field": "host.name", "type": "match", "operator": "included", "value": "db-00"})
+    stand_in.values["default", "hosts"] = ["db-01", "db-02"]
+    assert command(*ONCE, env=env(stand_in)).json["created"] == 3
+    for name in ("status", "exceptions"):
+        assert shown(name) == {"known/hosts": ("active", 2, 1), "known/one": ("active", 1, 1)}
+    table = command("exceptions", "list", env=env(stand_in) | FOLDERS | {"COLUMNS": "200"}).out
+    assert "Kibana list known, item hosts\n" in table
+    stand_in.may_read_lists = False
+    assert shown("status") == {"known/hosts": ("unread", 2, 0), "known/one": ("unread", 1, 0)}
+    stand_in.may_read_lists = True
+    stand_in.lists["default", "known"].pop()
+    assert shown("status") == {"known/hosts": ("active", 2, 1), "known/one": ("gone", 1, 0)}
 
 
 def test_an_address_is_needed(command: Command, place: Path) -> None:

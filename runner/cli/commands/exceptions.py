@@ -12,6 +12,7 @@ from runner.cli.console import counted, err, out, print_json, print_table, print
 from runner.cli.exit_codes import ExitCode
 from runner.cli.locations import require_exceptions, require_rule_paths, rule_sources
 from runner.cli.pages.exception_table import exception_table, exceptions_as_json
+from runner.cli.wiring import known_exceptions
 from runner.clock import SystemClock
 from runner.errors import AccessError
 from runner.exceptions import Exceptions, load_exceptions
@@ -26,8 +27,8 @@ def list_exceptions(settings: Settings) -> ExitCode:
     """Print every exception with what it removed; FINDINGS if a file is broken."""
     require_rule_paths(settings)
     sources = rule_sources(settings)
-    found = load_exceptions(sources.exception_paths())
     loaded = sources.read().loaded
+    found = asyncio.run(known_exceptions(settings, loaded.rules))
     now = SystemClock().now()
     states = asyncio.run(read_ledgers(settings))
     statuses = exception_statuses(found, loaded.known, _merged(states), now)

@@ -30,9 +30,9 @@ from runner.cli.exit_codes import ExitCode
 from runner.cli.locations import require_rule_paths, rule_sources, stores_in_cluster, wanted_source
 from runner.cli.own_command import runnable
 from runner.cli.pages.exception_table import exception_table, exceptions_as_json
-from runner.cli.wiring import opened_stores
+from runner.cli.wiring import known_exceptions, opened_stores
 from runner.clock import SystemClock
-from runner.exceptions import Exceptions, load_exceptions
+from runner.exceptions import Exceptions
 from runner.rules.load import LoadedRules
 from runner.rules.model_errors import shortened
 from runner.schedule.exception_status import ExceptionStatus, exception_statuses
@@ -120,7 +120,7 @@ async def _read(
 ) -> tuple[Sequence[_LedgerStatus], Sequence[EventSource], SelectedRules]:
     """The status over the source that the settings name, over all sources if they name none; and the others."""
     selected = await asyncio.to_thread(rule_sources(settings).read)
-    exceptions = await asyncio.to_thread(load_exceptions, rule_sources(settings).exception_paths())
+    exceptions = await known_exceptions(settings, selected.loaded.rules)
     for problem in exceptions.problems:
         show_problem(problem, err())
     async with opened_stores(settings) as stores:
