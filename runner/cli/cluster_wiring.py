@@ -23,6 +23,7 @@ from runner.cluster.connection import Connection
 from runner.cluster.elasticsearch import Elastic, open_client
 from runner.cluster.kibana import Kibana
 from runner.cluster.kibana_lists import KibanaLists
+from runner.cluster.kibana_saved_queries import KibanaSavedQueries
 from runner.cluster.proxies import environment_proxies
 from runner.cluster.transport import Retry
 from runner.engine.exclusions import KEPT_EVENTS
@@ -81,6 +82,12 @@ def kibana_lists(settings: Settings) -> KibanaLists:
         raise SettingsError("RUNNER_KIBANA_EXCEPTIONS needs Kibana's address: set KIBANA_HOST (or KIBANA_URL)")
     connection = kibana_connection(settings, settings.kibana_api)
     return KibanaLists(Kibana(connection, space=settings.space, retry=Retry(attempts=2)))
+
+
+def kibana_queries(settings: Settings) -> KibanaSavedQueries:
+    """The saved queries of the space in Kibana, whose address is set."""
+    connection = kibana_connection(settings, settings.kibana_api or "")
+    return KibanaSavedQueries(Kibana(connection, space=settings.space, retry=Retry(attempts=2)))
 
 
 @asynccontextmanager

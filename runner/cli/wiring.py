@@ -35,7 +35,8 @@ from runner.search.term_store import MemoryTerms
 from runner.service.arrivals import ArrivalWatch
 from runner.service.execution import Execution
 from runner.service.kept_events import ExceptedKeeper
-from runner.service.kibana_exceptions import KibanaExceptions
+from runner.service.kibana.kibana_exceptions import KibanaExceptions
+from runner.service.kibana.kibana_queries import KibanaQueries, QueryReader
 from runner.service.rules_in_use import RuleSources
 from runner.settings.settings import Settings
 from runner.store.file_lock import FileLock
@@ -59,11 +60,13 @@ class Opened:
     search: Search
     lists: KibanaExceptions | None = None
     """The exception lists in Kibana, if they are to count."""
+    queries: KibanaQueries | None = None
+    """The saved queries in Kibana, if its address is set."""
 
     @property
     def sources(self) -> RuleSources:
         """What rules and exceptions are read from."""
-        return replace(rule_sources(self.settings), lists=self.lists)
+        return replace(rule_sources(self.settings), lists=self.lists, queries=self.queries)
 
     @property
     def files(self) -> FileSearch | None:
@@ -192,7 +195,23 @@ async def opened(
             terms = stores.ledgers.terms if source.is_lasting else MemoryTerms()
             kept_for = settings.catch_up + timedelta(days=1)
             search.terms.keep_in(terms, source.digest, learn=settings.learn_terms, kept=kept_for)
-        yield Opened(settings, stores, search, await _lists(settings, closing))
+        lists, queries = await _lists(settings, closing), await _queries(settings, closing)
+        yield Opened(settings, stores, search, lists, queries)
+
+
+async def _queries(settings: Settings, closing: AsyncExitStack) -> KibanaQueries | None:
+    """The saved queries in Kibana, which is not asked before a rule names one."""
+    if settings.kibana_api is None:
+        return None
+
+    def opened() -> QueryReader:
+        from runner.cli.cluster_wiring import kibana_queries
+
+        return kibana_queries(settings)
+
+    queries = KibanaQueries(opened, SystemClock())
+    closing.push_async_callback(queries.close)
+    return queries
 
 
 async def _lists(settings: Settings, closing: AsyncExitStack) -> KibanaExceptions | None:

@@ -21,7 +21,7 @@ from urllib3 import encode_multipart_formdata
 from runner.cluster.connection import Connection, credentials_for, without_user
 from runner.cluster.http_node import HttpNode, node_configs
 from runner.cluster.transport import BUSY_STATUSES, IF_IT_PASSES, Retry, path_part
-from runner.errors import AccessError, ClusterError, RunnerError, UnreachableError
+from runner.errors import AccessError, ClusterError, RunnerError, UnreachableError, WrongAnswerError
 
 OLDEST = (8, 9)
 """The first version that takes the objects of `kibana_objects`."""
@@ -119,8 +119,13 @@ class Kibana:
         )
         if answer.status == 200:
             found = next((line for line in answer.raw.splitlines() if line.strip()), None)
-            if found is not None:
-                return dict(orjson.loads(found))
+            try:
+                stored = orjson.loads(found or b"")
+            except orjson.JSONDecodeError:
+                stored = None
+            if isinstance(stored, dict):
+                return stored
+            raise WrongAnswerError(f"{self.place} could not {action}: the answer is no JSON object")
         if answer.status == 400:
             errors = [error for error in _errors_of(answer.json) if error]
             if any(error.get("statusCode") == 404 for error in errors):

@@ -90,6 +90,8 @@ async def _rule_of(path: Path, overrides: OverrideFiles) -> tuple[CompiledRule |
         return None, "the rule has problems: " + "; ".join(map(str, problems))
     if not loaded.rules:
         return None, f"{path} holds {why_not(loaded.unsupported[0].type) if loaded.unsupported else 'no rule'}"
+    if compiled[0].withheld:
+        return None, f"the rule cannot be run: {compiled[0].withheld}"
     return compiled[0], ""
 
 

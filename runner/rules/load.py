@@ -12,6 +12,8 @@ from runner.rules.discovery import FoundFile, find_rule_files
 from runner.rules.model_errors import shortened
 from runner.rules.rule import Rule, RuleType
 from runner.rules.rule_file import RuleFile, read_rule_file
+from runner.rules.saved_queries.saved_query_files import SavedQueryFiles, read_saved_queries
+from runner.rules.saved_queries.saved_query_rules import with_saved_query
 
 EventPlace = Literal["files", "cluster"]
 """Where the events are that rules search."""
@@ -21,6 +23,7 @@ RUN: Mapping[RuleType, frozenset[EventPlace]] = {
     "eql": _ANYWHERE,
     "new_terms": _ANYWHERE,
     "query": _ANYWHERE,
+    "saved_query": _ANYWHERE,
     "threat_match": _ANYWHERE,
     "threshold": _ANYWHERE,
     "esql": _IN_A_CLUSTER,
@@ -68,6 +71,8 @@ class LoadedRules:
     place: EventPlace | None = None
     """Where the rules are to search; None: anywhere."""
     sources: tuple[RuleFile, ...] = field(default=(), repr=False)
+    saved: SavedQueryFiles = field(default_factory=SavedQueryFiles, repr=False)
+    """The saved queries beside the rules; none are looked for without a rule that names one."""
 
     @property
     def known(self) -> tuple[Rule, ...]:
@@ -130,7 +135,22 @@ def reload(previous: LoadedRules, paths: Sequence[Path], replacements: Sequence[
     replacing = _replacing(everything, replacements)
     owners = {rule.rule_id: rule.path for rule in (*previous.rules, *previous.unsupported)} | replacing
     made = _assemble(everything, problems, owners=owners, replacing=replacing)
-    return at_place(made, previous.place)
+    return at_place(_with_saved_queries(made, previous, paths), previous.place)
+
+
+def _with_saved_queries(made: LoadedRules, previous: LoadedRules, paths: Sequence[Path]) -> LoadedRules:
+    """The rules with the saved queries that they name, as far as these are in files beside them."""
+    if not any(rule.type == "saved_query" for rule in made.known):
+        return made
+    saved = read_saved_queries(paths, previous.saved)
+    queries = saved.queries
+    return replace(
+        made,
+        rules=tuple(with_saved_query(rule, queries) for rule in made.rules),
+        deprecated=tuple(with_saved_query(rule, queries) for rule in made.deprecated),
+        problems=(*made.problems, *queries.problems),
+        saved=saved,
+    )
 
 
 def at_place(loaded: LoadedRules, place: EventPlace | None) -> LoadedRules:

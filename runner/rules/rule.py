@@ -41,6 +41,7 @@ from runner.rules.rule_tables import (
     Threshold,
     Transform,
 )
+from runner.rules.saved_queries.saved_query import SavedQuery
 from runner.rules.toml_positions import spelled_offset
 from runner.windows import Window
 
@@ -172,6 +173,10 @@ class Rule(RuleFields):
     """The column, from 1 and in characters, of the query's first character."""
     query_escaped: str = ""
     """The query as it is spelled in the file where escapes make that differ from its text, else empty."""
+    saved: SavedQuery | None = Field(default=None, exclude=True)
+    """The saved query that `query`, `language` and `filters` are those of."""
+    query_unread: str = Field(default="", exclude=True)
+    """Why the rule's query is not known: it must not be searched. Empty for all others."""
 
     def __hash__(self) -> int:
         return hash((self.rule_id, self.path))

@@ -37,7 +37,7 @@ _NEEDED: Mapping[str, tuple[str, ...]] = {
     "machine_learning": ("anomaly_threshold", "machine_learning_job_id"),
     "saved_query": ("saved_id",),
 }
-_WITH_INDICES = ("eql", "new_terms", "query", "threat_match", "threshold")
+_WITH_INDICES = ("eql", "new_terms", "query", "saved_query", "threat_match", "threshold")
 """Types of rules that name the indices of their events."""
 _NEW_TERMS_OF_THE_API = ("new_terms_fields", "history_window_start")
 
@@ -114,7 +114,9 @@ def _own_names(rule: RuleTable) -> Iterator[FieldFinding]:
             yield FieldFinding(("rule", name), unknown_key(("rule", name), RULE_KEYS), at="key")
 
 
-OWN_NAMES = frozenset({"path", "query_line", "query_column", "query_escaped", "metadata", "transform", "from_"})
+OWN_NAMES = frozenset(
+    {"path", "query_line", "query_column", "query_escaped", "query_unread", "saved", "metadata", "transform", "from_"}
+)
 """Attributes of `Rule` that no file may set: they are taken out before the model reads the table."""
 
 

@@ -28,7 +28,7 @@ from runner.kql import KqlQuery
 from runner.lucene import LuceneQuery
 from runner.messages.query_errors import QueryError, QueryFinding
 from runner.messages.text_positions import IN_QUERY, Source, Span
-from runner.rules.model_errors import FieldFinding, RuleKeyError
+from runner.rules.model_errors import FieldFinding, RuleKeyError, shortened
 from runner.rules.new_terms import new_terms_of
 from runner.rules.rule import Rule, place_in_file
 from runner.rules.threat_match import threat_match_of
@@ -261,7 +261,7 @@ def _compile_events(rule: Rule, query: KqlQuery | LuceneQuery) -> CompiledRule:
         return CompiledRule(rule, query, Reach(), fields, indicator_query=_indicator_query(rule))
     terms = new_terms_of(rule).fields if rule.type == "new_terms" else ()
     if (threshold := threshold_of(rule)) is None:
-        return CompiledRule(rule, query, Reach(), frozenset((*names, *terms)))
+        return CompiledRule(rule, query, Reach(), frozenset((*names, *terms)), withheld=rule.query_unread)
     # The events of a burst are as far apart as a run looks back, like those of a sequence.
     reach = Reach(max(rule.look_back, rule.every))
     return CompiledRule(rule, query, reach, frozenset((*names, *threshold_fields(threshold))))
@@ -329,6 +329,17 @@ def _timestamp_field(rule: Rule) -> str:
 
 def _problem(rule: Rule, source: Source, finding: QueryFinding, severity: Severity) -> Problem:
     line, column = source.place(finding.span.start)
+    if rule.saved is not None:
+        return Problem(
+            file=rule.saved.file,
+            line=rule.saved.line,
+            column=0,
+            severity=severity,
+            message=f"saved query `{shortened(rule.saved.title)}`: {finding.message}",
+            rule_id=rule.rule_id,
+            picture=source.picture(finding.span, IN_QUERY),
+            hint=finding.hint,
+        )
     file_line, file_column = place_in_file(rule, line, column)
     span, hint = finding.span, finding.hint
     if rule.query_escaped:  # what is shown is what stands in the file

@@ -36,7 +36,7 @@ class SelectedRules:
     def changes_of(self, rule: Rule) -> tuple[RuleChange, ...]:
         """What overrides have changed in a rule in use."""
         found = self.overridden.get(rule.rule_id)
-        return found.changes if found is not None and rule in (found.rule, found.written) else ()
+        return found.changes if found is not None and rule.path == found.written.path else ()
 
     def summary(self) -> str:
         """What overrides and selection have come to, for one line of a log; empty if there are none."""

@@ -12,10 +12,12 @@ from runner.errors import Problem
 from runner.exceptions import Exceptions, load_exceptions, missing_lists
 from runner.rules.load import EventPlace, LoadedRules
 from runner.rules.rule import Rule
+from runner.rules.saved_queries.saved_query_rules import SavedQueries, saved_query_problems, with_saved_query
 from runner.search.compiled_rule import CompiledRule, compile_rules
 from runner.search.protocol import Search
 from runner.selection import NOTHING, RuleSelection, SelectedRules, select_rules
-from runner.service.kibana_exceptions import KibanaExceptions
+from runner.service.kibana.kibana_exceptions import KibanaExceptions
+from runner.service.kibana.kibana_queries import KibanaQueries
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +33,8 @@ class RuleSources:
     select: RuleSelection = NOTHING
     lists: KibanaExceptions | None = None
     """The exception lists in Kibana that rules refer to; without them those of files alone count."""
+    queries: KibanaQueries | None = None
+    """The saved queries in Kibana, which are asked for if no file has them."""
     place: EventPlace | None = None
     """Where the rules are to search."""
 
@@ -69,6 +73,8 @@ class ActiveRules:
     problems: tuple[Problem, ...] = ()
     exceptions: Exceptions = field(default_factory=Exceptions)
     as_of: datetime | None = None
+    queries: SavedQueries = field(default_factory=SavedQueries)
+    """The saved queries that were read from Kibana."""
     selected: SelectedRules | None = None
     """How overrides and a selection have made `loaded` of the files."""
 
@@ -98,11 +104,11 @@ async def load_active(
     """
     before = previous or ActiveRules()
     selected = await asyncio.to_thread(sources.read, before.selected)
-    loaded = selected.loaded
+    loaded, queries = await _with_saved_queries(selected.loaded, sources.queries)
     exceptions = await asyncio.to_thread(load_exceptions, sources.exception_paths(), before.exceptions)
     if sources.lists is not None:
         exceptions = exceptions.with_listed(await sources.lists.listed([one for one in loaded.rules if one.enabled]))
-    is_unchanged = selected is before.selected and exceptions == before.exceptions
+    is_unchanged = selected is before.selected and exceptions == before.exceptions and queries == before.queries
     if previous is not None and is_unchanged and not _expiry_between(exceptions, before.as_of, at):
         return previous
     wanted = [rule for rule in loaded.rules if rule.enabled]
@@ -122,12 +128,25 @@ async def load_active(
     problems.sort(key=lambda problem: order.get(problem.rule_id or "", -1))
     if sources.lists is None:
         problems += missing_lists(exceptions, loaded.sources)
-    return ActiveRules(loaded, in_use, (*loaded.problems, *problems), exceptions, at, selected)
+    problems += saved_query_problems(wanted, loaded.saved.queries if sources.queries is None else queries)
+    return ActiveRules(
+        loaded, in_use, (*loaded.problems, *queries.problems, *problems), exceptions, at, queries, selected
+    )
+
+
+async def _with_saved_queries(loaded: LoadedRules, kibana: KibanaQueries | None) -> tuple[LoadedRules, SavedQueries]:
+    """The rules with the saved queries that are in no file, as far as Kibana has them, and these queries."""
+    missing = {rule.saved_id for rule in loaded.rules if rule.type == "saved_query" and rule.saved is None}
+    if kibana is None or not missing:
+        return loaded, SavedQueries()
+    queries = await kibana.read(frozenset(filter(None, missing)))
+    return replace(loaded, rules=tuple(with_saved_query(rule, queries) for rule in loaded.rules)), queries
 
 
 def excepting_at(compiled: CompiledRule, exceptions: Exceptions, at: datetime) -> CompiledRule:
     """The rule with the exceptions that count for it at a time; itself if those are the ones that it has."""
-    items, withheld = exceptions.for_rule(compiled.rule, at), exceptions.withheld(compiled.rule)
+    items = exceptions.for_rule(compiled.rule, at)
+    withheld = compiled.rule.query_unread or exceptions.withheld(compiled.rule)
     if (items, withheld) == (compiled.exceptions, compiled.withheld):
         return compiled
     return replace(compiled, exceptions=items, withheld=withheld)

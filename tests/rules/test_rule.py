@@ -44,7 +44,8 @@ def test_every_key_is_read() -> None:
     rule = rule_of("every_key")
     unset = set(Rule.model_fields) - rule.model_fields_set
     of_other_types = {
-        "data_view_id", "saved_id", "threshold", "new_terms", "new_terms_fields", "history_window_start",
+        "data_view_id", "saved_id", "saved", "query_unread", "threshold", "new_terms", "new_terms_fields",
+            "history_window_start",
         "threat_index", "threat_query", "threat_language", "threat_filters", "threat_mapping", "threat_indicator_path",
         "concurrent_searches", "items_per_search", "anomaly_threshold", "machine_learning_job_id",
     }  # fmt: skip

@@ -13,7 +13,7 @@ import pytest
 from runner.clock import FakeClock
 from runner.errors import AccessError, RunnerError, UnreachableError
 from runner.search.files.file_search import FileSearch
-from runner.service.kibana_exceptions import KibanaExceptions
+from runner.service.kibana.kibana_exceptions import KibanaExceptions
 from runner.service.rules_in_use import ActiveRules, RuleSources, load_active
 
 NOW = datetime(2026, 3, 2, 10, 0, tzinfo=UTC)

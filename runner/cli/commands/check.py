@@ -15,6 +15,7 @@ from runner.errors import Problem
 from runner.events.fields.schema import shipped_schema
 from runner.exceptions import Exceptions, check_exceptions, load_exceptions, missing_lists
 from runner.rules.load import LoadedRules, is_supported
+from runner.rules.saved_queries.saved_query_rules import saved_query_problems
 from runner.search.compiled_rule import compile_rules, query_doubts
 from runner.search.files.file_search import FileSearch
 from runner.search.suppression_checks import suppression_problems
@@ -33,6 +34,8 @@ def check(settings: Settings) -> ExitCode:
     doubts = [*_doubts(selected, settings), *_exception_problems(exceptions, selected, settings)]
     if not settings.kibana_exceptions:
         doubts += missing_lists(exceptions, loaded.sources)
+    if settings.kibana_api is None:
+        doubts += saved_query_problems(loaded.rules, loaded.saved.queries)
     problems = [*loaded.problems, *doubts, *faults, *asyncio.run(FileSearch(()).prepare(compiled))]
     problems += [problem for one in compiled for problem in suppression_problems(one, shipped_schema())]
     problems += [problem for one in compiled for problem in query_doubts(one)]

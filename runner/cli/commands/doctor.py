@@ -11,7 +11,14 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from runner.cli.cluster_wiring import kibana_connection, kibana_lists, opened_client, read_runtime_fields, store_names
+from runner.cli.cluster_wiring import (
+    kibana_connection,
+    kibana_lists,
+    kibana_queries,
+    opened_client,
+    read_runtime_fields,
+    store_names,
+)
 from runner.cli.console import counted, out, print_json, printable, progress_bar
 from runner.cli.exit_codes import ExitCode
 from runner.cli.locations import NO_SOURCE, has_cluster, require_rule_paths, rule_sources
@@ -24,12 +31,15 @@ from runner.doctor.doctor import Examination, check_rules, examine_cluster
 from runner.doctor.files import check_files
 from runner.doctor.hosts import check_kibana
 from runner.doctor.lists import check_lists
+from runner.doctor.saved_queries import check_saved_queries, unread_saved_queries
 from runner.errors import SettingsError
 from runner.file_formats.inner_events import InnerEvents
 from runner.rules.load import LoadedRules
 from runner.rules.rule import Rule
+from runner.rules.saved_queries.saved_query_rules import saved_query_problems
 from runner.search.compiled_rule import compile_rules
 from runner.search.files.file_search import FileSearch
+from runner.service.kibana.kibana_queries import KibanaQueries
 from runner.settings.settings import Settings
 
 _STYLES: dict[CheckResult, str] = {"problem": "bold red", "warning": "yellow", "ok": "green"}
@@ -57,6 +67,8 @@ def doctor(settings: Settings) -> ExitCode:
         checks += _files(settings, rules)
     if settings.kibana_exceptions:
         checks += asyncio.run(_lists(settings, rules))
+    if settings.kibana_api is not None and any(rule.type == "saved_query" for rule in rules):
+        checks += asyncio.run(_saved_queries(settings, rules))
     if settings.output == "json":
         print_json(_as_json(checks, rules))
     else:
@@ -70,7 +82,9 @@ def _loaded(settings: Settings) -> LoadedRules:
     """The rules, with the problems of their files and queries."""
     loaded = rule_sources(settings).read().loaded
     compiled, faults = compile_rules(rule for rule in loaded.rules if rule.enabled)
-    problems = asyncio.run(FileSearch(settings.events).prepare(compiled))
+    problems = list(asyncio.run(FileSearch(settings.events).prepare(compiled)))
+    if settings.kibana_api is None:
+        problems += saved_query_problems((one.rule for one in compiled), loaded.saved.queries)
     return dataclasses.replace(loaded, problems=(*loaded.problems, *faults, *problems))
 
 
@@ -97,6 +111,15 @@ async def _lists(settings: Settings, rules: Sequence[Rule]) -> list[Check]:
         return await check_lists(lists, rules)
     finally:
         await lists.close()
+
+
+async def _saved_queries(settings: Settings, rules: Sequence[Rule]) -> list[Check]:
+    """The checks of the saved queries that rules name."""
+    kibana = KibanaQueries(lambda: kibana_queries(settings), SystemClock())
+    try:
+        return check_saved_queries(await kibana.read(unread_saved_queries(rules)), rules)
+    finally:
+        await kibana.close()
 
 
 def _files(settings: Settings, rules: Sequence[Rule]) -> list[Check]:

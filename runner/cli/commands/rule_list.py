@@ -32,6 +32,7 @@ from runner.cli.pages.rule_standing import (
 from runner.errors import SettingsError
 from runner.exceptions import ExceptionItem, load_exceptions
 from runner.messages.suggestions import did_you_mean
+from runner.rules.rule import Rule
 from runner.selection import (
     RuleFacts,
     RuleSelection,
@@ -145,6 +146,16 @@ def _named(standings: Sequence[RuleStanding], name: str, selected: SelectedRules
     raise SettingsError(f"{name}: no rule has this id, name or file{near}")
 
 
+def _saved_query(rule: Rule) -> str:
+    """Where the query of a rule of type saved_query comes from, as far as the files say it."""
+    if rule.type != "saved_query":
+        return ""
+    if rule.saved is not None:
+        return f"{rule.saved_id}: {rule.saved.title}, {rule.saved.file}:{rule.saved.line}"
+    own = "its own query" if rule.query.strip() else "nothing, and the windows stay owed"
+    return f"{rule.saved_id}: in no file beside the rules; from Kibana if KIBANA_HOST is set, else {own}"
+
+
 def _print_one(standing: RuleStanding, excepted: Sequence[ExceptionItem]) -> None:
     console, rule = out(), standing.rule
     console.print(Text(printable(rule.name), style="bold"), soft_wrap=True)
@@ -153,6 +164,7 @@ def _print_one(standing: RuleStanding, excepted: Sequence[ExceptionItem]) -> Non
         "file": str(rule.path),
         "state": f"{standing.state}{': ' if standing.why else ''}{standing.why}",
         "type": rule.type,
+        "saved query": _saved_query(rule),
         "severity": f"{rule.severity}, risk score {rule.risk_score}",
         "schedule": f"every {rule.interval}, from {rule.from_} to {rule.to}",
         "max_signals": str(rule.max_signals),

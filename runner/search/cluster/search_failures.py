@@ -92,6 +92,8 @@ def _problem(found: re.Match[str], rule: Rule) -> str:
         text = f"no index of {', '.join(rule.index)} has the field `{unknown['field']}`{near}"
     if line < 1:
         return text
+    if rule.saved is not None:
+        return f"{rule.saved.file}:{rule.saved.line}: line {line}, column {column} of the saved query: {text}"
     if rule.path.name:
         shift = rule.query_column - 1 if line == 1 else 0
         return f"{rule.path}:{rule.query_line + line - 1}:{column + shift}: {text}"
