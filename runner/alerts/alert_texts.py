@@ -1,4 +1,4 @@
-"""What alerts say of the events that they have counted, and of the matches that they stand for."""
+"""What alerts say of what they have counted, of what is new, and of the matches that they stand for."""
 
 from __future__ import annotations
 
@@ -6,9 +6,59 @@ from collections.abc import Mapping
 from typing import Any
 
 from runner.alerts.bursts import RESULT
-from runner.alerts.event_fields import text_at, value_at, values_at
+from runner.alerts.event_fields import text_at, texts_at, value_at, values_at
 from runner.alerts.suppression import SUPPRESSION
 from runner.dates.dates import date_text, read_date
+
+NEW_TERMS = "kibana.alert.new_terms"
+_PARAMETERS = "kibana.alert.rule.parameters"
+_HOST_FIELDS = frozenset({"host.id", "host.name", "host.hostname"})
+"""What a table of alerts has in a column of its own."""
+_LONGEST = 48
+
+
+def found_text(document: Mapping[str, Any]) -> str:
+    """What was counted, or what is new; "" for an alert of a rule whose events say it all."""
+    return counted_text(document) or _new_terms_text(document)
+
+
+def found_summary(document: Mapping[str, Any]) -> str:
+    """The same in a few words, for a table.
+
+    >>> found_summary({"kibana.alert.threshold_result": {"count": 1031,
+    ...     "cardinality": [{"field": "source.ip", "value": 12}]}})
+    '1,031 events, 12 source.ip'
+    >>> found_summary({"kibana.alert.new_terms": ["a1", "nc -l"], "kibana.alert.rule.parameters": {
+    ...     "new_terms_fields": ["host.id", "process.command_line"]}})
+    'new: nc -l'
+    """
+    result = value_at(document, RESULT)
+    if isinstance(result, Mapping) and isinstance(count := result.get("count"), int):
+        entries = [entry for entry in values_at(result, "cardinality") if isinstance(entry, Mapping)]
+        values = [f", {entry.get('value')} {text_at(entry, 'field')}" for entry in entries]
+        return f"{count:,} event{'s' * (count != 1)}{''.join(values)}"
+    terms = _new_terms(document)
+    shown = [term for field, term in terms if field not in _HOST_FIELDS] or [term for _, term in terms]
+    text = f"new: {', '.join(shown)}" if shown else ""
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."
+
+
+def _new_terms(document: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """The fields and values that are new together."""
+    fields = texts_at(document, f"{_PARAMETERS}.new_terms_fields")
+    terms = [str(term) for term in values_at(document, NEW_TERMS)]
+    return list(zip(fields, terms, strict=True)) if len(fields) == len(terms) else [("", term) for term in terms]
+
+
+def _new_terms_text(document: Mapping[str, Any]) -> str:
+    """What is new, and in which time it was not seen."""
+    terms = _new_terms(document)
+    if not terms:
+        return ""
+    shown = ", ".join(f"{field} {term}".strip() for field, term in terms)
+    start = text_at(document, f"{_PARAMETERS}.history_window_start")
+    together = " together" if len(terms) > 1 else ""
+    return f"new{together}: {shown}" + (f"; not seen before since {start}" if start else "")
 
 
 def counted_text(document: Mapping[str, Any]) -> str:

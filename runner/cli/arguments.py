@@ -372,7 +372,10 @@ def setup(
 def sample(
     out: Annotated[str, Option(metavar="FILE", help="Where to write the events (.gz and .zst are compressed), or -.")],
     events: Annotated[int, Option(metavar="N", help="How many events.")] = 20_000,
-    attacks: Annotated[int, Option(metavar="K", help="How many attacks to plant in all.")] = 6,
+    attacks: Annotated[
+        int,
+        Option(metavar="K", help="How many reverse shells to plant; beside them one incident for each example rule."),
+    ] = 6,
     seed: Annotated[int, Option(help="The same seed, numbers and --end give the same bytes.")] = 1,
     truth: Annotated[Path | None, Option(metavar="FILE", help="Where to list what was planted.")] = None,
     end: Annotated[str, Option(metavar="TIME", help="The time of the newest event (date math).")] = "now",
@@ -391,4 +394,5 @@ def sample(
     from runner.cli.commands import sample
 
     planted = {"attacks": attacks, "seed": seed, "truth": truth, "near_misses": near_misses, "rule": rule, "hits": hits}
+    planted["examples"] = True
     return sample.sample(out, events, end=end, span=span, **planted)

@@ -4,7 +4,7 @@
 """
 
 from runner.sample_data.generate import Sample, SampleEvent, generate
-from runner.sample_data.ground_truth import Planted, RuleId
+from runner.sample_data.planted.ground_truth import Planted, RuleId
 from runner.sample_data.write import SampleSummary, write_sample
 
 __all__ = ["Planted", "RuleId", "Sample", "SampleEvent", "SampleSummary", "generate", "write_sample"]

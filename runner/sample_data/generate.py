@@ -14,9 +14,10 @@ from runner.messages.suggestions import near_name
 from runner.sample_data import linux_activity, windows_activity
 from runner.sample_data.command_lines import Words
 from runner.sample_data.fleet import build_fleet
-from runner.sample_data.ground_truth import Planted, RuleId
-from runner.sample_data.injection import plant
 from runner.sample_data.machine_state import SECOND, Machine, time_text
+from runner.sample_data.planted.examples import EVENTS_AT_LEAST, PlantedExamples, plant_examples
+from runner.sample_data.planted.ground_truth import Planted, RuleId
+from runner.sample_data.planted.injection import LONGEST, MARGIN, plant
 from runner.sample_data.timeline import Timeline, TimelineStep
 
 DEFAULT_SPAN = timedelta(minutes=8)
@@ -45,6 +46,8 @@ class Sample:
     events: Iterator[SampleEvent]
     truth: tuple[Planted, ...]
     hosts: int
+    older: int = 0
+    """How many events are of the day before the span."""
 
 
 def generate(
@@ -56,14 +59,19 @@ def generate(
     span: timedelta | None = None,
     near_misses: int | None = None,
     rule: str | None = None,
+    examples: bool = False,
 ) -> Sample:
     """A sample of `events` events in the order of their timestamps, the newest exactly at `end`.
 
     It covers `span`, by default 8 minutes, less than the 9 minutes that the rules look back; more events mean a busier
     fleet. `attacks` is the count of attacks, spread over both rules or, with `rule` (a rule id), all for that one; by
-    default there are as many near misses. Nothing is planted in the 2 seconds at both ends of the span. Equal arguments
-    give equal events; memory is needed for the fleet, the planted items and the activities of one moment. Raises
-    SettingsError for arguments that cannot be satisfied.
+    default there are as many near misses. Nothing is planted in the 2 seconds at both ends of the span.
+
+    With `examples` there is an incident for each example rule beside them, if there are attacks, enough events, and no
+    `rule` is named; without a `span` a few events are of the day before.
+
+    Equal arguments give equal events; memory is needed for the fleet, the planted items and the activities of one
+    moment. Raises SettingsError for arguments that cannot be satisfied.
     """
     rules = _rules(rule)
     near_misses = attacks if near_misses is None else near_misses
@@ -76,16 +84,28 @@ def generate(
     machines = tuple(Machine(host, rng, start=first) for host in build_fleet(rng, size))
     words = Words(rng)
     planted = plant(machines, words, rules=rules, attacks=attacks, near_misses=near_misses, first=first, last=last)
-    ordinary = events - len(planted.steps)
+    others = PlantedExamples((), ())
+    if examples and attacks and rule is None and events - len(planted.steps) >= EVENTS_AT_LEAST:
+        others = plant_examples(
+            machines,
+            Random(seed + 1),
+            first=first + MARGIN,
+            last=last - MARGIN - LONGEST,
+            near_misses=near_misses > 0,
+            history=span is None,
+        )
+    steps = sorted((*planted.steps, *others.steps), key=lambda step: step.at)
+    ordinary = events - len(steps)
     if ordinary < 1:
         raise SettingsError(
             f"{events} events do not hold {attacks} attacks and {near_misses} near misses:"
-            f" these alone take {len(planted.steps)}; ask for {len(planted.steps) + 1} events or more"
+            f" these alone take {len(steps)}; ask for {len(steps) + 1} events or more"
         )
     background = _background(machines, words, count=ordinary, first=first, last=last)
-    merged = heapq.merge(background, planted.steps, key=lambda step: step.at)
+    merged = heapq.merge(background, steps, key=lambda step: step.at)
     documents = (SampleEvent(step.at, _document(step, last)) for step in merged)
-    return Sample(documents, planted.truth, size)
+    truth = tuple(sorted((*planted.truth, *others.truth), key=lambda item: item.at))
+    return Sample(documents, truth, size, older=sum(step.at < first for step in others.steps))
 
 
 def _rules(rule: str | None) -> tuple[RuleId, ...]:

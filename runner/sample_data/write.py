@@ -32,8 +32,10 @@ class SampleSummary:
     size: int
     """Bytes of the lines, before compression."""
     first: int
-    """`@timestamp` of the oldest event, in nanoseconds since 1970."""
+    """`@timestamp` of the oldest event but those of the day before, in nanoseconds since 1970."""
     last: int
+    older: int = 0
+    """How many events are of the day before."""
 
 
 def write_sample(
@@ -47,6 +49,7 @@ def write_sample(
     span: timedelta | None = None,
     near_misses: int | None = None,
     rule: str | None = None,
+    examples: bool = False,
     hits: bool = False,
     progress: Callable[[int], None] | None = None,
 ) -> SampleSummary:
@@ -59,14 +62,23 @@ def write_sample(
     """
     if truth is not None and truth.absolute() == Path(out).absolute():
         raise SettingsError(f"the events and the list of what is planted cannot both go to {truth}")
-    sample = generate(events=events, attacks=attacks, seed=seed, end=end, span=span, near_misses=near_misses, rule=rule)
+    sample = generate(
+        events=events,
+        attacks=attacks,
+        seed=seed,
+        end=end,
+        span=span,
+        near_misses=near_misses,
+        rule=rule,
+        examples=examples,
+    )
     with _opened(out) as file:
         size, first, last = _write_events(file, sample, hits=hits, progress=progress)
     if truth is not None:
         with _opened(truth) as file:
             file.writelines(orjson.dumps(item.line()) + b"\n" for item in sample.truth)
     planted = sum(item.kind == "attack" for item in sample.truth)
-    return SampleSummary(events, planted, len(sample.truth) - planted, sample.hosts, size, first, last)
+    return SampleSummary(events, planted, len(sample.truth) - planted, sample.hosts, size, first, last, sample.older)
 
 
 def _write_events(
@@ -79,7 +91,7 @@ def _write_events(
         file.write(line)
         size += len(line)
         count += 1
-        first, last = first or event.at, event.at
+        first, last = first if count > sample.older + 1 else event.at, event.at
         if progress is not None and count % PROGRESS_EVERY == 0:
             progress(count)
     if progress is not None and count % PROGRESS_EVERY:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final, Protocol, TypeVar
 
-from runner.alerts.alert_texts import counted_text, suppressed_text
+from runner.alerts.alert_texts import found_text, suppressed_text
 from runner.alerts.event_fields import flat_values, text_at, texts_at, value_at, values_at
 from runner.dates.dates import read_date
 from runner.triage.event_details import details_of, read_fields
@@ -128,7 +128,7 @@ class TriageView:
     suppressed: str
     """The further matches that the alert stands for, as text; "" for none."""
     counted: str
-    """What the alert of a threshold rule has counted, as text; "" for any other."""
+    """What a threshold rule has counted, or what is new to a rule of type new_terms, as text; "" for any other."""
     missing_blocks: bool
     """True for a shell without stored building blocks; the view then has only the fields that its events share."""
 
@@ -169,7 +169,7 @@ def triage(head: AlertDocument, blocks: Sequence[AlertDocument]) -> TriageView:
         query=text_at(document, f"{rule}.parameters.query"),
         follow_ups=_follow_ups(documents, events, detected=_time(value_at(document, "@timestamp"))),
         suppressed=suppressed_text(document),
-        counted=counted_text(document),
+        counted=found_text(document),
         missing_blocks=is_shell and not blocks,
     )
 

@@ -76,4 +76,4 @@ def sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def shipped() -> Path:
-    return ROOT / "rules"
+    return ROOT / "rules" / "linux"

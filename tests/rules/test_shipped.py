@@ -7,18 +7,32 @@ import hashlib
 import pytest
 
 from runner.rules.load import load_rules
+from runner.rules.rule import ANOMALIES
 from tests.paths import ROOT
 
 RULES = ROOT / "rules"
+EXAMPLES = {rule.rule_id: rule for rule in load_rules([RULES / "examples"]).rules}
 SHELL = "48b3d2e3-f4e8-41e6-95e6-9b2091228db3"
 CHILD = "76e4d92b-61c1-4a95-ab61-5fd94179a1ee"
-LOADED = {rule.rule_id: rule for rule in load_rules([RULES]).rules}
+LOADED = {rule.rule_id: rule for rule in load_rules([RULES / "linux"]).rules}
 
 
 def test_all_files_load_without_a_word() -> None:
     loaded = load_rules([RULES])
     assert loaded.problems == ()
     assert set(LOADED) == {SHELL, CHILD}
+    assert {rule.rule_id for rule in loaded.rules} == LOADED.keys() | EXAMPLES.keys()
+
+
+def test_the_examples_are_of_every_type_and_those_over_files_are_on() -> None:
+    kinds = {(rule.type, rule.language): rule.enabled for rule in EXAMPLES.values()}
+    over_files = (("query", "kuery"), ("query", "lucene"), ("threshold", "kuery"), ("new_terms", "kuery"))
+    only_there = (("esql", "esql"), ("machine_learning", "kuery"))
+    assert kinds == dict.fromkeys(over_files, True) | dict.fromkeys(only_there, False)
+    for rule in EXAMPLES.values():
+        assert (rule.author, rule.license) == (("rule-runner",), "Apache-2.0")
+        assert all(pattern.startswith("logs-endpoint.events.") for pattern in rule.index) or rule.index == ANOMALIES
+        assert rule.path.with_suffix(".test.toml").exists() is rule.enabled
 
 
 @pytest.mark.parametrize(

@@ -276,7 +276,8 @@ def show_problems(active: ActiveRules, *, errors_only: bool = False) -> None:
         warn(f"{counted(len(retired), 'deprecated rule')} left out, such as {retired[0].path}")
     if active.selected is not None and (said := active.selected.summary()) and not errors_only:
         say(said)
-    if (others := active.loaded.unsupported) and not errors_only:
+    others = [rule for rule in active.loaded.unsupported if rule.enabled]
+    if others and not errors_only:
         types = types_of(others)
         warn(f"{counted(len(others), 'rule')} of other types ({', '.join(types)}) not run: {why_not(*types)}")
 

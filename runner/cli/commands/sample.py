@@ -36,5 +36,7 @@ def sample(out: str, events: int, *, end: str, span: str | None, **planted: Any)
     attacks = (
         f"{counted(summary.attacks, 'attack')} and {summary.near_misses:,} near miss{'es' * (summary.near_misses != 1)}"
     )
-    say(f"{counted(summary.events, 'event')} of {counted(summary.hosts, 'host')}, {times}, with {attacks}: {out}")
+    older = f" and {summary.older} of the day before" if summary.older else ""
+    fleet = f"{counted(summary.events, 'event')} of {counted(summary.hosts, 'host')}"
+    say(f"{fleet}, {times}{older}, with {attacks}: {out}")
     return ExitCode.FINE

@@ -8,7 +8,7 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from runner.alerts.alert_texts import suppressed_count
+from runner.alerts.alert_texts import found_summary, suppressed_count
 from runner.alerts.event_fields import text_at
 from runner.alerts.event_time import event_order, event_time_ns
 from runner.cli.console import SEVERITY_STYLES, is_narrow, moment, printable, table
@@ -29,8 +29,9 @@ NO_OTHERS: SeenBy = {}
 def alert_table(alerts: Sequence[StoredAlert], seen_by: SeenBy = NO_OTHERS) -> Table:
     """A table of alerts, a line each; without the risk score on a narrow terminal.
 
-    A column has the status if there is one that is not open, another how many further matches an alert stands for if
-    any does, another what else has seen an event if anything has.
+    A column has the status if there is one that is not open, another what was counted or is new if anything is,
+    another how many further matches an alert stands for if any does, another what else has seen an event if anything
+    has.
     """
     narrow = is_narrow()
     rows = [summary(alert, seen_by) for alert in alerts]
@@ -38,6 +39,7 @@ def alert_table(alerts: Sequence[StoredAlert], seen_by: SeenBy = NO_OTHERS) -> T
     statuses = any(row["status"] not in ("open", None) for row in rows)
     columns += ["status"] if statuses else []
     columns += ["rule", "host", "user"]
+    columns += ["found"] if any(row["found"] for row in rows) and not narrow else []
     columns += ["more"] if any(row["suppressed"] for row in rows) else []
     columns += ["also seen by"] if any(row["also_seen_by"] for row in rows) else []
     shown = table(*columns, right=("risk", "more"))
@@ -50,6 +52,8 @@ def alert_table(alerts: Sequence[StoredAlert], seen_by: SeenBy = NO_OTHERS) -> T
         cells += [] if narrow else [_risk(row["risk_score"])]
         cells += [_status(row)] if statuses else []
         cells += [Text(printable(row[name])) for name in ("rule", "host", "user")]
+        if "found" in columns:
+            cells.append(printable(row["found"] or ""))
         if "more" in columns:
             cells.append(f"+{row['suppressed']:,}" if row["suppressed"] else "")
         others = [f"{other['source']} ({other['id'][:8]})" for other in row["also_seen_by"]]
@@ -77,6 +81,7 @@ def summary(alert: StoredAlert, seen_by: SeenBy = NO_OTHERS) -> dict[str, Any]:
         "host": text_at(document, "host.name") or text_at(document, "host.id"),
         "user": text_at(document, "user.name"),
         "reason": document.get("kibana.alert.reason"),
+        "found": found_summary(document) or None,
         "suppressed": suppressed_count(document),
         "status": document.get("kibana.alert.workflow_status"),
         "verdict": verdict.reason or None,

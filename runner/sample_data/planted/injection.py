@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from runner.sample_data.attacks import CHILD_PROCESS_ATTACKS, REVERSE_SHELL_ATTACKS, Scene, gap_for
 from runner.sample_data.command_lines import Words
-from runner.sample_data.ground_truth import Planted, RuleId
 from runner.sample_data.machine_state import SECOND, Machine
-from runner.sample_data.near_misses import CHILD_PROCESS_NEAR_MISSES, REVERSE_SHELL_NEAR_MISSES
+from runner.sample_data.planted.attacks import CHILD_PROCESS_ATTACKS, REVERSE_SHELL_ATTACKS, Scene, gap_for
+from runner.sample_data.planted.ground_truth import Planted, RuleId
+from runner.sample_data.planted.near_misses import CHILD_PROCESS_NEAR_MISSES, REVERSE_SHELL_NEAR_MISSES
 from runner.sample_data.timeline import Timeline, TimelineStep
 
 MARGIN = 2 * SECOND

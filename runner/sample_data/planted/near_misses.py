@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import partial
 
 from runner.sample_data.addresses import Endpoint, attacker
-from runner.sample_data.attacks import SECOND, Pair, Scene, look_around, program_of, stager, way_in
+from runner.sample_data.planted.attacks import SECOND, Pair, Scene, look_around, program_of, stager, way_in
 from runner.sample_data.processes import Process, SampleProgram
 from runner.sample_data.timeline import MILLISECOND, Timeline
 
