@@ -20,7 +20,7 @@ def buckets_of(found: Sequence[FoundSequence], threshold: Threshold, hit: Callab
     if not isinstance(found, FoundRows):
         return Buckets()
     width, least = len(threshold.field), least_cardinality(threshold)
-    gathered = _gathered(found.frequent(width, threshold.value).keyed(), width)
+    gathered = keyed_events(found.frequent(width, threshold.value).keyed(), width)
     wanted = (one for one in gathered if not least or len(set().union(*(vs for _, vs in one[1].values()))) >= least)
     return Buckets([Bucket(terms, _events_of(events)) for terms, events in wanted], hit)
 
@@ -35,12 +35,12 @@ def file_buckets(
     return replace(buckets_of(found, threshold, lambda number: hit_of(fetch(number))), digests=digests)
 
 
-_Gathered: TypeAlias = tuple[tuple[Any, ...], dict[int, tuple[int, set[Any]]]]
+KeyEvents: TypeAlias = tuple[tuple[Any, ...], dict[int, tuple[int, set[Any]]]]
 
 
-def _gathered(rows: Iterable[KeyedEvent], width: int) -> list[_Gathered]:
-    """By key its values, and of each event the time and the values that are counted."""
-    groups: dict[str, _Gathered] = {}
+def keyed_events(rows: Iterable[KeyedEvent], width: int) -> list[KeyEvents]:
+    """By key its values, and of each event the time and the values that are counted; a key has the first `width`."""
+    groups: dict[str, KeyEvents] = {}
     for row in rows:
         terms = row.key[:width]
         _, events = groups.setdefault(json.dumps(terms, default=str), (terms, {}))

@@ -32,6 +32,12 @@ _FEW = 10
 """Exceptions that are named although they left out nothing."""
 
 
+_REMARKS = {
+    "new_terms": "a rule of type new_terms: shown are all events that its query finds; --explain says what is new",
+    "threshold": "a rule of type threshold: shown are the events that it counts; --explain says which are enough",
+}
+
+
 @dataclass(frozen=True, slots=True)
 class AskedQuery:
     """A query with its options, and what is excepted of its answer at the time `now`; `rule` if it is a rule's."""
@@ -43,6 +49,8 @@ class AskedQuery:
     exceptions: tuple[ExceptionItem, ...] = ()
     rule: Rule | None = None
     language: str = "eql"
+    remark: str = ""
+    """What the answer is not, for rules that make something of the events that their query finds."""
     code: ExitCode = ExitCode.FINE
     """FINDINGS if a file of exceptions has an error, so that something may be missing among them."""
 
@@ -108,8 +116,8 @@ def _of_rule(settings: Settings, name: str, options: eql.SearchOptions, index: s
             f"in a cluster, `once --rule {name} --force` shows"
         )
     rule = compiled.rule
-    if rule.type == "new_terms":
-        say("a rule of type new_terms: shown are all events that its query finds; `replay --dry-run` finds what is new")
+    if compiled.withheld:
+        raise SettingsError(f"--rule {name}: {compiled.withheld}")
     own = {
         "event_category_field": rule.event_category_override,
         "timestamp_field": rule.timestamp_field,
@@ -118,8 +126,6 @@ def _of_rule(settings: Settings, name: str, options: eql.SearchOptions, index: s
     taken: dict[str, Any] = {
         key: value for key, value in own.items() if value and getattr(options, key) == getattr(usual, key)
     }
-    if rule.type == "threshold":
-        say(f'rule "{rule.name}" is of type threshold: these are the events that it counts, not its alerts')
     return AskedQuery(
         rule.query,
         replace(options, **taken),
@@ -128,6 +134,7 @@ def _of_rule(settings: Settings, name: str, options: eql.SearchOptions, index: s
         compiled.exceptions,
         rule,
         rule.language,
+        _REMARKS.get(rule.type, ""),
         _told(active.exceptions),
     )
 

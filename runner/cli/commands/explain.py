@@ -12,8 +12,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from runner import eql
+from runner.alerts.explain.counted_keys import CountedKeys
+from runner.alerts.explain.judged_terms import JudgedTerms
 from runner.cli.commands.asked_query import AskedQuery
 from runner.cli.commands.explained_exceptions import ExplainedExceptions
+from runner.cli.commands.explained_findings import counted_keys, judged_terms
 from runner.cli.commands.search import compiled, excepted_answer, filtered_program, read_mapping
 from runner.cli.commands.text_search import compiled_text
 from runner.cli.console import out, print_json, progress_bar, warn
@@ -56,6 +59,8 @@ class _Searched:
     error: str
     now_ns: int
     left_out: ExceptedAnswer
+    counts: CountedKeys | None = None
+    terms: JudgedTerms | None = None
 
 
 def explain_search(
@@ -137,6 +142,11 @@ def _search(files: EventFiles, asked: AskedQuery, known: Schema, *, has_mapping:
             left_out.events.clear()
             left_out.matches.clear()
             everything = left_out.left(everything, whole, files.fetch)
+        counts, terms = None, None
+        if isinstance(program, EventProgram):
+            lenient = schema if has_mapping else dataclasses.replace(schema, lenient=True)
+            counts = counted_keys(files, asked, program, lenient, advance)
+            terms = judged_terms(files, asked, program, lenient, advance)
     for text in files.report().warnings():
         warn(text)
     return _Searched(
@@ -150,6 +160,8 @@ def _search(files: EventFiles, asked: AskedQuery, known: Schema, *, has_mapping:
         error=found.error or "",
         now_ns=now_ns,
         left_out=left_out,
+        counts=counts,
+        terms=terms,
     )
 
 
@@ -199,6 +211,8 @@ def _explanation(
         maxspan_ns=plan.maxspan,
         places={},
         exceptions=excepting.listed(),
+        counts=searched.counts,
+        terms=searched.terms,
     )
 
 
@@ -217,6 +231,7 @@ def _with_places(
     """The explanation with `file:line` for every event that it names."""
     numbers = {event.number for event in explanation.events}
     chain = explanation.chain
+    numbers.update(term.event for term in (explanation.terms.new if explanation.terms is not None else ()))
     endings = [*explanation.refused[:1]]
     if chain is not None:
         numbers.update(link.until for link in chain.links if link.until is not None)

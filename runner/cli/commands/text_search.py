@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from runner import kql, lucene
 from runner.cli.commands.asked_query import AskedQuery, tell_left_out
 from runner.cli.commands.search import documents, excepted_answer, filtered_program, limited, read_mapping
-from runner.cli.console import counted, print_json, progress_bar, warn
+from runner.cli.console import counted, print_json, progress_bar, say, warn
 from runner.cli.exit_codes import ExitCode
 from runner.cli.locations import NO_SOURCE, has_cluster
 from runner.engine.plan import EventProgram
@@ -45,6 +45,8 @@ def search(settings: Settings, asked: AskedQuery, *, mapping: Path | None) -> Ex
     """Print the answer to a query in KQL (`kuery`) or Lucene's syntax (`lucene`), as `_search` gives it."""
     if asked.options.size < 0 or asked.options.result_position not in ("head", "tail"):
         raise SettingsError("expected --size 0 or more, and --result-position head or tail")
+    if asked.remark:
+        say(asked.remark)
     if settings.events:
         found, code = _search_files(settings, asked, read_mapping(mapping))
         print_json(found)

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 
 from rich.text import Text
 
+from runner.alerts.explain.counted_keys import CountedKeys
+from runner.alerts.explain.judged_terms import JudgedTerms
+from runner.cli.pages.finding_page import counts_page, terms_page
 from runner.dates.dates import date_text
 from runner.eql.explain.event_chain import Chain, Link
 from runner.eql.explain.event_verdict import EventVerdict, StageVerdict, Verdict
@@ -73,6 +76,10 @@ class Explanation:
     places: Mapping[int, str]
     """`file:line` by the number of an event."""
     exceptions: tuple[ExplainedException, ...] = ()
+    counts: CountedKeys | None = None
+    """What a threshold rule counts."""
+    terms: JudgedTerms | None = None
+    """What is new to a rule of type new_terms."""
 
 
 def page(explanation: Explanation) -> Iterator[Text]:
@@ -93,6 +100,10 @@ def page(explanation: Explanation) -> Iterator[Text]:
     if explanation.reading.kind == "sample":
         yield from _keys(explanation)
     yield from _exceptions(explanation)
+    if explanation.counts is not None:
+        yield from counts_page(explanation.counts)
+    if explanation.terms is not None:
+        yield from terms_page(explanation.terms, explanation.places)
     yield from _result(explanation)
 
 

@@ -110,7 +110,7 @@ class TermPass:
             stages = tuple(replace(stage, empty=True) for stage in ask.plan.stages)
             return replace(ask, plan=replace(ask.plan, stages=stages))
         condition = new_terms_of(request.rule)
-        plan = with_keys(ask.plan, [KeyField(_field(schema, name)) for name in condition.fields])
+        plan = with_keys(ask.plan, [KeyField(term_field(schema, name)) for name in condition.fields])
         counted = None
         if all(one.counted is not None for one in rule.requests):
             counted = tuple((w.start_ns, w.end_ns) for one in rule.requests for w in one.counted or ())
@@ -261,7 +261,7 @@ def term_match(found: NewTerm, fetch: Callable[[int], Mapping[str, Any]]) -> Mat
     return first_match(hits, [time for time, _ in found.events], found.values)
 
 
-def _field(schema: Schema, name: str) -> Field:
+def term_field(schema: Schema, name: str) -> Field:
     """The field whose values are the terms: that of single words of a text field, if it has one."""
     found = schema.find(name) or Field(name, DataType.NULL)
     if found.type is DataType.TEXT and found.exact is not None:
