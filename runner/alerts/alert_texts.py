@@ -1,4 +1,4 @@
-"""What alerts say of what they have counted, of what is new, and of the matches that they stand for."""
+"""What alerts say of what they have counted, of what is new, of indicators, and of the matches that they stand for."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ _LONGEST = 48
 
 
 def found_text(document: Mapping[str, Any]) -> str:
-    """What was counted, or what is new; "" for an alert of a rule whose events say it all."""
-    return counted_text(document) or _new_terms_text(document)
+    """What was counted, what is new, or which indicators were met; "" for an alert whose events say it all."""
+    return counted_text(document) or _new_terms_text(document) or _indicators_text(document)
 
 
 def found_summary(document: Mapping[str, Any]) -> str:
@@ -39,7 +39,7 @@ def found_summary(document: Mapping[str, Any]) -> str:
         return f"{count:,} event{'s' * (count != 1)}{''.join(values)}"
     terms = _new_terms(document)
     shown = [term for field, term in terms if field not in _HOST_FIELDS] or [term for _, term in terms]
-    text = f"new: {', '.join(shown)}" if shown else ""
+    text = f"new: {', '.join(shown)}" if shown else _indicators_text(document)
     return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."
 
 
@@ -59,6 +59,23 @@ def _new_terms_text(document: Mapping[str, Any]) -> str:
     start = text_at(document, f"{_PARAMETERS}.history_window_start")
     together = " together" if len(terms) > 1 else ""
     return f"new{together}: {shown}" + (f"; not seen before since {start}" if start else "")
+
+
+def _indicators_text(document: Mapping[str, Any]) -> str:
+    """The values that the indicators of a rule of type threat_match have, with the feeds that know them.
+
+    >>> _indicators_text({"kibana.alert.rule.type": "threat_match", "threat": {"enrichments": [
+    ...     {"matched": {"atomic": "192.0.2.7", "type": "indicator_match_rule"}, "feed": {"name": "lab"}}]}})
+    'known: 192.0.2.7 (lab)'
+    """
+    if value_at(document, "kibana.alert.rule.type") != "threat_match":
+        return ""
+    feeds: dict[str, dict[str, None]] = {}
+    for entry in values_at(document, "threat.enrichments"):
+        if isinstance(entry, Mapping) and text_at(entry, "matched.type") == "indicator_match_rule":
+            feeds.setdefault(text_at(entry, "matched.atomic"), {})[text_at(entry, "feed.name")] = None
+    known = [f"{value} ({', '.join(filter(None, names))})" if any(names) else value for value, names in feeds.items()]
+    return f"known: {', '.join(known)}" if known else ""
 
 
 def counted_text(document: Mapping[str, Any]) -> str:

@@ -18,7 +18,7 @@ from runner.sample_data.machine_state import SECOND, Machine, time_text
 from runner.sample_data.planted.examples import EVENTS_AT_LEAST, PlantedExamples, plant_examples
 from runner.sample_data.planted.ground_truth import Planted, RuleId
 from runner.sample_data.planted.injection import LONGEST, MARGIN, plant
-from runner.sample_data.timeline import Timeline, TimelineStep
+from runner.sample_data.timeline import SampleIndicator, Timeline, TimelineStep
 
 DEFAULT_SPAN = timedelta(minutes=8)
 SHORTEST_SPAN = timedelta(seconds=15)
@@ -94,7 +94,8 @@ def generate(
             near_misses=near_misses > 0,
             history=span is None,
         )
-    steps = sorted((*planted.steps, *others.steps), key=lambda step: step.at)
+    steps: list[TimelineStep | SampleIndicator] = [*planted.steps, *others.steps, *others.indicators]
+    steps.sort(key=lambda step: step.at)
     ordinary = events - len(steps)
     if ordinary < 1:
         raise SettingsError(
@@ -102,10 +103,10 @@ def generate(
             f" these alone take {len(steps)}; ask for {len(steps) + 1} events or more"
         )
     background = _background(machines, words, count=ordinary, first=first, last=last)
-    merged = heapq.merge(background, steps, key=lambda step: step.at)
+    merged: Iterator[TimelineStep | SampleIndicator] = heapq.merge(background, steps, key=lambda step: step.at)
     documents = (SampleEvent(step.at, _document(step, last)) for step in merged)
     truth = tuple(sorted((*planted.truth, *others.truth), key=lambda item: item.at))
-    return Sample(documents, truth, size, older=sum(step.at < first for step in others.steps))
+    return Sample(documents, truth, size, older=sum(step.at < first for step in steps))
 
 
 def _rules(rule: str | None) -> tuple[RuleId, ...]:
@@ -197,8 +198,10 @@ def _activity(machines: tuple[Machine, ...], words: Words, *, made: dict[str, in
     return line
 
 
-def _document(step: TimelineStep, last: int) -> dict[str, Any]:
+def _document(step: TimelineStep | SampleIndicator, last: int) -> dict[str, Any]:
     """The document of a step: the sections of every document, and its own."""
+    if isinstance(step, SampleIndicator):
+        return step.document
     machine = step.machine
     machine.sequence += 1
     sections = machine.host.sections

@@ -39,6 +39,13 @@ class TimelineStep(NamedTuple):
     """The sections that not every document has."""
 
 
+class SampleIndicator(NamedTuple):
+    """A document of an indicator, which a rule of type threat_match compares events with."""
+
+    at: int
+    document: Section
+
+
 class Timeline:
     """Steps on one machine in the order of time; `now` is the time of the next one, in nanoseconds since 1970.
 

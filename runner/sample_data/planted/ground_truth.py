@@ -29,6 +29,8 @@ class ExampleRule(Enum):
     """Type threshold: "Sweep of Remote Administration Ports"."""
     KERNEL_MODULE = "7e25ea99-ca71-56bc-848b-3ef87770af74"
     """Type new_terms: "Kernel Module New on a Host"."""
+    KNOWN_ADDRESS = "a7b0f939-50b3-528e-bf42-d6e246d9e77e"
+    """Type threat_match: "Connection to a Known Address"."""
 
 
 @dataclass(frozen=True, slots=True)
