@@ -26,7 +26,8 @@ def test_all_files_load_without_a_word() -> None:
 
 def test_the_examples_are_of_every_type_and_those_over_files_are_on() -> None:
     kinds = {(rule.type, rule.language): rule.enabled for rule in EXAMPLES.values()}
-    over_files = (("query", "kuery"), ("query", "lucene"), ("threshold", "kuery"), ("new_terms", "kuery"))
+    in_kql = ("query", "threshold", "new_terms", "threat_match")
+    over_files = (("query", "lucene"), *((kind, "kuery") for kind in in_kql))
     only_there = (("esql", "esql"), ("machine_learning", "kuery"))
     assert kinds == dict.fromkeys(over_files, True) | dict.fromkeys(only_there, False)
     for rule in EXAMPLES.values():
