@@ -117,14 +117,19 @@ def list_alerts(
 @alerts.command("show")
 def show_alert(
     id_: Annotated[str, Argument(metavar="ID", help="The alert's id, or how it begins.")],
+    events: options.EventsOption = None,
     state: options.StateOption = None,
+    lookup: Annotated[
+        bool,
+        Option("--lookup/--no-lookup", help="Look up unknown ancestors and counted events, for 5 seconds at most."),
+    ] = True,
     output: options.OutputOption = None,
 ) -> int:
     """Show one alert for triage: its events in order, process chain, network, host, user, guide, next searches."""
-    settings = read_settings(state=state, output=output)
+    settings = read_settings(events=events, state=state, output=output)
     from runner.cli.commands import alerts
 
-    return alerts.show(settings, id_)
+    return alerts.show(settings, id_, lookup=lookup)
 
 
 @alerts.command("export")

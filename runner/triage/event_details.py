@@ -2,57 +2,94 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 from runner import eql, esql, kql, lucene
-from runner.alerts.event_fields import flat_values, text_at, texts_at
+from runner.alerts.event_fields import text_at, texts_at, value_at, values_at
 from runner.events.documents import flatten
 from runner.messages.query_errors import QueryError
+from runner.triage.details.event_topics import EVENT, TOPICS, Topic
+from runner.triage.details.meanings import meaning_of
+from runner.triage.details.section import Detail, Section, sections
+from runner.triage.details.signatures import signatures_of
 
-_GENERAL: Final = (
-    "process.command_line", "process.executable", "file.path", "file.Ext.original.path", "file.size", "registry.path",
-    "registry.data.strings", "dns.question.name", "dns.question.type", "dns.resolved_ip", "dll.path", "library.path",
-    "destination.domain", "url.full", "http.request.method",
-)  # fmt: skip
-"""Shown of every event that has them."""
-_LOGON: Final = (
-    "event.outcome", "event.code", "event.reason", "source.domain", "source.address", "client.ip", "winlog.logon.type",
-    "winlog.logon.id", "winlog.event_data.AuthenticationPackageName", "winlog.event_data.LogonProcessName",
-    "winlog.event_data.WorkstationName", "winlog.event_data.SubjectUserName", "winlog.event_data.TargetUserName",
-    "winlog.event_data.Status", "winlog.event_data.SubStatus", "winlog.event_data.FailureReason",
-    "winlog.logon.failure.reason", "winlog.logon.failure.status", "winlog.logon.failure.sub_status",
-    "system.auth.ssh.event", "system.auth.ssh.method", "system.auth.sudo.command", "user.effective.name",
-    "user.target.name", "user.changes.name", "group.name", "user_agent.original",
-)  # fmt: skip
-"""Shown of a logon: whether it succeeded, from where, and how."""
-_LOGON_CATEGORIES: Final = frozenset({"authentication", "session", "iam"})
+OF_THE_RULE: Final = "Read by the rule"
+"""The title of the fields that the rule highlights or reads."""
 _IN_THE_HEAD: Final = frozenset({
     "@timestamp", "event.category", "event.action", "event.kind", "host.name", "host.os.type", "user.name",
-    "process.name", "process.pid",
+    "process.name", "process.pid", "process.entity_id", "data_stream.dataset", "event.dataset",
 })  # fmt: skip
-"""Shown of every event in its first line, or with the host."""
+"""Shown of every event in its first line, with the host or in the process chain."""
 _COMMON: Final = frozenset({
-    "@timestamp", "agent", "client", "cloud", "container", "data_stream", "destination", "dll", "dns", "ecs", "elastic",
-    "event", "file", "group", "host", "http", "kibana", "labels", "library", "log", "message", "network", "observer",
-    "orchestrator", "organization", "process", "registry", "related", "rule", "server", "service", "source", "tags",
-    "threat", "url", "user", "user_agent", "winlog",
+    "@timestamp", "@version", "@metadata", "Memory_protection", "Persistence", "Target", "agent", "as", "beat",
+    "client", "cloud", "code_signature", "container", "data_stream", "destination", "device", "dll", "dns", "driver",
+    "ecs", "elastic", "email", "error", "event", "faas", "file", "fileset", "geo", "group", "hash", "host", "http",
+    "input", "kibana", "labels", "library", "log", "message", "network", "observer", "offset", "orchestrator",
+    "organization", "os", "package", "pe", "process", "registry", "related", "rule", "rule_runner", "server",
+    "service", "source", "stream", "tags", "threat", "tls", "trace", "transaction", "url", "user", "user_agent",
+    "volume", "vulnerability", "winlog", "x509", "signal",
 })  # fmt: skip
-"""Objects of many fields, of which those beside one that a rule reads say little; others are of a product."""
+"""Objects of many fields, of which those that no topic names say little; others are of a product."""
+_OF_WINDOWS: Final = ("winlog.event_data.", "winlog.user_data.")
+_REPEATED: Final = frozenset({
+    "CommandLine", "CurrentDirectory", "FileVersion", "Hashes", "Image", "LogonGuid", "NewProcessId", "NewProcessName",
+    "ParentCommandLine", "ParentImage", "ParentProcessGuid", "ParentProcessId", "ParentProcessName", "ParentUser",
+    "ProcessGuid", "ProcessId", "ProcessName", "Product", "RuleName", "SourceImage", "SourceProcessGUID",
+    "SourceProcessId", "SourceUser", "SubjectLogonId", "SubjectUserSid", "TerminalSessionId", "UtcTime", "User",
+    "xml_name",
+})  # fmt: skip
+"""Values of the event log that the process and the user of the event have under other names."""
+_SAYS_LITTLE: Final = frozenset({"event.code", "event.outcome", "event.type", *EVENT.fields})
+_RAW: Final = frozenset(f"auditd.data.{name}" for name in ("a0", "a1", "a2", "a3", "arch", "proctitle")) | {
+    "auditd.message_type"
+}
+"""Arguments of a system call as addresses and in hexadecimal."""
+_OF_THE_HEAD: Final = ("user.name", "user.domain", "user.id", "host.name", "host.id")
+_MAY_REPEAT: Final = ("winlog.", "client.", "dns.answers.name")
+"""Beginnings of fields that are left out where they repeat what is shown; those of a source itself are, too."""
+_INSTEAD_OF: Final = {"process.args": "process.command_line"}
+"""Fields that are shown where another has no value."""
+_EMPTY: Final = frozenset({"-", "--", "null", "NULL"})
+"""What event logs write where there is no value."""
+_NOTHING: Final = frozenset({"0x0", "S-1-0-0"})
+"""What Windows writes where a handle or a user is of no one."""
 _MOST_BESIDE: Final = 24
 
 
+@dataclass(frozen=True, slots=True)
+class EventDetails:
+    """What describes an event, by topic."""
+
+    sections: tuple[Section, ...]
+    left_out: int
+    """Fields of the event's source that are in its document and not in a section, beyond what a page can show."""
+
+    @property
+    def pairs(self) -> tuple[tuple[str, str], ...]:
+        """(field, value) of all sections, each field once."""
+        return tuple({one.label: one.value for part in self.sections for one in part.details}.items())
+
+
 def read_fields(rule: Mapping[str, Any], prefix: str) -> tuple[str, ...]:
-    """The fields that a rule highlights, then those that its query reads, in order; `prefix` is where its parameters
-    are."""
-    highlighted = texts_at(rule, f"{prefix}.investigation_fields.field_names")
-    names: Sequence[str] = ()
+    """The fields that a rule highlights, then those that its query reads, counts or takes terms of, in order; `prefix`
+    is where its parameters are."""
+    names = [*texts_at(rule, f"{prefix}.investigation_fields.field_names")]
     if query := text_at(rule, f"{prefix}.query"):
         try:
-            names = _names_of(query, text_at(rule, f"{prefix}.language"))
+            names += _names_of(query, text_at(rule, f"{prefix}.language"))
         except QueryError:
-            names = ()  # of another version of the language: the alert is shown without
-    return tuple(dict.fromkeys((*highlighted, *names)))
+            names += ()  # of another version of the language: the alert is shown without
+    names += texts_at(rule, f"{prefix}.new_terms_fields")
+    names += texts_at(rule, f"{prefix}.threshold.field")
+    for group in _objects(rule, f"{prefix}.threat_mapping"):
+        names += [text_at(entry, "field") for entry in _objects(group, "entries")]
+    return tuple(name for name in dict.fromkeys(names) if name)
+
+
+def _objects(document: Mapping[str, Any], path: str) -> list[Mapping[str, Any]]:
+    return [entry for entry in values_at(document, path) if isinstance(entry, Mapping)]
 
 
 def _names_of(query: str, language: str) -> Sequence[str]:
@@ -65,35 +102,118 @@ def _names_of(query: str, language: str) -> Sequence[str]:
     return esql.parse(query).column_names if language == "esql" else ()
 
 
-def details_of(document: Mapping[str, Any], fields: Sequence[str]) -> tuple[tuple[str, str], ...]:
-    """(field, value) of what describes an event: the rule's `fields`, those of its category, and, of a product's own
-    objects, what stands beside a field of the rule. `message` is shown if there is nothing else."""
-    is_logon = _LOGON_CATEGORIES.intersection(texts_at(document, "event.category"))
+def details_of(document: Mapping[str, Any], fields: Sequence[str]) -> EventDetails:
+    """What describes an event: the rule's `fields`, those of each topic, signatures, and what its source alone has.
+
+    `message` is shown if there is nothing else, or if the rule reads it.
+    """
     wanted = [name for name in fields if name not in _IN_THE_HEAD]
-    found = dict(_values(document, [*wanted, *_GENERAL, *(_LOGON if is_logon else ())]))
-    if not found.keys() - {"event.code", "event.outcome", "event.type"}:
-        found |= dict(_values(document, ["message"]))
-    shown = set(found.values())
-    beside = [(name, text) for name, text in _beside(document, wanted) if name not in found and text not in shown]
-    return (*found.items(), *beside[:_MOST_BESIDE])
+    categories = frozenset(texts_at(document, "event.category"))
+    topics = [topic for topic in TOPICS if _applies(topic, document, categories)]
+    flat = flatten(document, dict.fromkeys([*wanted, *(name for topic in topics for name in topic.fields)]))
+    of_rule = _details(document, flat, wanted, known=())
+    known = {one.label for one in of_rule}
+    seen = set(filter(None, (text for one in of_rule for text in (_said(one.value), _said(one.meaning)))))
+    parts: list[tuple[str, list[Detail]]] = [(OF_THE_RULE, of_rule)]
+    for topic in topics:
+        found = _new(_details(document, flat, topic.fields, known=known), seen)
+        known |= {one.label for one in found}
+        parts.append((topic.title, found))
+    parts.append(("Signatures", [Detail(name, text) for name, text in signatures_of(document)]))
+    seen |= {text.casefold() for name in _OF_THE_HEAD for text in texts_at(document, name)}
+    beside = [one for one in _new(_beside(document, wanted, known), seen) if one.value not in _NOTHING]
+    parts.append(("More of its source", beside[:_MOST_BESIDE]))
+    if not {one.label for _, part in parts for one in part} - _SAYS_LITTLE:
+        parts.append(("Message", _details(document, {}, ["message"], known=known)))
+    return EventDetails(sections(*parts), max(0, len(beside) - _MOST_BESIDE))
 
 
-def _values(document: Mapping[str, Any], names: Sequence[str]) -> Iterator[tuple[str, str]]:
-    flat = flatten(document, dict.fromkeys(names))
+def _details(
+    document: Mapping[str, Any], flat: Mapping[str, Sequence[Any]], names: Iterable[str], *, known: Collection[str]
+) -> list[Detail]:
+    """The fields of these names that have values, without those that are known."""
+    found: list[Detail] = []
     for name in names:
+        if name in known or any(one.label == _INSTEAD_OF.get(name) for one in found):
+            continue
         # The value of a multi-field, such as `process.name.text`, is that of its field.
         values = flat.get(name) or [*texts_at(document, name), *texts_at(document, name.rpartition(".")[0])]
-        text = ", ".join(str(value) for value in values if value is not None and not isinstance(value, Mapping))
-        if text:
-            yield name, text
+        if text := _joined(values):
+            if name.endswith(".name") and any(_names(one, name, text) for one in found):
+                continue
+            found.append(Detail(name, text, meaning_of(name, text)))
+    return found
 
 
-def _beside(document: Mapping[str, Any], names: Sequence[str]) -> Iterator[tuple[str, str]]:
-    """What stands in the same object as one of the fields, in their order."""
-    parents = dict.fromkeys(parent for name in names if (parent := name.rpartition(".")[0]) and parent not in _COMMON)
-    for parent in parents:
-        if parent.partition(".")[0] in _COMMON - {"winlog"}:
+def _applies(topic: Topic, document: Mapping[str, Any], categories: frozenset[str]) -> bool:
+    if topic.needs and not topic.needs & categories:
+        return False
+    if topic.only_without and value_at(document, topic.only_without) is not None:
+        return False
+    return not topic.only_with or any(value_at(document, name) is not None for name in topic.only_with)
+
+
+def _names(path: Detail, name: str, text: str) -> bool:
+    """Whether a path that is shown ends with the name of the same object."""
+    place = name.removesuffix("name")
+    return path.label in (f"{place}path", f"{place}executable") and path.value.endswith(text)
+
+
+def _new(details: Iterable[Detail], seen: set[str]) -> list[Detail]:
+    """The details without those of the source itself that repeat a value; what they say is added to `seen`."""
+    found: list[Detail] = []
+    for one in details:
+        if not _is_repeated(one, seen):
+            found.append(one)
+            seen.update(filter(None, (_said(one.value), _said(one.meaning))))
+    return found
+
+
+def _said(text: str) -> str:
+    """The text as it is compared: in lower case, an IPv4 address without the prefix of IPv6."""
+    return text.casefold().rstrip(".").removeprefix("::ffff:")
+
+
+def _joined(values: Iterable[Any]) -> str:
+    """The values as one text, without objects and without what stands for no value."""
+    texts = [
+        str(value).lower() if isinstance(value, bool) else str(value)
+        for value in values
+        if value is not None and not isinstance(value, Mapping)
+    ]
+    return ", ".join(text.strip() for text in texts if text.strip() and text.strip() not in _EMPTY)
+
+
+def _is_repeated(detail: Detail, seen: Collection[str]) -> bool:
+    """Whether a field of the source itself has the value of one that is shown already."""
+    if not (detail.label.startswith(_MAY_REPEAT) or _is_own(detail.label)):
+        return False
+    return (len(detail.value) > 1 and _said(detail.value) in seen) or _said(detail.meaning) in seen
+
+
+def _beside(document: Mapping[str, Any], names: Sequence[str], known: Collection[str]) -> Iterator[Detail]:
+    """The fields that the event's source alone has, those beside a field of the rule first."""
+    beside = {parent for name in names if "." in name and (parent := name.rpartition(".")[0])}
+    others: list[Detail] = []
+    has_process = bool(text_at(document, "process.executable") or text_at(document, "process.name"))
+    own = {name: value for name, value in document.items() if _is_own(name)}
+    for name, values in flatten(own).items():
+        is_windows = name.startswith("winlog.")
+        parent, _, last = name.rpartition(".")
+        if name in known or (is_windows and not name.startswith(_OF_WINDOWS)):
             continue
-        for name, value in flat_values(document):
-            if name.startswith(f"{parent}.") and (text := text_at({name: value}, name)):
-                yield name, text
+        if (is_windows and has_process and last in _REPEATED) or name in _RAW:
+            continue
+        if text := _joined(values):
+            found = Detail(name, text, meaning_of(name, text))
+            if parent in beside:
+                yield found
+            else:
+                others.append(found)
+    yield from others
+
+
+def _is_own(name: str) -> bool:
+    """Whether a field at the top of a document, or the object around it, is of the event's source alone."""
+    top = name.partition(".")[0]
+    return top == "winlog" or top not in _COMMON

@@ -10,15 +10,19 @@ from typing import Any, Final, Protocol, TypeVar
 from runner.alerts.alert_texts import found_text, suppressed_text
 from runner.alerts.event_fields import flat_values, text_at, texts_at, value_at, values_at
 from runner.dates.dates import read_date
+from runner.triage.details.alert_facts import alert_facts
+from runner.triage.details.section import Section
 from runner.triage.event_details import details_of, read_fields
+from runner.triage.follow_ups import follow_ups
+from runner.triage.guide_buttons import GuideButton, resolved_guide
+from runner.triage.lookups import Supplement
 from runner.triage.network import NetworkConnection, connection_of
-from runner.triage.next_searches import Clause, FollowUp, follow_up
-from runner.triage.process_chain import ProcessStep, process_chains
+from runner.triage.next_searches import FollowUp
+from runner.triage.process_chain import ProcessStep, file_name, pid_at, process_chains
 from runner.triage.verdict import AlertVerdict, verdict_of
 from runner.windows import from_nanoseconds
 
 _HASHED: Final = ("process", "process.parent", "file", "dll", "library")
-_REMOTE: Final = frozenset({"public", "private", "shared", "unknown"})
 
 T = TypeVar("T")
 
@@ -53,6 +57,13 @@ class EventView:
     pid: int | None
     details: tuple[tuple[str, str], ...]
     """(field, value) of what the rule highlights and reads, and of more that describes the event."""
+    sections: tuple[Section, ...] = ()
+    """The same by topic, with the meaning of coded values: first what the rule reads, then logon, registry, file ..."""
+    left_out: int = 0
+    """Fields of the event's source that are only in its document."""
+    user_domain: str = ""
+    code: str = ""
+    provider: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +130,7 @@ class TriageView:
     threats: tuple[AttackTactic, ...]
     tags: tuple[str, ...]
     guide: str
-    """The rule's investigation guide, in Markdown."""
+    """The rule's investigation guide, in Markdown; of its buttons only the number and the label are left."""
     setup: str
     false_positives: tuple[str, ...]
     references: tuple[str, ...]
@@ -131,16 +142,40 @@ class TriageView:
     """What a threshold rule has counted, or what is new to a rule of type new_terms, as text; "" for any other."""
     missing_blocks: bool
     """True for a shell without stored building blocks; the view then has only the fields that its events share."""
+    rule_type: str = ""
+    facts: tuple[Section, ...] = ()
+    """What the alert says beyond its events: counted, new terms, anomaly, indicators."""
+    guide_buttons: tuple[GuideButton, ...] = ()
+    """The searches and osquery queries of the guide, with the alert's values."""
+    examples: tuple[EventView, ...] = ()
+    """Some of the events that a threshold rule has counted, if they were looked up; in the order of time."""
+    notes: tuple[str, ...] = ()
+    """What is not known, and why."""
 
 
-def triage(head: AlertDocument, blocks: Sequence[AlertDocument]) -> TriageView:
-    """The view of an event alert, or of a shell alert with its building blocks in the order of their index."""
+def triage(
+    head: AlertDocument,
+    blocks: Sequence[AlertDocument],
+    supplement: Supplement = Supplement(),  # noqa: B008  # frozen
+    *,
+    search_options: Sequence[str] = (),
+) -> TriageView:
+    """The view of an event alert, or of a shell alert with its building blocks in the order of their index.
+
+    `supplement` is what was looked up beside the alert; `search_options` stand in each command that searches events.
+    """
     document = head.document
     is_shell = value_at(document, "kibana.alert.group.id") is not None
     is_shell = is_shell and value_at(document, "kibana.alert.group.index") is None
     documents = [block.document for block in blocks] or [document]
     rule = "kibana.alert.rule"
-    events = _event_views(documents, read_fields(document, f"{rule}.parameters"))
+    fields = read_fields(document, f"{rule}.parameters")
+    events = _event_views(documents, fields)
+    detected = _time(value_at(document, "@timestamp"))
+    times = [event.time for event in events if event.time is not None]
+    span = (min(times), max(times)) if times else (detected, detected) if detected else None
+    until = (span[0], max(span[1], detected or span[1])) if span else None
+    guide, buttons = resolved_guide(text_at(document, f"{rule}.note"), documents, until, search_options)
     risk_score = value_at(document, "kibana.alert.risk_score")
     return TriageView(
         id=head.id,
@@ -152,35 +187,40 @@ def triage(head: AlertDocument, blocks: Sequence[AlertDocument]) -> TriageView:
         reason=text_at(document, "kibana.alert.reason"),
         status=text_at(document, "kibana.alert.workflow_status"),
         verdict=verdict_of(document),
-        detected=_time(value_at(document, "@timestamp")),
+        detected=detected,
         url=text_at(document, "kibana.alert.url"),
         events=events,
-        processes=process_chains(documents),
+        processes=process_chains(documents, supplement.ancestors),
         connections=_unique(connection_of(one) for one in documents),
         users=_unique(_user(one) for one in documents),
         hosts=_unique(_host(one) for one in documents),
         hashes=_unique(found for one in documents for found in _hashes(one)),
         threats=tuple(_threat(entry) for entry in values_at(document, f"{rule}.threat") if isinstance(entry, Mapping)),
         tags=texts_at(document, f"{rule}.tags"),
-        guide=text_at(document, f"{rule}.note"),
+        guide=guide,
         setup=text_at(document, f"{rule}.parameters.setup"),
         false_positives=texts_at(document, f"{rule}.false_positives"),
         references=texts_at(document, f"{rule}.references"),
         query=text_at(document, f"{rule}.parameters.query"),
-        follow_ups=_follow_ups(documents, events, detected=_time(value_at(document, "@timestamp"))),
+        follow_ups=follow_ups(document, documents, span, search_options),
         suppressed=suppressed_text(document),
         counted=found_text(document),
         missing_blocks=is_shell and not blocks,
+        rule_type=text_at(document, f"{rule}.parameters.type") or text_at(document, f"{rule}.type"),
+        facts=alert_facts(document),
+        guide_buttons=buttons,
+        examples=_event_views(supplement.examples, fields),
+        notes=supplement.notes,
     )
 
 
 def _event_views(documents: Sequence[Mapping[str, Any]], fields: Sequence[str]) -> tuple[EventView, ...]:
     views: list[EventView] = []
     for position, document in enumerate(documents, start=1):
-        time = _time(value_at(document, "kibana.alert.original_time"))
+        time = _time(value_at(document, "kibana.alert.original_time")) or _time(_own_time(document))
         before = views[-1].time if views else None
         source = _source_of(document)
-        pid = value_at(document, "process.pid")
+        details = details_of(document, fields)
         views.append(
             EventView(
                 position=position,
@@ -193,12 +233,22 @@ def _event_views(documents: Sequence[Mapping[str, Any]], fields: Sequence[str]) 
                 dataset=text_at(document, "event.dataset") or text_at(document, "data_stream.dataset"),
                 host=text_at(document, "host.name") or text_at(document, "host.id"),
                 user=text_at(document, "user.name"),
-                process=text_at(document, "process.name"),
-                pid=pid if isinstance(pid, int) else None,
-                details=details_of(document, fields),
+                process=text_at(document, "process.name") or file_name(text_at(document, "process.executable")),
+                pid=pid_at(document, "process.pid"),
+                details=details.pairs,
+                sections=details.sections,
+                left_out=details.left_out,
+                user_domain=text_at(document, "user.domain"),
+                code=text_at(document, "event.code"),
+                provider=text_at(document, "event.provider"),
             )
         )
     return tuple(views)
+
+
+def _own_time(document: Mapping[str, Any]) -> Any:
+    """The time of an event that is no alert; None of an alert, whose `@timestamp` is that of its detection."""
+    return None if value_at(document, "kibana.alert.uuid") is not None else value_at(document, "@timestamp")
 
 
 def _source_of(document: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -241,64 +291,6 @@ def _threat(entry: Mapping[str, Any]) -> AttackTactic:
 
 def _reference(entry: Mapping[str, Any]) -> tuple[str, str, str]:
     return text_at(entry, "id"), text_at(entry, "name"), text_at(entry, "reference")
-
-
-def _follow_ups(
-    documents: Sequence[Mapping[str, Any]], events: Sequence[EventView], *, detected: datetime | None
-) -> tuple[FollowUp, ...]:
-    """The searches to continue with, of those for which the events have values."""
-    times = [event.time for event in events if event.time is not None] or ([detected] if detected else [])
-    around = (min(times), max(times)) if times else None
-    host_field = "host.id" if any(texts_at(one, "host.id") for one in documents) else "host.name"
-    hosts = _all(documents, host_field)
-    entities = _all(documents, "process.entity_id")
-    parents = _all(documents, "process.parent.entity_id")
-    user_field = "user.name" if any(texts_at(one, "user.name") for one in documents) else "user.id"
-    users = _all(documents, user_field)
-    connections = [found for found in map(connection_of, documents) if found is not None]
-    remote = dict.fromkeys(c.destination_ip for c in connections if c.destination_scope in _REMOTE)
-    remote.pop("", None)
-    candidates = (
-        ("Everything on the same host around that time", "any", (Clause(host_field, hosts),), around),
-        (
-            "All that these processes and their children did",
-            "any",
-            (Clause("process.entity_id", entities), Clause("process.parent.entity_id", entities)),
-            None,
-        ),
-        ("Other children of the same parent process", "process", (Clause("process.parent.entity_id", parents),), None),
-        ("The same destination, on all hosts", "network", (Clause("destination.ip", tuple(remote)),), None),
-        ("The same user around that time, on all hosts", "any", (Clause(user_field, users),), around),
-        *(
-            (f"The same {title}, on all hosts", "any", (Clause(field, _all(documents, field)),), None)
-            for title, field in (
-                ("file hash", "file.hash.sha256"),
-                ("executable", "process.hash.sha256"),
-                ("DNS name", "dns.question.name"),
-                ("file", "file.path"),
-                ("registry path", "registry.path"),
-            )
-        ),
-    )
-    searches = [
-        follow_up(title, category, clauses=clauses, around=around_)
-        for title, category, clauses, around_ in candidates
-        if all(clause.values for clause in clauses)
-    ]
-    return tuple(searches + _other_alerts(Clause(host_field, hosts)))
-
-
-def _other_alerts(host: Clause) -> list[FollowUp]:
-    if not host.values:
-        return []
-    of_host = follow_up("Other alerts of the same host", "any", clauses=(host,), around=None)
-    condition = of_host.eql.removeprefix("any where ")
-    eql = f'any where event.kind == "signal" and {condition}'
-    return [FollowUp(of_host.title, eql, f"kibana.alert.uuid : * and {of_host.kql}")]
-
-
-def _all(documents: Sequence[Mapping[str, Any]], path: str) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(text for document in documents for text in texts_at(document, path)))
 
 
 def _time(value: Any) -> datetime | None:

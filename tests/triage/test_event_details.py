@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import tomllib
 from typing import Any
 
 import pytest
@@ -10,9 +12,11 @@ from runner.rules.rule import Rule
 from runner.search.protocol import Match
 from runner.triage.event_details import details_of, read_fields
 from tests.alerts.cases import hit, indexed, read_spec, sequence
+from tests.paths import SPECS
 from tests.triage.test_triage import view
 
 SPEC = read_spec("event.json")["rule"]
+CASES = tomllib.loads((SPECS / "triage/event_details.toml").read_text(encoding="utf-8"))["case"]
 ACCESS: dict[str, Any] = {
     "event": {"category": ["process"], "code": "10", "action": "ProcessAccess"},
     "process": {"name": "t.exe", "executable": "C:\\t.exe", "Ext": {"api": [{"name": "Open"}, {"name": "Read"}]}},
@@ -46,6 +50,7 @@ def test_what_the_query_reads_and_what_stands_beside_it() -> None:
         "winlog.event_data.TargetImage": "lsass.exe",
         "process.executable": "C:\\t.exe",
         "winlog.event_data.GrantedAccess": "0x1fffff",  # SourceImage has a value that is there already
+        "process.Ext.api.name": "Open, Read",
     }
 
 
@@ -65,6 +70,7 @@ def test_a_logon_is_shown_with_outcome_origin_and_way() -> None:
     assert shown == {
         "event.outcome": "failure",
         "event.code": "4625",
+        "source.ip": "10.1.2.3",
         "source.domain": "WS-9",
         "winlog.logon.type": "Network",
         "winlog.event_data.AuthenticationPackageName": "NTLM",
@@ -89,7 +95,33 @@ def test_a_query_that_cannot_be_read_hides_no_alert(query: str) -> None:
 
 def test_objects_of_a_product_are_bounded_and_common_ones_left_out() -> None:
     document = {"okta": {"data": {f"f{number}": f"v{number}" for number in range(100)}}, "process": {"a": 1, "b": 2}}
-    shown = details_of(document, ["okta.data.f7", "process.a"])
+    shown = details_of(document, ["okta.data.f7", "process.a"]).pairs
     assert shown[:2] == (("okta.data.f7", "v7"), ("process.a", "1"))
     assert len(shown) == 2 + 24
+    assert details_of(document, ["okta.data.f7", "process.a"]).left_out == 75
     assert "process.b" not in dict(shown)
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case["name"])
+def test_what_is_shown_of_an_event(case: dict[str, Any]) -> None:
+    lines: list[str] = []
+    for section in details_of(json.loads(case["event"]), case.get("reads", ())).sections:
+        lines.append(section.title)
+        for detail in section.details:
+            meaning = f" ({detail.meaning})" if detail.meaning else ""
+            lines.append(f"  {detail.label}: {' / '.join(detail.lines)}{meaning}")
+    assert "\n".join(lines) == case["shown"].strip()
+
+
+def test_the_fields_of_every_language_and_type_of_rule_are_read() -> None:
+    def fields(**parameters: Any) -> tuple[str, ...]:
+        return read_fields({"kibana.alert.rule.parameters": parameters}, "kibana.alert.rule.parameters")
+
+    assert fields(language="eql", query='sequence [process where a.b == "x"] [file where c != null]') == ("a.b", "c")
+    assert fields(language="kuery", query="a.b : x and not c : * and d*:1") == ("a.b", "c")
+    assert fields(language="lucene", query="a.b:x AND _exists_:c") == ("a.b", "c")
+    assert fields(language="kuery", query="a : 1", threshold={"field": ["b"], "value": 3}) == ("a", "b")
+    assert fields(language="kuery", query="a : 1", new_terms_fields=["b", "a"]) == ("a", "b")
+    mapping = [{"entries": [{"field": "b", "value": "threat.indicator.ip"}]}]
+    assert fields(language="kuery", query="a : 1", threat_mapping=mapping) == ("a", "b")
+    assert "Esql.count" in fields(language="esql", query="FROM logs-* | STATS Esql.count = COUNT(*) BY host.name")

@@ -11,6 +11,7 @@ from typing import BinaryIO
 
 from runner.cli.console import counted, out, print_json, print_table, say
 from runner.cli.exit_codes import ExitCode
+from runner.cli.lookup_wiring import opened_lookup, search_options
 from runner.cli.pages.alert_table import SHORT_ID, alert_table, summary
 from runner.cli.pages.triage_page import print_triage, triage_as_json
 from runner.cli.wiring import opened_stores
@@ -21,6 +22,7 @@ from runner.rules.model_errors import shortened
 from runner.settings.settings import Settings
 from runner.store.protocol import AlertFilter, AlertStore, StoredAlert
 from runner.store.sqlite.sqlite_store import SqliteStore
+from runner.triage.lookups import Supplement, look_up
 from runner.triage.same_event import also_seen_by
 from runner.triage.triage import triage
 
@@ -48,11 +50,12 @@ def _with_blocks(selected: AlertFilter, wanted: bool) -> AlertFilter:
     return replace(selected, building_blocks=wanted, of_building_block_rules=wanted)
 
 
-def show(settings: Settings, id_: str) -> ExitCode:
-    """Print one alert for triage."""
+def show(settings: Settings, id_: str, *, lookup: bool = True) -> ExitCode:
+    """Print one alert for triage, with what is looked up beside it unless that is not wanted."""
     head, blocks = asyncio.run(_one(settings, id_))
+    supplement = asyncio.run(_supplement(settings, head, blocks)) if lookup else Supplement()
     with deep_stack():
-        view = triage(head, blocks)
+        view = triage(head, blocks, supplement, search_options=search_options(settings, head.document))
     if settings.output == "json":
         documents = [block.document for block in blocks]
         print_json({"alert": head.document, "building_blocks": documents, "triage": triage_as_json(view)})
@@ -89,6 +92,15 @@ async def _export(settings: Settings, selected: AlertFilter, file: BinaryIO) -> 
             count += 1
     file.flush()
     return count
+
+
+async def _supplement(settings: Settings, head: StoredAlert, blocks: Sequence[StoredAlert]) -> Supplement:
+    """What is looked up beside the alert; that it cannot be is told, and keeps nobody from seeing the alert."""
+    try:
+        async with opened_lookup(settings, head.document) as lookup:
+            return await look_up(head, blocks, lookup)
+    except RunnerError as error:
+        return Supplement(notes=(f"nothing was looked up: {error}",))
 
 
 async def _one(settings: Settings, id_: str) -> tuple[StoredAlert, Sequence[StoredAlert]]:

@@ -13,7 +13,10 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from runner.cli.console import SEVERITY_STYLES, printable
+from runner.cli.console import SEVERITY_STYLES, counted, printable
+from runner.triage.details.meanings import sid_name
+from runner.triage.details.section import Detail, Section
+from runner.triage.guide_buttons import GuideButton
 from runner.triage.network import NetworkConnection
 from runner.triage.process_chain import ProcessStep
 from runner.triage.triage import EventView, TriageView
@@ -21,8 +24,8 @@ from runner.triage.verdict import AlertVerdict
 from runner.windows import iso
 
 _CHAIN_INDENT = "  "
-_LONGEST_VALUE = 4_000
-"""Characters of a value that are shown: scripts and call traces may have many more."""
+_LONGEST_VALUE, _MOST_LINES = 4_000, 40
+"""Characters and lines of a value that are shown: scripts and call traces may have many more."""
 
 
 def print_triage(view: TriageView, console: Console) -> None:
@@ -33,12 +36,18 @@ def print_triage(view: TriageView, console: Console) -> None:
         console.print(
             Text("The building blocks of this sequence are not stored; only what its events share is shown.", "yellow")
         )
-    _section(console, "Events", *map(_event, view.events))
+    for facts in view.facts:
+        _section(console, facts.title, Text("\n").join(_details(facts, indent="")))
+    if view.rule_type != "threshold":  # whose alert has an event made of what was counted
+        _section(console, "Events", *map(_event, view.events))
+    _section(console, "Some of the counted events", *map(_event, view.examples))
     for index, chain in enumerate(view.processes, start=1):
         name = "Process chain" if len(view.processes) == 1 else f"Process chain {index}"
         _section(console, name, *(_process(step, depth) for depth, step in enumerate(chain)))
+    for note in view.notes:
+        console.print(Text(note, style="yellow"), soft_wrap=True)
     _section(console, "Network", *map(_connection, view.connections))
-    _section(console, "Host and user", _where(view))
+    _section(console, "Host and user", *_where(view))
     if view.hashes:
         _section(
             console, "Hashes", *(Text(f"{item.of} {item.algorithm} {item.value}  {item.file}") for item in view.hashes)
@@ -47,6 +56,7 @@ def print_triage(view: TriageView, console: Console) -> None:
     _section(console, "Search next", *_follow_ups(view))
     if view.guide:
         _section(console, "Guide", Markdown(view.guide, hyperlinks=False))
+    _section(console, "Searches of the guide", *map(_button, view.guide_buttons))
     if view.false_positives:
         _section(console, "Known false positives", *(Text(f"- {text.strip()}") for text in view.false_positives))
     if view.references:
@@ -65,6 +75,10 @@ _FROM_EVENTS = (
     "hosts",
     "hashes",
     "follow_ups",
+    "facts",
+    "examples",
+    "guide_buttons",
+    "notes",
 )
 """The parts of a view with values of events, which an attacker may have chosen."""
 
@@ -73,6 +87,8 @@ def _printable(value: Any) -> Any:
     """The value with every text in it made safe for a terminal."""
     if isinstance(value, str):
         return printable(value)
+    if isinstance(value, Detail):  # whose lines are shown as lines
+        return Detail(printable(value.label), printable(value.value, but="\n\r\t"), printable(value.meaning))
     if isinstance(value, tuple):
         return tuple(map(_printable, value))
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
@@ -145,17 +161,57 @@ def _event(event: EventView) -> Text:
     line = Text.assemble(
         (f"{event.position}. ", "bold"),
         f"{iso(event.time) if event.time else '-'}{gap}  ",
-        (f"{event.category} {event.action}", "bold cyan"),
+        (f"{event.category} {event.action}".strip(), "bold cyan"),
     )
     if event.process:
         line.append(f"  {event.process}" + (f" (pid {event.pid})" if event.pid is not None else ""))
-    who = " on ".join(part for part in (event.user, event.host) if part)
+    is_whole_name = not event.user_domain or any(sign in event.user for sign in "\\@")
+    user = event.user if is_whole_name else f"{event.user_domain}\\{event.user}"
+    who = " on ".join(part for part in (user if event.user else "", event.host) if part)
     line.append(f"  {who}" if who else "")
-    for name, value in event.details:
-        line.append(f"\n     {name}: ", style="dim")
-        cut = f"… ({len(value):,} characters; --output json has them)" if len(value) > _LONGEST_VALUE else ""
-        line.append(value[:_LONGEST_VALUE] + cut)
-    line.append(f"\n     {event.index or event.dataset} {event.id}", style="dim")
+    for section in event.sections:
+        line.append(f"\n   {section.title}", style="italic")
+        for shown in _details(section, indent="     "):
+            line.append("\n").append(shown)
+    if event.left_out:
+        line.append(f"\n     and {counted(event.left_out, 'more field')}; --output json has them", style="dim")
+    source = "  ".join(filter(None, (event.index or event.dataset, event.id)))
+    line.append(f"\n     {source}" if source else "", style="dim")
+    return line
+
+
+def _details(section: Section, *, indent: str) -> Iterator[Text]:
+    """The labels with their values; a value of several lines stands in lines of its own."""
+    for detail in section.details:
+        lines = detail.lines
+        text = Text.assemble(indent, (f"{detail.label}:", "dim"))
+        if len(lines) == 1:
+            text.append(f" {_cut(lines[0])}")
+        for number, line in enumerate(lines[:_MOST_LINES] if len(lines) > 1 else (), start=1):
+            text.append(f"\n{indent}  {number:>3} ", style="dim").append(_cut(line))
+        if len(lines) > _MOST_LINES:
+            text.append(f"\n{indent}      … ({len(lines):,} lines; --output json has them)", style="dim")
+        yield text.append(f"  ({detail.meaning})" if detail.meaning else "", style="cyan")
+
+
+def _cut(text: str) -> str:
+    more = f"… ({len(text):,} characters; --output json has them)" if len(text) > _LONGEST_VALUE else ""
+    return text[:_LONGEST_VALUE] + more
+
+
+def _button(button: GuideButton) -> Text:
+    line = Text.assemble((f"({button.number}) {button.label}", "bold"))
+    if button.period:
+        line.append(f"  {button.period}", style="dim")
+    if button.description:
+        line.append(f"\n  {button.description}", style="dim")
+    for name, text in (("osquery", button.osquery), ("EQL", button.eql), ("KQL", button.kql), ("run", button.command)):
+        if text and not (name == "EQL" and button.command.startswith("rule-runner search")):
+            line.append(f"\n  {name:<4} ").append(text, style="green")
+    if button.missing:
+        line.append(f"\n  the alert has no {', '.join(button.missing)}", style="yellow")
+    if button.problem:
+        line.append(f"\n  {'' if button.eql else 'no search: '}{button.problem}", style="yellow")
     return line
 
 
@@ -163,7 +219,7 @@ def _process(step: ProcessStep, depth: int) -> Text:
     line = Text(_CHAIN_INDENT * depth + ("└ " if depth else ""))
     named = step.name or step.executable
     line.append(named or "(unknown)", style="bold red" if step.in_match else "bold" if named else "dim")
-    if not named:
+    if not named and step.entity_id:
         line.append(f" entity {step.entity_id}", style="dim")
     if step.pid is not None:
         line.append(f" (pid {step.pid})")
@@ -174,7 +230,11 @@ def _process(step: ProcessStep, depth: int) -> Text:
         step.executable,
         f"in {step.working_directory}" if step.working_directory else "",
         f"as {step.user}" if step.user else "",
+        f"at {step.start}" if step.start else "",
+        f"integrity {step.integrity}" if step.integrity else "",
+        f"signed by {step.signature}" if step.signature and step.signature != "not signed" else step.signature,
         f"[{', '.join(step.roles)}]" if step.roles else "",
+        "(looked up)" if step.found else "",
     )
     if any(details):
         line.append(f"\n{_CHAIN_INDENT * depth}    {'  '.join(filter(None, details))}", style="dim")
@@ -186,22 +246,27 @@ def _connection(connection: NetworkConnection) -> Text:
         shown = f"[{address}]" if port is not None and ":" in address else address
         return f"{shown}{'' if port is None else f':{port}'} ({scope})" if address else "?"
 
-    line = Text(end(connection.source_ip, connection.source_port, connection.source_scope) + " -> ")
-    line.append(end(connection.destination_ip, connection.destination_port, connection.destination_scope), style="bold")
+    source = end(connection.source_ip, connection.source_port, connection.source_scope)
+    destination = end(connection.destination_ip, connection.destination_port, connection.destination_scope)
+    line = Text(f"from {source}")
+    if connection.destination_ip or connection.destination_domain:
+        line = Text(f"{source} -> ").append(destination, style="bold")
     details = (connection.destination_domain, connection.transport, connection.direction, connection.process)
     line.append("".join(f"  {part}" for part in details if part))
     return line
 
 
-def _where(view: TriageView) -> Text:
-    lines = [
-        f"host {host.name}  id {host.id}  {host.os}  {', '.join(host.addresses)}  agent {host.agent_id}"
-        for host in view.hosts
-    ]
+def _where(view: TriageView) -> Iterator[Text]:
+    """A line for each host and user, without labels that have no value."""
+    for host in view.hosts:
+        addresses = ", ".join(host.addresses)
+        parts = [("host", host.name), ("id", host.id), ("", host.os), ("", addresses), ("agent", host.agent_id)]
+        yield Text("  ".join(f"{label} {text}".strip() for label, text in parts if text))
     for user in view.users:
-        name = f"{user.domain}\\{user.name}" if user.domain else user.name
-        lines.append(f"user {name}  id {user.id}")
-    return Text("\n".join(lines))
+        name = f"{user.domain}\\{user.name}" if user.domain and user.name else user.name
+        known = sid_name(user.id)
+        id_ = f"{user.id} ({known})" if known else user.id
+        yield Text("  ".join(filter(None, (f"user {name}".strip(), f"id {id_}" if id_ else ""))))
 
 
 def _threats(view: TriageView) -> list[Text]:
@@ -215,8 +280,10 @@ def _threats(view: TriageView) -> list[Text]:
     return lines
 
 
-def _follow_ups(view: TriageView) -> list[Text]:
-    return [
-        Text.assemble((search.title, "bold"), "\n  EQL  ", (search.eql, "green"), "\n  KQL  ", (search.kql, "green"))
-        for search in view.follow_ups
-    ]
+def _follow_ups(view: TriageView) -> Iterator[Text]:
+    for search in view.follow_ups:
+        text = Text.assemble((search.title, "bold"))
+        for name, query in (("EQL", search.eql), ("KQL", search.kql), ("run", search.command)):
+            if query and not (name == "EQL" and search.command.startswith("rule-runner search")):
+                text.append(f"\n  {name}  ").append(query, style="green")
+        yield text

@@ -1,0 +1,1 @@
+"""What an analyst is shown of an event or of an alert, as plain (label, value) data."""
