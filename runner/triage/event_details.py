@@ -19,11 +19,13 @@ OF_THE_RULE: Final = "Read by the rule"
 """The title of the fields that the rule highlights or reads."""
 _IN_THE_HEAD: Final = frozenset({
     "@timestamp", "event.category", "event.action", "event.kind", "host.name", "host.os.type", "user.name",
-    "process.name", "process.pid", "process.entity_id", "data_stream.dataset", "event.dataset",
+    "event.type", "host.os.family", "process.name", "process.pid", "process.entity_id", "data_stream.dataset",
+    "event.dataset",
 })  # fmt: skip
 """Shown of every event in its first line, with the host or in the process chain."""
 _COMMON: Final = frozenset({
-    "@timestamp", "@version", "@metadata", "Memory_protection", "Persistence", "Target", "agent", "as", "beat",
+    "@timestamp", "@version", "@metadata", "Endpoint", "Memory_protection", "Persistence", "Ransomware", "Responses",
+    "Target", "agent", "as", "beat",
     "client", "cloud", "code_signature", "container", "data_stream", "destination", "device", "dll", "dns", "driver",
     "ecs", "elastic", "email", "error", "event", "faas", "file", "fileset", "geo", "group", "hash", "host", "http",
     "input", "kibana", "labels", "library", "log", "message", "network", "observer", "offset", "orchestrator",
@@ -53,6 +55,8 @@ _INSTEAD_OF: Final = {"process.args": "process.command_line"}
 """Fields that are shown where another has no value."""
 _EMPTY: Final = frozenset({"-", "--", "null", "NULL"})
 """What event logs write where there is no value."""
+_UNTOLD: Final = {"event.outcome": "unknown"}
+"""Values that say nothing, by field."""
 _NOTHING: Final = frozenset({"0x0", "S-1-0-0"})
 """What Windows writes where a handle or a user is of no one."""
 _MOST_BESIDE: Final = 24
@@ -138,7 +142,8 @@ def _details(
             continue
         # The value of a multi-field, such as `process.name.text`, is that of its field.
         values = flat.get(name) or [*texts_at(document, name), *texts_at(document, name.rpartition(".")[0])]
-        if text := _joined(values):
+        text = _joined(values)
+        if text and text != _UNTOLD.get(name):
             if name.endswith(".name") and any(_names(one, name, text) for one in found):
                 continue
             found.append(Detail(name, text, meaning_of(name, text)))

@@ -143,6 +143,7 @@ class TriageView:
     missing_blocks: bool
     """True for a shell without stored building blocks; the view then has only the fields that its events share."""
     rule_type: str = ""
+    query_language: str = ""
     facts: tuple[Section, ...] = ()
     """What the alert says beyond its events: counted, new terms, anomaly, indicators."""
     guide_buttons: tuple[GuideButton, ...] = ()
@@ -207,6 +208,7 @@ def triage(
         counted=found_text(document),
         missing_blocks=is_shell and not blocks,
         rule_type=text_at(document, f"{rule}.parameters.type") or text_at(document, f"{rule}.type"),
+        query_language=text_at(document, f"{rule}.parameters.language"),
         facts=alert_facts(document),
         guide_buttons=buttons,
         examples=_event_views(supplement.examples, fields),

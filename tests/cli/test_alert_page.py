@@ -7,8 +7,6 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from tests.cli.conftest import Command
 
 HOST = {"id": "h", "name": "ws-1"}
@@ -83,11 +81,24 @@ def test_ancestors_without_entity_ids_are_looked_up(command: Command, tmp_path: 
     assert chain.count("(looked up)") == 2
 
 
-@pytest.mark.parametrize("options", [(), ("--no-lookup",)])
-def test_without_events_it_is_said_what_is_missing(command: Command, tmp_path: Path, options: tuple[str, ...]) -> None:
-    page = shown(command, tmp_path, CMD, *options)
-    assert ("give --events" in page) is (not options)
-    assert "winword.exe" not in page
+def test_the_files_that_the_rule_was_run_over_are_found_again(command: Command, tmp_path: Path) -> None:
+    page = shown(command, tmp_path, CMD)
+    assert "winword.exe (pid 20)" in page
+    assert f"--events {tmp_path / 'e.ndjson'}" in page
+    assert "(looked up)" not in command("alerts", "show", _only(command), "--no-lookup").out
+    (tmp_path / "e.ndjson").unlink()
+    page = command("alerts", "show", _only(command)).out
+    assert "(looked up)" not in page and "give --events" in page
+
+
+def test_where_no_events_are_named_it_is_said_what_is_missing(command: Command, tmp_path: Path) -> None:
+    event = {**EVENTS[2], "process": {"entity_id": "C", "name": "cmd.exe", "Ext": {"ancestry": ["B", "A"]}}}
+    shown(command, tmp_path, CMD, events=[event])
+    (tmp_path / "e.ndjson").unlink()
+    said = "2 processes of the chain not known: give --events, or the settings of a cluster, to look them up"
+    assert said in command("alerts", "show", _only(command)).out
+    broken = command("alerts", "show", _only(command), "--events", "no/such/file")
+    assert broken.code == 0 and "2 processes of the chain not known: no/such/file" in broken.out
 
 
 def test_values_in_lines_and_no_label_without_a_value(command: Command, tmp_path: Path) -> None:
@@ -111,7 +122,7 @@ def test_the_searches_of_the_page_find_what_they_say(command: Command, tmp_path:
     ]
     for text in commands:
         words = shlex.split(text)[1:]
-        answer = command(*words, "--events", "e.ndjson") if words[0] == "search" else command(*words)
+        answer = command(*words)
         assert answer.code == 0
         found = answer.json["hits"]["total"]["value"] if words[0] == "search" else answer.out.count("cmd.exe")
         assert words[0] == "alerts" or found >= 1
@@ -128,6 +139,7 @@ def test_what_a_threshold_rule_has_counted(command: Command, tmp_path: Path) -> 
     )
     assert page.index("winword.exe (pid 20)") < page.index("cmd.exe (pid 30)")
     assert "\nEvents\n" not in page
+    (tmp_path / "e.ndjson").unlink()
     assert "the counted events are not shown: give --events" in command("alerts", "show", _only(command)).out
 
 

@@ -11,7 +11,7 @@ from typing import BinaryIO
 
 from runner.cli.console import counted, out, print_json, print_table, say
 from runner.cli.exit_codes import ExitCode
-from runner.cli.lookup_wiring import opened_lookup, search_options
+from runner.cli.lookup_wiring import completed_view
 from runner.cli.pages.alert_table import SHORT_ID, alert_table, summary
 from runner.cli.pages.triage_page import print_triage, triage_as_json
 from runner.cli.wiring import opened_stores
@@ -22,9 +22,8 @@ from runner.rules.model_errors import shortened
 from runner.settings.settings import Settings
 from runner.store.protocol import AlertFilter, AlertStore, StoredAlert
 from runner.store.sqlite.sqlite_store import SqliteStore
-from runner.triage.lookups import Supplement, look_up
 from runner.triage.same_event import also_seen_by
-from runner.triage.triage import triage
+from runner.triage.triage import TriageView
 
 
 def list_alerts(settings: Settings, selected: AlertFilter, *, limit: int, building_blocks: bool) -> ExitCode:
@@ -52,10 +51,8 @@ def _with_blocks(selected: AlertFilter, wanted: bool) -> AlertFilter:
 
 def show(settings: Settings, id_: str, *, lookup: bool = True) -> ExitCode:
     """Print one alert for triage, with what is looked up beside it unless that is not wanted."""
-    head, blocks = asyncio.run(_one(settings, id_))
-    supplement = asyncio.run(_supplement(settings, head, blocks)) if lookup else Supplement()
     with deep_stack():
-        view = triage(head, blocks, supplement, search_options=search_options(settings, head.document))
+        head, blocks, view = asyncio.run(_one(settings, id_, lookup=lookup))
     if settings.output == "json":
         documents = [block.document for block in blocks]
         print_json({"alert": head.document, "building_blocks": documents, "triage": triage_as_json(view)})
@@ -94,21 +91,14 @@ async def _export(settings: Settings, selected: AlertFilter, file: BinaryIO) -> 
     return count
 
 
-async def _supplement(settings: Settings, head: StoredAlert, blocks: Sequence[StoredAlert]) -> Supplement:
-    """What is looked up beside the alert; that it cannot be is told, and keeps nobody from seeing the alert."""
-    try:
-        async with opened_lookup(settings, head.document) as lookup:
-            return await look_up(head, blocks, lookup)
-    except RunnerError as error:
-        return Supplement(notes=(f"nothing was looked up: {error}",))
-
-
-async def _one(settings: Settings, id_: str) -> tuple[StoredAlert, Sequence[StoredAlert]]:
-    """The alert with its building blocks, if it is a sequence; a building block is replaced by its sequence."""
+async def _one(settings: Settings, id_: str, *, lookup: bool) -> tuple[StoredAlert, Sequence[StoredAlert], TriageView]:
+    """The alert with its building blocks, if it is a sequence, and its view; a building block is replaced by its
+    sequence."""
     async with opened_stores(settings) as stores:
         found = await only(stores.alerts, id_)
         group = found.document.get("kibana.alert.group.id")
-        return found, () if group is None else await stores.alerts.group(str(group))
+        blocks = () if group is None else await stores.alerts.group(str(group))
+        return found, blocks, await completed_view(settings, stores, found, blocks, lookup=lookup)
 
 
 async def only(alerts: AlertStore, id_: str) -> StoredAlert:

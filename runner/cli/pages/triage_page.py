@@ -57,6 +57,8 @@ def print_triage(view: TriageView, console: Console) -> None:
     if view.guide:
         _section(console, "Guide", Markdown(view.guide, hyperlinks=False))
     _section(console, "Searches of the guide", *map(_button, view.guide_buttons))
+    if view.query:
+        _section(console, "Query", *_query(view.query, view.query_language))
     if view.false_positives:
         _section(console, "Known false positives", *(Text(f"- {text.strip()}") for text in view.false_positives))
     if view.references:
@@ -192,6 +194,15 @@ def _details(section: Section, *, indent: str) -> Iterator[Text]:
         if len(lines) > _MOST_LINES:
             text.append(f"\n{indent}      … ({len(lines):,} lines; --output json has them)", style="dim")
         yield text.append(f"  ({detail.meaning})" if detail.meaning else "", style="cyan")
+
+
+def _query(query: str, language: str) -> Iterator[Text]:
+    lines = query.strip().splitlines()
+    yield Text(language, style="dim")
+    for line in lines[:_MOST_LINES]:
+        yield Text(f"  {line}")
+    if len(lines) > _MOST_LINES:
+        yield Text(f"  … ({len(lines):,} lines; --output json has them)", style="dim")
 
 
 def _cut(text: str) -> str:

@@ -80,8 +80,6 @@ FILE: Final = Topic(
         """file.path file.name file.Ext.original.path file.target_path file.size file.type file.extension file.owner
         file.group file.mode file.pe.original_file_name file.Ext.entropy file.Ext.header_bytes file.origin_url
         file.origin_referrer_url file.Ext.windows.zone_identifier file.created file.mtime file.fork_name
-        file.Ext.malware_classification.score file.Ext.malware_classification.threshold
-        file.Ext.malware_signature.primary.signature.name file.Ext.quarantine_result file.Ext.quarantine_path
         file.Ext.device.product_id file.Ext.device.bus_type file.Ext.monotonic_id winlog.event_data.TargetFilename
         winlog.event_data.Contents winlog.event_data.CreationUtcTime winlog.event_data.PreviousCreationUtcTime
         winlog.event_data.ShareName winlog.event_data.ShareLocalPath winlog.event_data.RelativeTargetName
@@ -223,6 +221,20 @@ ORIGIN: Final = Topic(
     ),
     only_without="destination.ip",
 )
+PROTECTION: Final = Topic(
+    "Endpoint protection",
+    _fields(
+        """rule.name rule.description Memory_protection.feature Memory_protection.self_injection
+        Memory_protection.cross_session Memory_protection.thread_count Ransomware.feature Ransomware.score
+        Ransomware.files.path process.Ext.malware_classification.score file.Ext.malware_classification.score
+        file.Ext.malware_classification.threshold file.Ext.malware_signature.primary.signature.name
+        dll.Ext.malware_classification.score process.Ext.memory_region.malware_signature.primary.signature.name
+        Target.process.thread.Ext.start_address_module Target.process.thread.Ext.start_address_bytes
+        Responses.action.action Responses.message Responses.result file.Ext.quarantine_result
+        file.Ext.quarantine_path event.risk_score"""
+    ),
+    only_with=("Memory_protection", "Ransomware", "Responses", "file.Ext.malware_classification", "Endpoint.policy"),
+)
 EMAIL: Final = Topic(
     "Email",
     _fields(
@@ -237,7 +249,7 @@ EVENT: Final = Topic(
 )
 
 TOPICS: Final = (
-    LOGON, REGISTRY, ACCESS, SCRIPT, FILE, MODULE, DNS, TASK, PIPE, WMI, DIRECTORY, EMAIL, CLOUD, ORIGIN, PROCESS,
-    NETWORK, AUDIT, EVENT,
+    LOGON, PROTECTION, REGISTRY, ACCESS, SCRIPT, FILE, MODULE, DNS, TASK, PIPE, WMI, DIRECTORY, EMAIL, CLOUD, ORIGIN,
+    PROCESS, NETWORK, AUDIT, EVENT,
 )  # fmt: skip
 """A field is shown with the first of them that has it."""
