@@ -10,6 +10,7 @@ from runner import kql as kql_language
 from runner.cluster.elasticsearch import Elastic
 from runner.errors import RunnerError
 from runner.events.fields.schema import schema_from_field_caps
+from runner.messages.query_errors import QueryError
 from runner.search.lookup.event_lookup import LookedUp
 
 
@@ -26,7 +27,7 @@ class ClusterLookup:
                 return await self._newest(kql, size)
         except TimeoutError:
             return LookedUp(incomplete="the time for it was over")
-        except RunnerError as error:
+        except (RunnerError, QueryError) as error:
             return LookedUp(incomplete=str(error))
 
     async def _newest(self, kql: str, size: int) -> LookedUp:

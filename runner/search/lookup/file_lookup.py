@@ -15,6 +15,7 @@ from runner.events.fields.schema import Schema, shipped_schema
 from runner.events.files.event_files import EventFiles, TimeWanted
 from runner.file_formats.inner_events import InnerEvents
 from runner.kql.search_api import ask_for, parse_text, resolve_text
+from runner.messages.query_errors import QueryError
 from runner.search.files.file_pass import matched
 from runner.search.files.file_search import date_field
 from runner.search.lookup.event_lookup import LookedUp
@@ -33,7 +34,7 @@ class FileLookup:
             return LookedUp(incomplete="standard input is not read again")
         try:
             return await asyncio.to_thread(self._newest, kql, size, time.monotonic() + seconds)
-        except (RunnerError, OSError) as error:
+        except (RunnerError, QueryError, OSError) as error:
             return LookedUp(incomplete=str(error))
 
     def _newest(self, kql: str, size: int, deadline: float) -> LookedUp:
@@ -53,5 +54,5 @@ class FileLookup:
                 with suppress(UnreadableEventError):  # broken lines are reported where rules are run
                     documents.append(hit_of(files.fetch(number)).source)
             report = files.report()
-        reason = "" if report.is_whole else "; ".join(report.unread) or "not all files could be read"
+        reason = "" if report.is_whole else (*report.unread, *report.failures)[0]
         return LookedUp(tuple(reversed(documents)), reason)
