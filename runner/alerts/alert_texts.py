@@ -84,7 +84,7 @@ def counted_text(document: Mapping[str, Any]) -> str:
     >>> counted_text({"kibana.alert.original_time": "2026-03-02T10:03:40.120Z", "kibana.alert.threshold_result": {
     ...     "terms": [{"field": "host.id", "value": "web-01"}], "count": 1031, "from": "2026-03-02T09:58:02.001Z",
     ...     "cardinality": [{"field": "source.ip", "value": 12}]}})
-    '1,031 events of host.id web-01 from 2026-03-02 09:58:02 to 2026-03-02 10:03:40, with 12 values of source.ip'
+    '1,031 events of host.id web-01 from 2026-03-02 09:58:02 to 2026-03-02 10:03:40 UTC, with 12 values of source.ip'
     """
     result = value_at(document, RESULT)
     if not isinstance(result, Mapping) or not isinstance(count := result.get("count"), int):
@@ -92,7 +92,8 @@ def counted_text(document: Mapping[str, Any]) -> str:
     terms = [f"{text_at(one, 'field')} {one.get('value')}" for one in _entries(result, "terms")]
     of = f" of {', '.join(terms)}" if terms else ""
     start, end = _moment(result.get("from")), _moment(value_at(document, "kibana.alert.original_time"))
-    when = f" from {start} to {end}" if start and end and start != end else f" at {start or end}"
+    one = start or end
+    when = f" from {start} to {end} UTC" if start and end and start != end else f" at {one} UTC" if one else ""
     values = [f", with {one.get('value')} values of {text_at(one, 'field')}" for one in _entries(result, "cardinality")]
     return f"{count:,} event{'s' * (count != 1)}{of}{when}{''.join(values)}"
 
@@ -113,7 +114,7 @@ def suppressed_text(document: Mapping[str, Any]) -> str:
     >>> suppressed_text({"kibana.alert.suppression.docs_count": 41,
     ...     "kibana.alert.suppression.end": "2026-03-02T10:35:07.120Z",
     ...     "kibana.alert.suppression.terms": [{"field": "host.name", "value": ["web-01"]}]})
-    'and 41 more until 2026-03-02 10:35:07, by host.name'
+    'and 41 more until 2026-03-02 10:35:07 UTC, by host.name'
     """
     count = suppressed_count(document)
     if not count:
@@ -121,7 +122,7 @@ def suppressed_text(document: Mapping[str, Any]) -> str:
     terms = [term for term in values_at(document, f"{SUPPRESSION}.terms") if isinstance(term, Mapping)]
     names = [text_at(term, "field") for term in terms]
     shown = _moment(value_at(document, f"{SUPPRESSION}.end"))
-    end = f" until {shown}" if shown else ""
+    end = f" until {shown} UTC" if shown else ""
     by = f", by {', '.join(names)}" if names else ""
     return f"and {count:,} more{end}{by}"
 

@@ -43,11 +43,18 @@ _REPEATED: Final = frozenset({
     "xml_name",
 })  # fmt: skip
 """Values of the event log that the process and the user of the event have under other names."""
-_SAYS_LITTLE: Final = frozenset({"event.code", "event.outcome", "event.type", *EVENT.fields})
+_SAYS_LITTLE: Final = frozenset({"process.executable", *EVENT.fields})
 _RAW: Final = frozenset(f"auditd.data.{name}" for name in ("a0", "a1", "a2", "a3", "arch", "proctitle")) | {
     "auditd.message_type"
 }
 """Arguments of a system call as addresses and in hexadecimal."""
+_ANOMALY: Final = frozenset({
+    "actual", "bucket_span", "by_field_name", "by_field_value", "detector_index", "field_name", "function",
+    "function_description", "influencers", "initial_record_score", "is_interim", "job_id", "multi_bucket_impact",
+    "over_field_name", "over_field_value", "partition_field_name", "partition_field_value", "probability",
+    "record_score", "result_type", "timestamp", "typical",
+})  # fmt: skip
+"""Fields of an anomaly record, which the facts of its alert have."""
 _OF_THE_HEAD: Final = ("user.name", "user.domain", "user.id", "host.name", "host.id")
 _MAY_REPEAT: Final = ("winlog.", "client.", "dns.answers.name")
 """Beginnings of fields that are left out where they repeat what is shown; those of a source itself are, too."""
@@ -109,7 +116,7 @@ def _names_of(query: str, language: str) -> Sequence[str]:
 def details_of(document: Mapping[str, Any], fields: Sequence[str]) -> EventDetails:
     """What describes an event: the rule's `fields`, those of each topic, signatures, and what its source alone has.
 
-    `message` is shown if there is nothing else, or if the rule reads it.
+    `message` is shown if there is nothing else of a topic, or if the rule reads it.
     """
     wanted = [name for name in fields if name not in _IN_THE_HEAD]
     categories = frozenset(texts_at(document, "event.category"))
@@ -127,7 +134,7 @@ def details_of(document: Mapping[str, Any], fields: Sequence[str]) -> EventDetai
     seen |= {text.casefold() for name in _OF_THE_HEAD for text in texts_at(document, name)}
     beside = [one for one in _new(_beside(document, wanted, known), seen) if one.value not in _NOTHING]
     parts.append(("More of its source", beside[:_MOST_BESIDE]))
-    if not {one.label for _, part in parts for one in part} - _SAYS_LITTLE:
+    if not {one.label for _, part in parts for one in part} - _SAYS_LITTLE - {one.label for one in beside}:
         parts.append(("Message", _details(document, {}, ["message"], known=known)))
     return EventDetails(sections(*parts), max(0, len(beside) - _MOST_BESIDE))
 
@@ -138,7 +145,8 @@ def _details(
     """The fields of these names that have values, without those that are known."""
     found: list[Detail] = []
     for name in names:
-        if name in known or any(one.label == _INSTEAD_OF.get(name) for one in found):
+        instead = _INSTEAD_OF.get(name)
+        if name in known or instead in known or any(one.label == instead for one in found):
             continue
         # The value of a multi-field, such as `process.name.text`, is that of its field.
         values = flat.get(name) or [*texts_at(document, name), *texts_at(document, name.rpartition(".")[0])]
@@ -201,11 +209,14 @@ def _beside(document: Mapping[str, Any], names: Sequence[str], known: Collection
     beside = {parent for name in names if "." in name and (parent := name.rpartition(".")[0])}
     others: list[Detail] = []
     has_process = bool(text_at(document, "process.executable") or text_at(document, "process.name"))
+    is_anomaly = value_at(document, "record_score") is not None
     own = {name: value for name, value in document.items() if _is_own(name)}
     for name, values in flatten(own).items():
         is_windows = name.startswith("winlog.")
         parent, _, last = name.rpartition(".")
         if name in known or (is_windows and not name.startswith(_OF_WINDOWS)):
+            continue
+        if is_anomaly and name.partition(".")[0] in _ANOMALY:
             continue
         if (is_windows and has_process and last in _REPEATED) or name in _RAW:
             continue

@@ -255,7 +255,7 @@ def test_what_an_alert_stands_for_is_told() -> None:
     name = "kibana.alert.suppression"
     document: dict[str, Any] = {f"{name}.docs_count": 1_041, f"{name}.end": "2026-03-02T10:35:00.000Z"}
     document[f"{name}.terms"] = [{"field": "host.name", "value": ["a"]}, {"field": "user.name", "value": None}]
-    assert suppressed_text(document) == "and 1,041 more until 2026-03-02 10:35:00, by host.name, user.name"
+    assert suppressed_text(document) == "and 1,041 more until 2026-03-02 10:35:00 UTC, by host.name, user.name"
     assert suppressed_text(document | {f"{name}.docs_count": 0}) == suppressed_text({}) == ""
     assert suppressed_text({f"{name}.docs_count": 2, f"{name}.end": {"x": 1}}) == "and 2 more"
 

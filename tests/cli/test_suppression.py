@@ -44,7 +44,7 @@ def test_show_names_what_an_alert_stands_for(command: Command, grouped: Path) ->
     found = command("once", "--events", grouped, "--rules", "rules", *NOW, "-o", "json").json
     ids = {alert["suppressed"]: alert["id"] for alert in found["alerts"]}
     shown = command("alerts", "show", ids[7])
-    assert "and 7 more until 2026-03-02 10:04:04, by host.name, user.name" in shown.out
+    assert "and 7 more until 2026-03-02 10:04:04 UTC, by host.name, user.name" in shown.out
     triage = command("alerts", "show", ids[7], "-o", "json").json["triage"]
     assert triage["suppressed"].startswith("and 7 more until")
 

@@ -159,18 +159,18 @@ def _verdict(verdict: AlertVerdict) -> Iterator[tuple[str, str]]:
 
 
 def _event(event: EventView) -> Text:
-    gap = "" if event.gap is None else f"  +{event.gap.total_seconds():.3f}s"
-    line = Text.assemble(
-        (f"{event.position}. ", "bold"),
-        f"{iso(event.time) if event.time else '-'}{gap}  ",
-        (f"{event.category} {event.action}".strip(), "bold cyan"),
-    )
-    if event.process:
-        line.append(f"  {event.process}" + (f" (pid {event.pid})" if event.pid is not None else ""))
+    gap = "" if event.gap is None else f"+{event.gap.total_seconds():.3f}s"
+    line = Text.assemble((f"{event.position}. ", "bold"), iso(event.time) if event.time else "-")
+    pid = f" (pid {event.pid})" if event.pid is not None else ""
     is_whole_name = not event.user_domain or any(sign in event.user for sign in "\\@")
-    user = event.user if is_whole_name else f"{event.user_domain}\\{event.user}"
-    who = " on ".join(part for part in (user if event.user else "", event.host) if part)
-    line.append(f"  {who}" if who else "")
+    user = event.user if is_whole_name or not event.user else f"{event.user_domain}\\{event.user}"
+    for part, style in (
+        (gap, ""),
+        (f"{event.category} {event.action}".strip(), "bold cyan"),
+        (f"{event.process}{pid}" if event.process else pid.strip(), ""),
+        (" on ".join(filter(None, (user, event.host))), ""),
+    ):
+        line.append(f"  {part}" if part else "", style=style)
     for section in event.sections:
         line.append(f"\n   {section.title}", style="italic")
         for shown in _details(section, indent="     "):
