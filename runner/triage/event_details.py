@@ -19,8 +19,7 @@ OF_THE_RULE: Final = "Read by the rule"
 """The title of the fields that the rule highlights or reads."""
 _IN_THE_HEAD: Final = frozenset({
     "@timestamp", "event.category", "event.action", "event.kind", "host.name", "host.os.type", "user.name",
-    "event.type", "host.os.family", "process.name", "process.pid", "process.entity_id", "data_stream.dataset",
-    "event.dataset",
+    "process.name", "process.pid",
 })  # fmt: skip
 """Shown of every event in its first line, with the host or in the process chain."""
 _COMMON: Final = frozenset({
@@ -58,6 +57,8 @@ _ANOMALY: Final = frozenset({
 _OF_THE_HEAD: Final = ("user.name", "user.domain", "user.id", "host.name", "host.id")
 _MAY_REPEAT: Final = ("winlog.", "client.", "dns.answers.name")
 """Beginnings of fields that are left out where they repeat what is shown; those of a source itself are, too."""
+_ENVELOPE: Final = ("Event.System.", "Event.#attributes", "Event.Events.")
+"""What surrounds an event of the Windows event log in its own form: shown after what the event says."""
 _INSTEAD_OF: Final = {"process.args": "process.command_line"}
 """Fields that are shown where another has no value."""
 _EMPTY: Final = frozenset({"-", "--", "null", "NULL"})
@@ -194,7 +195,8 @@ def _joined(values: Iterable[Any]) -> str:
         for value in values
         if value is not None and not isinstance(value, Mapping)
     ]
-    return ", ".join(text.strip() for text in texts if text.strip() and text.strip() not in _EMPTY)
+    told = dict.fromkeys(text.strip() for text in texts)
+    return ", ".join(text for text in told if text and text not in _EMPTY)
 
 
 def _is_repeated(detail: Detail, seen: Collection[str]) -> bool:
@@ -208,6 +210,7 @@ def _beside(document: Mapping[str, Any], names: Sequence[str], known: Collection
     """The fields that the event's source alone has, those beside a field of the rule first."""
     beside = {parent for name in names if "." in name and (parent := name.rpartition(".")[0])}
     others: list[Detail] = []
+    last_of_all: list[Detail] = []
     has_process = bool(text_at(document, "process.executable") or text_at(document, "process.name"))
     is_anomaly = value_at(document, "record_score") is not None
     own = {name: value for name, value in document.items() if _is_own(name)}
@@ -222,11 +225,13 @@ def _beside(document: Mapping[str, Any], names: Sequence[str], known: Collection
             continue
         if text := _joined(values):
             found = Detail(name, text, meaning_of(name, text))
-            if parent in beside:
+            if name.startswith(_ENVELOPE):
+                last_of_all.append(found)
+            elif parent in beside:
                 yield found
             else:
                 others.append(found)
-    yield from others
+    yield from (*others, *last_of_all)
 
 
 def _is_own(name: str) -> bool:

@@ -22,6 +22,7 @@ from runner.triage.process_chain import ProcessStep, file_name, pid_at, process_
 from runner.triage.verdict import AlertVerdict, verdict_of
 from runner.windows import from_nanoseconds
 
+_HOST_NAMES: Final = ("host.name", "host.hostname", "host.id", "winlog.computer_name", "observer.hostname")
 _HASHED: Final = ("process", "process.parent", "file", "dll", "library")
 
 T = TypeVar("T")
@@ -50,6 +51,7 @@ class EventView:
     """Since the event before; None for the first event, or if a time is missing."""
     category: str
     action: str
+    """`event.action`; of an event without one, its type."""
     dataset: str
     host: str
     user: str
@@ -231,9 +233,9 @@ def _event_views(documents: Sequence[Mapping[str, Any]], fields: Sequence[str]) 
                 time=time,
                 gap=time - before if time is not None and before is not None else None,
                 category=text_at(document, "event.category"),
-                action=text_at(document, "event.action"),
+                action=text_at(document, "event.action") or text_at(document, "event.type"),
                 dataset=text_at(document, "event.dataset") or text_at(document, "data_stream.dataset"),
-                host=text_at(document, "host.name") or text_at(document, "host.id"),
+                host=next(filter(None, (text_at(document, name) for name in _HOST_NAMES)), ""),
                 user=text_at(document, "user.name"),
                 process=text_at(document, "process.name") or file_name(text_at(document, "process.executable")),
                 pid=pid_at(document, "process.pid"),

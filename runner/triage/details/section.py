@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
-_IN_PARTS: Final = {"winlog.event_data.CallTrace": "|", "winlog.event_data.PrivilegeList": "\n"}
-"""Fields whose values are lists in one text, with what separates them."""
+_IN_PARTS: Final = {"CallTrace": "|"}
+"""Last names of fields whose values are lists in one text, with what separates them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +23,7 @@ class Detail:
     def lines(self) -> tuple[str, ...]:
         """The value in lines: of a script or a message its own, of a call trace one a module."""
         text = self.value.replace("\r\n", "\n").replace("\r", "\n")
-        separator = _IN_PARTS.get(self.label)
+        separator = _IN_PARTS.get(self.label.rpartition(".")[2])
         if separator is not None:
             text = text.replace(separator, "\n")
         return tuple(text.strip("\n").split("\n"))
