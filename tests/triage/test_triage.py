@@ -245,13 +245,50 @@ def test_a_shell_without_its_blocks_shows_what_they_share() -> None:
 
 @given(
     st.dictionaries(
-        st.sampled_from(["process", "host", "user", "destination", "file", "kibana.alert.ancestors", "@timestamp"]),
+        st.sampled_from(
+            [
+                *(
+                    "process",
+                    "host",
+                    "user",
+                    "destination",
+                    "file",
+                    "winlog",
+                    "threat",
+                    "dll",
+                    "kibana.alert.ancestors",
+                ),
+                *(
+                    "@timestamp",
+                    "record_score",
+                    "influencers",
+                    "kibana.alert.threshold_result",
+                    "kibana.alert.new_terms",
+                ),
+            ]
+        ),
         st.none()
         | st.integers()
         | st.text(max_size=2)
         | st.lists(st.text(max_size=2), max_size=2)
         | st.dictionaries(
-            st.sampled_from(["entity_id", "pid", "ip", "name", "hash", "parent", "id", "path"]),
+            st.sampled_from(
+                [
+                    *(
+                        "entity_id",
+                        "pid",
+                        "ip",
+                        "name",
+                        "hash",
+                        "parent",
+                        "id",
+                        "path",
+                        "code_signature",
+                        "enrichments",
+                    ),
+                    *("event_data", "count", "terms", "cardinality", "from"),
+                ]
+            ),
             st.none() | st.integers() | st.text(max_size=2) | st.lists(st.text(max_size=2), max_size=2),
             max_size=3,
         ),

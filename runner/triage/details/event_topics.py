@@ -224,7 +224,7 @@ ORIGIN: Final = Topic(
 PROTECTION: Final = Topic(
     "Endpoint protection",
     _fields(
-        """rule.name rule.description Memory_protection.feature Memory_protection.self_injection
+        """rule.name rule.id rule.description message Memory_protection.feature Memory_protection.self_injection
         Memory_protection.cross_session Memory_protection.thread_count Ransomware.feature Ransomware.score
         Ransomware.files.path process.Ext.malware_classification.score file.Ext.malware_classification.score
         file.Ext.malware_classification.threshold file.Ext.malware_signature.primary.signature.name
