@@ -125,7 +125,8 @@ def details_of(document: Mapping[str, Any], fields: Sequence[str]) -> EventDetai
     flat = flatten(document, dict.fromkeys([*wanted, *(name for topic in topics for name in topic.fields)]))
     of_rule = _details(document, flat, wanted, known=())
     known = {one.label for one in of_rule}
-    seen = set(filter(None, (text for one in of_rule for text in (_said(one.value), _said(one.meaning)))))
+    seen: set[str] = set()
+    _new(of_rule, seen)
     parts: list[tuple[str, list[Detail]]] = [(OF_THE_RULE, of_rule)]
     for topic in topics:
         found = _new(_details(document, flat, topic.fields, known=known), seen)
@@ -174,11 +175,13 @@ def _names(path: Detail, name: str, text: str) -> bool:
 
 
 def _new(details: Iterable[Detail], seen: set[str]) -> list[Detail]:
-    """The details without those of the source itself that repeat a value; what they say is added to `seen`."""
+    """The details without those of the source itself that repeat a value of ECS, which are added to `seen`."""
     found: list[Detail] = []
     for one in details:
-        if not _is_repeated(one, seen):
-            found.append(one)
+        if _is_repeated(one, seen):
+            continue
+        found.append(one)
+        if not _is_own(one.label) or one.label.startswith("winlog.logon."):
             seen.update(filter(None, (_said(one.value), _said(one.meaning))))
     return found
 
