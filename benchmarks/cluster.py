@@ -167,7 +167,7 @@ def _parents(name: str) -> Iterator[str]:
 
 def rules_of(folder: Path | None, count: int, namespace: str) -> list[CompiledRule]:
     """`count` EQL rules over the events, evenly spread over the folder or the corpus, or copies of the shipped ones."""
-    chosen = folder or (CORPUS if CORPUS.is_dir() else ROOT / "rules")
+    chosen = folder or (CORPUS if CORPUS.is_dir() else ROOT / "rules" / "linux")
     rules = [rule for rule in load_rules([chosen]).rules if rule.language == "eql" and _is_about_endpoints(rule)]
     if not rules:
         raise SystemExit(f"{chosen}: no EQL rule over logs-endpoint.events.*")

@@ -50,7 +50,7 @@ from runner.store.sqlite.sqlite_store import SqliteStore
 from runner.windows import nanoseconds
 
 ROOT = Path(__file__).resolve().parent.parent
-SEED_RULES = ROOT / "rules"
+SEED_RULES = ROOT / "rules" / "linux"
 CORPUS = ROOT.parent / "shared" / "corpus" / "detection-rules"
 START = datetime(2026, 3, 2, tzinfo=UTC)
 EVERY, LOOK_BACK, TICK = timedelta(minutes=5), timedelta(minutes=9), timedelta(seconds=10)

@@ -21,7 +21,7 @@ from timing import Case, Report, measure, rows_of
 from runner.sample_data.write import write_sample
 
 ROOT = Path(__file__).resolve().parent.parent
-SEED_RULES = ROOT / "rules"
+SEED_RULES = ROOT / "rules" / "linux"
 CORPUS = ROOT.parent / "shared" / "corpus" / "detection-rules"
 END = datetime(2026, 3, 1, 12, tzinfo=UTC)
 

@@ -37,7 +37,7 @@ def stream_costs(events: int) -> dict[str, float]:
             target.mkdir()
             wrap(plain, target)
             started = time.perf_counter()
-            command = [sys.executable, str(_MEMORY), str(target), str(ROOT / "rules")]
+            command = [sys.executable, str(_MEMORY), str(target), str(ROOT / "rules" / "linux")]
             found[f"{name}: peak (MB)"] = float(subprocess.run(command, check=True, capture_output=True).stdout)
             found[f"{name}: s"] = time.perf_counter() - started
             shutil.rmtree(target)

@@ -19,6 +19,7 @@ from random import Random
 from runner.rules.load import load_rules
 from runner.windows import iso
 from tests.scenarios.incidents import (
+    ENOUGH,
     GROUPED,
     Incident,
     Live,
@@ -225,7 +226,10 @@ class _Round:
         expected, found = plan.among(written), last.incidents()
         report.faults += [f"missed: {_told(one)}" for one in sorted(expected - found.keys())]
         report.faults += [f"not planned: {_told(one)}" for one in sorted(found.keys() - expected - set(open_))]
-        report.incidents, report.alerts = len(expected), len(last.alerts)
+        report.faults += _of_counts(plan, set(written), last)
+        report.faults += _of_terms(plan, set(written), last, whole=span is None)
+        things = len(expected) + sum(len(ids) >= ENOUGH for ids in plan.counted.values()) + len(plan.terms)
+        report.incidents, report.alerts = things, len(last.alerts)
         report.seconds = time.monotonic() - self._started
 
     def _note_end(self, started: Started, trouble: str) -> None:
@@ -265,6 +269,29 @@ def _differences(last: Snapshot, calm: Snapshot, *, besides: Collection[str]) ->
         if fields:
             found.append(f"{id_} differs in {', '.join(sorted(fields))}")
     return found
+
+
+def _of_counts(plan: Plan, written: set[str], last: Snapshot) -> list[str]:
+    """What is wrong with the alerts of the threshold rule: each counts enough events, no event counts twice, and of no
+    key enough events are left."""
+    found, counts = [], last.counts()
+    for key, ids in plan.counted.items():
+        there, counted = len(written.intersection(ids)), counts.pop(key, [])
+        if min(counted, default=ENOUGH) < ENOUGH or not sum(counted) <= there < sum(counted) + ENOUGH:
+            found.append(f"of {there} events of {key} the alerts have counted {counted}")
+    return [*found, *(f"not planned: counts {counted} of {key}" for key, counted in counts.items())]
+
+
+def _of_terms(plan: Plan, written: set[str], last: Snapshot, *, whole: bool) -> list[str]:
+    """What is wrong with the alerts of the rule of type new_terms: one for each term, of its first event if the events
+    were all there from the beginning (`whole`)."""
+    found, alerts = [], last.new_terms()
+    for term, ids in plan.terms.items():
+        there = [id_ for id_ in ids if id_ in written]
+        events = alerts.pop(term, [])
+        if len(events) != min(1, len(there)) or not set(events) <= set(there[:1] if whole else there):
+            found.append(f"of the events {there} of the term {term} there are alerts of {events}")
+    return [*found, *(f"not planned: the term {term} of {events}" for term, events in alerts.items())]
 
 
 def _told(incident: Incident) -> str:

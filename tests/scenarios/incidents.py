@@ -26,6 +26,10 @@ SHIPPED = ROOT / "rules" / "linux"
 LOOK_BACK, INTERVAL = timedelta(seconds=14), timedelta(seconds=2)
 LONGEST_DELAY = timedelta(seconds=3)
 ABSENCE = timedelta(seconds=2)
+ENOUGH = 3
+"""How many events of a key make an alert of the threshold rule."""
+KNOWN = tuple(f"known-{number}" for number in range(3))
+"""Terms that were seen before the first window, and come again."""
 RULES: dict[str, dict[str, Any]] = {
     "single": {"query": 'process where process.name == "campaign-single"'},
     "flood": {"query": 'process where process.name == "campaign-flood"', "max_signals": 6},
@@ -36,6 +40,20 @@ RULES: dict[str, dict[str, Any]] = {
     "absent": {
         "query": f"sequence by process.entity_id with maxspan={ABSENCE.seconds}s "
         '[process where process.name == "campaign-begin"] ![process where process.name == "campaign-end"]'
+    },
+    "query": {"type": "query", "language": "kuery", "query": "process.name: campaign-single"},
+    "threshold": {
+        "type": "threshold",
+        "language": "kuery",
+        "query": "process.name: campaign-count",
+        "threshold": {"field": ["process.entity_id"], "value": ENOUGH},
+    },
+    "new-terms": {
+        "type": "new_terms",
+        "language": "kuery",
+        "query": "process.name: campaign-term",
+        "new_terms_fields": ["process.entity_id"],
+        "history_window_start": "now-5m",
     },
 }
 
@@ -81,6 +99,25 @@ class Plan:
     prevented: Mapping[Incident, str] = field(default_factory=dict)
     """What is an incident only as long as this event does not come."""
 
+    @property
+    def counted(self) -> Mapping[str, tuple[str, ...]]:
+        """By key the events that the threshold rule counts, all of them within a time that is shorter than it looks
+        back."""
+        return self._by_entity("campaign-count")
+
+    @property
+    def terms(self) -> Mapping[str, tuple[str, ...]]:
+        """By term its events, the earliest first; without those that are known."""
+        found = self._by_entity("campaign-term")
+        return {term: ids for term, ids in found.items() if term not in KNOWN}
+
+    def _by_entity(self, program: str) -> dict[str, tuple[str, ...]]:
+        found: dict[str, tuple[str, ...]] = {}
+        for event in sorted(self.events, key=lambda event: event.at):
+            if (process := event.document.get("process", {})).get("name") == program:
+                found[process["entity_id"]] = (*found.get(process["entity_id"], ()), event.id)
+        return found
+
     def among(self, ids: Iterable[str]) -> frozenset[Incident]:
         """The incidents of which all events are there."""
         there = set(ids)
@@ -114,8 +151,10 @@ def write_past_rules(folder: Path) -> None:
     folder.mkdir(exist_ok=True)
     for path in SHIPPED.glob("*.toml"):
         (folder / path.name).write_bytes(path.read_bytes())
-    for name, most in (("flood", 4), ("single", 100)):
-        (folder / f"{name}.toml").write_text(rule_text(name, RULES[name] | {"max_signals": most}), encoding="utf-8")
+    for name, most in (("flood", 4), ("single", 100), ("query", 100), ("threshold", 100), ("new-terms", 100)):
+        more = {"history_window_start": "now-4h"} if name == "new-terms" else {}
+        text = rule_text(name, RULES[name] | {"max_signals": most} | more)
+        (folder / f"{name}.toml").write_text(text, encoding="utf-8")
     for name, fields in GROUPED.items():
         (folder / f"{name}.toml").write_text(rule_text(name, fields), encoding="utf-8")
 
@@ -129,19 +168,22 @@ def live_plan(start: datetime, length: timedelta, rng: Random) -> Plan:
     for number in range(round(seconds * 5)):
         # A flood every six seconds is more than the cap lets through while processes are killed, and no more than it
         # lets through in the end.
-        kind = "flood" if number % 30 == 7 else rng.choice(("single", "single", "pair", "absent", "near-absent"))
+        kinds = ("single", "single", "pair", "absent", "near-absent", "count", "term")
+        kind = "flood" if number % 30 == 7 else rng.choice(kinds)
         at = start + timedelta(seconds=rng.uniform(0.2, max(1.0, seconds - 3)))
         made, incident = events_of(kind, f"{kind}-{number}", at, rng=rng)
         events += made
         incidents += incident
         if kind == "near-absent":
             prevented[("absent", (made[0].id,))] = made[1].id
+    events += [_event(f"{name}-again", "term", name, start + timedelta(seconds=rng.uniform(1, 9))) for name in KNOWN]
     return Plan(sorted(events, key=lambda event: event.arrives), incidents, prevented)
 
 
 def earlier_events(now: datetime, rng: Random) -> Sequence[Event]:
-    """Events from before the first window of any rule, which give an index its fields."""
-    return past_plan(now - timedelta(minutes=10), timedelta(minutes=4), rng).events
+    """Events from before the first window of any rule, which give an index its fields, and make some terms known."""
+    known = [_event(f"{name}-before", "term", name, now - timedelta(minutes=1)) for name in KNOWN]
+    return [*past_plan(now - timedelta(minutes=10), timedelta(minutes=4), rng).events, *known]
 
 
 def past_plan(end: datetime, length: timedelta, rng: Random) -> Plan:
@@ -149,7 +191,7 @@ def past_plan(end: datetime, length: timedelta, rng: Random) -> Plan:
     minutes = length.total_seconds() / 60
     events, incidents = _sample(end, length, count=round(minutes * 25), attacks=round(minutes / 2), rng=rng)
     for number in range(round(minutes)):
-        kind = rng.choice(("single", "flood"))
+        kind = rng.choice(("single", "flood", "count", "term"))
         at = end - length + timedelta(minutes=rng.uniform(0.5, minutes - 1))
         made, incident = events_of(kind, f"past-{kind}-{number}", at, rng=rng)
         events += made
@@ -172,14 +214,20 @@ def events_of(kind: str, name: str, at: datetime, *, rng: Random) -> tuple[list[
     """The events of one incident; a `near-absent` is none once its second event has come."""
 
     def event(role: str, program: str, *, after: float = 0.0, late: bool = False) -> Event:
-        moment = at + timedelta(seconds=after)
         delay = rng.uniform(0, LONGEST_DELAY.total_seconds()) if late and rng.random() < 0.3 else 0.0
-        line = f"{name}-{role} exec 00:00:00.000 name=campaign-{program} entity={name}"
-        return Event(moment + timedelta(seconds=delay), document_of(line) | {"@timestamp": iso(moment)})
+        return _event(f"{name}-{role}", program, name, at + timedelta(seconds=after), delay=delay)
 
     match kind:
         case "single":
             made = [event("one", "single", late=True)]
+            return made, [("single", (made[0].id,)), ("query", (made[0].id,))]
+        case "count":
+            times = [rng.uniform(0, 2.0) for _ in range(rng.randint(1, 2 * ENOUGH + 2))]
+            return [event(str(number), "count", after=time, late=True) for number, time in enumerate(times)], []
+        case "term":
+            return [
+                event(str(number), "term", after=number * 0.7, late=True) for number in range(rng.randint(1, 3))
+            ], []
         case "flood":
             made = [event(str(number), "flood", after=number * 0.05) for number in range(rng.randint(4, 9))]
             return made, [("flood", (one.id,)) for one in made]
@@ -190,6 +238,11 @@ def events_of(kind: str, name: str, at: datetime, *, rng: Random) -> tuple[list[
         case _:
             return [event("begin", "begin"), event("end", "end", after=rng.uniform(0.01, 0.8))], []
     return made, [(kind, tuple(one.id for one in made))]
+
+
+def _event(id_: str, program: str, entity: str, at: datetime, *, delay: float = 0.0) -> Event:
+    line = f"{id_} exec 00:00:00.000 name=campaign-{program} entity={entity}"
+    return Event(at + timedelta(seconds=delay), document_of(line) | {"@timestamp": iso(at)})
 
 
 class Live:

@@ -103,7 +103,11 @@ class FolderPlace:
     name = "sqlite"
 
     def __init__(self, folder: Path) -> None:
-        self.env: Mapping[str, str] = {"RUNNER_LOG_FORMAT": "text", "RUNNER_LISTEN": "off"}
+        self.env: Mapping[str, str] = {
+            "RUNNER_LOG_FORMAT": "text",
+            "RUNNER_LISTEN": "off",
+            "RUNNER_LEARN_TERMS": "0s",
+        }
         self._folder = folder
         self.state = folder / "state.db"
         self._has_open: frozenset[str] = frozenset()
@@ -321,5 +325,6 @@ class ClusterPlace:
             "RUNNER_STATE_INDEX": names["state"],
             "RUNNER_RUNS_INDEX": names["runs"],
             "RUNNER_LOG_FORMAT": "text",
+            "RUNNER_LEARN_TERMS": "0s",
             "RUNNER_LISTEN": "off",
         }

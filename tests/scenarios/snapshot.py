@@ -28,6 +28,7 @@ from tests.scenarios.incidents import Incident
 _RULE, _EXECUTION = "kibana.alert.rule.rule_id", "kibana.alert.rule.execution.uuid"
 _GROUP, _PLACE = "kibana.alert.group.id", "kibana.alert.group.index"
 _COUNT = "kibana.alert.suppression.docs_count"
+_RESULT, _TERMS = "kibana.alert.threshold_result", "kibana.alert.new_terms"
 _OF_THE_RUN = (
     "@timestamp",
     "kibana.alert.intended_timestamp",
@@ -68,12 +69,28 @@ class Snapshot:
         return {id_: alert for id_, alert in self.alerts.items() if _PLACE not in alert}
 
     def contents(self) -> dict[str, Mapping[str, Any]]:
-        """The documents by id without what says which run found them, and when; none of suppressed alerts."""
+        """The documents by id without what says which run found them, and when; none whose events depend on that."""
         return {
             id_: {name: value for name, value in alert.items() if name not in _OF_THE_RUN}
             for id_, alert in self.alerts.items()
-            if _COUNT not in alert
+            if _COUNT not in alert and not _depends_on_runs(alert)
         }
+
+    def counts(self) -> dict[str, list[int]]:
+        """How many events the alerts of a threshold rule with one field have counted, by the field's value."""
+        found: dict[str, list[int]] = {}
+        for alert in self.alerts.values():
+            if (result := alert.get(_RESULT)) is not None:
+                found.setdefault(str(result["terms"][0]["value"]), []).append(result["count"])
+        return found
+
+    def new_terms(self) -> dict[str, list[str]]:
+        """The events of the alerts of a rule of type new_terms with one field, by the field's value."""
+        found: dict[str, list[str]] = {}
+        for alert in self.alerts.values():
+            if (terms := alert.get(_TERMS)) is not None:
+                found.setdefault(str(terms[0]), []).append(_event(alert))
+        return found
 
     def grouped(self) -> Counter[tuple[str, str]]:
         """How many matches the alerts of each rule and group of alert suppression stand for."""
@@ -98,7 +115,7 @@ class Snapshot:
             if _PLACE in alert:
                 blocks.setdefault(alert[_GROUP], []).append((alert[_PLACE], _event(alert), id_))
         for id_, head in self.heads.items():
-            if _COUNT in head:
+            if _COUNT in head or _depends_on_runs(head):
                 continue
             parts = sorted(blocks.get(head[_GROUP], ())) if _GROUP in head else [(0, _event(head), id_)]
             yield (head[_RULE], tuple(event for _, event, _ in parts)), [id_, *(block for _, _, block in parts)]
@@ -117,6 +134,7 @@ class Snapshot:
         """What must not be at any moment, however the process ended: empty."""
         found = [f"stored twice: {id_}" for id_ in self.twice]
         found += [f"two alerts about {what}" for what, count in self.incidents().items() if count > 1]
+        found += [f"two alerts about the term {term}" for term, events in self.new_terms().items() if len(events) > 1]
         made = Counter(head[_EXECUTION] for head in self.heads.values())
         for run in self.runs:
             have = made[run.execution]
@@ -136,6 +154,11 @@ class Snapshot:
             elif spans[0].end < until:
                 found.append(f"{rule}: searched to {spans[0].end:%H:%M:%S}, not to {until:%H:%M:%S}")
         return found
+
+
+def _depends_on_runs(alert: Mapping[str, Any]) -> bool:
+    """Whether what the alert is about depends on which events had arrived when: counts, and first events of terms."""
+    return _RESULT in alert or _TERMS in alert
 
 
 def _event(alert: Mapping[str, Any]) -> str:
