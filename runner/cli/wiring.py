@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from typing import Any
 
 from runner.alerts.build import AlertContext
 from runner.alerts.event_fields import FieldTypes
@@ -31,6 +32,7 @@ from runner.rules.rule import Rule
 from runner.schedule.schedule import Schedule
 from runner.search.files.file_search import FileSearch
 from runner.search.protocol import Search
+from runner.search.stored_alerts import AlertReader, StoredAlertSearch
 from runner.search.term_store import MemoryTerms
 from runner.service.arrivals import ArrivalWatch
 from runner.service.execution import Execution
@@ -39,13 +41,15 @@ from runner.service.kibana.kibana_exceptions import KibanaExceptions
 from runner.service.kibana.kibana_queries import KibanaQueries, QueryReader
 from runner.service.rules_in_use import RuleSources
 from runner.settings.settings import Settings
+from runner.store.alert_filter import AlertFilter
 from runner.store.file_lock import FileLock
 from runner.store.leases import EveryRule, Leases
 from runner.store.memory import MemoryStore
-from runner.store.protocol import Stores
+from runner.store.protocol import AlertStore, Stores
 from runner.store.source import UNNAMED, EventSource
 from runner.store.sqlite.retention import Retention
 from runner.store.sqlite.sqlite_store import SqliteStore
+from runner.windows import Window
 
 PATIENCE_S = 60.0
 """Seconds that `run` and `once` wait for a `once` that works with the same state file."""
@@ -66,7 +70,9 @@ class Opened:
     @property
     def sources(self) -> RuleSources:
         """What rules and exceptions are read from."""
-        return replace(rule_sources(self.settings), lists=self.lists, queries=self.queries)
+        is_own = not self.settings.events and self.is_shared and self.settings.alerts_as == "own"
+        own = self.settings.alerts_alias if is_own else ""
+        return replace(rule_sources(self.settings), lists=self.lists, queries=self.queries, own_alerts=own)
 
     @property
     def files(self) -> FileSearch | None:
@@ -195,8 +201,24 @@ async def opened(
             terms = stores.ledgers.terms if source.is_lasting else MemoryTerms()
             kept_for = settings.catch_up + timedelta(days=1)
             search.terms.keep_in(terms, source.digest, learn=settings.learn_terms, kept=kept_for)
+            reader = stored_alerts(stores.alerts)
+            own = StoredAlertSearch(reader, settings.events, space=settings.space, learn=settings.learn_terms)
+            search.stored_alerts = own.with_alerts
         lists, queries = await _lists(settings, closing), await _queries(settings, closing)
         yield Opened(settings, stores, search, lists, queries)
+
+
+def stored_alerts(store: AlertStore) -> AlertReader:
+    """Reads the alerts of a store, as events for rules that read alerts."""
+
+    async def read(window: Window) -> AsyncIterator[tuple[str, dict[str, Any]]]:
+        wanted = AlertFilter(since=window.start, building_blocks=True)
+        before = AlertFilter(until=window.start, building_blocks=True, limit=1)
+        for one in (wanted, before):
+            async for alert in store.find(one):
+                yield alert.id, dict(alert.document)
+
+    return read
 
 
 async def _queries(settings: Settings, closing: AsyncExitStack) -> KibanaQueries | None:

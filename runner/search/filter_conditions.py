@@ -27,6 +27,7 @@ from runner.messages.suggestions import did_you_mean
 from runner.messages.text_positions import Source, Span
 from runner.rules.rule import Rule
 from runner.search.cluster.request_body import filter_clause, has_filters
+from runner.search.own_alerts import filters_of
 
 _NOWHERE = Span(0, 0)
 _WITHOUT_EFFECT = frozenset(
@@ -66,7 +67,7 @@ def with_filters(program: _Program, rule: Rule, schema: Schema) -> _Program:
     """The program over events that meet the rule's filters alone. Raises FilterRefusedError."""
     if not has_filters(rule):
         return program
-    return replace(program, plan=filtered(program.plan, filters_condition(rule.filters, schema)))
+    return replace(program, plan=filtered(program.plan, filters_condition(filters_of(rule), schema)))
 
 
 def filtered(plan: Plan, condition: Truth) -> Plan:

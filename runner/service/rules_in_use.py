@@ -14,6 +14,7 @@ from runner.rules.load import EventPlace, LoadedRules
 from runner.rules.rule import Rule
 from runner.rules.saved_queries.saved_query_rules import SavedQueries, saved_query_problems, with_saved_query
 from runner.search.compiled_rule import CompiledRule, compile_rules
+from runner.search.own_alerts import reads_alerts
 from runner.search.protocol import Search
 from runner.selection import NOTHING, RuleSelection, SelectedRules, select_rules
 from runner.service.kibana.kibana_exceptions import KibanaExceptions
@@ -37,6 +38,8 @@ class RuleSources:
     """The saved queries in Kibana, which are asked for if no file has them."""
     place: EventPlace | None = None
     """Where the rules are to search."""
+    own_alerts: str = ""
+    """The index of the runner's own alerts, where rules that read alerts search it, too."""
 
     def exception_paths(self) -> tuple[Path, ...]:
         """The files and folders of exceptions, as far as they are there now if none are named."""
@@ -105,6 +108,7 @@ async def load_active(
     before = previous or ActiveRules()
     selected = await asyncio.to_thread(sources.read, before.selected)
     loaded, queries = await _with_saved_queries(selected.loaded, sources.queries)
+    loaded = _with_own_alerts(loaded, sources.own_alerts)
     exceptions = await asyncio.to_thread(load_exceptions, sources.exception_paths(), before.exceptions)
     if sources.lists is not None:
         exceptions = exceptions.with_listed(await sources.lists.listed([one for one in loaded.rules if one.enabled]))
@@ -141,6 +145,19 @@ async def _with_saved_queries(loaded: LoadedRules, kibana: KibanaQueries | None)
         return loaded, SavedQueries()
     queries = await kibana.read(frozenset(filter(None, missing)))
     return replace(loaded, rules=tuple(with_saved_query(rule, queries) for rule in loaded.rules)), queries
+
+
+def _with_own_alerts(loaded: LoadedRules, index: str) -> LoadedRules:
+    """The rules that read alerts with another index of alerts, if there is one, and the others."""
+    if not index or not any(reads_alerts(rule) for rule in loaded.rules):
+        return loaded
+    changed = (
+        rule.model_copy(update={"index": (*rule.index, index)})
+        if reads_alerts(rule) and rule.type != "esql" and index not in rule.index
+        else rule
+        for rule in loaded.rules
+    )
+    return replace(loaded, rules=tuple(changed))
 
 
 def excepting_at(compiled: CompiledRule, exceptions: Exceptions, at: datetime) -> CompiledRule:

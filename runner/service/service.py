@@ -173,7 +173,8 @@ class Service:
 
     def reload(self, sources: RuleSources, *, on_cap: Literal["carry", "drop"], horizon: timedelta) -> None:
         """Use these settings from the next tick on, which comes at once, also in a wait after a failed one."""
-        self._sources = replace(sources, lists=self._sources.lists)  # the connection stays
+        before = self._sources  # the connections stay
+        self._sources = replace(sources, lists=before.lists, queries=before.queries, own_alerts=before.own_alerts)
         self._execution = replace(self._execution, on_cap=on_cap)
         self._states.schedule = replace(self._states.schedule, horizon=horizon)
         self._backoff.clear()

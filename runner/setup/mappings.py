@@ -12,6 +12,7 @@ from typing import Any
 import orjson
 
 from runner.alerts.ecs_alert import PREFIX
+from runner.search.own_alerts import SIGNAL_NAMES
 
 Tree = Mapping[str, Any]
 """Field names, each with its type or with the tree of its sub-fields; the key "" holds the type of the field itself."""
@@ -35,7 +36,31 @@ REPLACEMENTS: Mapping[str, str] = {
 
 def alert_mappings(replaced: Mapping[str, str] | None = None) -> dict[str, Any]:
     """The mapping of alert documents: ECS and `kibana.alert.*`. `replaced` names types to use in place of others."""
-    return _mappings(_fields("ecs") | {"kibana": _fields("alert")}, replaced)
+    mappings = _mappings(_fields("ecs") | {"kibana": _fields("alert")}, replaced)
+    mappings["properties"]["signal"] = _former_names(mappings["properties"])
+    return mappings
+
+
+def _former_names(properties: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields `signal.*` as aliases, as Kibana's index of alerts has them: rules that read alerts name them."""
+    made: dict[str, Any] = {}
+    for old, new in SIGNAL_NAMES.items():
+        if not _is_mapped(new, properties):
+            continue
+        place = made
+        *parents, name = old.removeprefix("signal.").split(".")
+        for parent in parents:
+            place = place.setdefault(parent, {"properties": {}})["properties"]
+        place[name] = {"type": "alias", "path": new}
+    return {"properties": made}
+
+
+def _is_mapped(name: str, properties: Mapping[str, Any]) -> bool:
+    """Whether a field is one that can be searched."""
+    found: Mapping[str, Any] = {"properties": properties}
+    for part in name.split("."):
+        found = found.get("properties", {}).get(part, {})
+    return found.get("type", "object") not in ("object", "nested", "alias") and found.get("index", True)
 
 
 def external_mappings(replaced: Mapping[str, str] | None = None) -> dict[str, Any]:

@@ -244,11 +244,22 @@ def test_kibanas_own_alerts_are_nothing_of_ours() -> None:
 
 
 def test_external_alerts_have_the_fields_of_alerts_under_our_name() -> None:
-    own = dict(fields_of(alert_mappings()))
+    own = {name: field for name, field in fields_of(alert_mappings()) if not name.startswith("signal")}
     external = dict(fields_of(external_mappings()))
     assert not [name for name in external if name.startswith("kibana.")]
     renamed = {name.replace("kibana.", "rule_runner.", 1): field for name, field in own.items()}
     assert external == renamed | {"rule_runner.replaced": {"type": "object", "enabled": False}}
+
+
+def test_alerts_have_their_former_names_as_aliases_of_fields_that_are_mapped() -> None:
+    mapped = dict(fields_of(alert_mappings()))
+    aliases = {name: field["path"] for name, field in mapped.items() if field.get("type") == "alias"}
+    assert aliases["signal.rule.name"] == "kibana.alert.rule.name"
+    assert aliases["signal.status"] == "kibana.alert.workflow_status"
+    assert aliases.keys() == {name for name in mapped if name.startswith("signal.")} - {
+        "signal.group", "signal.rule", "signal.threshold_result",
+    }  # fmt: skip
+    assert all(mapped[path].get("type") not in (None, "object") for path in aliases.values())
 
 
 @pytest.mark.skipif(not FIELD_TYPES.exists(), reason="the list of ECS field types is not beside the project")
@@ -260,7 +271,7 @@ def test_the_alert_mapping_agrees_with_the_list_of_ecs_fields() -> None:
     listed = {row[name_at]: row[type_at] for row in rows[1:]}
     mapped = {name: field.get("type", "object") for name, field in fields_of(alert_mappings())}
     # As Kibana maps them in its alerts: one index holds alerts of many data streams.
-    apart = {name for name in mapped if name.startswith(("data_stream.", "kibana."))}
+    apart = {name for name in mapped if name.startswith(("data_stream.", "kibana.", "signal."))}
     other = {
         name: (kind, listed[name])
         for name, kind in mapped.items()

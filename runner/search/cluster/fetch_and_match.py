@@ -24,11 +24,13 @@ from runner.search.cluster.excepted_counts import ExceptedCounter
 from runner.search.cluster.fetch_pass import FetchPass, PlannedRequest
 from runner.search.cluster.field_caps import FieldCaps, FieldCapsCache
 from runner.search.cluster.point_in_time import PassOptions, PassTimeoutError, PointLostError, RemoteLostError
+from runner.search.cluster.request_body import has_filters
 from runner.search.cluster.search_failures import no_index, query_error, subject_of
 from runner.search.cluster.stage_query import filters_for
 from runner.search.cluster.text_query import planned_text, text_query
 from runner.search.cluster.threshold_pass import ThresholdPass
 from runner.search.compiled_rule import CompiledRule, RuleProgram, time_fields
+from runner.search.own_alerts import filters_of
 from runner.search.protocol import SearchRequest, SearchResult, Unreachable
 from runner.search.threshold_keys import threshold_of
 
@@ -233,7 +235,7 @@ def _pass_key(request: SearchRequest) -> Hashable:
     rule = request.rule
     if rule.language != "eql":
         return request.compiled, request.window
-    filters = json.dumps(rule.filters, sort_keys=True, default=str) if rule.filters else ""
+    filters = json.dumps(filters_of(rule), sort_keys=True, default=str) if has_filters(rule) else ""
     return rule.index, request.window, time_fields(rule), rule.timestamp_field, filters
 
 

@@ -20,7 +20,7 @@ from runner.events.columns.batch import Columns, EventBatch
 from runner.events.fields.schema import DATES, DataType, Field
 from runner.search.cluster.pages import Page, read_answer, read_page
 from runner.search.cluster.point_in_time import PassOptions, Point
-from runner.search.cluster.request_body import asked_fields, documents_query, range_filter, rule_filter
+from runner.search.cluster.request_body import asked_fields, documents_query, has_filters, range_filter, rule_filter
 from runner.search.cluster.search_failures import subject_of
 from runner.search.cluster.stage_query import Filters, any_of
 from runner.search.compiled_rule import RuleProgram, time_fields
@@ -176,7 +176,7 @@ class FetchPass:
         open_ones = (one for number, one in enumerate(self._asked) if number not in self._satisfied)
         candidates = any_of(one.filters.whole for one in open_ones)
         clauses = [range_filter(self._asked[0].request.window, time_fields(self._rule)), candidates.query]
-        if self._rule.filters:
+        if has_filters(self._rule):
             clauses.append(rule_filter(self._rule))
         return {"bool": {"filter": clauses}}
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from runner.rules.rule import Rule
 from runner.search.compiled_rule import time_fields
+from runner.search.own_alerts import filters_of
 from runner.windows import Window, iso
 
 _DATE_FORMAT = "strict_date_optional_time"
@@ -28,7 +29,7 @@ def range_filter(window: Window, times: Sequence[str]) -> dict[str, Any]:
 
 def has_filters(rule: Rule) -> bool:
     """Whether the rule has a filter that is not disabled."""
-    return any(not (entry.get("meta") or {}).get("disabled") for entry in rule.filters)
+    return any(not (entry.get("meta") or {}).get("disabled") for entry in filters_of(rule))
 
 
 def filters_query(filters: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
@@ -38,7 +39,7 @@ def filters_query(filters: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
 
 def rule_filter(rule: Rule) -> dict[str, Any]:
     """The rule's own `filters`, in the form that Kibana gives them; disabled ones are left out."""
-    return _joined(rule.filters)
+    return _joined(filters_of(rule))
 
 
 def filter_clause(entry: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -42,6 +42,7 @@ from runner.search.files.pass_limit import PassLimit
 from runner.search.files.seen_streams import SeenStreams
 from runner.search.files.side_tables import SideTables
 from runner.search.files.term_search import TermSearch
+from runner.search.own_alerts import WithAlerts, alerts_last
 from runner.search.protocol import SearchRequest, SearchResult
 
 _LOG = logging.getLogger("runner.search")
@@ -112,6 +113,7 @@ class FileSearch:
         """The tables of new-terms rules."""
         self.indicators = IndicatorSearch(indicators, paths, progress=progress, inner=self._inner)
         self._tables = SideTables()
+        self.stored_alerts: WithAlerts | None = None
 
     async def prepare(self, rules: Sequence[CompiledRule]) -> Sequence[Problem]:
         """Resolve the queries of all rules that can be run here; returns every problem with its place in its file."""
@@ -179,12 +181,17 @@ class FileSearch:
 
     async def run(self, requests: Sequence[SearchRequest]) -> AsyncIterator[SearchResult]:
         """One pass over the files for all requests; matches fetch their documents when they are reached."""
+        async for result in alerts_last(self._over_files(requests), self.stored_alerts):
+            yield result
+
+    async def _over_files(self, requests: Sequence[SearchRequest]) -> AsyncIterator[SearchResult]:
         if not requests:
             return
         started = time.perf_counter()
         try:
             self._tables = await self._tables_for(requests)
-            found = await asyncio.to_thread(self._pass, requests)
+            with self._progress.one_pass():
+                found = await asyncio.to_thread(self._tried, requests)
             await self.terms.end(self._tables.terms, requests, found, self.report)
         except (RunnerError, OSError) as error:
             for request in requests:
@@ -217,10 +224,6 @@ class FileSearch:
         if indicators.is_new:  # conditions on those before are of no use any more
             self._conjuncts, self._filters = Conjuncts(), StageFilterPool()
         return SideTables(terms, indicators)
-
-    def _pass(self, requests: Sequence[SearchRequest]) -> list[eql.Found]:
-        with self._progress.one_pass():
-            return self._tried(requests)
 
     def _tried(self, requests: Sequence[SearchRequest]) -> list[eql.Found]:
         for attempt in range(_ATTEMPTS):
@@ -294,8 +297,7 @@ class FileSearch:
             paths = files.unread_paths(all_of_them=self._has_read)  # the first pass reads what is not too old
             wanted = set(watch.missing)
             with suppress(StoppedError):  # what the pass has found stays found
-                time_field = date_field(self._schema, times[0])
-                look_back(watch, paths, time_field, self._inner, progress=self._progress)
+                look_back(watch, paths, date_field(self._schema, times[0]), self._inner, progress=self._progress)
                 self._looked_back |= wanted
         self._has_read = True
         self._unordered.update(requests[place].rule.rule_id for place in unordered)
@@ -314,9 +316,8 @@ class FileSearch:
 
     def _unseen(self, rule: Rule) -> str:
         """Why the rule could not have seen any event; an empty text if it could."""
-        # Files of a live folder that are too old for the window were not read.
-        where = "" if self._seen or self.newest_ns() is not None else _places(self._paths, self.report.files)
-        return self._seen.why_unseen(rule.index, where)
+        read = self._seen or self.newest_ns() is not None  # files of a live folder may be too old for the window
+        return self._seen.why_unseen(rule.index, "" if read else _places(self._paths, self.report.files))
 
     def newest_ns(self, limit: int = _NEVER) -> int | None:
         """The newest time of an event up to `limit`, in nanoseconds since 1970, as far as it is known; None without."""
@@ -326,8 +327,8 @@ class FileSearch:
 
     def _is_much(self, files: EventFiles, requests: Sequence[SearchRequest]) -> bool:
         """Whether several workers would be faster."""
-        part = _part_of(self.report, requests) if self._index else 1.0
-        return self._workers > 1 and not self._live and files.size() * part >= _WORTH_WORKERS
+        size = files.size() * (_part_of(self.report, requests) if self._index else 1.0)
+        return self._workers > 1 and not self._live and size >= _WORTH_WORKERS
 
     def _opened(self) -> EventFiles:
         if self._files is None:
@@ -335,8 +336,8 @@ class FileSearch:
         return self._files
 
     def _found_files(self, modified_after: float | None = None) -> EventFiles:
-        more = {} if modified_after is None else {"modified_after": modified_after}
-        more["written_after"] = time.time() - (_WRITING_LIVE_S if self._live else _WRITING_S)
+        more = {"written_after": time.time() - (_WRITING_LIVE_S if self._live else _WRITING_S)}
+        more |= {} if modified_after is None else {"modified_after": modified_after}
         return EventFiles(self._paths, index=self._index, progress=self._progress, inner=self._inner, **more)
 
     def _ask(self, request: SearchRequest) -> eql.Ask:

@@ -25,6 +25,7 @@ from runner.events.files.read_report import ReadReport
 from runner.exceptions.item import ExceptionEntry, ExceptionItem
 from runner.rules.new_terms import new_terms_of
 from runner.search.compiled_rule import CompiledRule, time_fields
+from runner.search.own_alerts import filters_of
 from runner.search.protocol import Match, SearchRequest, hit_of
 from runner.search.term_store import MemoryTerms, TermRecord, TermStore
 from runner.search.term_windows import KnownHistory, TermWindows, first_match
@@ -273,7 +274,7 @@ def _definition(compiled: CompiledRule, gap: int) -> str:
     """A digest of all that decides which terms a rule sees."""
     rule = compiled.rule
     parts = {
-        "query": (rule.language, rule.query, rule.filters, rule.index),
+        "query": (rule.language, rule.query, filters_of(rule), rule.index),
         "times": time_fields(rule),
         "terms": new_terms_of(rule).fields,
         "gap": gap,
