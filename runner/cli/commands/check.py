@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 
-from runner.cli.console import counted, out, print_json, show_problem
+from runner.cli.console import counted, out, print_json, print_table, show_problem
 from runner.cli.exit_codes import ExitCode
 from runner.cli.locations import require_rule_paths, require_rules, rule_sources
+from runner.cli.pages.type_table import BrokenRules, type_table
 from runner.clock import SystemClock
 from runner.errors import Problem
-from runner.events.fields.schema import shipped_schema
+from runner.events.fields.schema import Schema, shipped_schema
 from runner.exceptions import Exceptions, check_exceptions, load_exceptions, missing_lists
 from runner.rules.load import LoadedRules, is_supported
 from runner.rules.saved_queries.saved_query_rules import saved_query_problems
-from runner.search.compiled_rule import compile_rules, query_doubts
+from runner.search.cluster.request_body import has_filters
+from runner.search.compiled_rule import CompiledRule, compile_rules, query_doubts
 from runner.search.files.file_search import FileSearch
+from runner.search.files.local_program import local_program
 from runner.search.suppression_checks import suppression_problems
 from runner.search.threshold_checks import threshold_problems
 from runner.selection import SelectedRules, check_overrides
@@ -36,7 +39,9 @@ def check(settings: Settings) -> ExitCode:
         doubts += missing_lists(exceptions, loaded.sources)
     if settings.kibana_api is None:
         doubts += saved_query_problems(loaded.rules, loaded.saved.queries)
-    problems = [*loaded.problems, *doubts, *faults, *asyncio.run(FileSearch(()).prepare(compiled))]
+    unfit = asyncio.run(FileSearch(()).prepare(compiled))
+    unfiltered = _not_over_files(compiled, {str(problem) for problem in unfit})
+    problems = [*loaded.problems, *doubts, *faults, *unfit, *unfiltered]
     problems += [problem for one in compiled for problem in suppression_problems(one, shipped_schema())]
     problems += [problem for one in compiled for problem in query_doubts(one)]
     problems += [problem for one in compiled for problem in threshold_problems(one, shipped_schema())]
@@ -47,8 +52,32 @@ def check(settings: Settings) -> ExitCode:
         print_json({**counts, "problems": [_as_json(problem) for problem in problems]})
     else:
         _print(loaded, exceptions, problems)
+        _print_types(loaded, BrokenRules(_with_errors([*faults, *unfit]), {str(one.rule_id) for one in unfiltered}))
     require_rules(loaded, settings)
     return ExitCode.FINDINGS if any(problem.severity == "error" for problem in problems) else ExitCode.FINE
+
+
+def _not_over_files(compiled: Sequence[CompiledRule], told: Collection[str]) -> list[Problem]:
+    """Warnings of rules that run in a cluster alone, as they have a filter that is not known here; none that is `told`."""
+    found: list[Problem] = []
+    schema = Schema(shipped_schema().fields, lenient=True)
+    for one in compiled:
+        if one.is_local and has_filters(one.rule) and (program := one.resolved(schema)[0]) is not None:
+            _, problems = local_program(one, program, [], schema)
+            found += [replace(problem, severity="warning") for problem in problems if str(problem) not in told]
+    return found
+
+
+def _with_errors(problems: Iterable[Problem]) -> set[str]:
+    return {problem.rule_id for problem in problems if problem.severity == "error" and problem.rule_id}
+
+
+def _print_types(loaded: LoadedRules, broken: BrokenRules) -> None:
+    """The rules by type, if they are of several, with where they run."""
+    rules = (*loaded.rules, *loaded.unsupported)
+    if len({rule.type for rule in rules}) > 1:
+        out().print()
+        print_table(type_table(rules, broken))
 
 
 def _doubts(selected: SelectedRules, settings: Settings) -> list[Problem]:
