@@ -52,13 +52,14 @@ def check(settings: Settings) -> ExitCode:
         print_json({**counts, "problems": [_as_json(problem) for problem in problems]})
     else:
         _print(loaded, exceptions, problems)
-        _print_types(loaded, BrokenRules(_with_errors([*faults, *unfit]), {str(one.rule_id) for one in unfiltered}))
+        broken = BrokenRules(_with_errors([*faults, *unfit]), {str(one.rule_id) for one in unfiltered})
+        _print_types(loaded, broken)
     require_rules(loaded, settings)
     return ExitCode.FINDINGS if any(problem.severity == "error" for problem in problems) else ExitCode.FINE
 
 
 def _not_over_files(compiled: Sequence[CompiledRule], told: Collection[str]) -> list[Problem]:
-    """Warnings of rules that run in a cluster alone, as they have a filter that is not known here; none that is `told`."""
+    """Warnings of rules that a filter keeps from running over files; without those that are `told` already."""
     found: list[Problem] = []
     schema = Schema(shipped_schema().fields, lenient=True)
     for one in compiled:
