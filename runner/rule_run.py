@@ -31,10 +31,11 @@ class ExceptedCount:
 class RuleRun:
     """The outcome of one rule over one window.
 
-    `matches` counts what the search found, as far as it was read, `created` new event and shell alerts, `duplicates`
-    matches whose alerts were there already or that were counted before, `suppressed` matches that alert suppression
-    counted in the alert of another match, `capped` new matches over `max_signals`, left for the next run (counted as
-    far as known). `complete` says that the window was searched to the end and nothing is left over.
+    `matches` counts what the search found, as far as it was read, without what exceptions leave out; `created` new
+    event and shell alerts; `duplicates` matches whose alerts were there already or that were counted before;
+    `suppressed` matches that alert suppression counted in the alert of another match; `capped` new matches over
+    `max_signals`, left for the next run (counted as far as known). `complete` says that the window was searched to the
+    end and nothing is left over.
     """
 
     rule_id: str

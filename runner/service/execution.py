@@ -278,7 +278,8 @@ class Execution:
         over += left_out.over + (suppressed.over if suppressed is not None else 0)
         written = written.plus(Written(impossible=tuple(left_out.impossible)))
         left = max(len(result.matches) - read - left_out.count, 0 if result.exhausted else 1)
-        return self._counted(run, written, over=over, left=left, matches=len(result.matches))
+        matches = len(result.matches) - left_out.excepted.dropped
+        return self._counted(run, written, over=over, left=left, matches=matches)
 
     async def _write_part(
         self,

@@ -327,6 +327,20 @@ def test_a_run_tells_of_an_exception_that_removes_everything(scope: str, command
 
 
 @pytest.mark.usefixtures("lab")
+@pytest.mark.parametrize("scope", ["event", "alert"])
+def test_the_counts_of_a_run_add_up_also_where_a_window_is_searched_again(
+    scope: str, command: Command, tmp_path: Path
+) -> None:
+    write_exceptions(tmp_path, f"{LAB}scope = '{scope}'\n")
+    excepted = []
+    for _ in range(2):
+        (run,) = command("once", "--events", "e.ndjson", *NOW, "-o", "json").json["runs"]
+        assert run["matches"] == run["created"] + run["duplicates"] + run["suppressed"] + run["capped"]
+        excepted.append([one["events"] for one in run.get("excepted", ())])
+    assert excepted == [[1], []]
+
+
+@pytest.mark.usefixtures("lab")
 def test_a_pipe_in_the_place_of_a_file_is_not_waited_for(command: Command, tmp_path: Path) -> None:
     write_exceptions(tmp_path, LAB.replace('"lab" }', '{ in = "hosts.txt" } }'))
     os.mkfifo(tmp_path / "exceptions" / "hosts.txt")
