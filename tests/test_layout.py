@@ -198,6 +198,18 @@ def test_imports_stand_at_the_top_but_where_a_command_begins() -> None:
     assert late == LATE_IMPORTS
 
 
+def test_no_error_is_passed_over_without_a_word() -> None:
+    handlers = (
+        (file, node) for file in FILES for node in ast.walk(tree_of(file)) if isinstance(node, ast.ExceptHandler)
+    )
+    empty = [f"{file.relative_to(PACKAGE)}:{node.lineno}" for file, node in handlers if is_empty(node)]
+    assert empty == []
+
+
+def is_empty(handler: ast.ExceptHandler) -> bool:
+    return all(isinstance(one, ast.Pass) for one in handler.body)
+
+
 @pytest.mark.parametrize("file", FILES, ids=[str(file.relative_to(PACKAGE)) for file in FILES])
 def test_caps(file: Path) -> None:
     text = file.read_text(encoding="utf-8")

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import base64
 import socket
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractAsyncContextManager, ExitStack
 
 import pytest
 
@@ -27,11 +28,17 @@ def opened(connection: Connection, retry: Retry = AT_ONCE) -> AbstractAsyncConte
     return opened_with(connection, retry)
 
 
-def closed_port() -> int:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        port: int = taken.getsockname()[1]
-        return port
+@pytest.fixture
+def closed() -> Iterator[Callable[[], str]]:
+    """Addresses at which nobody listens, and nobody else can: the ports are taken."""
+    with ExitStack() as held:
+
+        def address() -> str:
+            taken = held.enter_context(socket.socket())
+            taken.bind(("127.0.0.1", 0))
+            return f"http://127.0.0.1:{taken.getsockname()[1]}"
+
+        yield address
 
 
 async def test_the_cluster_says_what_it_is(proxy: Proxy) -> None:
@@ -41,8 +48,8 @@ async def test_the_cluster_says_what_it_is(proxy: Proxy) -> None:
     assert info.name and info.uuid
 
 
-async def test_a_closed_port_is_unreachable() -> None:
-    url = f"http://127.0.0.1:{closed_port()}"
+async def test_a_closed_port_is_unreachable(closed: Callable[[], str]) -> None:
+    url = closed()
     async with opened(Connection(hosts=(url,))) as client:
         with pytest.raises(UnreachableError, match=r"connection refused .*\(4 attempts\)") as caught:
             await client.info()
@@ -56,8 +63,8 @@ async def test_an_unknown_host_is_unreachable() -> None:
             await client.info()
 
 
-async def test_one_living_host_of_several_is_enough(proxy: Proxy) -> None:
-    dead = tuple(f"http://127.0.0.1:{closed_port()}" for _ in range(5))
+async def test_one_living_host_of_several_is_enough(proxy: Proxy, closed: Callable[[], str]) -> None:
+    dead = tuple(closed() for _ in range(5))
     async with opened(Connection(hosts=(*dead, proxy.url))) as client:
         assert (await client.info()).version
 
