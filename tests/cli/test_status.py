@@ -22,7 +22,11 @@ from tests.cli.conftest import Command
 from tests.cli.test_once import write_rule
 
 HOUR = timedelta(hours=1)
-NOW = datetime.now(UTC).replace(microsecond=0)
+
+
+def this_second() -> datetime:
+    """When a test begins, which may be long after the tests were collected."""
+    return datetime.now(UTC).replace(microsecond=0)
 
 
 def rule_run(rule_id: str, start: datetime, end: datetime, status: Status = "succeeded", **facts: Any) -> RuleRun:
@@ -31,13 +35,14 @@ def rule_run(rule_id: str, start: datetime, end: datetime, status: Status = "suc
 
 async def record(ledger: Ledger) -> None:
     """Three rules: one in order, one with a failed hour, one that nobody has a file of."""
-    await ledger.record(rule_run("good", NOW - 3 * HOUR, NOW, created=2, duplicates=1, capped=0, took_ms=1_500), "f")
-    await ledger.record(rule_run("bad", NOW - 200 * HOUR, NOW - 190 * HOUR), "f")
-    await ledger.record(rule_run("bad", NOW - 180 * HOUR, NOW - 2 * HOUR), "f")
+    now = this_second()
+    await ledger.record(rule_run("good", now - 3 * HOUR, now, created=2, duplicates=1, capped=0, took_ms=1_500), "f")
+    await ledger.record(rule_run("bad", now - 200 * HOUR, now - 190 * HOUR), "f")
+    await ledger.record(rule_run("bad", now - 180 * HOUR, now - 2 * HOUR), "f")
     failed: dict[str, Any] = {"complete": False, "messages": ("no shard answered",)}
-    await ledger.record(rule_run("bad", NOW - 2 * HOUR, NOW - HOUR, "failed", **failed), "f")
-    await ledger.record(rule_run("bad", NOW - HOUR, NOW), "f")
-    await ledger.record(rule_run("old", NOW - 5 * HOUR, NOW - 4 * HOUR), "f")
+    await ledger.record(rule_run("bad", now - 2 * HOUR, now - HOUR, "failed", **failed), "f")
+    await ledger.record(rule_run("bad", now - HOUR, now), "f")
+    await ledger.record(rule_run("old", now - 5 * HOUR, now - 4 * HOUR), "f")
 
 
 @pytest.fixture(params=["sqlite", pytest.param("elasticsearch", marks=pytest.mark.slow)])
@@ -126,7 +131,8 @@ def test_every_gap_with_its_reason(command: Command, env: Mapping[str, str]) -> 
 def test_no_gaps_are_said_to_be_none(command: Command, tmp_path: Path) -> None:
     async def fill() -> None:
         store = SqliteStore(tmp_path / "rule-runner.db")
-        await store.record(rule_run("good", NOW - HOUR, NOW), "f")
+        now = this_second()
+        await store.record(rule_run("good", now - HOUR, now), "f")
         await store.close()
 
     asyncio.run(fill())
