@@ -278,8 +278,7 @@ class Execution:
         over += left_out.over + (suppressed.over if suppressed is not None else 0)
         written = written.plus(Written(impossible=tuple(left_out.impossible)))
         left = max(len(result.matches) - read - left_out.count, 0 if result.exhausted else 1)
-        matches = len(result.matches) - left_out.excepted.dropped
-        return self._counted(run, written, over=over, left=left, matches=matches)
+        return self._counted(run, written, over=over, left=left, matches=left_out.kept(result.matches))
 
     async def _write_part(
         self,
@@ -372,6 +371,10 @@ class _LeftOut:
     @property
     def count(self) -> int:
         return len(self.impossible) + self.excepted.dropped
+
+    def kept(self, matches: Sequence[Match]) -> int:
+        """How many of the matches no exception has dropped."""
+        return len(matches) - self.excepted.dropped
 
 
 @dataclass(frozen=True, slots=True)
