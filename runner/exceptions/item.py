@@ -29,6 +29,9 @@ class FilePlace:
     column: int = 0
     picture: str = ""
 
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}" if self.line else str(self.file)
+
     def problem(self, severity: Severity, message: str) -> Problem:
         return Problem(self.file, self.line, self.column, severity, message, picture=self.picture)
 

@@ -120,7 +120,11 @@ def test_status_shows_the_exceptions_of_lists_as_what_they_are(
         assert shown(name) == {"known/hosts": ("active", 2, 1), "known/one": ("active", 1, 1)}
     table = command("exceptions", "list", env=env(stand_in) | FOLDERS | {"COLUMNS": "200"}).out
     assert "Kibana list known, item hosts\n" in table
+    rule = command("rules", "show", "Listed", env=env(stand_in) | FOLDERS)
+    assert "Item hosts: " in rule.out and "Kibana list known, item hosts" in rule.out
     stand_in.may_read_lists = False
+    rule = command("rules", "show", "Listed", env=env(stand_in) | FOLDERS)
+    assert "the exception list `known` cannot be read" in rule.err
     assert shown("status") == {"known/hosts": ("unread", 2, 0), "known/one": ("unread", 1, 0)}
     stand_in.may_read_lists = True
     stand_in.lists["default", "known"].pop()

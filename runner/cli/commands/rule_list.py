@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -29,8 +30,9 @@ from runner.cli.pages.rule_standing import (
     standings_in,
     value_text,
 )
+from runner.cli.wiring import known_exceptions
 from runner.errors import SettingsError
-from runner.exceptions import ExceptionItem, load_exceptions
+from runner.exceptions import ExceptionItem
 from runner.messages.suggestions import did_you_mean
 from runner.rules.rule import Rule
 from runner.selection import (
@@ -76,7 +78,10 @@ def show_rule(settings: Settings, name: str) -> ExitCode:
     """Print one rule as it is used."""
     selected = _read(settings)
     standing = _named(list(standings_in(selected)), name, selected)
-    excepted = load_exceptions(rule_sources(settings).exception_paths()).all_for_rule(standing.rule)
+    exceptions = asyncio.run(known_exceptions(settings, [standing.rule]))
+    for why in exceptions.unread.values():
+        warn(why)
+    excepted = exceptions.all_for_rule(standing.rule)
     if settings.output == "json":
         fields = standing.rule.model_dump(mode="json", by_alias=True, exclude_unset=True)
         fields = {key: value for key, value in fields.items() if not key.startswith("query_") and key != "path"}
@@ -181,7 +186,7 @@ def _print_one(standing: RuleStanding, excepted: Sequence[ExceptionItem]) -> Non
         console.print(Text.assemble(("  changed     ", "yellow"), printable(text)), soft_wrap=True)
     for item in excepted:
         until = f", until {moment(item.expires)}" if item.expires is not None else ""
-        text = f"{item.name}{f': {item.reason}' if item.reason else ''}{until}, {item.place.file}:{item.place.line}"
+        text = f"{item.name}{f': {item.reason}' if item.reason else ''}{until}, {item.place}"
         console.print(Text.assemble(("  exception   ", "yellow"), printable(text)), soft_wrap=True)
     if rule.query.strip():
         console.print(Text("\n" + printable(rule.query.strip(), but="\n")), soft_wrap=True)

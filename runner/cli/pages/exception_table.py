@@ -9,7 +9,6 @@ from rich.table import Table
 from rich.text import Text
 
 from runner.cli.console import is_narrow, moment, printable, table
-from runner.exceptions.item import FilePlace
 from runner.schedule.exception_status import ExceptionStatus
 from runner.windows import iso
 
@@ -32,14 +31,10 @@ def exception_table(statuses: Iterable[ExceptionStatus]) -> Table:
             str(one.rules),
             "-" if item is None else "never" if item.expires is None else moment(item.expires),
             "-" if item is None else item.scope,
-            "-" if item is None else printable(_where(item.place)),
+            "-" if item is None else printable(str(item.place)),
         ]
         shown.add_row(*cells[: len(columns)])
     return shown
-
-
-def _where(place: FilePlace) -> str:
-    return f"{place.file}:{place.line}" if place.line else str(place.file)
 
 
 def exceptions_as_json(statuses: Sequence[ExceptionStatus]) -> list[dict[str, Any]]:
