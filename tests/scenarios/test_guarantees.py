@@ -270,7 +270,8 @@ async def test_stopping_finishes_the_windows_in_hand(tmp_path: Path) -> None:
 
 
 async def test_a_window_that_does_not_end_is_not_waited_for(tmp_path: Path) -> None:
-    world = World(tmp_path, MemoryStore(), FakeClock(at("10:05:00")))
+    pace = Pace(grace=timedelta(0))
+    world = World(tmp_path, MemoryStore(), FakeClock(at("10:05:00")), pace=pace)
     rule(world, "a", NC)
     gate = Gate(FileSearch([world.events], live=True))
     service = world.service(gate)
@@ -279,6 +280,7 @@ async def test_a_window_that_does_not_end_is_not_waited_for(tmp_path: Path) -> N
     service.stop()
     await running
     assert world.runs == []
+    assert world.remarks == ["the window in hand could not be finished in time: it stays due"]
     await gate.close()
 
 
