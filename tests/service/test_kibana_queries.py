@@ -81,3 +81,14 @@ async def test_a_rule_waits_for_its_query_and_a_deleted_one_is_not_searched_any_
     _, withheld, _ = await place.look(after=60)
     assert "is not in Kibana at" in withheld
     await place.queries.close()
+
+
+async def test_rules_that_read_alerts_search_the_runners_own_in_a_cluster(tmp_path: Path) -> None:
+    for name, index in (("alerts", '".alerts-security.*"'), ("events", '"logs-*"')):
+        text = RULE.format(name=name, saved_id="x", more="query = 'a: b'").replace('"logs-*"', index)
+        (tmp_path / f"{name}.toml").write_text(text)
+    sources = RuleSources((tmp_path,), own_alerts="rule-runner-alerts-soc")
+    active = await load_active(sources, FileSearch(()), at=datetime(2026, 3, 2, 10, tzinfo=UTC))
+    found = {one.rule.rule_id: one.rule.index for one in active.compiled}
+    assert found == {"alerts": (".alerts-security.*", "rule-runner-alerts-soc"), "events": ("logs-*",)}
+    assert await load_active(sources, FileSearch(()), active, at=datetime(2026, 3, 2, 10, tzinfo=UTC)) is active
