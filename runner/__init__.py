@@ -23,6 +23,7 @@ A module or package imports only what stands above it. `docs/architecture.md` wa
 `search`                            rules searched over windows: in files, through the EQL API, by fetch and match
 `alerts`, `triage`                  a match as alert documents; a stored alert as what an analyst needs
 `setup`, `store`                    what is installed in a cluster; where alerts, ledger and leases are kept
+`notify`                            alerts told to people and programs: what is owed to whom, and how it is sent
 `doctor`                            what works in an installation, and what is missing for which rule
 `schedule`, `service`               which windows are due, what is owed; the loop, one execution, replay
 `rule_tests`                        tests that rule authors write

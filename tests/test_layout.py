@@ -46,6 +46,7 @@ ORDER = (
     "triage",
     "setup",
     "store",
+    "notify",
     "doctor",
     "schedule",
     "service",
@@ -62,6 +63,7 @@ LATE_IMPORTS = {
     *("cli/alerts_arguments.py", "cli/exceptions_arguments.py", "cli/rules_arguments.py"),
     "cli/commands/text_search.py",
     "cli/lookup_wiring.py",
+    *("cli/notify_arguments.py", "cli/notifying.py", "notify/sinks/sink_for.py"),
 }
 """Where modules of the package are imported inside functions, so that a command waits only for what it needs."""
 

@@ -12,7 +12,7 @@ import typer
 from typer.core import TyperGroup
 
 from runner import __version__
-from runner.cli import alerts_arguments, arguments, signals
+from runner.cli import alerts_arguments, arguments, notify_arguments, signals
 from runner.cli.exceptions_arguments import exceptions
 from runner.cli.exit_codes import ExitCode, exit_code_for
 from runner.cli.rules_arguments import rules
@@ -62,6 +62,7 @@ for _command in (
 app.add_typer(alerts_arguments.alerts, name="alerts")
 app.add_typer(exceptions, name="exceptions")
 app.add_typer(rules, name="rules")
+app.add_typer(notify_arguments.notify, name="notify")
 app.add_typer(arguments.state_file, name="state")
 
 

@@ -30,13 +30,15 @@ def run(
     tick: Annotated[str | None, Option(metavar="TIME", help="How often to look for what is due, e.g. 10s.")] = None,
     on_cap: options.OnCapOption = None,
     listen: options.ListenOption = None,
+    notifications: options.NotificationsOption = None,
+    alerts_to: options.AlertsToOption = None,
 ) -> int:
     """The service: every rule on its schedule, until SIGTERM or Ctrl-C; SIGHUP reads rules and settings again."""
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # it ends no service, also not one that is about to start
     signals.install(code=0)
     flags = {
         "events": events, "indicators": indicators, "unwrap": unwrap, "state": state, "tick": tick, "on_cap": on_cap,
-        "listen": listen,
+        "listen": listen, "notifications": notifications, "alerts_to": alerts_to,
     } | options.rule_flags(rules, exceptions, overrides, select)  # fmt: skip
     settings = read_settings(**flags)
     from runner.cli.commands import run
@@ -61,6 +63,8 @@ def once(
     on_cap: options.OnCapOption = None,
     workers: options.WorkersOption = None,
     listen: options.ListenOption = None,
+    notifications: options.NotificationsOption = None,
+    alerts_to: options.AlertsToOption = None,
     quiet: Annotated[
         bool, Option("--quiet", "-q", help="For cron: print nothing unless there is a new alert or a problem.")
     ] = False,
@@ -79,6 +83,8 @@ def once(
         on_cap=on_cap,
         workers=workers,
         listen=listen,
+        notifications=notifications,
+        alerts_to=alerts_to,
         output=output,
     )
     from runner.cli.commands import once

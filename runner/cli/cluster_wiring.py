@@ -9,9 +9,10 @@ import dataclasses
 import os
 import secrets
 import socket
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
-from datetime import datetime
+from dataclasses import replace
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -32,8 +33,15 @@ from runner.rule_run import RuleRun
 from runner.search.cluster.cluster_search import ClusterSearch
 from runner.settings.settings import Settings
 from runner.setup.index_objects import StoreNames
-from runner.store.elasticsearch.elasticsearch_store import ElasticsearchStores, elasticsearch_stores
+from runner.store.elasticsearch.alerts import ElasticsearchAlerts
+from runner.store.elasticsearch.announced import AnnouncedAlerts
+from runner.store.elasticsearch.elasticsearch_store import (
+    ElasticsearchLedgers,
+    ElasticsearchStores,
+    elasticsearch_stores,
+)
 from runner.store.leases import SharedLeases
+from runner.store.outbox import ItemOf
 from runner.store.protocol import Mark, RuleState, Stores
 from runner.store.source import UNNAMED, EventSource
 from runner.store.sqlite.sqlite_store import SqliteStore
@@ -176,6 +184,23 @@ class ClusterLedger:
 def elasticsearch_leases(settings: Settings, stores: Stores, clock: Clock) -> SharedLeases:
     """The leases that runners with the same state index share the rules by."""
     assert isinstance(stores, ElasticsearchStores)
+    return SharedLeases(stores.board, _owner(settings), duration=settings.lease, elapsed=clock.elapsed)
+
+
+def target_leases(settings: Settings, stores: Stores, clock: Clock, duration: timedelta) -> SharedLeases:
+    """The leases by which one of the runners with the same state index sends to a target."""
+    assert isinstance(stores, ElasticsearchStores) and isinstance(stores.ledgers, ElasticsearchLedgers)
+    board = stores.ledgers.board(EventSource("cluster", ("notification targets",)))
+    return SharedLeases(board, _owner(settings), duration=duration, elapsed=clock.elapsed)
+
+
+def _owner(settings: Settings) -> str:
     # The name alone may be that of another runner, as in containers that are copies of each other.
-    owner = f"{settings.instance or socket.gethostname()}/{os.getpid()}/{secrets.token_hex(4)}"
-    return SharedLeases(stores.board, owner, duration=settings.lease, elapsed=clock.elapsed)
+    return f"{settings.instance or socket.gethostname()}/{os.getpid()}/{secrets.token_hex(4)}"
+
+
+def announced(stores: Stores, targets: Callable[[], Mapping[str, ItemOf]]) -> Stores:
+    """The stores, whose alerts are owed to targets before they are created."""
+    alerts = stores.alerts
+    assert isinstance(alerts, ElasticsearchAlerts)
+    return replace(stores, alerts=AnnouncedAlerts(alerts, alerts.outbox, targets))

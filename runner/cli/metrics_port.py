@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from http import HTTPStatus
 
 import orjson
 import structlog
+from prometheus_client import CollectorRegistry
+from prometheus_client.registry import Collector
 
 from runner.errors import SettingsError
 from runner.settings.settings import Settings
@@ -22,18 +24,27 @@ _LOG = structlog.get_logger("runner.monitoring")
 
 @contextmanager
 def listening(
-    settings: Settings, metrics: Metrics, health: HealthState, *, patience: timedelta, now: Callable[[], datetime]
+    settings: Settings,
+    metrics: Metrics,
+    health: HealthState,
+    *,
+    patience: timedelta,
+    now: Callable[[], datetime],
+    more: Sequence[Collector] = (),
 ) -> Iterator[None]:
     """Serve `/metrics`, `/healthz` and `/readyz` at RUNNER_LISTEN meanwhile.
 
-    Raises SettingsError if nothing can listen there; at the default address the service goes on without, with a
-    warning.
+    `more` metrics are served with the others. Raises SettingsError if nothing can listen there; at the default address
+    the service goes on without, with a warning.
     """
     address = split_address(settings.listen)
     if address is None:
         yield
         return
-    server = HttpServer(_routes(settings, metrics, health, patience=patience, now=now))
+    registry = registry_of(metrics)
+    for collector in more:
+        registry.register(collector)
+    server = HttpServer(_routes(settings, registry, health, patience=patience, now=now))
     host, port = address
     try:
         try:
@@ -50,9 +61,13 @@ def listening(
 
 
 def _routes(
-    settings: Settings, metrics: Metrics, health: HealthState, *, patience: timedelta, now: Callable[[], datetime]
+    settings: Settings,
+    registry: CollectorRegistry,
+    health: HealthState,
+    *,
+    patience: timedelta,
+    now: Callable[[], datetime],
 ) -> dict[str, Route]:
-    registry = registry_of(metrics)
     cleaned = Redactor(settings.secrets()).text
 
     def answer(report: HealthReport) -> HttpAnswer:

@@ -68,6 +68,22 @@ SelectOption = Annotated[
         help="Only these rules: 'os:linux severity:high,critical -tactic:Discovery +id:ID' (docs/selection.md).",
     ),
 ]
+NotificationsOption = Annotated[
+    str | None,
+    Option(
+        "--notifications",
+        metavar="FILE|off",
+        help="File of notification targets; default: `notifications.toml` beside the state file or the rules.",
+    ),
+]
+AlertsToOption = Annotated[
+    str | None,
+    Option(
+        "--alerts-to",
+        metavar="FILE|-",
+        help="Append each new alert to FILE as a line of JSON, or write it to standard output.",
+    ),
+]
 StateOption = Annotated[
     str | None, Option("--state", metavar="FILE", help="SQLite file for alerts and state, also if a cluster is set.")
 ]

@@ -37,7 +37,7 @@ SECRETS = frozenset(
 
 _PATHS = (
     "events", "indicators", "rules", "exceptions", "overrides", "elasticsearch_ca_certs", "elasticsearch_client_cert",
-    "elasticsearch_client_key", "kibana_ca_certs", "runtime_fields",
+    "elasticsearch_client_key", "kibana_ca_certs", "runtime_fields", "notifications",
 )  # fmt: skip
 """The fields whose values are paths that docker compose may share with the command line."""
 
@@ -75,6 +75,8 @@ class Settings(BaseSettings):
     exceptions: Annotated[tuple[Path, ...], BeforeValidator(checks.paths)] = ()
     overrides: Annotated[tuple[Path, ...], BeforeValidator(checks.paths)] = ()
     select: Annotated[InstanceOf[RuleSelection], BeforeValidator(checks.selection)] = NOTHING
+    notifications: Annotated[Path | None, BeforeValidator(checks.readable_or_off)] = None
+    alerts_to: Annotated[str | None, BeforeValidator(checks.stream_place)] = None
     state: Annotated[Path, BeforeValidator(checks.state_file)] = Path("rule-runner.db")
     now: Annotated[datetime | Literal["latest"] | None, BeforeValidator(checks.moment)] = None
     output: Annotated[Literal["table", "json"], BeforeValidator(checks.choice_of("table", "json"))] = "table"

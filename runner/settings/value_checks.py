@@ -177,6 +177,19 @@ def moment(value: object) -> datetime | Literal["latest"]:
     return (found if found.tzinfo else found.replace(tzinfo=UTC)).astimezone(UTC)
 
 
+def readable_or_off(value: object) -> Path:
+    """A file that can be read, or the path `off`."""
+    return Path("off") if str(value).strip().lower() == "off" else readable_file(value)
+
+
+def stream_place(value: object) -> str:
+    """`-` for standard output, or the path of a file, whose folder is there when it is written to."""
+    text = str(value).strip()
+    if "\0" in text:
+        raise ValueError("expected the path of a file, or -")
+    return text if text == "-" else str(path_of(text))
+
+
 def path_of(value: object) -> Path:
     """The path, with `~` as the home folder; `~name` stays as it is where there is no such user."""
     path = Path(str(value))

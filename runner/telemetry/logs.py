@@ -107,12 +107,12 @@ class Redactor:
         return self.text(str(value))
 
 
-def configure_logging(settings: Settings, *, stream: TextIO, color: bool = True) -> None:
+def configure_logging(settings: Settings, *, stream: TextIO, color: bool = True, secrets: tuple[str, ...] = ()) -> None:
     """Send structlog's and the standard library's logs to `stream`, as the settings ask for.
 
     Our own loggers (`runner.*`) speak from `log_level`, libraries from WARNING at least; Python's own warnings are
     logged, too. `auto` is text on a terminal and JSON elsewhere; `color` is for text on a terminal only. Called again,
-    it replaces what it set before.
+    it replaces what it set before. `secrets` are masked beside those of the settings.
     """
     on_terminal = stream.isatty()
     as_text = settings.log_format == "text" or (settings.log_format == "auto" and on_terminal)
@@ -131,7 +131,7 @@ def configure_logging(settings: Settings, *, stream: TextIO, color: bool = True)
             foreign_pre_chain=[*shared, structlog.stdlib.ExtraAdder()],
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-                *_rendering(Redactor(settings.secrets()), style),
+                *_rendering(Redactor((*settings.secrets(), *secrets)), style),
             ],
         )
     )

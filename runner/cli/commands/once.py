@@ -6,7 +6,7 @@ import asyncio
 import logging
 import sys
 from collections.abc import Collection, Mapping, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, nullcontext, redirect_stdout
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -14,6 +14,7 @@ from runner.cli.console import counted, may_color, moment, print_json, progress_
 from runner.cli.console import err as stderr
 from runner.cli.exit_codes import ExitCode
 from runner.cli.locations import given_flags, require_rule_paths, require_rules
+from runner.cli.notifying import Notifying, Told, read_told
 from runner.cli.own_command import runnable
 from runner.cli.pages.alert_table import by_event_time
 from runner.cli.pages.run_report import RunReport
@@ -74,10 +75,14 @@ class OnceOptions:
 def once(settings: Settings, observer: RunObserver | None = None, options: OnceOptions = OnceOptions()) -> int:
     """Run every due rule once and print what was done."""
     configure_logging(settings, stream=sys.stderr, color=may_color())
+    told = read_told(settings)
+    configure_logging(settings, stream=sys.stderr, color=may_color(), secrets=told.secrets)
     if options.is_quiet:
         logging.getLogger("runner").setLevel(logging.ERROR)
     require_rule_paths(settings)
-    return asyncio.run(_once(settings, observer or RunObserver(), options))
+    # Standard output is for the alerts alone then.
+    with redirect_stdout(sys.stderr) if told.to_stdout else nullcontext():
+        return asyncio.run(_once(settings, observer or RunObserver(), options, told))
 
 
 @dataclass(slots=True)
@@ -91,7 +96,7 @@ class _Prepared:
     """The messages of the last run of each rule."""
 
 
-async def _once(settings: Settings, observer: RunObserver, options: OnceOptions) -> int:
+async def _once(settings: Settings, observer: RunObserver, options: OnceOptions, told: Told) -> int:
     stop = on_signals()
     total: list[int] = []
     runs: list[RuleRun] = []
@@ -99,11 +104,13 @@ async def _once(settings: Settings, observer: RunObserver, options: OnceOptions)
     shows_bar = bool(settings.events) and not options.is_quiet
     with progress_bar("reading events", lambda: total[0], shown=shows_bar) as advance:
         progress = stop.checked(observer.reading(advance))
-        async with opened(settings, progress=progress) as tools:
+        async with opened(settings, progress=progress) as found:
+            notifying = Notifying(found, told)
+            tools, ready = notifying.tools, _Prepared()
             try:
                 async with alone(tools, enough=lambda: bool(stop)):
-                    ready = _Prepared()
                     async with stop.within():
+                        await notifying.begin()
                         await _prepare(ready, tools, total, options)
                     if ready.requests is not None:
                         observer.begin(ready.active, tools.schedule)
@@ -112,13 +119,17 @@ async def _once(settings: Settings, observer: RunObserver, options: OnceOptions)
                             async for run in source:
                                 runs.append(run)
                                 observer.on_run(run)
+                                notifying.record(run)
                                 if stop and tools.files is None:
                                     break  # in a cluster each window is a search of its own
                     async with stop.within(GRACE_S):
                         alerts = await _created(tools, runs)
+                        await notifying.drain()
             except (StoppedError, HeldError):
                 if not stop:
                     raise
+    if notifying.is_closed:
+        raise BrokenPipeError
     if stop and (ready.requests is None or len(runs) < len(ready.requests) or not all(run.complete for run in runs)):
         if runs:
             _report(settings, tools, ready, runs=runs, alerts=alerts, options=options)
@@ -127,7 +138,10 @@ async def _once(settings: Settings, observer: RunObserver, options: OnceOptions)
         searched = f"{done:,} of {counted(asked, 'window')} searched" if asked else "nothing was searched"
         say(f"{stop}: {searched}, {'the others stay' if asked else 'what is due stays'} due", "yellow")
         return stop.code
-    return _report(settings, tools, ready, runs=runs, alerts=alerts, options=options)
+    code = _report(settings, tools, ready, runs=runs, alerts=alerts, options=options)
+    for text in notifying.owed():
+        warn(text)
+    return ExitCode.UNREACHABLE if code == ExitCode.FINE and notifying.owed() else code
 
 
 async def _prepare(ready: _Prepared, tools: Opened, total: list[int], options: OnceOptions) -> None:

@@ -15,6 +15,7 @@ from runner.cli.commands.rule_report import read_noise
 from runner.cli.console import may_color, say, warn
 from runner.cli.exit_codes import ExitCode
 from runner.cli.locations import require_rule_paths, stores_in_cluster
+from runner.cli.notifying import announcing_to, read_told
 from runner.cli.pages.replay_progress import ReplayBar, replay_bar
 from runner.cli.pages.replay_report import ReplayOutcome, print_outcome
 from runner.cli.rule_choice import chosen
@@ -75,7 +76,8 @@ async def _replay(settings: Settings, wanted: ReplayOptions) -> int:
     stop = on_signals()
     ready: _Prepared | None = None
     with replay_bar() as bar:
-        async with opened(settings, dry_run=wanted.dry_run, progress=stop.checked(bar.advance)) as tools:
+        async with opened(settings, dry_run=wanted.dry_run, progress=stop.checked(bar.advance)) as found:
+            tools = found if wanted.dry_run else announcing_to(found, read_told(settings))
             try:
                 async with stop.within():
                     ready = await _prepare(tools, wanted, bar)

@@ -16,15 +16,17 @@ from runner.cli.console import counted, may_color
 from runner.cli.exit_codes import ExitCode
 from runner.cli.locations import heartbeat_path, require_rule_paths
 from runner.cli.metrics_port import listening
+from runner.cli.notifying import Notifying, StopsSending, Told, read_told
 from runner.cli.running import Running
 from runner.cli.stop import on_signals
 from runner.cli.wiring import PATIENCE_S, Opened, opened
 from runner.clock import SystemClock
 from runner.errors import SettingsError, StoppedError
 from runner.garbage_collection import HeapFreezer
+from runner.notify.health_notices import HealthNotices
 from runner.rule_run import RuleRun
 from runner.rules.load import types_of, why_not
-from runner.schedule.rule_status import standing_of
+from runner.schedule.rule_status import RuleStatus, standing_of
 from runner.search.files.file_search import FileSearch
 from runner.service.arrivals import Looked
 from runner.service.rules_in_use import ActiveRules
@@ -42,12 +44,15 @@ from runner.windows import from_nanoseconds, nanoseconds
 _PATIENCE_TICKS = 3
 _AHEAD = timedelta(minutes=5)
 """By how much the time of an event may be ahead of the clock and count as new."""
+_GAPS_EVERY = timedelta(minutes=5)
 _LOG = structlog.get_logger("runner.service")
 
 
 def run(settings: Settings, reread: Callable[[], Settings]) -> ExitCode:
     """Run every rule on its schedule until a signal stops the process; `reread` gives the settings as they are now."""
     configure_logging(settings, stream=sys.stderr, color=may_color())
+    told = read_told(settings)
+    configure_logging(settings, stream=sys.stderr, color=may_color(), secrets=told.secrets)
     # It warns of every tick that is skipped because one before it takes longer; nothing is lost by that.
     logging.getLogger("apscheduler").setLevel(logging.ERROR)
     if settings.now is not None:
@@ -55,11 +60,11 @@ def run(settings: Settings, reread: Callable[[], Settings]) -> ExitCode:
     if "-" in settings.events:
         raise SettingsError("--events -: a service reads files and folders; standard input can be read by `once`")
     require_rule_paths(settings)
-    asyncio.run(_run(settings, reread))
+    asyncio.run(_run(settings, reread, told))
     return ExitCode.FINE
 
 
-async def _run(settings: Settings, reread: Callable[[], Settings]) -> None:
+async def _run(settings: Settings, reread: Callable[[], Settings], told: Told) -> None:
     clock = SystemClock()
     patience = _PATIENCE_TICKS * settings.tick + settings.search_timeout
     file = HeartbeatFile(heartbeat_path(settings), patience, on_failure=_LOG.warning)
@@ -71,36 +76,37 @@ async def _run(settings: Settings, reread: Callable[[], Settings]) -> None:
         if count:  # waiting is no sign of life
             health.beat(clock.now())
 
-    async with opened(settings, live=True, progress=stop.checked(advanced)) as tools:
-        leases = tools.leases(clock)
+    async with opened(settings, live=True, progress=stop.checked(advanced)) as found:
+        running.notifying = notifying = Notifying(found, told, on_closed=running.stop)
+        tools, leases = notifying.tools, StopsSending(found.leases(clock), notifying)
         async with stop.within():
-            await _begin(tools, leases)
+            await _begin(tools, leases.inner, notifying)
         if stop:
             _LOG.info(f"rule-runner stopped: {stop} before it began")
             return
 
         def view() -> ServiceView:
-            events, sees = health.snapshot.events, sight(health.snapshot, clock.now(), settings.quiet_after)
-            return ServiceView(
-                service.active,
-                service.states,
-                service.schedule,
-                service.held,
-                newest_event=None if events is None else events.newest,
-                event_files=None if events is None else events.files,
-                is_blind=sees is not None and not sees.ok,
-                blind_rules=health.snapshot.blind,
-            )
+            return _view(service, health, settings, clock.now())
 
         metrics = Metrics(view, clock.now)
+
         store = "the cluster" if tools.is_shared else f"the state file {settings.state}"
         log = TickLog(clock.now, lambda: _owed(view(), clock.now()), store=store)
         service = Service(
             tools.sources,
-            replace(tools.execution(clock), on_created=metrics.record_alerts),
+            replace(tools.execution(clock), on_created=notifying.waking(metrics.record_alerts)),
             clock=clock,
             schedule=tools.schedule,
-            observer=_ServiceReporter(settings, tools, clock, health=health, metrics=metrics, log=log),
+            observer=_ServiceReporter(
+                settings,
+                tools,
+                clock,
+                health=health,
+                metrics=metrics,
+                log=log,
+                notices=notifying.notices,
+                gaps=lambda: _given_up(view(), clock.now()),
+            ),
             leases=leases,
             pace=Pace(settings.tick, settings.lease / 3 if tools.is_shared else None, settings.concurrency),
             arrivals=tools.arrivals,
@@ -108,32 +114,60 @@ async def _run(settings: Settings, reread: Callable[[], Settings]) -> None:
         running.service = service
         source, alerts_to = tools.places
         _LOG.info(f"rule-runner starts: events from {source}; alerts go to {alerts_to}")
-        with listening(settings, metrics, health, patience=patience, now=clock.now):
+        with listening(settings, metrics, health, patience=patience, now=clock.now, more=notifying.metrics(clock)):
             health.beat(clock.now())
             try:
-                await service.run()
+                async with notifying.sending():
+                    await service.run()
             finally:
                 log.flush()
                 file.remove()
         _LOG.info("rule-runner stopped: what was not searched stays due")
+    if notifying.is_closed:
+        raise BrokenPipeError
 
 
-async def _begin(tools: Opened, leases: Leases) -> None:
+def _view(service: Service, health: HealthState, settings: Settings, now: datetime) -> ServiceView:
+    """What the service knows at this moment."""
+    events, sees = health.snapshot.events, sight(health.snapshot, now, settings.quiet_after)
+    return ServiceView(
+        service.active,
+        service.states,
+        service.schedule,
+        service.held,
+        newest_event=None if events is None else events.newest,
+        event_files=None if events is None else events.files,
+        is_blind=sees is not None and not sees.ok,
+        blind_rules=health.snapshot.blind,
+    )
+
+
+async def _begin(tools: Opened, leases: Leases, notifying: Notifying) -> None:
     """Wait until the events can be read and the state is free; a wrong path ends the service, not every run."""
     if tools.files is not None:
         with suppress(StoppedError):
             await asyncio.to_thread(tools.files.bytes_to_read)
     if isinstance(leases, FileLock):
         await leases.wait_for("once", seconds=PATIENCE_S, enough=lambda: False)
+    await notifying.begin()
+
+
+def _standings(view: ServiceView, now: datetime) -> list[RuleStatus]:
+    return [
+        standing_of(one.rule, view.states.get(one.rule.rule_id), view.schedule, now=now, reach=one.reach)
+        for one in view.active.compiled
+    ]
 
 
 def _owed(view: ServiceView, now: datetime) -> tuple[int, timedelta]:
     """How many rules owe time, and how much in all."""
-    standings = [
-        standing_of(one.rule, view.states.get(one.rule.rule_id), view.schedule, now=now, reach=one.reach)
-        for one in view.active.compiled
-    ]
-    lengths = [standing.owed_length for standing in standings if standing.owed]
+    lengths = [standing.owed_length for standing in _standings(view, now) if standing.owed]
+    return len(lengths), sum(lengths, timedelta(0))
+
+
+def _given_up(view: ServiceView, now: datetime) -> tuple[int, timedelta]:
+    """How many rules have spans that are searched no more, and how long these are in all."""
+    lengths = [standing.given_up_length for standing in _standings(view, now) if standing.given_up]
     return len(lengths), sum(lengths, timedelta(0))
 
 
@@ -147,6 +181,12 @@ class _ServiceReporter(ServiceObserver):
     health: HealthState = field(kw_only=True)
     metrics: Metrics = field(kw_only=True)
     log: TickLog = field(kw_only=True)
+    notices: HealthNotices | None = field(kw_only=True)
+    """What targets are told of the service's health, if one wants to be."""
+    gaps: Callable[[], tuple[int, timedelta]] = field(kw_only=True)
+    """How many rules have given up time, and how much in all."""
+    gaps_seen: timedelta | None = None
+    """When that was looked at last, in elapsed time."""
     heap: HeapFreezer = field(default_factory=HeapFreezer)
     saw: bool = True
     arrived: datetime | None = None
@@ -157,6 +197,8 @@ class _ServiceReporter(ServiceObserver):
         self.metrics.record_run(done)
         self.health.record_run(done)
         self.health.beat(self.clock.now())
+        if self.notices is not None:
+            self.notices.run(done)
 
     def on_rules(self, active: ActiveRules) -> None:
         _log_rules(active)
@@ -175,10 +217,23 @@ class _ServiceReporter(ServiceObserver):
         self._log_sight(now)
         self.heap.tick_done()
         self.log.tick_over(trouble)
+        self._notice(trouble)
+
+    def _notice(self, trouble: Exception | None) -> None:
+        """Let targets know of an outage, and now and then of spans that were given up."""
+        if self.notices is None:
+            return
+        self.notices.tick(trouble)
+        passed = self.clock.elapsed()
+        if trouble is None and (self.gaps_seen is None or passed - self.gaps_seen >= _GAPS_EVERY):
+            self.gaps_seen = passed
+            self.notices.given_up(*self.gaps())
 
     def _log_sight(self, now: datetime) -> None:
         """Log when events are not seen any more, and when they are again."""
         found = sight(self.health.snapshot, now, self.settings.quiet_after)
+        if found is not None and self.notices is not None:
+            self.notices.sight(found.ok, found.reason)
         if found is None or found.ok == self.saw:
             return
         self.saw = found.ok

@@ -11,6 +11,7 @@ from typing import Any
 
 from rich.text import Text
 
+from runner.cli.commands.notify import read_targets, say_owed
 from runner.cli.console import (
     STATUS_STYLES,
     counted,
@@ -72,7 +73,9 @@ def status(settings: Settings, *, everything: bool = False) -> ExitCode:
     if settings.output == "json":
         rules = [_standing_json(one, now) | named for ledger, named in _named(ledgers) for one in ledger.standings]
         exceptions = [one | named for ledger, named in _named(ledgers) for one in exceptions_as_json(ledger.exceptions)]
-        print_json({"rules": rules, "exceptions": exceptions, **_others_json(others)})
+        targets = asyncio.run(read_targets(settings))
+        told = {"notifications": [one.as_json() for one in targets]} if targets else {}
+        print_json({"rules": rules, "exceptions": exceptions, **told, **_others_json(others)})
         return ExitCode.FINE
     for ledger in ledgers:
         _print_source(ledger, ledgers)
@@ -81,6 +84,7 @@ def status(settings: Settings, *, everything: bool = False) -> ExitCode:
             out().print()
             print_table(exception_table(ledger.exceptions))
     _say_others(others)
+    say_owed(asyncio.run(read_targets(settings)))
     if said := selected.summary():
         say(said)
     return ExitCode.FINE

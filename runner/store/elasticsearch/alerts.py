@@ -29,6 +29,7 @@ from runner.store.elasticsearch.changes import AlertUpdate
 from runner.store.elasticsearch.excepted import ElasticsearchExcepted
 from runner.store.elasticsearch.groups import ElasticsearchGroups
 from runner.store.elasticsearch.installation import Installation, store_errors
+from runner.store.elasticsearch.outbox import ElasticsearchOutbox
 from runner.store.protocol import AlertFilter, StoredAlert, WriteResult
 from runner.windows import iso
 
@@ -55,6 +56,7 @@ class ElasticsearchAlerts:
         self._needs_alias: bool | None = None
         self.groups = ElasticsearchGroups(client, names, installation)
         self.excepted = ElasticsearchExcepted(client, names, installation)
+        self.outbox = ElasticsearchOutbox(client, names, installation, self.existing_ids)
 
     async def existing_ids(self, ids: Collection[str]) -> frozenset[str]:
         """Those of `ids` that are stored already, in any index behind the name."""

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
+from runner.store.sqlite.alert_numbers import keep_highest_number
 from runner.store.sqlite.database import transaction
 from runner.store.sqlite.excepted import prune_excepted
 from runner.store.sqlite.ledger import LAST_RUNS
@@ -135,6 +136,7 @@ def _prune_alerts(connection: sqlite3.Connection, before: int) -> int:
         with transaction(connection):
             rows = connection.execute(query, (before, _AT_ONCE)).fetchall()
             ids = [(packed(id_),) for _, id_ in rows]
+            keep_highest_number(connection)
             connection.executemany("INSERT INTO pruned (id) VALUES (?) ON CONFLICT (id) DO NOTHING", ids)
             connection.executemany("DELETE FROM alerts WHERE seq = ?", [(seq,) for seq, _ in rows])
         removed += len(rows)

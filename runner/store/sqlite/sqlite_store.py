@@ -27,6 +27,7 @@ from runner.store.changes import AlertChange, UpdateResult
 from runner.store.memory import LONGEST_ANSWER, write_result
 from runner.store.protocol import AlertFilter, Mark, RuleState, StoredAlert, WriteResult
 from runner.store.source import UNNAMED, EventSource
+from runner.store.sqlite.alert_numbers import next_number
 from runner.store.sqlite.alert_rows import newest_events, next_page, readable
 from runner.store.sqlite.changes import update
 from runner.store.sqlite.database import (
@@ -49,6 +50,7 @@ from runner.store.sqlite.ledger import (
     read_unfinished,
     record,
 )
+from runner.store.sqlite.outbox import SqliteOutbox
 from runner.store.sqlite.retention import (
     KEEPS_ALL,
     Contents,
@@ -119,6 +121,11 @@ class SqliteStore:
     @property
     def terms(self) -> SqliteTerms:
         return SqliteTerms(self._run)
+
+    @property
+    def outbox(self) -> SqliteOutbox:
+        """What targets of notifications are owed."""
+        return SqliteOutbox(self._run)
 
     async def by_ids(self, ids: Collection[str]) -> Mapping[str, StoredAlert]:
         return await self._run(lambda connection: _by_ids(connection, tuple(ids)))
@@ -278,13 +285,14 @@ def _create(connection: sqlite3.Connection, alerts: Sequence[Alert]) -> WriteRes
         except ValueError as error:
             rejected[alert.id] = str(error)
     marks = ",".join("?" * len(_ALERT_COLUMNS.split(",")))
-    insert = f"INSERT INTO alerts ({_ALERT_COLUMNS}) VALUES ({marks}) ON CONFLICT (id) DO NOTHING"
+    insert = f"INSERT INTO alerts (seq, {_ALERT_COLUMNS}) VALUES (?, {marks}) ON CONFLICT (id) DO NOTHING"
     if rows:
         with transaction(connection):
-            gone = pruned_ids(connection, [row.id for row in rows])
+            gone, number = pruned_ids(connection, [row.id for row in rows]), next_number(connection)
             for row in rows:
-                is_new = row.id not in gone and connection.execute(insert, _columns(row)).rowcount
+                is_new = row.id not in gone and connection.execute(insert, (number, *_columns(row))).rowcount
                 (created if is_new else duplicates).add(row.id)
+                number = None if is_new else number
     return write_result(created, duplicates, rejected=rejected)
 
 

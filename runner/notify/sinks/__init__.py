@@ -1,0 +1,1 @@
+"""Sending to each type of target."""
