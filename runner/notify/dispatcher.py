@@ -15,6 +15,7 @@ from runner.errors import RunnerError
 from runner.notify.courier import Courier, CourierView, quietly
 from runner.notify.incidents import HealthObservation, IncidentBook
 from runner.notify.owed_item import health_item, item_maker
+from runner.notify.sinks.own_loop import LoopedSink, OwnLoop
 from runner.notify.sinks.sink_for import sink_for
 from runner.notify.target import NotificationTarget
 from runner.store.leases import EveryRule, Leases
@@ -63,6 +64,7 @@ class Dispatcher:
         self._lease = _Lease(duration)
         self._is_shared = leases is not None
         self._on_closed = on_closed
+        self._loop = OwnLoop()
         self._couriers = {target.name: self._courier(target) for target in targets}
         self._wakes: dict[str, asyncio.Event] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
@@ -125,8 +127,7 @@ class Dispatcher:
             await asyncio.wait(self._tasks.values(), timeout=_GRACE_S)
         await _cancelled([*self._tasks.values(), *self._others])
         self._tasks, self._others = {}, []
-        for courier in self._couriers.values():
-            await courier.sink.close()
+        await self._close_sinks()
         with suppress(RunnerError, TimeoutError):
             async with asyncio.timeout(_GRACE_S):
                 await self._leases.release()
@@ -161,10 +162,14 @@ class Dispatcher:
         await self._record_seen()
         await self._renew()
         await asyncio.gather(*(self._drain_one(courier, limit_s) for courier in self._couriers.values()))
-        for courier in self._couriers.values():
-            await courier.sink.close()
+        await self._close_sinks()
         with suppress(RunnerError):
             await self._leases.release()
+
+    async def _close_sinks(self) -> None:
+        for courier in self._couriers.values():
+            await courier.sink.close()
+        self._loop.close()
 
     async def _drain_one(self, courier: Courier, limit_s: float) -> None:
         name = courier.target.name
@@ -207,7 +212,7 @@ class Dispatcher:
     def _courier(self, target: NotificationTarget) -> Courier:
         return Courier(
             target,
-            sink_for(target),
+            LoopedSink(sink_for(target), self._loop),
             self._outbox,
             self._alerts,
             now=self._clock.now,

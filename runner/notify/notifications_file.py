@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -46,7 +46,7 @@ def read_notifications(path: Path, environ: Mapping[str, str]) -> Notifications:
     if trouble is None:
         document, trouble = parsed_toml(path, text, expected=_CALLED)
     if trouble is not None:
-        return Notifications(path, problems=(trouble,))
+        return Notifications(path, problems=(replace(trouble, picture=""),))
     # A picture of the line could show a secret that stands in it.
     findings = Findings(_without_pictures(TomlLocator(path, text)))
     top = Table(document, (), findings, "the file")

@@ -14,6 +14,8 @@ _LARGEST: Final = 64 * 1024
 """In bytes; far over any secret, and keeps a wrong path (a device, a log) from being read whole."""
 _SHORTEST: Final = 5
 """Characters of a part of an address that may be a token; shorter ones are words such as `api`."""
+_TOKEN: Final = re.compile(r"(?=.*\d)[\w%~-]{8,}|[\w%~-]{16,}")
+"""A part of the path of a web address that is no word."""
 
 
 class SecretError(Exception):
@@ -58,19 +60,21 @@ def secret_parts(url: str) -> tuple[str, ...]:
     The user of a login with a password is no secret, nor is a host with a dot in it.
 
     >>> secret_parts("slack://tokenA/tokenB")
-    ('slack://tokenA/tokenB', 'tokenA', 'tokenB')
+    ('slack://tokenA/tokenB', 'tokenA', 'tokenB', '/tokenB')
     """
     try:
         parts = urlsplit(url)
-        user, password, host = parts.username, parts.password, parts.netloc.rpartition("@")[2].partition(":")[0]
+        user, password, places = parts.username, parts.password, parts.netloc.rpartition("@")[2].split(":")
     except ValueError:
         return (url,)
     found = [url]
     found += [password] if password else [user] if user else []
     is_plain = parts.scheme in ("http", "https")
-    if not is_plain and "." not in host and host.lower() != "localhost":
-        found.append(host)
-    found += [part for part in parts.path.split("/") if len(part) >= _SHORTEST]
+    if not is_plain and "." not in places[0] and places[0].lower() != "localhost":
+        found += [part for part in places if not part.isdigit() or len(part) >= _SHORTEST]
+    names = [part for part in parts.path.split("/") if len(part) >= _SHORTEST]
+    found += [part for part in names if not is_plain or _TOKEN.fullmatch(part)]
+    found += [parts.path] if len(parts.path) > _SHORTEST else []
     found += [value for _, value in parse_qsl(parts.query) if len(value) >= _SHORTEST]
     found += [part for part in re.split(r"[&=]", parts.query) if len(part) >= _SHORTEST and "%" in part]
     decoded = [unquote(part) for part in found]
