@@ -151,7 +151,17 @@ class Report:
     alerts: int
     kills: int
     duplicates: int
+    """Messages that a webhook has taken again."""
+    repeated: int
+    """Lines that the stream has again."""
     faults: tuple[str, ...]
+
+    @property
+    def line(self) -> str:
+        return (
+            f"{self.alerts:,} alerts, {self.kills} kills, {self.duplicates} messages delivered again, "
+            f"{self.repeated} lines written again, {len(self.faults)} differences"
+        )
 
 
 class Campaign:
@@ -231,10 +241,11 @@ def run_campaign(campaign: Campaign, starter: Starter, *, alerts: int, kills: in
         started = campaign.start(starter)
         started.ended(within=campaign.random.uniform(0.2, 2.5))
         if not started.kill():
-            return Report(alerts, number, 0, (f"a process has ended by itself: {started.text()}",))
+            return Report(alerts, number, 0, 0, (f"a process has ended by itself: {started.text()}",))
         campaign.killed.append(time.time())
-    campaign.receiver.is_calm = True
     last = campaign.start(starter)
+    last.ended(within=min(60.0, alerts / 100))
+    campaign.receiver.is_calm = True
     deadline = time.monotonic() + DELIVERED_WITHIN_S
     faults = []
     while True:
@@ -246,14 +257,14 @@ def run_campaign(campaign: Campaign, starter: Starter, *, alerts: int, kills: in
             faults.append(f"after {DELIVERED_WITHIN_S:.0f} s {stored} alerts are stored and {owed} are owed")
             break
     last.kill()
-    found, duplicates = compared(campaign, campaign.alerts())
+    found, duplicates, repeated = compared(campaign, campaign.alerts())
     if "Traceback" in last.text():
         faults.append(last.text()[-2_000:])
-    return Report(alerts, kills, duplicates, (*faults, *found))
+    return Report(alerts, kills, duplicates, repeated, (*faults, *found))
 
 
-def compared(campaign: Campaign, stored: set[str]) -> tuple[list[str], int]:
-    """What is wrong, and how many messages were delivered again."""
+def compared(campaign: Campaign, stored: set[str]) -> tuple[list[str], int, int]:
+    """What is wrong, how many messages were delivered again, and how many lines were written again."""
     faults: list[str] = []
     again = 0
     for name, taken in campaign.receiver.taken.items():
@@ -276,8 +287,7 @@ def compared(campaign: Campaign, stored: set[str]) -> tuple[list[str], int]:
         faults.append(f"stream: {len(torn)} broken lines, such as {torn[0][:100]!r}")
     if counts.keys() != stored:
         faults.append(f"stream: {len(stored - counts.keys())} alerts are missing")
-    again += sum(count - 1 for count in counts.values())
-    return faults, again
+    return faults, again, sum(count - 1 for count in counts.values())
 
 
 def is_whole(line: bytes) -> bool:
@@ -312,11 +322,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 report = run_campaign(campaign, starter, alerts=options.alerts, kills=options.kills)
                 answers = ", ".join(f"{what} {count:,}" for what, count in campaign.receiver.answers.most_common())
             failed = failed or bool(report.faults)
-            print(
-                f"{store}: {report.alerts:,} alerts, {report.kills} kills, {report.duplicates} delivered again, "
-                f"{len(report.faults)} differences; answers: {answers}; {time.monotonic() - begun:.0f} s",
-                flush=True,
-            )
+            print(f"{store}: {report.line}; answers: {answers}; {time.monotonic() - begun:.0f} s", flush=True)
             for fault in report.faults[:20]:
                 print(f"    {fault}", flush=True)
     return int(failed)

@@ -16,6 +16,8 @@ from runner.notify.template import MessageTemplate
 RANKS: Final[Mapping[str, int]] = {"low": 1, "medium": 2, "high": 3, "critical": 4}
 """The severities of alerts, ascending."""
 DAYS: Final = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+_LINES: Final = 100
+"""Of a stream that are written at a time: as many may be written again after a kill."""
 TargetType: TypeAlias = Literal["apprise", "webhook", "stream"]
 
 
@@ -141,4 +143,4 @@ class NotificationTarget:
 def stream_to(place: str) -> NotificationTarget:
     """The target of `--alerts-to`: every alert, a line each."""
     name = "stream -" if place == "-" else f"stream {Path(place).absolute()}"
-    return NotificationTarget(name, "stream", place, filter=TargetFilter(replayed=True))
+    return NotificationTarget(name, "stream", place, filter=TargetFilter(replayed=True), most_items=_LINES)

@@ -8,9 +8,9 @@ from __future__ import annotations
 import asyncio
 import importlib
 import logging
-import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from contextvars import ContextVar
 from datetime import datetime
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -26,6 +26,8 @@ from runner.notify.template import on_one_line
 from runner.store.outbox import OutboxMessage
 from runner.store.protocol import StoredAlert
 
+_SAID: ContextVar[list[str] | None] = ContextVar("said", default=None)
+"""Of the call that logs: apprise passes the context on to its threads."""
 _INSTALL: Final = "it is not installed; install it with: pip install 'rule-runner[notify]'"
 
 
@@ -43,7 +45,9 @@ class AppriseSink:
             is_known = self._apprise.Apprise().add(target.url)
         if not is_known:
             scheme = urlsplit(target.url).scheme
-            known = sorted(self._apprise.manager_plugins.N_MGR.schemas(), key=len, reverse=True)
+            services = self._apprise.Apprise().details()["schemas"]
+            groups = (one[key] or () for one in services for key in ("protocols", "secure_protocols"))
+            known = [name for names in groups for name in names]
             near = "" if scheme in known else did_you_mean(scheme, known)
             what = "an address that apprise cannot use" if scheme in known else f"no service of apprise: {scheme}://"
             raise SettingsError(f"target `{target.name}`: `url` is {what}{near}")
@@ -83,20 +87,20 @@ class AppriseSink:
 
 @contextmanager
 def _captured() -> Iterator[list[str]]:
-    """What apprise logs in this thread meanwhile, from warnings on: kept from the log, as secrets may be in it."""
+    """What apprise logs for this call meanwhile, from warnings on: kept from the log, as secrets may be in it."""
     said: list[str] = []
-    thread = threading.get_ident()
     logger = logging.getLogger("apprise")
 
     class _Kept(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
-            if record.thread == thread and record.levelno >= logging.WARNING:
+            if _SAID.get() is said and record.levelno >= logging.WARNING:
                 said.append(record.getMessage())
 
-    handler = _Kept()
+    handler, token = _Kept(), _SAID.set(said)
     logger.propagate = False
     logger.addHandler(handler)
     try:
         yield said
     finally:
         logger.removeHandler(handler)
+        _SAID.reset(token)
