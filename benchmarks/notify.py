@@ -178,6 +178,8 @@ class Campaign:
         (folder / "notifications.toml").write_text(self._targets(), encoding="utf-8")
         self.flags: list[object] = ["--rules", folder / "rules", "--notifications", folder / "notifications.toml"]
         self.env = {"RUNNER_LOG_FORMAT": "text", "RUNNER_LISTEN": "off", "RUNNER_TICK": "1s", "RUNNER_LEASE": "3s"}
+        # In a cluster a process has to wait until the lease of the killed one has expired.
+        self.life = (0.2, 2.5) if node is None else (2.0, 20.0)
         if node is None:
             self.flags += ["--state", folder / "state.db"]
         else:
@@ -187,7 +189,7 @@ class Campaign:
     def _targets(self) -> str:
         lines = []
         for name in TARGETS:
-            lines += ["[[target]]", f'name = "{name}"', 'type = "webhook"', 'timeout = "1s"']
+            lines += ["[[target]]", f'name = "{name}"', 'type = "webhook"', 'timeout = "3s"']
             lines += [f'url = "http://127.0.0.1:{self.receiver.port}/{name}"', "documents = false"]
         return "\n".join([*lines, 'group_by = ["host.name"]', ""])
 
@@ -239,7 +241,7 @@ def run_campaign(campaign: Campaign, starter: Starter, *, alerts: int, kills: in
         campaign.write(count)
         left -= count
         started = campaign.start(starter)
-        started.ended(within=campaign.random.uniform(0.2, 2.5))
+        started.ended(within=campaign.random.uniform(*campaign.life))
         if not started.kill():
             return Report(alerts, number, 0, 0, (f"a process has ended by itself: {started.text()}",))
         campaign.killed.append(time.time())

@@ -130,6 +130,8 @@ def test_documented_defaults_are_the_defaults() -> None:
         "kibana_ca_certs",
         "runtime_fields",
         "instance",
+        "notifications",
+        "alerts_to",
     }
     fields = {
         field

@@ -25,6 +25,7 @@ from runner.notify.notifications_file import Notifications, read_notifications
 from runner.notify.owed_item import item_maker
 from runner.notify.target import NotificationTarget, stream_to
 from runner.rule_run import RuleRun
+from runner.rules.discovery import NOTIFICATIONS
 from runner.settings.settings import Settings
 from runner.store.leases import Leases
 from runner.store.outbox import Outbox
@@ -33,7 +34,6 @@ from runner.store.sqlite.sqlite_store import SqliteStore
 from runner.telemetry.logs import Redactor
 from runner.telemetry.notify_metrics import NotifyMetrics
 
-FILE_NAME = "notifications.toml"
 OFF = Path("off")
 STDOUT = "-"
 _LIMIT_S = 30.0
@@ -69,11 +69,12 @@ def read_told(settings: Settings) -> Told:
 
 
 def notifications_path(settings: Settings) -> Path | None:
-    """The file of targets: the named one, else that beside the state file or beside the rules' folders, if any."""
+    """The file of targets: the named one, else that beside the state file, or in the rules' folders or beside them."""
     if settings.notifications is not None:
         return None if settings.notifications == OFF else settings.notifications
-    folders = [settings.state.parent, *(path.parent for path in settings.rules if not settings.is_default("rules"))]
-    found = {path.resolve(): path for folder in folders if (path := folder / FILE_NAME).is_file()}
+    rules = () if settings.is_default("rules") else settings.rules
+    folders = [settings.state.parent, *(folder for path in rules for folder in (path, path.parent))]
+    found = {path.resolve(): path for folder in folders if (path := folder / NOTIFICATIONS).is_file()}
     if len(found) > 1:
         shown = " and ".join(map(str, found.values()))
         raise SettingsError(f"{shown}: several files of notifications; name one with --notifications")
@@ -260,7 +261,7 @@ def _leases(tools: Opened, told: Told, clock: Clock) -> tuple[Leases, timedelta]
     from runner.cli.cluster_wiring import target_leases
 
     longest = max((target.timeout for target in told.targets), default=timedelta(0))
-    duration = max(tools.settings.lease, 2 * longest + timedelta(seconds=10))
+    duration = max(tools.settings.lease, 2 * longest + timedelta(seconds=2))
     return target_leases(tools.settings, tools.stores, clock, duration), duration
 
 

@@ -73,7 +73,8 @@ NotificationsOption = Annotated[
     Option(
         "--notifications",
         metavar="FILE|off",
-        help="File of notification targets; default: `notifications.toml` beside the state file or the rules.",
+        help="File of notification targets; default: `notifications.toml` beside the state file, or in or beside the "
+        "rules' folders.",
     ),
 ]
 AlertsToOption = Annotated[

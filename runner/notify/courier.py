@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from random import Random
@@ -22,7 +22,7 @@ from runner.notify.planning import plan_messages
 from runner.notify.sinks.delivery import Delivery, MessageSink
 from runner.notify.target import NotificationTarget
 from runner.store.outbox import Backlog, Outbox, OutboxMessage, TargetRecord
-from runner.store.protocol import AlertStore
+from runner.store.protocol import AlertStore, StoredAlert
 from runner.windows import iso
 
 _LOG = logging.getLogger("runner.notify")
@@ -37,6 +37,8 @@ _REFUSED_PAUSE: Final = timedelta(seconds=30)
 _LONGEST_REFUSED: Final = timedelta(hours=1)
 _LEAST_TRIES: Final = 3
 """Before a message is given up, however old it is."""
+_MOST_DOCUMENTS: Final = 200
+"""Documents of alerts that are held at a time."""
 _PAGES: Final = 20
 _NOW: Final = timedelta(0)
 
@@ -141,35 +143,51 @@ class Courier:
 
     async def _send(self) -> None:
         """Try what is due until the target fails. Tries that have begun are waited for, whatever else fails."""
-        due, errors = iter(self._due(self._now())), list[RunnerError]()
+        for part in self._parts(self._due(self._now())):
+            ids = [id_ for message in part for id_ in shown_ids(self.target, message)]
+            found = await self._alerts.by_ids(ids) if ids else {}
+            if not await self._send_part(part, found):
+                return
+
+    def _parts(self, due: Sequence[OutboxMessage]) -> Iterator[list[OutboxMessage]]:
+        """The messages in parts for whose alerts' documents there is room."""
+        part, room = list[OutboxMessage](), _MOST_DOCUMENTS
+        for message in due:
+            room -= len(shown_ids(self.target, message))
+            if part and room < 0:
+                yield part
+                part, room = [], _MOST_DOCUMENTS
+            part.append(message)
+        if part:
+            yield part
+
+    async def _send_part(self, part: Sequence[OutboxMessage], found: Mapping[str, StoredAlert]) -> bool:
+        """Whether more can be sent to the target."""
+        assert self._record is not None
+        due, errors = iter(part), list[RunnerError]()
         stop = False
 
         async def work() -> None:
             nonlocal stop
             for message in due:
-                if stop or self.is_stopping or not self._may_send(self.target.timeout):
+                stop = stop or self.is_stopping or not self._may_send(self.target.timeout)
+                if stop:
                     return
+                outcome = await self.sink.send(message, found, self._now())
+                self._settled.append((message, outcome))
+                stop = stop or not (outcome.ok or outcome.is_refused)
                 try:
-                    outcome = await self._try(message)
-                    stop = stop or not (outcome.ok or outcome.is_refused)
                     async with self._noting:  # what is settled while another note is written goes with the next one
                         await self._note()
                 except RunnerError as error:
                     errors.append(error)
                     stop = True
 
-        assert self._record is not None
         count = 1 if self.target.is_stream or self._record.failures else _AT_ONCE
         await asyncio.gather(*(work() for _ in range(count)))
         if errors:
             raise errors[0]
-
-    async def _try(self, message: OutboxMessage) -> Delivery:
-        ids = shown_ids(self.target, message)
-        found = await self._alerts.by_ids(ids) if ids else {}
-        outcome = await self.sink.send(message, found, self._now())
-        self._settled.append((message, outcome))
-        return outcome
+        return not stop
 
     async def _note(self) -> None:
         """Record what became of the tries that ended; what cannot be recorded is again before the next try."""

@@ -57,7 +57,7 @@ class IncidentBook:
             await self._keep(incident, None)
         elif incident.began is None or seen.amount > 2 * incident.amount > 0:
             incident = replace(incident, began=now, amount=seen.amount)
-            _LOG.warning("%s: %s", seen.title, seen.trouble)
+            _LOG.info("%s: told to %d targets", seen.title, len(self._targets()))
             await self._keep(incident, health_item(seen.key, now, title=seen.title, text=seen.trouble))
 
     async def _over(self, known: Incident, seen: HealthObservation) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from runner.notify.target import NotificationTarget
-from runner.notify.template import document_value, filled
+from runner.notify.template import document_value, filled, names_fields
 from runner.store.outbox import OutboxItem, OutboxMessage
 from runner.store.protocol import StoredAlert
 from runner.windows import iso
@@ -61,6 +61,9 @@ def shown_ids(target: NotificationTarget, message: OutboxMessage) -> list[str]:
         return []
     if target.is_stream or (target.type == "webhook" and target.documents):
         return [item.id for item in message.items]
+    words = target.template
+    if not any(map(names_fields, (words.title, words.body, words.digest_title, words.line))):
+        return []
     return [item.id for item in _ranked(message)[:_LISTED]]
 
 

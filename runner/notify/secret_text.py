@@ -14,6 +14,8 @@ _LARGEST: Final = 64 * 1024
 """In bytes; far over any secret, and keeps a wrong path (a device, a log) from being read whole."""
 _SHORTEST: Final = 5
 """Characters of a part of an address that may be a token; shorter ones are words such as `api`."""
+_PLAIN: Final = frozenset(("from", "to", "cc", "bcc", "reply", "name", "smtp", "mode", "format", "overflow", "verify"))
+"""Options of apprise's addresses that are no secrets."""
 _TOKEN: Final = re.compile(r"(?=.*\d)[\w%~-]{8,}|[\w%~-]{16,}")
 """A part of the path of a web address that is no word."""
 
@@ -75,7 +77,7 @@ def secret_parts(url: str) -> tuple[str, ...]:
     names = [part for part in parts.path.split("/") if len(part) >= _SHORTEST]
     found += [part for part in names if not is_plain or _TOKEN.fullmatch(part)]
     found += [parts.path] if len(parts.path) > _SHORTEST else []
-    found += [value for _, value in parse_qsl(parts.query) if len(value) >= _SHORTEST]
+    found += [value for name, value in parse_qsl(parts.query) if len(value) >= _SHORTEST and name not in _PLAIN]
     found += [part for part in re.split(r"[&=]", parts.query) if len(part) >= _SHORTEST and "%" in part]
     decoded = [unquote(part) for part in found]
     return tuple(dict.fromkeys(part for part in [*found, *decoded] if part))

@@ -56,6 +56,15 @@ def problem_with(template: str, names: tuple[str, ...] = NAMES) -> str:
     return ""
 
 
+def names_fields(template: str) -> bool:
+    """Whether the template shows fields of the alert's document.
+
+    >>> names_fields("{rule}"), names_fields("{process.name|nothing}")
+    (False, True)
+    """
+    return any("." in (found[1] or "").partition("|")[0] for found in _PART.finditer(template))
+
+
 def filled(template: str, value: Callable[[str], str]) -> str:
     """The text with the value of each name; "-" for one that has none, unless the template has words for that.
 

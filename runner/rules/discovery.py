@@ -15,6 +15,8 @@ Stamp = tuple[int, int, int, int, int]
 
 OVERRIDES = "overrides.toml"
 """The name of the file, in a folder of rules or beside it, that changes rules without touching their files."""
+NOTIFICATIONS = "notifications.toml"
+"""The name of the file, in a folder of rules, beside it or beside the state, that says whom alerts are sent to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,9 +52,9 @@ def find_rule_files(paths: Sequence[Path]) -> FoundFiles:
     followed, but no folder or file is taken twice.
     """
     found = find_files(paths, _is_rule_file, "rule files (*.toml)")
-    overrides = {path / OVERRIDES for path in paths}
-    files = tuple(file for file in found.files if file.named or file.path not in overrides)
-    return replace(found, files=files, problems=tuple(one for one in found.problems if one.file not in overrides))
+    others = {path / name for path in paths for name in (OVERRIDES, NOTIFICATIONS)}
+    files = tuple(file for file in found.files if file.named or file.path not in others)
+    return replace(found, files=files, problems=tuple(one for one in found.problems if one.file not in others))
 
 
 def find_files(paths: Sequence[Path], is_wanted: Callable[[str], bool], called: str) -> FoundFiles:

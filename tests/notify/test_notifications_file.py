@@ -72,6 +72,11 @@ def test_parts_of_an_address_that_may_be_secret(url: str, parts: set[str]) -> No
     assert "example.org" not in secret_parts(url)
 
 
+def test_options_of_an_address_are_no_secrets() -> None:
+    url = "mailto://ada:hunter2@example.org?smtp=localhost&from=runner@example.org&to=soc@example.org"
+    assert set(secret_parts(url)) == {url, "hunter2"}
+
+
 def test_words_in_an_address_are_not_masked_everywhere() -> None:
     assert set(secret_parts("https://soc.example.org/hooks/alerts")) == {
         "https://soc.example.org/hooks/alerts",

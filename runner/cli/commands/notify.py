@@ -14,7 +14,7 @@ from rich.text import Text
 from runner.cli.console import counted, err, may_color, moment, out, print_json, print_table, say, table
 from runner.cli.exit_codes import ExitCode
 from runner.cli.locations import stores_in_cluster
-from runner.cli.notifying import FILE_NAME, Told, masked, outbox_of, read_told
+from runner.cli.notifying import Told, masked, outbox_of, read_told
 from runner.cli.wiring import opened_stores
 from runner.clock import SystemClock
 from runner.errors import SettingsError
@@ -25,6 +25,7 @@ from runner.notify.secret_text import shown_address
 from runner.notify.sinks.delivery import Delivery
 from runner.notify.sinks.sink_for import sink_for
 from runner.notify.target import NotificationTarget
+from runner.rules.discovery import NOTIFICATIONS
 from runner.settings.settings import Settings
 from runner.store.outbox import Backlog, OutboxMessage, TargetRecord, message_id
 from runner.telemetry.logs import configure_logging
@@ -53,7 +54,9 @@ def test(settings: Settings, names: Sequence[str]) -> ExitCode:
 def _chosen(told: Told, names: Sequence[str]) -> list[NotificationTarget]:
     targets = {target.name: target for target in told.targets if not target.is_stream}
     if not targets:
-        where = f"{told.path} has none" if told.path is not None else f"there is no {FILE_NAME} beside state and rules"
+        where = (
+            f"{told.path} has none" if told.path is not None else f"there is no {NOTIFICATIONS} beside state and rules"
+        )
         raise SettingsError(
             f"no notification targets: {where}; name a file with --notifications (docs/notifications.md)"
         )

@@ -21,13 +21,14 @@ class Aside:
 
     def __init__(self, name: str) -> None:
         self._name = name
-        self._threads: list[threading.Thread] = []
+        self._left: list[threading.Thread] = []
+        """Those whose calls nobody waits for any more."""
 
     async def run(self, call: Callable[[], T]) -> T:
         """The result of the call. Cancelled, it leaves the call to itself; raises HangingError if too many were."""
-        self._threads = [thread for thread in self._threads if thread.is_alive()]
-        if len(self._threads) >= _MOST_HANGING:
-            raise HangingError(f"{len(self._threads)} tries of before still hang")
+        self._left = [thread for thread in self._left if thread.is_alive()]
+        if len(self._left) >= _MOST_HANGING:
+            raise HangingError(f"{len(self._left)} tries of before still hang")
         loop = asyncio.get_running_loop()
         future: asyncio.Future[T] = loop.create_future()
 
@@ -40,9 +41,12 @@ class Aside:
                 _tell(loop, future, None, result)
 
         thread = threading.Thread(target=work, name=self._name, daemon=True)
-        self._threads.append(thread)
         thread.start()
-        return await future
+        try:
+            return await future
+        except asyncio.CancelledError:
+            self._left.append(thread)
+            raise
 
 
 def _tell(

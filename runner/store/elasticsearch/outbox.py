@@ -118,12 +118,11 @@ class ElasticsearchOutbox:
         self, target: str, done: Sequence[OutboxMessage], kept: Sequence[OutboxMessage], record: TargetRecord
     ) -> None:
         told = [item for message in done for item in message.items]
-        if told:
-            now = datetime.now(UTC)
-            await self._write([self._item(target, item, _DONE, at=now) for item in told])
+        now = datetime.now(UTC)
+        marked = [self._item(target, item, _DONE, at=now) for item in told]
         gone = [self._removal(_id("message", target, message.id)) for message in done]
         changed = [self._message(target, message) for message in kept]
-        await self._write([*gone, *changed, self._record(target, record)])
+        await self._write([*marked, *gone, *changed, self._record(target, record)])
         self._in_messages.get(target, set()).difference_update(item.id for item in told)
 
     async def targets(self) -> Mapping[str, TargetRecord]:
@@ -178,9 +177,9 @@ class ElasticsearchOutbox:
         return Action(orjson.dumps({"delete": {"_index": self._index, "_id": id_}}), None)
 
     async def _write(self, actions: Sequence[Action], *, may_be_there: bool = False) -> None:
-        """Write all of the actions, visible to searches from then on; a document that is gone is deleted already."""
+        """Write all of the actions, in order; a document that is gone is deleted already."""
         with store_errors():
-            outcomes = await write_bulk(self._client, actions, index=self._index, refresh=True)
+            outcomes = await write_bulk(self._client, actions, index=self._index)
         for action, outcome in zip(actions, outcomes, strict=True):
             fine = outcome.stored or (outcome.conflict and may_be_there)
             if not fine and not (action.body is None and outcome.status == 404):
@@ -189,6 +188,7 @@ class ElasticsearchOutbox:
     async def _find(
         self, target: str | None, statuses: Sequence[str], sort: Sequence[Mapping[str, Any]], most: int
     ) -> list[dict[str, Any]]:
+        await self._refresh()
         body = {"size": min(most, _MOST), "query": _query(target, statuses), "sort": [*sort, "_doc"]}
         return await search_hits(self._client, self._index, body)
 
@@ -199,11 +199,21 @@ class ElasticsearchOutbox:
             "query": _query(target, statuses),
             "sort": [{"@timestamp": {"order": "asc"}}],
         }
+        await self._refresh()
         with store_errors():
             answer = await self._client.search((self._index,), body)
         hits = answer["hits"]["hits"]
         oldest = datetime.fromisoformat(hits[0]["_source"]["@timestamp"]) if hits else None
         return int(answer["hits"]["total"]["value"]), oldest
+
+    async def _refresh(self) -> None:
+        """Make everything that was written visible to searches: what is done must not be found again."""
+        try:
+            with store_errors():
+                await self._client.refresh(self._index)
+        except StoreError as error:
+            if "index_not_found" not in str(error) and "no such index" not in str(error):
+                raise
 
     async def _tidy(self, now: datetime) -> None:
         """Remove marked items, and those whose alert never came; a failure costs nothing but space, and is logged."""
