@@ -16,13 +16,16 @@ from prometheus_client.registry import CollectorRegistry
 from runner.alerts.alert import Alert
 from runner.errors import Problem
 from runner.exceptions import ExceptionItem, Exceptions
+from runner.notify.courier import CourierView
 from runner.rule_run import RuleRun, Status
 from runner.rules.load import LoadedRules
 from runner.rules.rule import Rule
 from runner.schedule.schedule import Schedule
 from runner.service.rules_in_use import ActiveRules
+from runner.store.outbox import Backlog, TargetRecord
 from runner.store.protocol import RuleState
 from runner.telemetry.metrics import Metrics, ServiceView, registry_of, rendered
+from runner.telemetry.notify_metrics import NotifyMetrics
 from runner.windows import Window
 from tests.compiled import compiled
 from tests.paths import ROOT
@@ -203,6 +206,7 @@ def families() -> Iterator[tuple[str, str, frozenset[str]]]:
     """Every metric of ours as a reader of the page sees it: name, type, labels."""
     registry = CollectorRegistry()
     registry.register(full().metrics)
+    registry.register(NotifyMetrics(lambda: [CourierView("soc", TargetRecord(NOON))], lambda: NOON))
     for family in registry.collect():
         name = f"{family.name}_total" if family.type == "counter" else family.name
         name = f"{family.name}_info" if family.type == "info" else name
@@ -233,12 +237,28 @@ def test_queries_that_are_shown_ask_for_metrics_that_there_are(file: str) -> Non
     assert asked and asked <= names, asked - names
 
 
+def test_what_targets_are_owed() -> None:
+    record = TargetRecord(NOON, messages=3, alerts=5, failed_tries=2, given_up=1, failures=1, last_success=NOON)
+    view = CourierView("soc", record, Backlog(7, 2, NOON - MINUTE))
+    shown = {
+        sample.name.removeprefix("rule_runner_notification_"): sample.value
+        for family in NotifyMetrics(lambda: [view], lambda: NOON).collect()
+        for sample in family.samples
+    }
+    assert shown == {
+        **{"messages_total": 3, "alerts_total": 5, "failed_tries_total": 2, "given_up_total": 1},
+        **{"pending": 7, "failing": 1, "oldest_pending_seconds": 60},
+        "last_success_timestamp_seconds": NOON.timestamp(),
+    }
+    assert list(NotifyMetrics(lambda: [], lambda: NOON).collect()) == []
+
+
 def test_names_follow_the_conventions() -> None:
     for name, kind, labels in families():
         assert re.fullmatch(r"rule_runner_[a-z_]+", name)
         assert name.endswith("_total") == (kind == "counter"), name
         assert not re.search(r"(_ms|_millis|_minutes|_hours|_percent)\b", name), name
-        assert labels <= {"rule_id", "outcome", "state", "version", "rule_name", "exception"}, name
+        assert labels <= {"rule_id", "outcome", "state", "version", "rule_name", "exception", "target"}, name
 
 
 def test_a_thousand_rules_have_a_bounded_number_of_series() -> None:
