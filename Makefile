@@ -34,7 +34,7 @@ ci:
 	bash .ci/run
 
 lock:
-	$(BIN)uv pip compile pyproject.toml $(LOCK) --output-file deploy/requirements.lock
+	$(BIN)uv pip compile pyproject.toml --extra notify $(LOCK) --output-file deploy/requirements.lock
 	printf 'hatchling>=1.26,<2\n' | $(BIN)uv pip compile - $(LOCK) --output-file deploy/build.lock
 
 env: .env
