@@ -43,7 +43,7 @@ class StreamSink:
 
     async def send(self, message: OutboxMessage, alerts: Mapping[str, StoredAlert], now: datetime) -> Delivery:
         lines = b"".join(alert_line(item, alerts.get(item.id)) for item in message.items)
-        called = "standard output" if self._place == STDOUT else self._place
+        called = "standard output" if self._place == STDOUT else "the file"
         try:
             async with asyncio.timeout(_PATIENCE_S if Path(self._place).is_file() else None):
                 await self._aside.run(lambda: self._write(lines))
@@ -55,7 +55,7 @@ class StreamSink:
             return Delivery(False, f"{called}: {error}")
         except OSError as error:
             nobody = error.errno == errno.ENXIO
-            return Delivery(False, f"{called}: {'nobody reads this pipe' if nobody else error.strerror or error}")
+            return Delivery(False, "nobody reads this pipe" if nobody else error.strerror or str(error))
         return DELIVERED
 
     async def close(self) -> None:

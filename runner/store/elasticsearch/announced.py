@@ -47,12 +47,15 @@ class AnnouncedAlerts:
         return await self._alerts.by_ids(ids)
 
     async def create(self, alerts: Sequence[Alert]) -> WriteResult:
+        targets = self._targets()
+        if not targets:
+            return await self._alerts.create(alerts)
         heads = {alert.id: alert for alert in alerts if alert.kind != "building_block"}
         known = await self._alerts.existing_ids(heads)
         new = [alert for id_, alert in heads.items() if id_ not in known]
         owed = {
             target: [item for alert in new if (item := item_of(alert.id, alert.document)) is not None]
-            for target, item_of in self._targets().items()
+            for target, item_of in targets.items()
         }
         await self._outbox.add(owed)
         result = await self._alerts.create(alerts)
