@@ -138,7 +138,7 @@ class Receiver:
         now = time.time()
         if now < self._away_until:
             return "away"
-        outcome = self._random.choices(("taken", "429", "500", "hangs", "closes", "away"), (85, 3, 4, 0.5, 7, 0.5))[0]
+        outcome = self._random.choices(("taken", "429", "500", "hangs", "closes", "away"), (80, 5, 5, 2, 6, 2))[0]
         if outcome == "away":
             self._away_until = now + 1.5
         return outcome
