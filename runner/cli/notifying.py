@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
@@ -13,7 +14,7 @@ from pathlib import Path
 import structlog
 
 from runner.alerts.alert import Alert
-from runner.cli.console import counted, printable
+from runner.cli.console import counted, may_color, printable
 from runner.cli.locations import stores_in_cluster
 from runner.cli.wiring import Opened
 from runner.clock import Clock, SystemClock
@@ -31,7 +32,7 @@ from runner.store.leases import Leases
 from runner.store.outbox import Outbox
 from runner.store.protocol import AlertStore
 from runner.store.sqlite.sqlite_store import SqliteStore
-from runner.telemetry.logs import Redactor
+from runner.telemetry.logs import Redactor, configure_logging
 from runner.telemetry.notify_metrics import NotifyMetrics
 
 OFF = Path("off")
@@ -112,6 +113,7 @@ class Notifying:
         self.told = told
         self.is_closed = False
         self._tools, self._on_closed = tools, on_closed
+        self._masked = masked(tools.settings, told)
         self._reload: asyncio.Task[None] | None = None
         outbox = outbox_of(tools.stores.alerts)
         self.dispatcher: Dispatcher | None = None
@@ -123,7 +125,7 @@ class Notifying:
                 outbox,
                 tools.stores.alerts,
                 clock=clock,
-                cleaned=masked(tools.settings, told),
+                cleaned=lambda text: self._masked(text),
                 leases=shared[0],
                 duration=shared[1],
                 on_closed=self._closed,
@@ -205,6 +207,10 @@ class Notifying:
         except RunnerError as error:
             _LOG.error(f"SIGHUP: the notifications cannot be used, those of before stay in use: {error}")
             return
+        # What is still sent to the targets of before is masked, too.
+        self.told = replace(told, secrets=tuple({*self.told.secrets, *told.secrets}))
+        self._masked = masked(settings, self.told)
+        configure_logging(settings, stream=sys.stderr, color=may_color(), secrets=self.told.secrets)
         self._reload = asyncio.get_running_loop().create_task(self._replace(self.dispatcher, told))
 
     async def _replace(self, dispatcher: Dispatcher, told: Told) -> None:
@@ -213,7 +219,6 @@ class Notifying:
         except RunnerError as error:
             _LOG.error(f"SIGHUP: the notifications cannot be used, those of before stay in use: {error}")
             return
-        self.told = told
         _LOG.info(f"SIGHUP: alerts are sent to {counted(len(told.targets), 'target')}")
 
     def _closed(self) -> None:

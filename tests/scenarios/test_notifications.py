@@ -108,7 +108,9 @@ def test_hangup_reads_the_targets_again_and_keeps_those_of_before_if_it_cannot(
         (folder / "notifications.toml").write_text("[[target]]\nname = 1\n", encoding="utf-8")
         started.send_signal(signal.SIGHUP)
         lines_until(started, "those of before stay in use")
-        write_targets(folder, f"{receiver.url}/two", "two")
+        write_targets(folder, f"{receiver.url}/two/T0ken12345", "two")
+        replies = iter([Reply(500, text="no such /two/T0ken12345")])
+        receiver.reply = lambda request: next(replies, Reply())
         started.send_signal(signal.SIGHUP)
         lines_until(started, "alerts are sent to 1 target")
         add_events(folder, "a")
@@ -116,8 +118,8 @@ def test_hangup_reads_the_targets_again_and_keeps_those_of_before_if_it_cannot(
             lines_until(started, "")
         started.send_signal(signal.SIGTERM)
         said, _ = started.communicate()
-    assert "Traceback" not in said
-    assert {request.path for request in receiver.taken if request.json["type"] == "alert"} == {"/two"}
+    assert "Traceback" not in said and "T0ken12345" not in said
+    assert {request.path for request in receiver.taken if request.json["type"] == "alert"} == {"/two/T0ken12345"}
 
 
 def test_secrets_are_in_no_log_whatever_fails(folder: Path, receiver: Receiver) -> None:
