@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.conftest import Command
+from tests.cli.test_once import write_rule
 from tests.notify.receiver import Receiver, Reply
 
 TOKEN = "T0k3nThatIsSecret"
@@ -184,3 +185,17 @@ def test_apprise(command: Command, once: tuple[object, ...], receiver: Receiver,
     assert command("notify", "test").err.startswith(
         "error: target `chat`: `url` is no service of apprise: slak://; did you mean `slack`?"
     )
+
+
+def test_a_file_in_the_folder_of_rules_is_no_rule(
+    command: Command, sample: Path, receiver: Receiver, tmp_path: Path
+) -> None:
+    rules = write_rule(tmp_path, query='process where process.name == "nc"').parent
+    write_targets(rules, webhook(receiver))
+    assert command("check", rules).code == 0
+    assert command("once", "--events", sample, "--rules", rules, "--now", "latest").code == 0
+    assert command("notify", "test", "--rules", rules).code == 0
+    assert receiver.taken[-1].json["title"] == "[rule-runner] test message"
+    write_targets(tmp_path, webhook(receiver))
+    answer = command("notify", "test", "--rules", rules)
+    assert answer.code == 3 and "several files of notifications; name one with --notifications" in answer.err
