@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from runner.exceptions.item import ExceptionItem
@@ -37,6 +37,7 @@ def is_for(item: ExceptionItem, of: Rule, lists: Sequence[tuple[str, str]]) -> b
     return named or not set(item.tags).isdisjoint(of.tags) or not referred.isdisjoint(item.lists)
 
 
+@settings(max_examples=50)
 @given(ITEMS, RULES, LISTS)
 def test_an_item_is_found_if_and_only_if_it_is_for_the_rule(
     items: list[ExceptionItem], of: Rule, lists: Sequence[tuple[str, str]]

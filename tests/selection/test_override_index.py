@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from runner.exceptions.item import FilePlace
@@ -27,6 +27,7 @@ RULES = st.builds(
 )  # fmt: skip
 
 
+@settings(max_examples=50)
 @given(OVERRIDES, RULES)
 def test_an_override_is_found_if_and_only_if_it_covers_the_rule(overrides: list[RuleOverride], of: Rule) -> None:
     facts = RuleFacts(of)
