@@ -143,3 +143,26 @@ def test_a_replay_goes_by_the_indicators_of_each_window(command: Command, tmp_pa
     asked = ("replay", "--rules", "addresses.toml", "--events", "e.ndjson", "--indicators", "ti.ndjson", "-o", "json")
     answer = command(*asked)
     assert (answer.code, answer.json["created"]) == (0, 1)
+
+
+def test_explain_compares_events_with_indicators_field_by_field(command: Command, tmp_path: Path) -> None:
+    (tmp_path / "addresses.toml").write_text(RULE)
+    (tmp_path / "e.ndjson").write_text(
+        documents(event(1, "203.0.113.9"), event(2, "203.0.113.10"), event(3, "203.0.113.9"))
+    )
+    (tmp_path / "ti.ndjson").write_text(documents(indicator("one", "203.0.113.9"), indicator("two", "203.0.113.1")))
+    asked = ("search", "--rule", "addresses.toml", "--events", "e.ndjson", "--explain")
+    shown = command(*asked, env={"RUNNER_INDICATORS": "ti.ndjson"})
+    assert shown.code == 0
+    lines = [line.strip() for line in shown.out.splitlines()]
+    start = lines.index("which indicators were met")
+    assert lines[start + 1 : start + 6] == [
+        "2 indicators of the rule; one group of fields has to hold",
+        "group 1: destination.ip 2 values in 3 events, threat.indicator.ip 2 values of indicators; 1 the same",
+        "2 events with an indicator",
+        "e.ndjson:1: destination.ip 203.0.113.9 (lab, one)",
+        "e.ndjson:3: destination.ip 203.0.113.9 (lab, one)",
+    ]
+    without = command(*asked)
+    assert "0 events with an indicator" in without.out
+    assert "name files of indicators with --indicators" in without.out

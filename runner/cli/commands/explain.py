@@ -8,15 +8,16 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 from runner import eql
 from runner.alerts.explain.counted_keys import CountedKeys
 from runner.alerts.explain.judged_terms import JudgedTerms
+from runner.alerts.explain.met_indicators import MetIndicators
 from runner.cli.commands.asked_query import AskedQuery
 from runner.cli.commands.explained_exceptions import ExplainedExceptions
-from runner.cli.commands.explained_findings import counted_keys, judged_terms
+from runner.cli.commands.explained_findings import counted_keys, judged_terms, met_indicators
 from runner.cli.commands.search import compiled, excepted_answer, filtered_program, read_mapping
 from runner.cli.commands.text_search import compiled_text
 from runner.cli.console import out, print_json, progress_bar, warn
@@ -36,6 +37,7 @@ from runner.events.files.event_files import EventFiles
 from runner.file_formats.inner_events import InnerEvents
 from runner.search.files.excepted_answer import ExceptedAnswer
 from runner.search.files.file_search import date_field
+from runner.search.files.indicator_search import IndicatorSearch
 from runner.settings.settings import Settings
 
 _NO_FILES = (
@@ -61,6 +63,7 @@ class _Searched:
     left_out: ExceptedAnswer
     counts: CountedKeys | None = None
     terms: JudgedTerms | None = None
+    met: MetIndicators | None = None
 
 
 def explain_search(
@@ -84,8 +87,9 @@ def explain_search(
     with _files_on_disk(settings.events) as (paths, names):
         known = mapped if mapped is not None else shipped_schema()
         inner = InnerEvents(settings.unwrap)
-        with EventFiles(paths, inner=inner) as files:
-            searched = _search(files, asked, known, has_mapping=mapped is not None)
+        indicators = IndicatorSearch(settings.indicators, paths, inner=inner)
+        with EventFiles(paths, inner=inner) as files, closing(indicators):
+            searched = _search(files, asked, known, has_mapping=mapped is not None, indicators=indicators)
             listed = files.paths
         lines = find_events(listed, references, inner) if references else []
         explanation = _explanation(searched, lines, asked, has_mapping=mapped is not None)
@@ -111,7 +115,9 @@ def _files_on_disk(paths: Sequence[str | Path]) -> Iterator[tuple[list[str], dic
         yield [copy.name if str(path) == "-" else str(path) for path in paths], {copy.name: "standard input"}
 
 
-def _search(files: EventFiles, asked: AskedQuery, known: Schema, *, has_mapping: bool) -> _Searched:
+def _search(
+    files: EventFiles, asked: AskedQuery, known: Schema, *, has_mapping: bool, indicators: IndicatorSearch
+) -> _Searched:
     now_ns, options = time.time_ns(), asked.options
     bare: eql.Program | EventProgram
     unmapped: tuple[str, ...] = ()
@@ -142,11 +148,12 @@ def _search(files: EventFiles, asked: AskedQuery, known: Schema, *, has_mapping:
             left_out.events.clear()
             left_out.matches.clear()
             everything = left_out.left(everything, whole, files.fetch)
-        counts, terms = None, None
+        counts, terms, met = None, None, None
         if isinstance(program, EventProgram):
             lenient = schema if has_mapping else dataclasses.replace(schema, lenient=True)
             counts = counted_keys(files, asked, program, lenient, advance)
             terms = judged_terms(files, asked, program, lenient, advance)
+            met = met_indicators(files, asked, program, lenient, advance, indicators)
     for text in files.report().warnings():
         warn(text)
     return _Searched(
@@ -162,6 +169,7 @@ def _search(files: EventFiles, asked: AskedQuery, known: Schema, *, has_mapping:
         left_out=left_out,
         counts=counts,
         terms=terms,
+        met=met,
     )
 
 
@@ -213,6 +221,7 @@ def _explanation(
         exceptions=excepting.listed(),
         counts=searched.counts,
         terms=searched.terms,
+        met=searched.met,
     )
 
 
@@ -232,6 +241,7 @@ def _with_places(
     numbers = {event.number for event in explanation.events}
     chain = explanation.chain
     numbers.update(term.event for term in (explanation.terms.new if explanation.terms is not None else ()))
+    numbers.update(one.event for one in (explanation.met.shown if explanation.met is not None else ()))
     endings = [*explanation.refused[:1]]
     if chain is not None:
         numbers.update(link.until for link in chain.links if link.until is not None)

@@ -9,7 +9,8 @@ from rich.text import Text
 
 from runner.alerts.explain.counted_keys import CountedKeys
 from runner.alerts.explain.judged_terms import JudgedTerms
-from runner.cli.pages.finding_page import counts_page, terms_page
+from runner.alerts.explain.met_indicators import MetIndicators
+from runner.cli.pages.finding_page import counts_page, indicators_page, terms_page
 from runner.dates.dates import date_text
 from runner.eql.explain.event_chain import Chain, Link
 from runner.eql.explain.event_verdict import EventVerdict, StageVerdict, Verdict
@@ -80,6 +81,8 @@ class Explanation:
     """What a threshold rule counts."""
     terms: JudgedTerms | None = None
     """What is new to a rule of type new_terms."""
+    met: MetIndicators | None = None
+    """Which indicators of a rule of type threat_match the events meet."""
 
 
 def page(explanation: Explanation) -> Iterator[Text]:
@@ -104,6 +107,8 @@ def page(explanation: Explanation) -> Iterator[Text]:
         yield from counts_page(explanation.counts)
     if explanation.terms is not None:
         yield from terms_page(explanation.terms, explanation.places)
+    if explanation.met is not None:
+        yield from indicators_page(explanation.met, explanation.places)
     yield from _result(explanation)
 
 

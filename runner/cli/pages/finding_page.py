@@ -9,6 +9,7 @@ from rich.text import Text
 
 from runner.alerts.explain.counted_keys import CountedKey, CountedKeys
 from runner.alerts.explain.judged_terms import JudgedTerm, JudgedTerms
+from runner.alerts.explain.met_indicators import MetIndicators, texts_of
 from runner.cli.console import moment, printable
 from runner.messages.quantities import counted, in_whole_units
 from runner.windows import from_nanoseconds
@@ -79,6 +80,27 @@ def _seen(term: JudgedTerm, places: Mapping[int, str]) -> str:
     place = f" ({places[term.event]})" if term.event in places else ""
     ever = f"; before the history at {_time(term.ever)}" if term.ever is not None else ""
     return f"first at {_time(term.time)}{place}, {counted(term.events, 'event')}{ever}"
+
+
+def indicators_page(met: MetIndicators, places: Mapping[int, str]) -> Iterator[Text]:
+    """How the events compare with the rule's indicators, and which of them match."""
+    yield Text()
+    yield Text("which indicators were met", style="bold")
+    yield Text(f"  {counted(met.indicators, 'indicator')} of the rule; one group of fields has to hold", style="")
+    for one in met.fields:
+        events = f"{counted(one.values, 'value')} in {counted(one.events, 'event')}"
+        known = f"{counted(one.indicators, 'value')} of indicators; {one.same:,} the same"
+        unlike = " (must differ)" if one.negate else ""
+        yield Text(f"    group {one.group}: {one.field} {events}, {one.value} {known}{unlike}")
+    yield Text(f"  {counted(met.matched, 'event')} with an indicator", style="green" if met.matched else "red")
+    for event in met.shown:
+        place = f"{places[event.event]}: " if event.event in places else ""
+        text = printable(f"{place}{'; '.join(texts_of(event))}")
+        yield Text(f"    {text if len(text) <= _LONGEST else text[: _LONGEST - 3] + '...'}")
+    if met.matched > len(met.shown):
+        yield Text(f"    and {met.matched - len(met.shown):,} more")
+    for remark in met.remarks:
+        yield Text(f"  {remark}", style="yellow")
 
 
 def _terms(fields: Sequence[str], values: Sequence[Any]) -> str:

@@ -209,6 +209,14 @@ class IndicatorTable:
         """How many different values the indicators have, and of those that stand for many others each ten times."""
         return sum(len(index) + 9 * index.spans for index in self._indices.values())
 
+    def has_value(self, pair: FieldPair, value: Scalar) -> bool:
+        """Whether an indicator has an event's value."""
+        return any(True for _ in self._indices[_index_key(pair)].numbers(value))
+
+    def values_of(self, pair: FieldPair) -> int:
+        """How many different values the indicators have of a field."""
+        return len(self._indices[_index_key(pair)])
+
     @property
     def is_exact(self) -> bool:
         """Whether every event that meets the condition is matched by an indicator."""
