@@ -26,8 +26,10 @@ A module or package imports only what stands above it. `docs/architecture.md` wa
 `notify`                            alerts told to people and programs: what is owed to whom, and how it is sent
 `doctor`                            what works in an installation, and what is missing for which rule
 `schedule`, `service`               which windows are due, what is owed; the loop, one execution, replay
+`analyst`                           what is asked and decided about stored alerts and rules
 `rule_tests`                        tests that rule authors write
 `telemetry`                         logs, metrics, health, heartbeat, and the port they are read at
+`web`                               the pages of a browser, and the report in one file
 `sample_data`                       events to try rules on
 `cli`                               arguments, the commands, and what they print
 """

@@ -300,12 +300,11 @@ def except_alert(
     if scope not in ("event", "alert"):
         raise SettingsError(f"--scope {scope}: expected event or alert")
     settings = read_settings(rules=rules, exceptions=exceptions, state=state, output=output)
+    from runner.analyst.alert_exception import ExceptOptions
     from runner.cli.commands import alert_exception
 
     fields = tuple(filter(None, (field, *(also or ()))))
-    wanted = alert_exception.ExceptOptions(
-        fields, reason, expires, name, all_rules, scope, to, close=close, dry_run=dry_run
-    )
+    wanted = ExceptOptions(fields, reason, expires, name, all_rules, scope, to, close=close, dry_run=dry_run)
     return alert_exception.except_alert(settings, id_, wanted)
 
 

@@ -7,10 +7,12 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 from runner.alerts.build import AlertContext
 from runner.alerts.event_fields import FieldTypes
+from runner.analyst.ledger_status import StatusPlaces
 from runner.cli.locations import (
     NO_SOURCE,
     alerts_place,
@@ -21,6 +23,7 @@ from runner.cli.locations import (
     require_indicators,
     rule_sources,
     stores_in_cluster,
+    wanted_source,
 )
 from runner.clock import Clock, SystemClock
 from runner.errors import SettingsError
@@ -252,6 +255,17 @@ async def known_exceptions(settings: Settings, rules: Sequence[Rule]) -> Excepti
     async with AsyncExitStack() as closing:
         lists = await _lists(settings, closing)
         return found if lists is None else found.with_listed(await lists.listed([one for one in rules if one.enabled]))
+
+
+def status_places(settings: Settings) -> StatusPlaces:
+    """Where rules and exceptions are read from, and whose ledgers `status` looks at."""
+    return StatusPlaces(
+        rule_sources(settings),
+        partial(known_exceptions, settings),
+        wanted_source(settings),
+        stores_in_cluster(settings),
+        settings.catch_up,
+    )
 
 
 def _in_one(store: MemoryStore | SqliteStore, source: EventSource = UNNAMED) -> Stores:

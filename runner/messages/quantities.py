@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 _UNITS = (("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1))
 
 
@@ -18,3 +20,17 @@ def in_whole_units(milliseconds: int) -> str:
         if count:
             parts.append(f"{count}{unit}")
     return " ".join(parts)
+
+
+def length_text(length: timedelta) -> str:
+    """A length of time in its largest fitting unit.
+
+    >>> length_text(timedelta(minutes=90))
+    '90m'
+    """
+    seconds = max(0, int(length.total_seconds()))
+    if seconds < 120:
+        return f"{seconds}s"
+    if seconds < 7_200:
+        return f"{seconds // 60}m"
+    return f"{seconds / 3600:.1f}h" if seconds < 172_800 else f"{seconds // 86_400}d"

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
+from runner.analyst.excepted_alerts import excepted_alerts
 from runner.cli.console import err, progress_bar, say, show_problem, warn
 from runner.cli.exit_codes import ExitCode
 from runner.cli.locations import has_cluster, require_exceptions, require_rule_paths, require_rules, rule_sources
@@ -23,9 +24,8 @@ from runner.search.files.file_search import FileSearch
 from runner.service.exception_preview import preview
 from runner.service.rules_in_use import ActiveRules, load_active
 from runner.settings.settings import Settings
-from runner.store.protocol import AlertFilter, AlertStore, StoredAlert
-from runner.triage.excepted_alert import exception_for, original_event
-from runner.windows import Window, from_nanoseconds, nanoseconds
+from runner.store.protocol import AlertFilter, StoredAlert
+from runner.windows import Window, from_nanoseconds
 
 _SINCE = timedelta(days=7)
 
@@ -108,25 +108,6 @@ async def _stored(
             raise
         say(f"no stored alerts: {error}")
         return []
-
-
-async def excepted_alerts(
-    alerts: AlertStore, items: Mapping[str, Sequence[ExceptionItem]], selected: AlertFilter, now: datetime
-) -> list[tuple[StoredAlert, ExceptionItem]]:
-    """The alerts that one of their rule's exceptions hits; `items` are those by rule id."""
-    found: list[tuple[StoredAlert, ExceptionItem]] = []
-    async for alert in alerts.find(selected):
-        own = items.get(str(alert.document.get("kibana.alert.rule.rule_id")), ())
-        if not own:
-            continue
-        documents = [alert.document]
-        group = alert.document.get("kibana.alert.group.id")
-        if group is not None:
-            documents = [block.document for block in await alerts.group(str(group))] or documents
-        item = exception_for(map(original_event, documents), own, nanoseconds(now))
-        if item is not None:
-            found.append((alert, item))
-    return found
 
 
 async def _search(

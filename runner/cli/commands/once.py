@@ -10,13 +10,13 @@ from contextlib import aclosing, nullcontext, redirect_stdout
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
+from runner.analyst.alert_summary import by_event_time
 from runner.cli.console import counted, may_color, moment, print_json, progress_bar, say, show_problem, warn
 from runner.cli.console import err as stderr
 from runner.cli.exit_codes import ExitCode
 from runner.cli.locations import given_flags, require_rule_paths, require_rules
 from runner.cli.notifying import Notifying, Told, read_told
 from runner.cli.own_command import runnable
-from runner.cli.pages.alert_table import by_event_time
 from runner.cli.pages.run_report import RunReport
 from runner.cli.rule_choice import chosen
 from runner.cli.stop import GRACE_S, on_signals

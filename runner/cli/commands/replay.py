@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+from runner.analyst.rule_report import read_noise
 from runner.cli.commands.once import named, reopen, show_problems
-from runner.cli.commands.rule_report import read_noise
 from runner.cli.console import may_color, say, warn
 from runner.cli.exit_codes import ExitCode
 from runner.cli.locations import require_rule_paths, stores_in_cluster

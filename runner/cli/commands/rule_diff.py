@@ -11,9 +11,9 @@ from typing import Any
 
 from rich.text import Text
 
+from runner.analyst.rule_standing import plain, value_text
 from runner.cli.console import counted, out, print_json, printable, say, warn
 from runner.cli.exit_codes import ExitCode
-from runner.cli.pages.rule_standing import plain, value_text
 from runner.errors import SettingsError
 from runner.rules.load import LoadedRules, load_rules
 from runner.rules.rule import Rule

@@ -9,6 +9,13 @@ from pathlib import Path
 
 from rich.text import Text
 
+from runner.analyst.rule_standing import (
+    RuleStanding,
+    change_text,
+    exceptions_json,
+    standings_in,
+    value_text,
+)
 from runner.cli.console import (
     SEVERITY_STYLES,
     counted,
@@ -23,13 +30,6 @@ from runner.cli.console import (
 )
 from runner.cli.exit_codes import ExitCode
 from runner.cli.locations import require_rule_paths, require_rules, rule_sources
-from runner.cli.pages.rule_standing import (
-    RuleStanding,
-    change_text,
-    exceptions_json,
-    standings_in,
-    value_text,
-)
 from runner.cli.wiring import known_exceptions
 from runner.errors import SettingsError
 from runner.exceptions import ExceptionItem

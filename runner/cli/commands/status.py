@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
 from rich.text import Text
 
+from runner.analyst.ledger_status import LedgerStatus, read_status
 from runner.cli.commands.notify import read_targets, say_owed
 from runner.cli.console import (
     STATUS_STYLES,
@@ -28,21 +28,18 @@ from runner.cli.console import (
     window_text,
 )
 from runner.cli.exit_codes import ExitCode
-from runner.cli.locations import require_rule_paths, rule_sources, stores_in_cluster, wanted_source
+from runner.cli.locations import require_rule_paths, stores_in_cluster, wanted_source
 from runner.cli.own_command import runnable
 from runner.cli.pages.exception_table import exception_table, exceptions_as_json
-from runner.cli.wiring import known_exceptions, opened_stores
+from runner.cli.wiring import opened_stores, status_places
 from runner.clock import SystemClock
-from runner.exceptions import Exceptions
-from runner.rules.load import LoadedRules
+from runner.messages.quantities import length_text
 from runner.rules.model_errors import shortened
-from runner.schedule.exception_status import ExceptionStatus, exception_statuses
-from runner.schedule.rule_status import Gap, RuleStatus, gaps_of, standings_of
-from runner.schedule.schedule import Schedule
+from runner.schedule.rule_status import Gap, RuleStatus
 from runner.selection import SelectedRules
 from runner.settings.settings import Settings
-from runner.store.protocol import RuleState, Stores
-from runner.store.source import UNNAMED, EventSource
+from runner.store.protocol import RuleState
+from runner.store.source import EventSource
 from runner.windows import Window, iso
 
 _LONGEST_REASON = 200
@@ -109,41 +106,15 @@ def gaps(settings: Settings) -> ExitCode:
     return ExitCode.FINE
 
 
-@dataclass(frozen=True, slots=True)
-class _LedgerStatus:
-    """What the ledger of one source says."""
-
-    source: EventSource
-    standings: tuple[RuleStatus, ...]
-    gaps: tuple[Gap, ...]
-    exceptions: tuple[ExceptionStatus, ...] = ()
-
-
 async def _read(
     settings: Settings, now: datetime, *, with_gaps: bool
-) -> tuple[Sequence[_LedgerStatus], Sequence[EventSource], SelectedRules]:
+) -> tuple[Sequence[LedgerStatus], Sequence[EventSource], SelectedRules]:
     """The status over the source that the settings name, over all sources if they name none; and the others."""
-    selected = await asyncio.to_thread(rule_sources(settings).read)
-    exceptions = await known_exceptions(settings, selected.loaded.rules)
-    for problem in exceptions.problems:
-        show_problem(problem, err())
     async with opened_stores(settings) as stores:
-        there = await stores.ledgers.sources()
-        wanted = wanted_source(settings)
-        if wanted is None:
-            shown = [source for source in there if source.kind] or [UNNAMED]
-        elif wanted.kind == "cluster":  # its id is not known: it goes by its addresses
-            shown = [source for source in there if source.is_akin(wanted)] or [wanted]
-        else:
-            shown = [source for source in there if source == wanted] or [wanted]
-        ledgers = [
-            await _read_one(
-                settings, stores.of(source), selected.loaded, exceptions, source, now=now, with_gaps=with_gaps
-            )
-            for source in shown
-        ]
-    others = [source for source in there if source not in shown and (source.kind or stores_in_cluster(settings))]
-    return ledgers, others, selected
+        found = await read_status(status_places(settings), stores, now, with_gaps=with_gaps)
+    for problem in found.exceptions.problems:
+        show_problem(problem, err())
+    return found.ledgers, found.others, found.selected
 
 
 async def read_ledgers(settings: Settings) -> list[Mapping[str, RuleState]]:
@@ -157,30 +128,7 @@ async def read_ledgers(settings: Settings) -> list[Mapping[str, RuleState]]:
         return [await stores.of(source).ledger.read() for source in shown]
 
 
-async def _read_one(
-    settings: Settings,
-    stores: Stores,
-    loaded: LoadedRules,
-    exceptions: Exceptions,
-    source: EventSource,
-    *,
-    now: datetime,
-    with_gaps: bool,
-) -> _LedgerStatus:
-    is_cluster = source.kind == "cluster" or (not source.kind and stores_in_cluster(settings))
-    schedule = Schedule(together=not is_cluster, horizon=settings.catch_up)
-    states = await stores.ledger.read()
-    standings = standings_of(loaded, states, schedule, now=now, is_lasting=source.is_lasting)
-    lacking = [standing for standing in standings if standing.owed or standing.given_up]
-    if not with_gaps or not lacking:
-        return _LedgerStatus(source, standings, (), exception_statuses(exceptions, loaded.rules, states, now))
-    oldest = min(span.start for standing in lacking for span in (*standing.given_up, *standing.owed))
-    unfinished = await stores.run_log.unfinished([standing.rule_id for standing in lacking], oldest)
-    rules = {rule.rule_id: rule for rule in loaded.rules}
-    return _LedgerStatus(source, standings, gaps_of(lacking, rules, schedule, unfinished=unfinished))
-
-
-def _named(ledgers: Sequence[_LedgerStatus]) -> Iterator[tuple[_LedgerStatus, dict[str, str]]]:
+def _named(ledgers: Sequence[LedgerStatus]) -> Iterator[tuple[LedgerStatus, dict[str, str]]]:
     """The ledgers, each with the part of JSON that names its source, if it has a name."""
     for ledger in ledgers:
         yield ledger, {"source": str(ledger.source)} if ledger.source.kind else {}
@@ -190,7 +138,7 @@ def _others_json(others: Sequence[EventSource]) -> dict[str, Any]:
     return {"other_sources": [str(source) for source in others]} if others else {}
 
 
-def _print_source(ledger: _LedgerStatus, ledgers: Sequence[_LedgerStatus]) -> None:
+def _print_source(ledger: LedgerStatus, ledgers: Sequence[LedgerStatus]) -> None:
     if len(ledgers) > 1:
         line_break = "" if ledger is ledgers[0] else "\n"
         out().print(Text(f"{line_break}{printable(str(ledger.source))}:", style="bold"))
@@ -347,17 +295,3 @@ def _print_gaps(found: Sequence[Gap], owed: timedelta, given_up: timedelta, *, r
     lacking = len({gap.rule_id for gap in found})
     text = f"{counted(len(found), 'gap')} in {lacking} of {counted(rules, 'rule')}: {length_text(owed)} owed"
     console.print(text + (f", {length_text(given_up)} given up." if given_up else "."))
-
-
-def length_text(length: timedelta) -> str:
-    """A length of time in its largest fitting unit.
-
-    >>> length_text(timedelta(minutes=90))
-    '90m'
-    """
-    seconds = max(0, int(length.total_seconds()))
-    if seconds < 120:
-        return f"{seconds}s"
-    if seconds < 7_200:
-        return f"{seconds // 60}m"
-    return f"{seconds / 3600:.1f}h" if seconds < 172_800 else f"{seconds // 86_400}d"

@@ -3,46 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-import getpass
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
-from typing import Any, Final
 
 import typer
 
-from runner.cli.commands.alerts import only
+from runner.analyst.alert_summary import summary
+from runner.analyst.decisions import DONE, author, found_alerts, named_alerts, problems_of, reason_named
 from runner.cli.console import counted, out, print_json, print_table, say, warn
 from runner.cli.exit_codes import ExitCode
-from runner.cli.pages.alert_table import alert_table, summary
+from runner.cli.pages.alert_table import alert_table
 from runner.cli.wiring import opened_stores
 from runner.errors import SettingsError
-from runner.messages.suggestions import did_you_mean
 from runner.settings.settings import Settings
 from runner.store.changes import UpdateResult
-from runner.store.protocol import AlertFilter, AlertStore, StoredAlert
-from runner.store.verdicts import (
-    REASONS,
-    Author,
-    Decision,
-    WorkflowStatus,
-    assign_decision,
-    decide,
-    status_decision,
-    tag_decision,
-)
+from runner.store.protocol import AlertFilter, StoredAlert
+from runner.store.verdicts import Decision, WorkflowStatus, assign_decision, decide, status_decision, tag_decision
 
 _SHOWN = 50
 """Alerts of a dry run that a table shows."""
-
-
-_KEPT: Final = frozenset({
-    "@timestamp", "host", "host.id", "host.name", "kibana", "kibana.alert.original_time", "kibana.alert.reason",
-    "kibana.alert.risk_score", "kibana.alert.rule.name", "kibana.alert.rule.rule_id", "kibana.alert.severity", "user",
-    "user.name",
-})  # fmt: skip
-_KEPT_BELOW: Final = ("kibana.alert.group.", "kibana.alert.suppression.", "kibana.alert.workflow_")
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,13 +44,12 @@ def set_status(
     settings: Settings, chosen: Chosen, status: WorkflowStatus, *, reason: str | None = None, note: str | None = None
 ) -> ExitCode:
     """Set the status of alerts, signed by the analyst of the settings."""
-    kibanas = None if reason is None else REASONS.get(reason.strip().lower().replace("_", "-"))
-    if reason is not None and kibanas is None:
-        near = did_you_mean(reason, REASONS)
-        raise SettingsError(f"--reason {reason}: expected {', '.join(REASONS)}{near}")
+    try:
+        kibanas = None if reason is None else reason_named(reason)
+    except SettingsError as error:
+        raise SettingsError(f"--reason {error}") from None
     decision = status_decision(status, author(settings), reason=kibanas, note=note)
-    done = {"open": "opened again", "acknowledged": "acknowledged", "closed": "closed"}[status]
-    return asyncio.run(_change(settings, chosen, decision, done))
+    return asyncio.run(_change(settings, chosen, decision, DONE[status]))
 
 
 def assign(settings: Settings, chosen: Chosen, names: Sequence[str]) -> ExitCode:
@@ -88,25 +67,15 @@ def tag(settings: Settings, chosen: Chosen, added: Sequence[str], removed: Seque
     return asyncio.run(_change(settings, chosen, tag_decision(list(filter(None, added)), removed), "tagged anew"))
 
 
-def author(settings: Settings) -> Author:
-    """Who decides: RUNNER_ANALYST, else the login name of the process; and the machine's time."""
-    name = settings.analyst
-    if name is None:
-        try:
-            name = getpass.getuser()
-        except (OSError, KeyError):  # a container's user has no name
-            name = "unknown"
-    return Author(name, datetime.now(UTC))
-
-
 async def _change(settings: Settings, chosen: Chosen, decision: Decision, done: str) -> ExitCode:
     by_filter = not chosen.ids
     if by_filter and chosen.wanted == AlertFilter():
         raise SettingsError("name alerts by id, or by filters such as --rule, --host or --status")
     if not by_filter and chosen.wanted != AlertFilter():
         raise SettingsError("ids and filters do not go together: name alerts by one of them")
+    wanted = replace(chosen.wanted, of_building_block_rules=chosen.building_blocks)
     async with opened_stores(settings, writable=not chosen.dry_run) as stores:
-        alerts = await (_found(stores.alerts, chosen) if by_filter else _named(stores.alerts, chosen.ids))
+        alerts = await (found_alerts(stores.alerts, wanted) if by_filter else named_alerts(stores.alerts, chosen.ids))
         if chosen.confirm is not None and chosen.confirm != len(alerts):
             raise SettingsError(f"--confirm {chosen.confirm}: {counted(len(alerts), 'alert')} found, nothing changed")
         if chosen.dry_run:
@@ -121,27 +90,6 @@ async def _change(settings: Settings, chosen: Chosen, decision: Decision, done: 
     return _report(settings, result, done)
 
 
-async def _found(store: AlertStore, chosen: Chosen) -> list[StoredAlert]:
-    """The alerts that meet the filter; the building blocks of sequences go with these anyway."""
-    wanted = replace(chosen.wanted, of_building_block_rules=chosen.building_blocks)
-    return [_light(alert) async for alert in store.find(wanted)]
-
-
-def _light(alert: StoredAlert) -> StoredAlert:
-    """The alert with what a verdict and a line of a table need of its document, since a filter may find very many."""
-    kept = {name: value for name, value in alert.document.items() if name in _KEPT or name.startswith(_KEPT_BELOW)}
-    return replace(alert, document=kept)
-
-
-async def _named(store: AlertStore, ids: Sequence[str]) -> list[StoredAlert]:
-    """The alerts with these ids; the event of a sequence stands for the sequence."""
-    found: dict[str, StoredAlert] = {}
-    for id_ in ids:
-        alert = await only(store, id_)
-        found[alert.id] = alert
-    return list(found.values())
-
-
 def _show_chosen(settings: Settings, alerts: Sequence[StoredAlert], done: str) -> None:
     if settings.output == "json":
         print_json({"dry_run": True, "count": len(alerts), "alerts": [summary(alert) for alert in alerts]})
@@ -153,11 +101,7 @@ def _show_chosen(settings: Settings, alerts: Sequence[StoredAlert], done: str) -
 
 
 def _report(settings: Settings, result: UpdateResult, done: str) -> ExitCode:
-    problems: dict[str, Any] = {
-        **result.rejected,
-        **dict.fromkeys(result.conflicts, "others kept changing it"),
-        **dict.fromkeys(result.missing, "it was removed meanwhile"),
-    }
+    problems = problems_of(result)
     if settings.output == "json":
         changed, unchanged = sorted(result.changed), sorted(result.unchanged)
         print_json({"dry_run": False, "changed": changed, "unchanged": unchanged, "failed": problems})

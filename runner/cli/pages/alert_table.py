@@ -1,29 +1,20 @@
-"""Summaries of alerts: rows of a table, objects of a JSON list."""
+"""Summaries of alerts as rows of a table."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from rich.table import Table
 from rich.text import Text
 
-from runner.alerts.alert_texts import found_summary, suppressed_count
-from runner.alerts.event_fields import text_at
-from runner.alerts.event_time import event_order, event_time_ns
+from runner.alerts.event_time import event_time_ns
+from runner.analyst.alert_lookup import SHORT_ID
+from runner.analyst.alert_summary import NO_OTHERS, SeenBy, summary
 from runner.cli.console import SEVERITY_STYLES, is_narrow, moment, printable, table
 from runner.dates.dates import date_text
 from runner.json_text import deep_stack
 from runner.store.protocol import StoredAlert
-from runner.triage.same_event import Sighting
-from runner.triage.verdict import verdict_of
-
-SHORT_ID = 12
-"""Characters of an id in a table; `alerts show` accepts any unique prefix."""
-
-SeenBy = Mapping[str, Sequence[Sighting]]
-"""Of alerts by id, those on the same event from another source."""
-NO_OTHERS: SeenBy = {}
 
 
 def alert_table(alerts: Sequence[StoredAlert], seen_by: SeenBy = NO_OTHERS) -> Table:
@@ -59,39 +50,6 @@ def alert_table(alerts: Sequence[StoredAlert], seen_by: SeenBy = NO_OTHERS) -> T
         others = [f"{other['source']} ({other['id'][:8]})" for other in row["also_seen_by"]]
         shown.add_row(*cells, *([printable(", ".join(others))] if "also seen by" in columns else []))
     return shown
-
-
-def by_event_time(alerts: Iterable[StoredAlert]) -> list[StoredAlert]:
-    """The alerts by the time of their events, earliest first; those without a readable time before all others."""
-    return sorted(alerts, key=lambda alert: event_order(alert.document))
-
-
-def summary(alert: StoredAlert, seen_by: SeenBy = NO_OTHERS) -> dict[str, Any]:
-    """The fields of an alert that a list shows."""
-    document = alert.document
-    verdict = verdict_of(document)
-    return {
-        "id": alert.id,
-        "detected": document.get("@timestamp"),
-        "event_time": document.get("kibana.alert.original_time"),
-        "severity": str(document.get("kibana.alert.severity", "")),
-        "risk_score": document.get("kibana.alert.risk_score"),
-        "rule_id": document.get("kibana.alert.rule.rule_id"),
-        "rule": str(document.get("kibana.alert.rule.name", "")),
-        "host": text_at(document, "host.name") or text_at(document, "host.id"),
-        "user": text_at(document, "user.name"),
-        "reason": document.get("kibana.alert.reason"),
-        "found": found_summary(document) or None,
-        "suppressed": suppressed_count(document),
-        "status": document.get("kibana.alert.workflow_status"),
-        "verdict": verdict.reason or None,
-        "note": verdict.note or None,
-        "status_by": verdict.by or None,
-        "status_at": verdict.at or None,
-        "assignees": list(verdict.assignees),
-        "tags": list(verdict.tags),
-        "also_seen_by": [other.as_json() for other in seen_by.get(alert.id, ())],
-    }
 
 
 def _status(row: dict[str, Any]) -> str:

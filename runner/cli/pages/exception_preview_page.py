@@ -9,8 +9,9 @@ from typing import Any
 from rich.text import Text
 
 from runner.alerts.event_fields import text_at
+from runner.analyst.alert_summary import summary
 from runner.cli.console import counted, out, print_json, print_table, printable, table, window_text
-from runner.cli.pages.alert_table import alert_table, summary
+from runner.cli.pages.alert_table import alert_table
 from runner.exceptions.conditions import resolve_items
 from runner.exceptions.item import ExceptionItem
 from runner.service.exception_preview import ChangedMatch, PreviewedRule

@@ -10,8 +10,10 @@ from typing import Any
 
 from rich.text import Text
 
+from runner.analyst.rule_report import RuleReport, report_on
 from runner.cli.console import counted, is_narrow, moment, out, print_json, print_places, print_table, table
-from runner.cli.pages.rule_report import RuleReport, print_rule_report, report_on
+from runner.cli.pages.rule_report import print_rule_report
+from runner.clock import SystemClock
 from runner.rule_run import RuleRun, RunCost
 from runner.rules.model_errors import shortened
 from runner.rules.rule import Rule
@@ -104,7 +106,13 @@ class ReplayOutcome:
         for rule_id, rule in self.noise.rules.items():  # what is counted into alerts after they are written
             rule.suppressed = max(rule.suppressed, self.tally(rule_id).suppressed)
         names = {rule.rule_id: rule.name for rule in self.rules}
-        return report_on(self.noise, (nanoseconds(self.span.start), nanoseconds(self.span.end)), costs, names)
+        return report_on(
+            self.noise,
+            (nanoseconds(self.span.start), nanoseconds(self.span.end)),
+            costs,
+            names,
+            now=SystemClock().now(),
+        )
 
     def tally(self, rule_id: str) -> RuleTally:
         return self.tallies.setdefault(rule_id, RuleTally())

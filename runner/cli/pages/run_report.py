@@ -9,9 +9,11 @@ from typing import Any
 
 from rich.text import Text
 
+from runner.analyst.alert_lookup import SHORT_ID
+from runner.analyst.alert_summary import summary
 from runner.cli.console import STATUS_STYLES, counted, out, print_places, print_table, printable, table, window_text
 from runner.cli.own_command import own_command
-from runner.cli.pages.alert_table import SHORT_ID, alert_table, summary
+from runner.cli.pages.alert_table import alert_table
 from runner.rule_run import RuleRun, has_news, shared_messages
 from runner.store.protocol import StoredAlert
 
