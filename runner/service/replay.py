@@ -28,6 +28,7 @@ from runner.store.alert_row import alert_row
 from runner.store.changes import AlertChange, UpdateResult
 from runner.store.excepted_store import MemoryExcepted
 from runner.store.group_store import MemoryGroups
+from runner.store.overview import Overview, OverviewRequest, overview_of
 from runner.store.protocol import AlertFilter, Ledger, Mark, RuleState, StoredAlert, WriteResult
 from runner.triage.noise import NoiseReport
 from runner.windows import Window, from_nanoseconds
@@ -238,6 +239,9 @@ class DryRunStore:
         nothing: tuple[StoredAlert, ...] = ()
         for alert in nothing:
             yield alert
+
+    async def overview(self, request: OverviewRequest) -> Overview:
+        return overview_of((), request)
 
     async def get(self, prefix: str) -> Sequence[StoredAlert]:
         return ()

@@ -18,6 +18,7 @@ from runner.store.changes import AlertChange, Tally, UpdateResult, block_changes
 from runner.store.excepted_store import MemoryExcepted
 from runner.store.first_state import first_state
 from runner.store.group_store import MemoryGroups
+from runner.store.overview import Overview, OverviewRequest, overview_of
 from runner.store.protocol import (
     MOST_UNFINISHED,
     AlertFilter,
@@ -106,6 +107,10 @@ class MemoryStore:
             found.sort(key=lambda alert: event_order(alert.document), reverse=True)
         for alert in found[: wanted.limit]:
             yield alert
+
+    async def overview(self, request: OverviewRequest) -> Overview:
+        wanted = replace(request.wanted, limit=None)
+        return overview_of([alert async for alert in self.find(wanted)], request)
 
     async def get(self, prefix: str) -> Sequence[StoredAlert]:
         """The alert of that id, else those whose id starts with it, by id, at most `LONGEST_ANSWER`; none for ""."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from typing import Any, Literal, Protocol
+from typing import Literal, Protocol
 
 from runner.alerts.alert import Alert
 from runner.rule_run import ExceptedCount, RuleRun, RunCost
@@ -14,7 +14,9 @@ from runner.store.alert_filter import AlertFilter as AlertFilter  # a part of th
 from runner.store.changes import AlertChange, UpdateResult
 from runner.store.excepted_store import ExceptedStore
 from runner.store.group_store import GroupStore
+from runner.store.overview import Overview, OverviewRequest
 from runner.store.source import EventSource
+from runner.store.stored_alert import StoredAlert as StoredAlert
 from runner.windows import Window, clipped, merge, subtract
 
 
@@ -26,15 +28,6 @@ class WriteResult:
     duplicates: frozenset[str] = frozenset()
     rejected: Mapping[str, str] | None = None
     """Ids that could not be stored, each with the reason."""
-
-
-@dataclass(frozen=True, slots=True)
-class StoredAlert:
-    """One alert as it is stored."""
-
-    id: str
-    index: str
-    document: Mapping[str, Any]
 
 
 class AlertStore(Protocol):
@@ -73,6 +66,10 @@ class AlertStore(Protocol):
 
     def find(self, wanted: AlertFilter) -> AsyncIterator[StoredAlert]:
         """Matching alerts, newest detection first unless the filter says otherwise."""
+        ...
+
+    async def overview(self, request: OverviewRequest) -> Overview:
+        """One page of matching alerts, newest events first, with how many there are and what they have in common."""
         ...
 
     async def get(self, prefix: str) -> Sequence[StoredAlert]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
@@ -30,6 +30,8 @@ from runner.store.elasticsearch.excepted import ElasticsearchExcepted
 from runner.store.elasticsearch.groups import ElasticsearchGroups
 from runner.store.elasticsearch.installation import Installation, store_errors
 from runner.store.elasticsearch.outbox import ElasticsearchOutbox
+from runner.store.elasticsearch.overview import MOST_LOOKED_INTO, overview_body, read_overview
+from runner.store.overview import Overview, OverviewRequest, overview_of
 from runner.store.protocol import AlertFilter, StoredAlert, WriteResult
 from runner.windows import iso
 
@@ -115,12 +117,12 @@ class ElasticsearchAlerts:
     async def find(self, wanted: AlertFilter) -> AsyncIterator[StoredAlert]:
         left = wanted.limit
         after: list[Any] | None = None
-        by_time: dict[str, Any] = {"@timestamp": "desc"}
+        order = [{"@timestamp": "desc"}, self._fields.by_uuid]
         if wanted.newest == "event":
-            by_time = {self._fields.event_time: {"order": "desc", "missing": "_last", "unmapped_type": "date"}}
+            order = self._fields.by_newest_event
         while left is None or left > 0:
             size = _PAGE if left is None or wanted.text else min(_PAGE, left)
-            body = {"size": size, "query": self._fields.query_for(wanted), "sort": [by_time, self._fields.by_uuid]}
+            body = {"size": size, "query": self._fields.query_for(wanted), "sort": order}
             hits = await self._search(body | ({"search_after": after} if after else {}))
             # No query finds what is in the middle of values of any type, as text does here.
             found = [alert for alert in map(_stored, hits) if wanted.has_text(alert.document)]
@@ -130,6 +132,23 @@ class ElasticsearchAlerts:
                 return
             after = hits[-1]["sort"]
             left = None if left is None else left - len(found)
+
+    async def overview(self, request: OverviewRequest) -> Overview:
+        wanted = request.wanted
+        if wanted.text:  # no query finds it: the newest alerts are looked into
+            newest = replace(wanted, limit=None, newest="event", text=None)
+            looked = 0
+            found = []
+            async for alert in self.find(newest):
+                looked += 1
+                if looked > MOST_LOOKED_INTO:
+                    break
+                found += [alert] if wanted.has_text(alert.document) else []
+            return overview_of(found, request, is_whole=looked <= MOST_LOOKED_INTO)
+        body = overview_body(request, self._fields.query_for(wanted), self._fields.stored_name)
+        answer = await self._answer(body | {"sort": self._fields.by_newest_event})
+        hits = answer["hits"]["hits"] if answer is not None else []
+        return read_overview([_stored(hit) for hit in hits], answer)
 
     async def get(self, prefix: str) -> Sequence[StoredAlert]:
         """The alerts whose id is, or starts with, `prefix`; at most 100 of them."""
@@ -252,19 +271,26 @@ class ElasticsearchAlerts:
 
     async def _search(self, body: Mapping[str, Any]) -> list[dict[str, Any]]:
         """The hits of a search under the name; none if there is nothing of that name yet."""
+        answer = await self._answer(body)
+        if answer is None:
+            return []
+        hits: list[dict[str, Any]] = answer["hits"]["hits"]
+        return hits
+
+    async def _answer(self, body: Mapping[str, Any]) -> Mapping[str, Any] | None:
+        """The whole answer to a search under the name; None if there is nothing of that name yet."""
         try:
             answer = await self._client.search((self._name,), body, params=_WHOLE)
         except ClusterError as error:
             if error.type == "index_not_found_exception":
-                return []
+                return None
             if error.type == "index_closed_exception":
                 raise StoreError(f"{error}: an index behind {self._name} is closed; open it") from None
             raise StoreError(str(error)) from None
         shards = answer.get("_shards", {})
         if answer.get("timed_out") or not isinstance(shards, Mapping) or shards.get("failed"):
             raise StoreError(f"{self._name} was searched in part only: some shards did not answer")
-        hits: list[dict[str, Any]] = answer["hits"]["hits"]
-        return hits
+        return answer
 
 
 @dataclass(slots=True)
@@ -288,6 +314,10 @@ class _Fields:
         self.rule_id = f"{parent}.rule.rule_id"
         self.execution = f"{parent}.rule.execution.uuid"
         self.event_time = f"{parent}.original_time"
+        self.by_newest_event = [
+            {self.event_time: {"order": "desc", "missing": "_last", "unmapped_type": "date"}},
+            self.by_uuid,
+        ]
         self.group = f"{parent}.group.id"
         self.group_index = f"{parent}.group.index"
         """Only the building blocks of a sequence have one."""

@@ -11,6 +11,7 @@ from runner.store.elasticsearch.outbox import ElasticsearchOutbox
 from runner.store.excepted_store import ExceptedStore
 from runner.store.group_store import GroupStore
 from runner.store.outbox import ItemOf
+from runner.store.overview import Overview, OverviewRequest
 from runner.store.protocol import AlertFilter, StoredAlert, WriteResult
 
 
@@ -68,6 +69,9 @@ class AnnouncedAlerts:
 
     def find(self, wanted: AlertFilter) -> AsyncIterator[StoredAlert]:
         return self._alerts.find(wanted)
+
+    async def overview(self, request: OverviewRequest) -> Overview:
+        return await self._alerts.overview(request)
 
     async def get(self, prefix: str) -> Sequence[StoredAlert]:
         return await self._alerts.get(prefix)

@@ -14,6 +14,7 @@ import threading
 from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import copy
+from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -25,6 +26,7 @@ from runner.rule_run import RuleRun, RunCost
 from runner.store.alert_row import AlertRow, alert_row
 from runner.store.changes import AlertChange, UpdateResult
 from runner.store.memory import LONGEST_ANSWER, write_result
+from runner.store.overview import Overview, OverviewRequest, overview_of
 from runner.store.protocol import AlertFilter, Mark, RuleState, StoredAlert, WriteResult
 from runner.store.source import UNNAMED, EventSource
 from runner.store.sqlite.alert_numbers import next_number
@@ -51,6 +53,7 @@ from runner.store.sqlite.ledger import (
     record,
 )
 from runner.store.sqlite.outbox import SqliteOutbox
+from runner.store.sqlite.overview import fill, overview
 from runner.store.sqlite.retention import (
     KEEPS_ALL,
     Contents,
@@ -153,6 +156,16 @@ class SqliteStore:
             if after is None:
                 return
             left = None if left is None else left - len(rows)
+
+    async def overview(self, request: OverviewRequest) -> Overview:
+        """A page of the alerts with the counts around it; where nothing may be written every alert is looked into."""
+        while await self._run(fill):
+            continue
+        found = await self._run(lambda connection: overview(connection, request))
+        if found is None:
+            wanted = replace(request.wanted, limit=None)
+            return overview_of([alert async for alert in self.find(wanted)], request)
+        return found
 
     async def get(self, prefix: str) -> Sequence[StoredAlert]:
         """The alert of that id, else those whose id starts with it, by id, at most `LONGEST_ANSWER`; none for ""."""
