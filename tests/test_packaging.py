@@ -132,6 +132,7 @@ def test_documented_defaults_are_the_defaults() -> None:
         "instance",
         "notifications",
         "alerts_to",
+        "public_url",
     }
     fields = {
         field

@@ -81,7 +81,8 @@ async def draft_exception(
     new = _new_exception(settings, alert, events, wanted, now=now)
     path = wanted.to or exceptions_file(settings, str(value_at(alert.document, "kibana.alert.rule.name")))
     item = _item(new, path)
-    found = await excepted_alerts(stores.alerts, _Everywhere(new.rules, item), AlertFilter(), now)
+    of_rule = AlertFilter(rule_id=new.rules[0] if len(new.rules) == 1 else None)
+    found = await excepted_alerts(stores.alerts, _Everywhere(new.rules, item), of_rule, now)
     if alert.id not in {one.id for one, _ in found}:
         raise RunnerError(
             f"an exception for {', '.join(wanted.fields)} would not hit the alert {alert.id[:12]} itself: "
@@ -102,11 +103,13 @@ async def close_hits(settings: Settings, stores: Stores, draft: ExceptionDraft) 
     return await close_alerts(stores.alerts, ids, author(settings), reason="false-positive", note=note)
 
 
-async def telling_fields(stores: Stores, alert: StoredAlert) -> tuple[list[TellingField], int]:
-    """The fields that an exception could be about, and how many alerts the rule has."""
+async def telling_fields(
+    stores: Stores, alert: StoredAlert, *, most: int | None = None
+) -> tuple[list[TellingField], int]:
+    """The fields that an exception could be about, and how many alerts of the rule were compared: `most` at most."""
     events = await _events(stores, alert)
     rule_id = str(value_at(alert.document, "kibana.alert.rule.rule_id"))
-    alerts = [one async for one in stores.alerts.find(AlertFilter(rule_id=rule_id))]
+    alerts = [one async for one in stores.alerts.find(AlertFilter(rule_id=rule_id, limit=most))]
     shared = [await _events(stores, one) for one in alerts]
     rows = []
     for name in _TELLING:

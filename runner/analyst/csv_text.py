@@ -11,6 +11,8 @@ from runner.messages.printable import printable
 
 _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
 """Beginnings of cells that spreadsheets compute: values of events must not get to."""
+_LONGEST: Final = 32_000
+"""Characters of a cell: spreadsheets take 32,767."""
 
 
 def csv_text(rows: Iterable[Mapping[str, Any]]) -> str:
@@ -28,5 +30,5 @@ def csv_text(rows: Iterable[Mapping[str, Any]]) -> str:
 def _cell(value: Any) -> Any:
     if not isinstance(value, str):
         return value
-    text = printable(value, but="\n")
+    text = printable(value[:_LONGEST], but="\n")[:_LONGEST]
     return f"'{text}" if value.lstrip().startswith(_FORMULA) or text.startswith(_FORMULA) else text

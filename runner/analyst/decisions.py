@@ -39,9 +39,9 @@ def reason_named(text: str) -> str:
     return found
 
 
-def author(settings: Settings) -> Author:
-    """Who decides: RUNNER_ANALYST, else the login name of the process; and the machine's time."""
-    name = settings.analyst
+def author(settings: Settings, name: str | None = None) -> Author:
+    """Who decides: the name given, else RUNNER_ANALYST, else the login name of the process; and the machine's time."""
+    name = name or settings.analyst
     if name is None:
         try:
             name = getpass.getuser()

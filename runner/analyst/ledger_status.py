@@ -55,9 +55,14 @@ class StatusReading:
     exceptions: Exceptions
 
 
-async def read_status(places: StatusPlaces, stores: Stores, now: datetime, *, with_gaps: bool) -> StatusReading:
-    """The status over the source that is wanted, over all sources without one; and the other sources."""
-    selected = await asyncio.to_thread(places.rules.read)
+async def read_status(
+    places: StatusPlaces, stores: Stores, now: datetime, *, with_gaps: bool, before: SelectedRules | None = None
+) -> StatusReading:
+    """The status over the source that is wanted, over all sources without one; and the other sources.
+
+    Of the rules that were read `before` those are read again whose files have changed.
+    """
+    selected = await asyncio.to_thread(places.rules.read, before)
     exceptions = await places.exceptions(selected.loaded.rules)
     there = await stores.ledgers.sources()
     wanted = places.wanted

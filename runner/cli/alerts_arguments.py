@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from runner.store.protocol import AlertFilter
 
 alerts = Typer(help="Look at alerts, and say what they turned out to be.", no_args_is_help=True)
+
+_LENGTH = re.compile(r"\d+[smhdwMy]")
 
 IdsArgument = Annotated[
     list[str] | None, Argument(metavar="[ID]...", help="Ids, or how they begin; without one all that the filters find.")
@@ -308,7 +311,46 @@ def except_alert(
     return alert_exception.except_alert(settings, id_, wanted)
 
 
-alerts.command("report")(report_rules)
+@alerts.command("report")
+def report_alerts(
+    rule: options.RuleOption = None,
+    host: options.HostOption = None,
+    user: options.UserOption = None,
+    status: options.StatusOption = None,
+    severity: options.SeverityOption = None,
+    tag: options.TagOption = None,
+    text: options.TextOption = None,
+    since: Annotated[
+        str | None, Option("--since", metavar="TIME", help="Detected at or after: 7d, an ISO time or date math.")
+    ] = None,
+    until: options.UntilOption = None,
+    out_file: Annotated[
+        str | None, Option("--out", metavar="FILE", help="Write a report on the alerts to this file, or to - .")
+    ] = None,
+    form: Annotated[
+        str | None, Option("--format", metavar="html|md|csv|navigator", help="Its format; default: by FILE, or html.")
+    ] = None,
+    limit: Annotated[int, Option(min=0, help="Of how many alerts, the newest, the report has the whole view.")] = 100,
+    state: options.StateOption = None,
+    output: Annotated[
+        str | None, Option("--output", "-o", metavar="table|json|csv", help="Of the report on rules: how to print it.")
+    ] = None,
+) -> int:
+    """Write a report on alerts as one file, with --out or --format; without them print the report on rules.
+
+    The file needs nothing else: to mail, to attach, to keep.
+    """
+    if out_file is None and form is None:
+        if any(given for given in (host, user, status, severity, tag, text, until)):
+            raise SettingsError("these filters are for a report on alerts: name a file with --out, or a --format")
+        return report_rules(since=since, rule=rule, state=state, output=output)
+    if since is not None and _LENGTH.fullmatch(since):
+        since = f"now-{since}"
+    wanted = _filters(rule, host, user, status, severity, tag, text, since, until)
+    settings = read_settings(state=state)
+    from runner.cli.commands import alert_report
+
+    return alert_report.report(settings, wanted, out_file, form, limit=limit)
 
 
 def _chosen(

@@ -56,7 +56,7 @@ app = typer.Typer(
 )
 for _command in (
     arguments.run, arguments.once, arguments.check, arguments.test, arguments.search, arguments.replay,
-    arguments.status, arguments.doctor, arguments.setup, arguments.sample,
+    arguments.status, arguments.web, arguments.doctor, arguments.setup, arguments.sample,
 ):  # fmt: skip
     app.command()(_command)
 app.add_typer(alerts_arguments.alerts, name="alerts")
@@ -83,7 +83,7 @@ def _root(
 
 def _is_service(arguments: list[str]) -> bool:
     """Whether the command is the service, for which a signal is the usual end."""
-    return next((one for one in arguments if not one.startswith("-")), "") == "run"
+    return next((one for one in arguments if not one.startswith("-")), "") in ("run", "web")
 
 
 def run() -> None:

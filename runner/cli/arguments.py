@@ -46,6 +46,37 @@ def run(
     return run.run(settings, lambda: read_settings(**flags))
 
 
+def web(
+    events: options.EventsOption = None,
+    unwrap: options.UnwrapOption = None,
+    rules: options.RulesOption = None,
+    exceptions: options.ExceptionsOption = None,
+    overrides: options.OverridesOption = None,
+    select: options.SelectOption = None,
+    state: options.StateOption = None,
+    listen: Annotated[
+        str | None, Option("--listen", metavar="HOST:PORT", help="Where to serve the pages; default: 127.0.0.1:9722.")
+    ] = None,
+    read_only: Annotated[bool, Option("--read-only", help="Nothing can be changed from the pages.")] = False,
+) -> int:
+    """Pages for a browser: alerts with their events, hosts, rules, coverage and health, until Ctrl-C.
+
+    `run` serves the same pages beside its metrics. --events only says where the events around an alert are looked up.
+    """
+    signals.install(code=0)
+    settings = read_settings(
+        events=events,
+        unwrap=unwrap,
+        **options.rule_flags(rules, exceptions, overrides, select),
+        state=state,
+        listen=listen,
+        web="read-only" if read_only else None,
+    )
+    from runner.cli.commands import web
+
+    return web.web(settings)
+
+
 def once(
     events: options.EventsOption = None,
     indicators: options.IndicatorsOption = None,
@@ -113,6 +144,9 @@ def replay(
     rule: options.OnlyRuleOption = None,
     dry_run: Annotated[bool, Option("--dry-run", help="Write nothing; show what would be found.")] = False,
     restart: Annotated[bool, Option("--restart", help="Begin anew where an interrupted replay would go on.")] = False,
+    report: Annotated[
+        str | None, Option("--report", metavar="FILE", help="Write a report on the alerts: .html, .md, .csv, .json.")
+    ] = None,
     on_cap: options.OnCapOption = None,
     workers: options.WorkersOption = None,
     output: options.OutputOption = None,
@@ -135,7 +169,7 @@ def replay(
     )
     from runner.cli.commands import replay
 
-    wanted = replay.ReplayOptions(read_moment(start), read_moment(end), tuple(rule or ()), dry_run, restart)
+    wanted = replay.ReplayOptions(read_moment(start), read_moment(end), tuple(rule or ()), dry_run, restart, report)
     return replay.replay_span(settings, wanted)
 
 

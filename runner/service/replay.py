@@ -197,9 +197,11 @@ class ReplayLedger:
 
 class DryRunStore:
     """An `AlertStore` and a `Ledger` for a replay that writes nothing: they keep which alerts there would be, in 16
-    bytes an alert, since a noisy rule makes many, and what these have in common."""
+    bytes an alert, since a noisy rule makes many, and what these have in common. The first `keep` are kept whole."""
 
-    def __init__(self) -> None:
+    def __init__(self, keep: int = 0) -> None:
+        self._keep = keep
+        self.kept: list[Alert] = []
         self._ids: set[bytes] = set()
         self.groups = MemoryGroups()
         self.excepted = MemoryExcepted()
@@ -226,6 +228,8 @@ class DryRunStore:
                 continue
             self._ids.add(_short(alert.id))
             self.noise.add(alert.document)
+            if len(self.kept) < self._keep:
+                self.kept.append(alert)
             created.add(alert.id)
         duplicates = {alert.id for alert in alerts} - created - rejected.keys()
         return WriteResult(frozenset(created), frozenset(duplicates), rejected or None)

@@ -31,7 +31,10 @@ from runner.settings.container_paths import host_paths
 from runner.windows import iso
 
 SECRETS = frozenset(
-    {"elasticsearch_password", "elasticsearch_api_key", "elasticsearch_bearer_token", "elasticsearch_proxy"}
+    {
+        *("elasticsearch_password", "elasticsearch_api_key", "elasticsearch_bearer_token", "elasticsearch_proxy"),
+        "web_token",
+    }
 )
 """The fields whose value is never shown and that may be given as a file."""
 
@@ -132,6 +135,13 @@ class Settings(BaseSettings):
     # Metrics and health
     quiet_after: Annotated[timedelta, BeforeValidator(checks.duration(timedelta(0), "15m or 1h"))] = timedelta(hours=1)
     listen: Annotated[str, BeforeValidator(checks.listen_address)] = "127.0.0.1:9722"
+
+    # Pages for a browser
+    web: Annotated[
+        Literal["off", "read-only", "full"], BeforeValidator(checks.choice_of("off", "read-only", "full"))
+    ] = "full"
+    web_token: Annotated[SecretStr | None, BeforeValidator(checks.web_token)] = None
+    public_url: Annotated[str | None, BeforeValidator(checks.url(None))] = None
 
     # Logs
     log_level: Annotated[

@@ -283,6 +283,14 @@ def token(value: object) -> str:
     return text
 
 
+def web_token(value: object) -> str:
+    """A credential that a person pastes, long enough that it cannot be guessed."""
+    text = token(value)
+    if len(text) < 16:
+        raise ValueError("expected at least 16 characters")
+    return text
+
+
 def api_key(value: object) -> str:
     """The key as the `Authorization` header wants it; `id:key` is encoded."""
     text = token(value)

@@ -70,7 +70,8 @@ class Overview:
     alerts: tuple[StoredAlert, ...]
     total: int
     counts: Mapping[str, tuple[ValueCount, ...]]
-    """By the names of `COUNTED`: the values with the most alerts, those first."""
+    """By the names of `COUNTED`: the values with the most alerts, those first. Of several users of an alert the first
+    counts, in a cluster each."""
     bins: tuple[TimeBin, ...]
     """Ascending; those without alerts are left out."""
     is_whole: bool = True

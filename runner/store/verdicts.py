@@ -61,6 +61,18 @@ def status_decision(
     return decide
 
 
+def note_decision(note: str, author: Author) -> Decision:
+    """Keep this note in place of the one before, "" for none; the status stays as it is."""
+
+    def decide(alert: StoredAlert) -> AlertChange:
+        before = value_at(alert.document, NOTE)
+        is_news = (before or "") != note
+        signed = {UPDATED: iso(author.at), USER: author.name} if is_news else _now(alert.document, UPDATED, USER)
+        return AlertChange(alert.id, {NOTE: note or None} | signed, with_blocks=True)
+
+    return decide
+
+
 def assign_decision(names: Sequence[str]) -> Decision:
     """Give the alert to these in place of those who had it."""
     assignees = list(dict.fromkeys(filter(None, names)))

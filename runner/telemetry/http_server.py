@@ -1,7 +1,8 @@
 """`HttpServer`: answers GET requests for a few fixed paths, on a thread and an event loop of its own.
 
 Of its own, so that it answers while the service's loop is busy or stuck. Seconds, bytes and connections are bounded;
-what exceeds them is refused. Every answer ends its connection.
+what exceeds them is refused. Every answer ends its connection. Requests for other paths are handed to the pages, if
+there are some, once their head has come within these bounds; some connections are kept free for the fixed paths.
 HTTP/1.1: https://www.rfc-editor.org/rfc/rfc9112
 """
 
@@ -13,13 +14,13 @@ import re
 import socket
 import threading
 from collections.abc import Callable, Mapping
-from contextlib import suppress
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, suppress
 from dataclasses import dataclass
 from http import HTTPStatus
 
 import structlog
 
-from runner.errors import SettingsError
+from runner.errors import RunnerError, SettingsError
 
 _LOG = structlog.get_logger("runner.monitoring")
 _LONGEST_REQUEST = 8_192
@@ -29,6 +30,10 @@ _PATIENCE_S = 5.0
 _LINGERS = 0.2
 """Share of that for which what a client still sends is read after the answer."""
 _MOST_CONNECTIONS = 32
+_MOST_PAGES = 24
+"""Connections that the pages may have of these."""
+_PAGE_S = 60.0
+"""Seconds for a page to be asked for, made and taken."""
 _REQUEST_LINE = re.compile(rb"([A-Z]{1,20}) (\S+) HTTP/1\.[01]")
 _ACCEPT = re.compile(rb"(?im)^accept:[ \t]*([^\r\n]*)")
 
@@ -46,15 +51,29 @@ Route = Callable[[str], HttpAnswer]
 """Makes the answer for one path, given the request's `Accept` header. Called on the server's thread."""
 
 
-class HttpServer:
-    """Listens at one address from `start` to `stop`."""
+Pages = Callable[[], asyncio.Protocol]
+"""Makes the protocol that speaks HTTP over one connection; it closes the transport after its answer."""
 
-    def __init__(self, routes: Mapping[str, Route], *, patience_s: float = _PATIENCE_S) -> None:
+
+class HttpServer:
+    """Listens at one address from `start` to `stop`. `pages` are opened on the server's loop, and closed on it."""
+
+    def __init__(
+        self,
+        routes: Mapping[str, Route],
+        pages: AbstractAsyncContextManager[Pages] | None = None,
+        *,
+        patience_s: float = _PATIENCE_S,
+    ) -> None:
         self._routes = routes
         self._patience_s = patience_s
+        self._opening = pages
+        self._pages: Pages | None = None
+        self._shown = 0
         self._connections = 0
         self._running: tuple[threading.Thread, asyncio.AbstractEventLoop] | None = None
         self._ended = asyncio.Event()
+        self._is_open = threading.Event()
 
     def start(self, host: str, port: int) -> int:
         """Begin to listen; returns the port, which is chosen by the system for 0. Raises SettingsError."""
@@ -64,6 +83,7 @@ class HttpServer:
         thread = threading.Thread(target=self._serve_until_stopped, args=(loop, bound), name="monitoring", daemon=True)
         self._running = thread, loop
         thread.start()
+        self._is_open.wait()
         return chosen
 
     def stop(self) -> None:
@@ -82,13 +102,22 @@ class HttpServer:
         except Exception:  # noqa: BLE001 - the service goes on without it, and the log says so
             _LOG.exception("the monitoring port is no longer served")
         finally:
+            self._is_open.set()
             loop.close()
             bound.close()
 
     async def _serve(self, bound: socket.socket) -> None:
         server = await asyncio.start_server(self._handle, sock=bound, limit=_LONGEST_REQUEST)
-        await self._ended.wait()
-        server.close()
+        async with AsyncExitStack() as opened:
+            if self._opening is not None:
+                try:
+                    self._pages = await opened.enter_async_context(self._opening)
+                except RunnerError as error:  # what is served beside them goes on
+                    _LOG.error(f"the pages are not served: {error}")
+            self._is_open.set()
+            await self._ended.wait()
+            self._pages = None
+            server.close()
         others = asyncio.all_tasks() - {asyncio.current_task()}
         for task in others:
             task.cancel()
@@ -100,7 +129,7 @@ class HttpServer:
             if self._connections > _MOST_CONNECTIONS:
                 answer: bytes | None = _rendered(_plain(HTTPStatus.SERVICE_UNAVAILABLE))
             else:
-                answer = await self._answer(reader)
+                answer = await self._answer(reader, writer)
             if answer is not None:
                 await _send(reader, writer, answer, patience_s=self._patience_s)
         except (ConnectionError, TimeoutError) as error:
@@ -110,8 +139,8 @@ class HttpServer:
             self._connections -= 1
             writer.transport.abort()
 
-    async def _answer(self, reader: asyncio.StreamReader) -> bytes | None:
-        """The bytes to send; None if the client went away without a word."""
+    async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bytes | None:
+        """The bytes to send; None if the client went away without a word, or a page has answered."""
         try:
             async with asyncio.timeout(self._patience_s):
                 head = await reader.readuntil(b"\r\n\r\n")
@@ -125,6 +154,11 @@ class HttpServer:
         if request is None or b"\0" in head:  # a NUL is in no field (RFC 9110, 5.5)
             return _rendered(_plain(HTTPStatus.BAD_REQUEST))
         route = self._routes.get(request[2].split(b"?")[0].decode("latin-1"))
+        if route is None and self._pages is not None:
+            if self._shown >= _MOST_PAGES:
+                return _rendered(_plain(HTTPStatus.SERVICE_UNAVAILABLE))
+            await self._show_page(self._pages(), head, reader, writer)
+            return None
         if route is None:
             return _rendered(_plain(HTTPStatus.NOT_FOUND))
         if request[1] not in (b"GET", b"HEAD"):
@@ -136,6 +170,22 @@ class HttpServer:
             _LOG.exception("a request to the monitoring port could not be answered")
             answer = _plain(HTTPStatus.INTERNAL_SERVER_ERROR)
         return _rendered(answer, with_body=request[1] == b"GET")
+
+    async def _show_page(
+        self, page: asyncio.Protocol, head: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        """Let the pages answer: they get what was read and what is still to come."""
+        self._shown += 1
+        page.connection_made(writer.transport)
+        try:
+            async with asyncio.timeout(_PAGE_S):
+                page.data_received(head)
+                while part := await reader.read(_LONGEST_REQUEST):
+                    page.data_received(part)
+                await writer.wait_closed()
+        finally:
+            page.connection_lost(None)
+            self._shown -= 1
 
 
 def split_address(text: str) -> tuple[str, int] | None:

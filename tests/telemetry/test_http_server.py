@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import http.client
 import json
+import re
 import socket
 import threading
-from collections.abc import Iterator
-from contextlib import ExitStack
+from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack, asynccontextmanager
 
 import pytest
 
-from runner.errors import SettingsError
+from runner.errors import SettingsError, StoreError
 from runner.telemetry.http_server import HttpAnswer, HttpServer, split_address
 
 HOST = "127.0.0.1"
@@ -128,6 +130,67 @@ def test_too_many_clients_are_sent_away_and_come_again_later(port: int) -> None:
 
 def test_a_large_answer_arrives_whole(port: int) -> None:
     assert len(raw(port, b"GET /large HTTP/1.1\r\n\r\n").partition(b"\r\n\r\n")[2]) == 5_000_000
+
+
+class Echo(asyncio.Protocol):
+    """A page: says what it was sent, once it has all of it, and closes."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self.transport, self.got = transport, b""
+
+    def data_received(self, data: bytes) -> None:
+        self.got += data
+        head, _, body = self.got.partition(b"\r\n\r\n")
+        if len(body) >= int((re.search(rb"Content-Length: (\d+)", head) or [b"", b"0"])[1]):
+            self.transport.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(self.got) + self.got)
+            self.transport.close()
+
+
+@pytest.fixture
+def paged() -> Iterator[int]:
+    """A server with a fixed path and pages for all others."""
+
+    @asynccontextmanager
+    async def pages() -> AsyncIterator[type[asyncio.Protocol]]:
+        yield Echo
+
+    server = HttpServer({"/hello": lambda accept: HttpAnswer(b"hello\n")}, pages())
+    try:
+        yield server.start(HOST, 0)
+    finally:
+        server.stop()
+
+
+def test_other_paths_are_handed_to_the_pages_as_they_came(paged: int) -> None:
+    request = b"POST /page?x=1 HTTP/1.1\r\nContent-Length: 300000\r\n\r\n" + b"y" * 300_000
+    assert raw(paged, request).partition(b"\r\n\r\n")[2] == request
+    assert ask(paged).status == 200
+    assert raw(paged, b"GET /page HTTP/1.1\r\nX: " + b"a" * 9_000 + b"\r\n\r\n").split()[1] == b"431"
+
+
+def test_pages_leave_connections_for_the_fixed_paths(paged: int) -> None:
+    with ExitStack() as open_:
+        for _ in range(24):
+            waiting = open_.enter_context(socket.create_connection((HOST, paged), timeout=30))
+            waiting.sendall(b"POST /page HTTP/1.1\r\nContent-Length: 5\r\n\r\n")
+        while ask(paged, "/page").status != 503:
+            continue
+        assert ask(paged).status == 200
+        waiting.sendall(b"12345")
+        assert waiting.recv(12) == b"HTTP/1.1 200"
+
+
+def test_pages_that_cannot_be_opened_take_nothing_else_with_them() -> None:
+    @asynccontextmanager
+    async def pages() -> AsyncIterator[type[asyncio.Protocol]]:
+        raise StoreError("there is no such file")
+        yield Echo
+
+    server = HttpServer({"/hello": lambda accept: HttpAnswer(b"hello\n")}, pages())
+    port = server.start(HOST, 0)
+    assert (ask(port).status, ask(port, "/page").status) == (200, 404)
+    server.stop()
 
 
 def test_a_port_that_is_taken(port: int) -> None:

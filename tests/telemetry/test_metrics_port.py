@@ -93,6 +93,28 @@ def test_a_running_service_shows_what_it_does(rules: Path) -> None:
         get(port, "/healthz")
 
 
+def test_a_running_service_has_pages_for_who_has_the_token(rules: Path) -> None:
+    with process(*on_files(rules), folder=rules.parent, env=ANY) as started:
+        port = port_of(started)
+        said = lines_until(started, "pages for a browser at")[-1]
+        token = (rules.parent / "state.db.web-token").read_text().strip()
+        assert token not in said and "sign in with the token in" in said
+        assert get(port, "/alerts")[0] == 303
+        status, page = get(port, "/login")
+        assert status == 200 and b"Sign in" in page
+        connection = http.client.HTTPConnection(HOST, port, timeout=30)
+        connection.request("GET", f"/login?token={token}")
+        answer = connection.getresponse()
+        cookie = (answer.getheader("Set-Cookie") or "").partition(";")[0]
+        answer.read()
+        connection.request("GET", "/health", headers={"Cookie": cookie})
+        page = connection.getresponse().read()
+        assert (b"This service" in page and b"alive" in page) or b"rules" in page
+        connection.close()
+        started.terminate()
+        assert started.wait() == 0
+
+
 def test_a_service_without_events_is_alive_and_not_ready(rules: Path) -> None:
     events = rules.parent / "events" / "live.ndjson"
     line = events.read_text()

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from runner.analyst.rule_report import read_noise
+from runner.cli.commands.alert_report import format_for, write_report
 from runner.cli.commands.once import named, reopen, show_problems
 from runner.cli.console import may_color, say, warn
 from runner.cli.exit_codes import ExitCode
@@ -32,9 +33,10 @@ from runner.service.replay import WINDOWS_AT_A_TIME, DryRunStore, Passed, Replay
 from runner.service.replay_journal import Done, Journal, identity_of
 from runner.service.rules_in_use import ActiveRules, load_active
 from runner.settings.settings import Settings
-from runner.store.protocol import AlertFilter
+from runner.store.protocol import AlertFilter, StoredAlert
 from runner.telemetry.logs import configure_logging
 from runner.triage.noise import NoiseReport
+from runner.web.report import MOST_ALERTS, ReportedAlerts, gather, gathered
 from runner.windows import Window, from_nanoseconds, iso
 
 EARLIEST, LATEST = datetime(1678, 1, 1, tzinfo=UTC), datetime(2262, 1, 1, tzinfo=UTC)
@@ -52,6 +54,8 @@ class ReplayOptions:
     dry_run: bool = False
     anew: bool = False
     """Begin at the beginning, also if an interrupted one could go on."""
+    report: str | None = None
+    """The file for a report on the alerts."""
 
 
 def replay_span(settings: Settings, wanted: ReplayOptions) -> int:
@@ -97,11 +101,14 @@ async def _replay(settings: Settings, wanted: ReplayOptions) -> int:
                     ready.journal.close(finished=outcome.left == 0 and not outcome.failed)
             if not outcome.stopped:
                 outcome.noise = await _noise(tools, ready)
+            reported = await _reported(tools, ready) if wanted.report is not None and not outcome.stopped else None
             report = tools.files.report if tools.files is not None else ReadReport()
     show_problems(ready.active)
     for text in () if outcome.stopped else report.warnings():
         warn(text)
     print_outcome(outcome, settings.output)
+    if reported is not None and wanted.report is not None:
+        write_report(reported, wanted.report, format_for(wanted.report, None))
     _say_how_to_go_on(outcome, ready.journal, stop)
     if outcome.stopped:
         return stop.code
@@ -139,7 +146,7 @@ async def _execution(tools: Opened, wanted: ReplayOptions) -> Execution:
     execution = tools.execution(SystemClock())
     execution = replace(execution, context=replace(execution.context, manual=True))
     if wanted.dry_run:
-        rehearsal = DryRunStore()
+        rehearsal = DryRunStore(keep=MOST_ALERTS if wanted.report is not None else 0)
         return replace(execution, alerts=rehearsal, ledger=rehearsal, keeper=None)
     return replace(execution, ledger=ReplayLedger(execution.ledger, await tools.stores.ledger.read()))
 
@@ -165,6 +172,18 @@ async def _run(ready: _Prepared, bar: ReplayBar, stop: Stop) -> None:
             bar.reached(run.window.end, left=outcome.left)
     if not stop:
         outcome.left = 0
+
+
+async def _reported(tools: Opened, ready: _Prepared) -> ReportedAlerts:
+    """The alerts of the replay, with those of its events that were there before."""
+    alerts, outcome = ready.execution.alerts, ready.outcome
+    chosen = f"replay of {iso(outcome.span.start)} to {iso(outcome.span.end)}"
+    if isinstance(alerts, DryRunStore):
+        kept = [StoredAlert(alert.id, "", alert.document) for alert in alerts.kept]
+        return gathered(kept, chosen=f"{chosen}, a dry run", most=MOST_ALERTS)
+    start = min(rule.window_at(outcome.span.start).start for rule in outcome.rules)
+    wanted = AlertFilter(event_since=start, event_until=outcome.span.end, of_building_block_rules=False)
+    return await gather(tools.stores.alerts, wanted, chosen=chosen, most=MOST_ALERTS)
 
 
 async def _noise(tools: Opened, ready: _Prepared) -> NoiseReport:

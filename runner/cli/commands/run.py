@@ -19,6 +19,7 @@ from runner.cli.metrics_port import listening
 from runner.cli.notifying import Notifying, StopsSending, Told, read_told
 from runner.cli.running import Running
 from runner.cli.stop import on_signals
+from runner.cli.web_wiring import WebPages, pages_of
 from runner.cli.wiring import PATIENCE_S, Opened, opened
 from runner.clock import SystemClock
 from runner.errors import SettingsError, StoppedError
@@ -34,7 +35,7 @@ from runner.service.service import Pace, Service, ServiceObserver
 from runner.settings.settings import Settings
 from runner.store.file_lock import FileLock
 from runner.store.leases import Leases
-from runner.telemetry.health import EventsSeen, HealthState, sight
+from runner.telemetry.health import EventsSeen, HealthReport, HealthState, readiness, sight
 from runner.telemetry.heartbeat import HeartbeatFile
 from runner.telemetry.logs import configure_logging
 from runner.telemetry.metrics import Metrics, ServiceView
@@ -89,7 +90,6 @@ async def _run(settings: Settings, reread: Callable[[], Settings], told: Told) -
             return _view(service, health, settings, clock.now())
 
         metrics = Metrics(view, clock.now)
-
         store = "the cluster" if tools.is_shared else f"the state file {settings.state}"
         log = TickLog(clock.now, lambda: _owed(view(), clock.now()), store=store)
         service = Service(
@@ -112,9 +112,9 @@ async def _run(settings: Settings, reread: Callable[[], Settings], told: Told) -
             arrivals=tools.arrivals,
         )
         running.service = service
-        source, alerts_to = tools.places
-        _LOG.info(f"rule-runner starts: events from {source}; alerts go to {alerts_to}")
-        with listening(settings, metrics, health, patience=patience, now=clock.now, more=notifying.metrics(clock)):
+        _LOG.info("rule-runner starts: events from {}; alerts go to {}".format(*tools.places))
+        more, pages = notifying.metrics(clock), _pages(settings, health, patience)
+        with listening(settings, metrics, health, patience=patience, now=clock.now, more=more, pages=pages):
             health.beat(clock.now())
             try:
                 async with notifying.sending():
@@ -140,6 +140,22 @@ def _view(service: Service, health: HealthState, settings: Settings, now: dateti
         is_blind=sees is not None and not sees.ok,
         blind_rules=health.snapshot.blind,
     )
+
+
+def _pages(settings: Settings, health: HealthState, patience: timedelta) -> WebPages | None:
+    """The pages for a browser; what keeps them from being served ends the service only if they were asked for."""
+
+    def ready() -> HealthReport:
+        now = SystemClock().now()
+        return readiness(health.snapshot, now, patience, quiet_after=settings.quiet_after)
+
+    try:
+        return pages_of(settings, readiness=ready)
+    except SettingsError as error:
+        if not settings.is_default("web"):
+            raise
+        _LOG.warning(f"pages for a browser are not served: {error}")
+        return None
 
 
 async def _begin(tools: Opened, leases: Leases, notifying: Notifying) -> None:

@@ -30,7 +30,7 @@ from runner.store.elasticsearch.excepted import ElasticsearchExcepted
 from runner.store.elasticsearch.groups import ElasticsearchGroups
 from runner.store.elasticsearch.installation import Installation, store_errors
 from runner.store.elasticsearch.outbox import ElasticsearchOutbox
-from runner.store.elasticsearch.overview import MOST_LOOKED_INTO, overview_body, read_overview
+from runner.store.elasticsearch.overview import MOST_LOOKED_INTO, bins_body, overview_body, read_overview
 from runner.store.overview import Overview, OverviewRequest, overview_of
 from runner.store.protocol import AlertFilter, StoredAlert, WriteResult
 from runner.windows import iso
@@ -145,10 +145,13 @@ class ElasticsearchAlerts:
                     break
                 found += [alert] if wanted.has_text(alert.document) else []
             return overview_of(found, request, is_whole=looked <= MOST_LOOKED_INTO)
-        body = overview_body(request, self._fields.query_for(wanted), self._fields.stored_name)
-        answer = await self._answer(body | {"sort": self._fields.by_newest_event})
-        hits = answer["hits"]["hits"] if answer is not None else []
-        return read_overview([_stored(hit) for hit in hits], answer)
+        query, stored_name = self._fields.query_for(wanted), self._fields.stored_name
+        body = overview_body(request, query, stored_name) | {"sort": self._fields.by_newest_event}
+        if (answer := await self._answer(body)) is None:
+            return read_overview((), None, None)
+        bins = bins_body(answer, query, stored_name)
+        times = None if bins is None else await self._answer(bins)
+        return read_overview([_stored(hit) for hit in answer["hits"]["hits"]], answer, times)
 
     async def get(self, prefix: str) -> Sequence[StoredAlert]:
         """The alerts whose id is, or starts with, `prefix`; at most 100 of them."""

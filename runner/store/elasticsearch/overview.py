@@ -1,12 +1,11 @@
-"""The overview of the alerts in a cluster: one search with aggregations."""
+"""The overview of the alerts in a cluster: one search with aggregations, and one for the histogram."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from itertools import pairwise
 from typing import Any, Final
 
-from runner.store.overview import COUNTED, MOST_BINS, Overview, OverviewRequest, TimeBin, ValueCount
+from runner.store.overview import COUNTED, Overview, OverviewRequest, TimeBin, ValueCount, bin_width
 from runner.store.stored_alert import StoredAlert
 
 MOST_LOOKED_INTO: Final = 10_000
@@ -29,39 +28,53 @@ def overview_body(request: OverviewRequest, query: Mapping[str, Any], stored: Ca
     def name(field: str) -> str:
         return stored(field) if field.startswith("kibana.alert") else field
 
-    severity = name(_FIELDS["severity"])
     terms: dict[str, Any] = {
         one: {"terms": {"field": name(_FIELDS[one]), "size": request.most_values, "missing": ""}} for one in COUNTED
     }
     terms["rule"]["aggs"] = {
         "name": {"terms": {"field": name("kibana.alert.rule.name"), "size": 1, "order": {"_key": "desc"}}}
     }
-    terms["times"] = {
-        "auto_date_histogram": {"field": name("kibana.alert.original_time"), "buckets": MOST_BINS},
-        "aggs": {"severity": {"terms": {"field": severity, "size": 5, "missing": ""}}},
-    }
+    time = {"field": name("kibana.alert.original_time")}
+    terms |= {"first": {"min": time}, "last": {"max": time}}
     offset = min(request.offset, _FURTHEST)
     size = min(request.size, _FURTHEST - offset)
     return {"from": offset, "size": size, "track_total_hits": True, "query": dict(query), "aggs": terms}
 
 
-def read_overview(alerts: Sequence[StoredAlert], answer: Mapping[str, Any] | None) -> Overview:
-    """The overview that the cluster has answered; an empty one without an answer."""
+def bins_body(
+    answer: Mapping[str, Any], query: Mapping[str, Any], stored: Callable[[str], str]
+) -> dict[str, Any] | None:
+    """The body of the search for the histogram of what was found; None if nothing has a time."""
+    first, last = (answer.get("aggregations", {}).get(name, {}).get("value") for name in ("first", "last"))
+    if first is None or last is None:
+        return None
+    width = max(1, bin_width(int(first) * _MILLISECOND, int(last) * _MILLISECOND) // _MILLISECOND)
+    time = {"field": stored("kibana.alert.original_time"), "fixed_interval": f"{width}ms", "min_doc_count": 1}
+    severity = {"terms": {"field": stored(_FIELDS["severity"]), "size": 5, "missing": ""}}
+    times = {"date_histogram": time, "aggs": {"severity": severity}, "meta": {"width_ms": width}}
+    return {"size": 0, "query": dict(query), "aggs": {"times": times}}
+
+
+def read_overview(
+    alerts: Sequence[StoredAlert], answer: Mapping[str, Any] | None, times: Mapping[str, Any] | None
+) -> Overview:
+    """The overview of the two answers; an empty one without the first."""
     if answer is None or "aggregations" not in answer:  # no index behind the name answers without aggregations
         return Overview(tuple(alerts), 0, dict.fromkeys(COUNTED, ()), ())
     found = answer["aggregations"]
     counts = {name: tuple(_value(name, bucket) for bucket in found[name]["buckets"]) for name in COUNTED}
-    buckets = [bucket for bucket in found["times"]["buckets"] if bucket["doc_count"]]
-    starts = [bucket["key"] for bucket in found["times"]["buckets"]]
-    width = min((after - before for before, after in pairwise(starts)), default=1_000)
-    bins = tuple(
-        TimeBin(
-            int(bucket["key"]) * _MILLISECOND,
-            int(width) * _MILLISECOND,
-            {str(one["key"]): int(one["doc_count"]) for one in bucket["severity"]["buckets"]},
+    bins: tuple[TimeBin, ...] = ()
+    if times is not None and "aggregations" in times:
+        histogram = times["aggregations"]["times"]
+        width = int(histogram["meta"]["width_ms"]) * _MILLISECOND
+        bins = tuple(
+            TimeBin(
+                int(bucket["key"]) * _MILLISECOND,
+                width,
+                {str(one["key"]): int(one["doc_count"]) for one in bucket["severity"]["buckets"]},
+            )
+            for bucket in histogram["buckets"]
         )
-        for bucket in buckets
-    )
     return Overview(tuple(alerts), int(answer["hits"]["total"]["value"]), counts, bins)
 
 

@@ -7,7 +7,8 @@ wrote it, so that only those are read again before the table is used; a first lo
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 from runner.alerts.event_fields import text_at, texts_at
@@ -33,7 +34,7 @@ _CHUNK: Final = 1_000
 """Alerts that are entered in one transaction: others that write wait for it."""
 _MOST_LOOKED_INTO: Final = 20_000
 """Documents that are searched for a text, the newest events first."""
-_BESIDE: Final = {"rule": ", rule_name"}
+_BESIDE: Final = {"rule": ", rule_name", "severity": ", event"}
 """What stands in the index of a column beside it, so that the index alone is read to count by it."""
 _TABLES: Final = (
     """
@@ -48,7 +49,6 @@ _TABLES: Final = (
         f"CREATE INDEX IF NOT EXISTS alert_columns_by_{name} ON alert_columns (shown, {name}{_BESIDE.get(name, '')})"
         for name in COUNTED
     ),
-    "CREATE INDEX IF NOT EXISTS alert_columns_bins ON alert_columns (shown, event, severity)",
     """
     CREATE TRIGGER IF NOT EXISTS alert_columns_added AFTER INSERT ON alerts
     BEGIN INSERT OR IGNORE INTO alert_columns_due VALUES (new.seq); END
@@ -63,6 +63,13 @@ _TABLES: Final = (
     """,
     "INSERT OR IGNORE INTO alert_columns_due SELECT seq FROM alerts",
 )
+_CHOSEN_COLUMNS: Final = "seq, event, severity, status, rule, host, user, rule_name"
+_CHOSEN: Final = """
+    CREATE TEMP TABLE IF NOT EXISTS chosen_alerts (
+        seq INTEGER PRIMARY KEY, event INTEGER, severity TEXT, status TEXT, rule TEXT, host TEXT, user TEXT,
+        rule_name TEXT)
+    """
+_EVERY: Final = 1_000
 _SHOWN, _OF_BUILDING_BLOCK_RULE, _EVENT_OF_SEQUENCE = 0, 1, 2
 
 
@@ -104,14 +111,27 @@ def overview(connection: sqlite3.Connection, request: OverviewRequest) -> Overvi
     where, values = _where(request.wanted)
     if request.wanted.text:
         return _looked_into(connection, request, where, values)
-    total = connection.execute(f"SELECT COUNT(*) FROM alert_columns {where}", values).fetchone()[0]
+    source = f"alert_columns {where}"
+    if _narrows(request.wanted):  # what is found is put aside, so that the conditions are looked at once
+        connection.execute(_CHOSEN)
+        connection.execute("DELETE FROM temp.chosen_alerts")
+        connection.execute(f"INSERT INTO temp.chosen_alerts SELECT {_CHOSEN_COLUMNS} FROM {source}", values)
+        source, values = "temp.chosen_alerts WHERE 1", []
+    total = connection.execute(f"SELECT COUNT(*) FROM {source}", values).fetchone()[0]
     order = "ORDER BY event DESC, seq DESC LIMIT ? OFFSET ?"
     page = connection.execute(
-        f"SELECT id, document FROM (SELECT seq FROM alert_columns {where} {order}) JOIN alerts USING (seq)",
+        f"SELECT id, document FROM (SELECT seq FROM {source} {order}) JOIN alerts USING (seq)",
         (*values, request.size, request.offset),
-    )
-    counts = {name: _counts(connection, name, where, values, request.most_values) for name in COUNTED}
-    return Overview(tuple(readable(page)), total, counts, _bins(connection, where, values))
+    ).fetchall()
+    counts = {name: _counts(connection, name, source, values, request.most_values) for name in COUNTED}
+    severities = [one.value for one in _counts(connection, "severity", source, values, _EVERY)]
+    return Overview(tuple(readable(page)), total, counts, _bins(connection, source, values, severities))
+
+
+def _narrows(wanted: AlertFilter) -> bool:
+    """Whether the filter asks for more than the kinds of alerts."""
+    every = AlertFilter(building_blocks=wanted.building_blocks, of_building_block_rules=wanted.of_building_block_rules)
+    return replace(wanted, limit=None, newest=every.newest) != every
 
 
 def _is_there(connection: sqlite3.Connection) -> bool:
@@ -197,32 +217,47 @@ def _where(wanted: AlertFilter) -> tuple[str, list[object]]:
 
 
 def _counts(
-    connection: sqlite3.Connection, name: str, where: str, values: list[object], most: int
+    connection: sqlite3.Connection, name: str, source: str, values: list[object], most: int
 ) -> tuple[ValueCount, ...]:
-    label = "MAX(rule_name)" if name == "rule" else "''"
     rows = connection.execute(
-        f"SELECT {name}, {label}, COUNT(*) AS alerts FROM alert_columns {where} GROUP BY {name} "
-        f"ORDER BY alerts DESC, {name} LIMIT ?",
+        f"SELECT {name}, COUNT(*) AS alerts FROM {source} GROUP BY {name} ORDER BY alerts DESC, {name} LIMIT ?",
         (*values, most),
+    ).fetchall()
+    if name != "rule":
+        return tuple(ValueCount(value, value, alerts) for value, alerts in rows)
+    label = f"SELECT MAX(rule_name) FROM {source} AND rule = ?"
+    return tuple(
+        ValueCount(id_, connection.execute(label, (*values, id_)).fetchone()[0] or id_, alerts) for id_, alerts in rows
     )
-    return tuple(ValueCount(value, label or value, alerts) for value, label, alerts in rows)
 
 
-def _bins(connection: sqlite3.Connection, where: str, values: list[object]) -> tuple[TimeBin, ...]:
-    bounds = f"FROM alert_columns {where} AND event IS NOT NULL"
-    first = connection.execute(f"SELECT MIN(event) {bounds}", values).fetchone()[0]
+def _bins(
+    connection: sqlite3.Connection, source: str, values: list[object], severities: Sequence[str]
+) -> tuple[TimeBin, ...]:
+    """The bars; of all alerts each severity of each bar by itself, which reads an index once and sorts nothing."""
+    known = f"FROM {source} AND event IS NOT NULL"
+    first = connection.execute(f"SELECT MIN(event) {known}", values).fetchone()[0]
     if first is None:
         return ()
-    last = connection.execute(f"SELECT MAX(event) {bounds}", values).fetchone()[0]
+    last = connection.execute(f"SELECT MAX(event) {known}", values).fetchone()[0]
     width = bin_width(first, last)
     base = first - first % width
-    rows = connection.execute(
-        f"SELECT (event - ?) / ?, severity, COUNT(*) {bounds} GROUP BY 1, 2", (base, width, *values)
-    )
-    bins: dict[int, dict[str, int]] = {}
-    for number, severity, alerts in rows:
-        bins.setdefault(number, {})[severity] = alerts
-    return tuple(TimeBin(base + number * width, width, bins[number]) for number in sorted(bins))
+    bins = []
+    if source.startswith("temp."):
+        grouped: dict[int, dict[str, int]] = {}
+        query = f"SELECT (event - ?) / ?, severity, COUNT(*) {known} GROUP BY 1, 2"
+        for number, severity, alerts in connection.execute(query, (base, width)):
+            grouped.setdefault(number, {})[severity] = alerts
+        return tuple(TimeBin(base + number * width, width, grouped[number]) for number in sorted(grouped))
+    count = f"SELECT COUNT(*) FROM {source} AND severity = ? AND event >= ? AND event < ?"
+    for start in range(base, last + 1, width):
+        found = {
+            severity: connection.execute(count, (*values, severity, start, start + width)).fetchone()[0]
+            for severity in severities
+        }
+        if any(found.values()):
+            bins.append(TimeBin(start, width, {severity: alerts for severity, alerts in found.items() if alerts}))
+    return tuple(bins)
 
 
 def _looked_into(
