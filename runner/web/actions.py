@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Final
 from urllib.parse import parse_qsl, urlsplit
 
@@ -38,6 +39,8 @@ from runner.web.parts import PARTS, own_address, page, signed_session
 
 _STATUSES: Final[Mapping[str, WorkflowStatus]] = {"acknowledge": "acknowledged", "close": "closed", "reopen": "open"}
 _MOST_IDS: Final = 1_000
+_MOST_FOUND: Final = 10_000
+"""Alerts that the filters may find for a decision about all of them: a change of more would outlast the request."""
 _MOST_COMPARED: Final = 1_000
 """Alerts of a rule that the fields of a proposed exception are compared with, the newest."""
 _MOST_SHOWN: Final = 50
@@ -99,7 +102,11 @@ async def _chosen(request: web.Request, form: Form) -> list[StoredAlert]:
     parts = request.app[PARTS]
     if form.get("scope") == "all":
         query = read_query(parse_qsl(urlsplit(back_to(form)).query), parts.now())
-        found = await found_alerts(parts.stores.alerts, query.wanted)
+        found = await found_alerts(parts.stores.alerts, replace(query.wanted, limit=_MOST_FOUND + 1))
+        if len(found) > _MOST_FOUND:
+            raise SettingsError(
+                f"more than {_MOST_FOUND:,} alerts are too many at once: narrow the filters, or use the command line"
+            )
         if form.get("expected", "") != str(len(found)):
             raise SettingsError(f"{counted(len(found), 'alert')} found by now, nothing was changed: look at them again")
         return found

@@ -15,6 +15,7 @@ from aiohttp import web
 from runner.analyst.alert_summary import summary
 from runner.analyst.coverage import CoveredTactic, coverage_of, navigator_layer
 from runner.analyst.ledger_status import StatusReading, read_status
+from runner.analyst.rule_reading import rule_reading
 from runner.analyst.rule_report import read_report
 from runner.analyst.rule_standing import RuleStanding, change_text, standings_in
 from runner.json_text import write_json
@@ -115,6 +116,7 @@ async def rule_page(request: web.Request) -> web.Response:
         overview=overview,
         newest=[summary(alert) for alert in overview.alerts],
         exceptions=items,
+        reading=await asyncio.to_thread(rule_reading, standing.rule) if standing is not None else None,
         address="/alerts?" + urlencode({"rule": rule_id}),
     )
 

@@ -136,6 +136,7 @@ async def test_rules_with_their_state(browser: Open) -> None:
     assert rows(await pages.get("/rules?state=off")) == 1
     assert rows(await pages.get("/rules?text=SHE")) == 1
     one = await pages.get("/rules/shell")
+    assert "How the query is read" in one and "<code>event.category == &#34;process&#34;</code>" in one
     assert "process where true" in one and "the disk is full" in one and "What makes the noise" in one
     assert "Not searched" in one
     await pages.get("/rules/nothing", 404)
