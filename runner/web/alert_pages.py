@@ -24,7 +24,7 @@ from runner.web.charts import histogram
 from runner.web.filters import GROUPS, PAGE_SIZES, SEVERITIES, read_query
 from runner.web.host_events import about_text, around_alert
 from runner.web.parts import PARTS, WebParts, page
-from runner.web.process_tree import process_tree
+from runner.web.process_tree import process_tree, with_children
 from runner.windows import from_nanoseconds, iso
 
 _MOST_FACETS: Final = 8
@@ -101,7 +101,8 @@ async def around_page(request: web.Request) -> web.Response:
     async with parts.lookup(head.document) as found:
         around = await around_alert(found, view)
     tree = process_tree(view.processes)
-    return page(request, "around.html", view=view, row=summary(head), around=around, tree=tree)
+    is_whole = with_children(tree, around.events)
+    return page(request, "around.html", view=view, row=summary(head), around=around, tree=tree, is_whole_tree=is_whole)
 
 
 async def document_page(request: web.Request) -> web.Response:

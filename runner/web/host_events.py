@@ -40,6 +40,8 @@ class HostEvent:
     user: str
     about: str
     entity_id: str
+    parent_id: str
+    """The entity id of the parent process."""
     is_of_alert: bool = False
 
 
@@ -104,6 +106,7 @@ def host_event(document: Mapping[str, Any], own: Collection[tuple[datetime | Non
         user=text_at(document, "user.name"),
         about=about_text(document),
         entity_id=text_at(document, "process.entity_id"),
+        parent_id=text_at(document, "process.parent.entity_id"),
         is_of_alert=(time, action) in own,
     )
 
