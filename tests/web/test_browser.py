@@ -209,6 +209,21 @@ def test_everything_works_without_script(browser: Browser, pages: Served) -> Non
         expect(page.locator("#around tbody tr").first).to_be_visible()
 
 
+def test_a_link_of_a_mail_opens_its_alert(browser: Browser, pages: Served) -> None:
+    """The cookie does not come with a link of another site; whoever has signed in need not do so again."""
+    link = f'<a href="{pages.base}/alerts/{SHELL.id}">an alert</a>'
+    with watched(browser, pages.base) as context:
+        page = context.page()
+        page.goto(pages.login)
+        context.context.route(
+            "http://mail.example/**", lambda route: route.fulfill(body=link, content_type="text/html")
+        )
+        page.goto("http://mail.example/")
+        page.get_by_role("link").click()
+        expect(page).to_have_url(f"{pages.base}/alerts/{SHELL.id}")
+        context.wrong[:] = [one for one in context.wrong if "mail.example" not in one]
+
+
 def test_a_page_of_another_site_can_do_nothing(browser: Browser, pages: Served) -> None:
     """With a session open, a page of another site posts a form, and shows the pages in a frame."""
 

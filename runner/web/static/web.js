@@ -64,6 +64,14 @@
     }
   }));
 
+  // A link in a mail comes without the cookie, which is for pages of this place alone; asked from here it is sent.
+  const next = document.querySelector("#sign-in input[name=next]");
+  if (next) {
+    fetch("/login?next=/static/icon.svg", { method: "HEAD", credentials: "same-origin" }).then((answer) => {
+      if (answer.redirected && answer.url.endsWith("/static/icon.svg")) window.location.replace(next.value);
+    }).catch(() => undefined);
+  }
+
   document.addEventListener("keydown", (event) => {
     const typing = event.target.closest("input:not([type=checkbox]), select, textarea");
     if (event.key === "Escape" && typing) {
