@@ -128,6 +128,8 @@ class Dispatcher:
         await _cancelled([*self._tasks.values(), *self._others])
         self._tasks, self._others = {}, []
         await self._close_sinks()
+        if not self._couriers:
+            return
         with suppress(RunnerError, TimeoutError):
             async with asyncio.timeout(_GRACE_S):
                 await self._leases.release()
@@ -163,8 +165,9 @@ class Dispatcher:
         await self._renew()
         await asyncio.gather(*(self._drain_one(courier, limit_s) for courier in self._couriers.values()))
         await self._close_sinks()
-        with suppress(RunnerError):
-            await self._leases.release()
+        if self._couriers:  # without a target nothing is held
+            with suppress(RunnerError):
+                await self._leases.release()
 
     async def _close_sinks(self) -> None:
         for courier in self._couriers.values():

@@ -20,6 +20,7 @@ from tests.cli.conftest import END, Command
 from tests.cli.test_once import write_rule
 from tests.elasticsearch.events import make_stream
 from tests.elasticsearch.proxy import Proxy
+from tests.paths import ROOT
 from tests.scenarios.test_processes import PATIENT, lines_until, process
 from tests.service.test_replay_journal import rule_run, written
 
@@ -93,7 +94,8 @@ def test_events_without_time_need_a_span(command: Command, tmp_path: Path) -> No
 
 
 def test_alerts_per_rule_and_hour_with_totals(command: Command, events: Path) -> None:
-    answer = command("replay", "--events", events, "--dry-run")
+    shipped = ("--rules", ROOT / "rules" / "linux")
+    answer = command("replay", "--events", events, "--dry-run", *shipped)
     lines = answer.out.splitlines()
     head = next(number for number, line in enumerate(lines) if line == "Alerts for each hour that begins at (UTC):")
     assert lines[head + 1].split() == ["rule", "03-02", "08", "09", "10", "all"]
@@ -104,7 +106,7 @@ def test_alerts_per_rule_and_hour_with_totals(command: Command, events: Path) ->
         for place in (-4, -3, -2, -1)
     ]
     assert columns == [int(cell.replace(".", "0")) for cell in totals[1:]]
-    as_json = command("replay", "--events", events, "--dry-run", "-o", "json").json
+    as_json = command("replay", "--events", events, "--dry-run", "-o", "json", *shipped).json
     assert sum(as_json["per_hour"].values()) == as_json["created"] == PLANTED
     assert (as_json["windows"], as_json["left"], as_json["stopped"]) == (48, 0, False)
 
@@ -270,9 +272,10 @@ def test_a_replay_of_other_events_begins_anew(command: Command, events: Path, tm
 
 
 def test_a_replay_makes_nothing_owed_that_was_not(command: Command, events: Path) -> None:
-    command("replay", "--events", events)
-    assert [rule["last_run"] for rule in command("status", "-o", "json").json["rules"]] == [None, None]
-    assert command("status", "--gaps").out.startswith("No gaps")
+    shipped = ("--rules", ROOT / "rules" / "linux")
+    command("replay", "--events", events, *shipped)
+    assert [rule["last_run"] for rule in command("status", "-o", "json", *shipped).json["rules"]] == [None, None]
+    assert command("status", "--gaps", *shipped).out.startswith("No gaps")
 
 
 def test_a_replay_closes_a_gap_of_the_past(command: Command, events: Path, tmp_path: Path) -> None:
