@@ -21,6 +21,7 @@ A module or package imports only what stands above it. `docs/architecture.md` wa
 `settings`                          flags, environment and `.env` to settings
 `cluster`                           the connection to Elasticsearch and Kibana, and the requests to them
 `search`                            rules searched over windows: in files, through the EQL API, by fetch and match
+`checks`                            what is doubtful in rules that can be run; codes of findings, and what is allowed
 `alerts`, `triage`                  a match as alert documents; a stored alert as what an analyst needs
 `setup`, `store`                    what is installed in a cluster; where alerts, ledger and leases are kept
 `notify`                            alerts told to people and programs: what is owed to whom, and how it is sent

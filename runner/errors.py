@@ -30,6 +30,8 @@ class Problem:
     """The offending line with carets under the place, ready to print; empty where there is no such line."""
     hint: object = ""
     """What to put after the message, as `str` gives it: near names, which are looked for only then."""
+    code: str = ""
+    """The kind of the finding, which does not change between versions; see `messages/finding_codes.py`."""
 
     @property
     def text(self) -> str:

@@ -181,14 +181,30 @@ def check(
     exceptions: options.ExceptionsOption = None,
     overrides: options.OverridesOption = None,
     select: options.SelectOption = None,
+    strict: Annotated[bool, Option("--strict", help="Warnings fail, too: exit code 1.")] = False,
+    form: Annotated[
+        str | None,
+        Option("--format", metavar="text|json|junit|sarif|github|gitlab", help="How to print the findings."),
+    ] = None,
+    mapping: Annotated[
+        Path | None,
+        Option(metavar="FILE", help="Own fields beside the shipped ones: a mapping or answer of _field_caps (JSON)."),
+    ] = None,
+    from_cluster: Annotated[
+        bool, Option("--from-cluster", help="Check the fields against those of each rule's indices in the cluster.")
+    ] = False,
+    show_allowed: Annotated[
+        bool, Option("--show-allowed", help="Also print the findings that are allowed (docs/checks.md).")
+    ] = False,
     output: options.OutputOption = None,
 ) -> int:
-    """Load and compile rules; print every problem with its place. Exit code 1 if a rule has an error."""
+    """Load and compile rules; print every finding with its place. Exit code 1 if there is an error."""
     paths = [*(paths or ()), *(rules or ())] or None
     settings = read_settings(**options.rule_flags(paths, exceptions, overrides, select), output=output)
     from runner.cli.commands import check
 
-    return check.check(settings)
+    wanted = check.CheckOptions(strict, form, mapping, from_cluster, show_allowed)
+    return check.check(settings, wanted)
 
 
 def test(

@@ -148,11 +148,13 @@ def warn(text: str) -> None:
     say(f"warning: {text}", "yellow")
 
 
-def show_problem(problem: Problem, console: Console) -> None:
+def show_problem(problem: Problem, console: Console, *, with_code: bool = False) -> None:
     """Print a problem with its place and, if known, its line with carets."""
     style = "bold red" if problem.severity == "error" else "yellow"
     place = f"{problem.file}:{problem.line}:{problem.column}" if problem.line else str(problem.file)
-    console.print(Text.assemble((f"{place}: ", "bold"), (f"{problem.severity}: ", style), problem.text), soft_wrap=True)
+    code = (f" [{problem.code}]" if with_code else "", "dim")
+    said = Text.assemble((f"{place}: ", "bold"), (f"{problem.severity}: ", style), problem.text, code)
+    console.print(said, soft_wrap=True)
     if problem.picture:
         console.print(Text(problem.picture, style="dim"), soft_wrap=True)
 

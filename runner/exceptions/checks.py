@@ -51,7 +51,8 @@ def missing_lists(exceptions: Exceptions, sources: Iterable[RuleFile]) -> list[P
                 "too; export it from Kibana into a folder `exceptions` beside the rules, or have it read from there "
                 "(RUNNER_KIBANA_EXCEPTIONS=true)"
             )
-            found.append(Problem(source.path, line, column, "warning", message, rule.rule_id, drawn))
+            problem = Problem(source.path, line, column, "warning", message, rule.rule_id, drawn, code="missing-list")
+            found.append(problem)
     return found
 
 
@@ -82,22 +83,38 @@ class _Check:
     def _of_rules(self, item: ExceptionItem) -> Iterator[Problem]:
         for name in item.rules:
             if name not in self._by_name and not item.lists:
-                yield _warning(item, f"names no rule that is here: `{shortened(name)}`{self._near(name)}")
+                yield _warning(
+                    item, f"names no rule that is here: `{shortened(name)}`{self._near(name)}", code="exception-rule"
+                )
         for tag in item.tags:
             if tag not in self._tags:
-                yield _warning(item, f"no rule has the tag `{shortened(tag)}`{did_you_mean(tag, self._tags)}")
+                yield _warning(
+                    item,
+                    f"no rule has the tag `{shortened(tag)}`{did_you_mean(tag, self._tags)}",
+                    code="exception-rule",
+                )
         if not item.lists:
             return
         referring = {rule.rule_id for rule in self._rules if self._refers(rule, item)}
         named = {rule_id for rule_id in item.rules if rule_id in self._by_name}
         list_id = shortened(item.lists[0][0])
         if not referring and not named:
-            yield _warning(item, f"no rule that is here refers to its list `{list_id}`: it removes nothing")
+            yield _warning(
+                item, f"no rule that is here refers to its list `{list_id}`: it removes nothing", code="exception-list"
+            )
         elif item.rules:
             for rule_id in sorted(named - referring):
-                yield _warning(item, f"is for rule {rule_id}, but that rule's `exceptions_list` has no `{list_id}`")
+                yield _warning(
+                    item,
+                    f"is for rule {rule_id}, but that rule's `exceptions_list` has no `{list_id}`",
+                    code="exception-list",
+                )
             for rule_id in sorted(referring - set(item.rules)):
-                yield _warning(item, f"rule {rule_id} refers to its list `{list_id}`, but `rule_ids` has it not")
+                yield _warning(
+                    item,
+                    f"rule {rule_id} refers to its list `{list_id}`, but `rule_ids` has it not",
+                    code="exception-list",
+                )
 
     def _refers(self, rule: Rule, item: ExceptionItem) -> bool:
         own = {(one.list_id, one.namespace_type) for one in rule.exceptions_list}
@@ -112,9 +129,9 @@ class _Check:
             return
         day = item.expires.date().isoformat()
         if item.is_over(self._at):
-            yield _warning(item, f"has expired on {day}: it removes nothing")
+            yield _warning(item, f"has expired on {day}: it removes nothing", code="exception-expired")
         elif item.expires - self._at < SOON:
-            yield _warning(item, f"expires on {day}")
+            yield _warning(item, f"expires on {day}", code="exception-expires")
 
     # What it says of events.
 
@@ -126,11 +143,11 @@ class _Check:
                 near = near_name(name, (*self._names, *self._schema.fields))
                 hint = f"; did you mean `{near}`?" if near is not None else ""
                 text = f"unknown field `{shortened(name)}`, which neither the field table nor a rule has{hint}"
-                yield _warning(item, text, place)
+                yield _warning(item, text, place, code="unknown-field")
         for entry in item.entries:
             if entry.type != "nested" and (above := nested_above(entry.field, self._schema)):
                 text = f"`{entry.field}` lies below the nested field `{above}`: only a condition on its objects sees it"
-                yield _warning(item, text, entry.place)
+                yield _warning(item, text, entry.place, code="nested-field")
         for refused in resolve_items([item], self._schema).refused:
             yield replace(refused.problem(), severity="error")
 
@@ -148,12 +165,13 @@ class _Check:
             stars = [value for value in entry.values if not value.strip("*")]
             if entry.type == "wildcard" and stars:
                 text = f"`{stars[0]}` fits every value: say that the field exists"
-                yield _warning(item, text, entry.place)
+                yield _warning(item, text, entry.place, code="pattern-fits-all")
         if item.entries and not any(entry.included for entry in item.entries) and not item.os:
             names = ", ".join(f"`{entry.field}`" for entry in item.entries)
-            yield _warning(item, f"has only negative conditions: it hits every event without {names}")
+            text = f"has only negative conditions: it hits every event without {names}"
+            yield _warning(item, text, code="exception-too-wide")
         if nodes.Constant(NO_SPAN, True) in resolve_items([item], self._schema).conditions:
-            yield _warning(item, "hits every event")
+            yield _warning(item, "hits every event", code="exception-too-wide")
 
     def _of_absences(self, item: ExceptionItem) -> Iterator[Problem]:
         if item.scope == "alert":
@@ -162,11 +180,11 @@ class _Check:
             if self._missing.get(rule.rule_id) and item in self._exceptions.all_for_rule(rule):
                 text = f"rule `{shortened(rule.name)}` looks for events that are absent (`![...]`): one that is "
                 text += 'excepted counts as absent, which can make alerts; `scope = "alert"` cannot'
-                yield _warning(item, text)
+                yield _warning(item, text, code="exception-of-absence")
 
 
-def _warning(item: ExceptionItem, message: str, place: FilePlace | None = None) -> Problem:
-    return (place or item.place).problem("warning", f"exception `{shortened(item.name)}`: {message}")
+def _warning(item: ExceptionItem, message: str, place: FilePlace | None = None, *, code: str) -> Problem:
+    return (place or item.place).problem("warning", f"exception `{shortened(item.name)}`: {message}", code)
 
 
 def _flat(entries: Iterable[ExceptionEntry]) -> Iterator[ExceptionEntry]:

@@ -58,7 +58,7 @@ class RefusedItem:
 
     def problem(self, rule_id: str | None = None) -> Problem:
         text = f"exception `{self.item.name}` removes nothing: {self.message}"
-        return replace(self.place.problem("warning", text), rule_id=rule_id)
+        return replace(self.place.problem("warning", text, "exception-refused"), rule_id=rule_id)
 
 
 @dataclass(frozen=True)

@@ -49,7 +49,7 @@ def read_exception_file(path: Path, lists: ValueLists, *, named: bool = True) ->
     try:
         data, stamp = read_bytes(path, _LARGEST)
     except (OSError, ValueError) as error:
-        problem = Problem(path, 0, 0, "error", f"cannot be read: {reason(error)}")
+        problem = Problem(path, 0, 0, "error", f"cannot be read: {reason(error)}", code="unreadable-file")
         return ExceptionFile(path, _NO_STAMP, problems=(problem,))
     text, trouble = decoded(path, data, expected=_CALLED, largest=_LARGEST)
     if trouble is not None:
@@ -70,7 +70,7 @@ def read_exception_file(path: Path, lists: ValueLists, *, named: bool = True) ->
         items = []
         near = "; it is a rule" if "rule" in document else did_you_mean(next(iter(document), ""), ("exception",))
         message = f"no [[exception]] and no [[exceptions]]: this is no file of exceptions{near}"
-        findings.add((), message, severity="error" if named or near else "warning")
+        findings.add((), message, severity="error" if named or near else "warning", code="no-exception")
     return ExceptionFile(path, stamp, tuple(items), tuple(_sorted(findings.problems)))
 
 
@@ -138,5 +138,5 @@ def _of_lines(path: Path, stamp: Stamp, text: str, lists: ValueLists) -> Excepti
             findings.add((number,), f"is no JSON object: {shortened(str(error), 200)}")
     items, references = read_lines(documents, findings, lists)
     if not items and not references and not any("list_id" in document for _, document in documents):
-        findings.add((), "no exception list and no item in this file", severity="warning")
+        findings.add((), "no exception list and no item in this file", severity="warning", code="no-exception")
     return ExceptionFile(path, stamp, tuple(items), tuple(_sorted(findings.problems)), references)

@@ -32,8 +32,8 @@ class FilePlace:
     def __str__(self) -> str:
         return f"{self.file}:{self.line}" if self.line else str(self.file)
 
-    def problem(self, severity: Severity, message: str) -> Problem:
-        return Problem(self.file, self.line, self.column, severity, message, picture=self.picture)
+    def problem(self, severity: Severity, message: str, code: str = "wrong-value") -> Problem:
+        return Problem(self.file, self.line, self.column, severity, message, picture=self.picture, code=code)
 
 
 @dataclass(frozen=True, eq=False, slots=True)

@@ -67,10 +67,10 @@ class Exceptions:
             first = items.setdefault(item.id, item)
             if first is not item:
                 message = f"the exception of this id in {first.place.file}:{first.place.line} counts, not this one"
-                problems.append(item.place.problem("warning", message))
+                problems.append(item.place.problem("warning", message, "duplicate-exception"))
         absent = {key: why for key, why in listed.absent.items() if key not in here}
         unread = {**listed.unread, **absent}
-        problems += [Problem(LISTS, 0, 0, "error", why) for why in unread.values()]
+        problems += [Problem(LISTS, 0, 0, "error", why, code="unread-list") for why in unread.values()]
         return replace(self, items=tuple(items.values()), problems=tuple(problems), unread=unread)
 
 
@@ -126,7 +126,8 @@ def _read_again(found: FoundFile, before: ExceptionFile | None, lists: ValueList
 
 def _kept(path: Path, items: Sequence[ExceptionItem], why: str) -> Problem:
     names = ", ".join(f"`{shortened(item.name)}`" for item in items[:3]) + (", ..." if len(items) > 3 else "")
-    return Problem(path, 0, 0, "error", f"kept the last good version of {names or 'no exception'}: the file {why}")
+    message = f"kept the last good version of {names or 'no exception'}: the file {why}"
+    return Problem(path, 0, 0, "error", message, code="kept-version")
 
 
 def _assembled(sources: Sequence[ExceptionFile], problems: Iterable[Problem], lists: ValueLists) -> Exceptions:
@@ -140,7 +141,7 @@ def _assembled(sources: Sequence[ExceptionFile], problems: Iterable[Problem], li
             first = items.setdefault(item.id, item)
             if first is not item:
                 message = f"another exception is called `{shortened(item.id)}`: {first.place.file}:{first.place.line}"
-                all_problems.append(item.place.problem("error", message))
+                all_problems.append(item.place.problem("error", message, "duplicate-exception"))
         for rule_id, named in source.references.items():
             references[rule_id] = references.get(rule_id, frozenset()) | named
     return Exceptions(tuple(items.values()), tuple(all_problems), references, tuple(sources), lists=lists)

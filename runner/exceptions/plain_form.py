@@ -80,7 +80,8 @@ def _exactly_one(table: Table, keys: tuple[str, ...]) -> None:
     given = [key for key in keys if key in table]
     listed = ", ".join(f"`{key}`" for key in keys)
     if not given:
-        table.findings.add(table.path, f"one of {listed} is missing in [[exception]]", at="key")
+        message = f"one of {listed} is missing in [[exception]]"
+        table.findings.add(table.path, message, at="key", code="missing-key")
     elif len(given) > 1:
         table.findings.add((*table.path, given[1]), f"only one of {listed} may stand in [[exception]]", at="key")
 

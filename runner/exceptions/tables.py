@@ -23,8 +23,16 @@ class Findings:
         self.place = locate
         self.problems: list[Problem] = []
 
-    def add(self, path: KeyPath, message: str, *, at: Part = "value", severity: Severity = "error") -> None:
-        self.problems.append(self.place(path, at).problem(severity, message))
+    def add(
+        self,
+        path: KeyPath,
+        message: str,
+        *,
+        at: Part = "value",
+        severity: Severity = "error",
+        code: str = "wrong-value",
+    ) -> None:
+        self.problems.append(self.place(path, at).problem(severity, message, code))
 
     def errors(self) -> int:
         """How many problems cost an item."""
@@ -48,11 +56,11 @@ class Table:
             if key not in names:
                 near = did_you_mean(str(key), names)
                 message = f"unknown key `{shortened(str(key))}` in {self._called}{near}"
-                self.findings.add((*self.path, key), message, at="key", severity=severity)
+                self.findings.add((*self.path, key), message, at="key", severity=severity, code="unknown-key")
 
     def needed(self, key: str, why: str = "") -> None:
         if key not in self.value:
-            self.findings.add(self.path, f"`{key}` is missing in {self._called}{why}", at="key")
+            self.findings.add(self.path, f"`{key}` is missing in {self._called}{why}", at="key", code="missing-key")
 
     def wrong(self, key: str, expected: str) -> None:
         """The value is of another kind than expected."""

@@ -292,14 +292,16 @@ def remarks(node: KqlNode, schema: Schema) -> list[QueryFinding]:
         if isinstance(leaf, KqlIs) and name is None:
             if isinstance(leaf.value, KqlText) and any(sign in leaf.value.text for sign in _LIKE_COMPARISONS):
                 message = "this is searched as a text, in all fields"
-                found.append(QueryFinding(leaf.span, message, "; a field's value is written `field: value`"))
+                hint = "; a field's value is written `field: value`"
+                found.append(QueryFinding(leaf.span, message, hint, "no-field-named"))
             continue
         if not isinstance(name, KqlText) or full_name(name, path) in seen:
             continue
         full = full_name(name, path)
         seen.add(full)
         if full not in METADATA and not is_mapped(full, schema):
-            found.append(QueryFinding(name.span, f"there is no field [{full}]", _near(full, schema)))
+            message = f"there is no field [{full}]"
+            found.append(QueryFinding(name.span, message, _near(full, schema), "unknown-field"))
     return found[:_MOST_FINDINGS]
 
 

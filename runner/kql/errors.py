@@ -15,3 +15,5 @@ class KqlSyntaxError(KqlError):
 
 class KqlFieldError(KqlError):
     """The text is KQL, but a search would fail on the type of a field."""
+
+    code = "query-type"

@@ -15,3 +15,5 @@ class LuceneSyntaxError(LuceneError):
 
 class LuceneFieldError(LuceneError):
     """A search would fail on the type of a field, or the local engine has no such query."""
+
+    code = "query-type"

@@ -19,6 +19,8 @@ class QueryFinding:
     span: Span
     message: str
     hint: Hint = ""
+    code: str = ""
+    """The kind of the finding; that of its error if empty."""
 
     @property
     def text(self) -> str:
@@ -31,6 +33,9 @@ class QueryError(Exception):
 
     `str()` has a line for each, as Elasticsearch words them ("line 1:9: Unknown column [x]").
     """
+
+    code = "query-syntax"
+    """The code of findings that have none of their own."""
 
     def __init__(self, source: Source, findings: Sequence[QueryFinding]) -> None:
         self.source = source

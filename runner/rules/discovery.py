@@ -142,7 +142,7 @@ class _Walk:
         return f"is {file_kind(status)}, expected a file{rest}"
 
     def _problem(self, path: Path, message: str, *, severity: Severity = "error") -> None:
-        self.problems.append(Problem(path, 0, 0, severity, message))
+        self.problems.append(Problem(path, 0, 0, severity, message, code="unreadable-file"))
 
 
 def _is_rule_file(name: str) -> bool:

@@ -189,7 +189,7 @@ def _read_again(found: FoundFile, before: RuleFile | None) -> RuleFile:
 
 def _kept(path: Path, rule: Rule, why: str) -> Problem:
     message = f"kept the last good version of rule `{shortened(rule.name)}`: the file {why}"
-    return Problem(path, 0, 0, "error", message, rule.rule_id)
+    return Problem(path, 0, 0, "error", message, rule.rule_id, code="kept-version")
 
 
 def _assemble(
@@ -221,18 +221,20 @@ def _assemble(
             continue
         if is_deprecated(rule):
             message = "the rule is deprecated; it is run because its file was named itself"
-            all_problems.append(Problem(source.path, 0, 0, "warning", message, rule.rule_id))
+            all_problems.append(Problem(source.path, 0, 0, "warning", message, rule.rule_id, code="deprecated-rule"))
         if (owner := owner_of[rule.rule_id]) != source.path:
             if replacing.get(rule.rule_id) == owner:
                 replaced.append((rule, owner))
                 continue
             message = f"`rule_id` {shortened(rule.rule_id)} is taken already, by {owner}"
-            all_problems.append(_marked(source, "rule_id", Problem(source.path, 0, 0, "error", message, rule.rule_id)))
+            taken = Problem(source.path, 0, 0, "error", message, rule.rule_id, code="duplicate-rule-id")
+            all_problems.append(_marked(source, "rule_id", taken))
             continue
         first = first_named.setdefault(rule.name.casefold(), source.path)
         if first != source.path:
             message = f"another rule has the name `{shortened(rule.name)}`: {first}"
-            all_problems.append(_marked(source, "name", Problem(source.path, 0, 0, "warning", message, rule.rule_id)))
+            taken = Problem(source.path, 0, 0, "warning", message, rule.rule_id, code="duplicate-name")
+            all_problems.append(_marked(source, "name", taken))
         rules.append(rule)
     return LoadedRules(
         rules=tuple(rule for rule in rules if is_supported(rule)),

@@ -31,6 +31,7 @@ class FieldFinding:
     message: str
     at: Literal["key", "value"] = "value"
     severity: Severity = "error"
+    code: str = "wrong-value"
 
 
 class RuleKeyError(QueryError):
@@ -62,9 +63,9 @@ def _finding_of(detail: ErrorDetails, document: Mapping[str, Any]) -> FieldFindi
     name = _name_of(path)
     kind, context, value = detail["type"], detail.get("ctx", {}), detail["input"]
     if kind == "missing":
-        return FieldFinding(path[:-1], f"`{name}` is missing in {table_name(path[:-1])}", at="key")
+        return FieldFinding(path[:-1], f"`{name}` is missing in {table_name(path[:-1])}", at="key", code="missing-key")
     if kind == "extra_forbidden":
-        return FieldFinding(path, unknown_key(path, _known_at(path)), at="key")
+        return FieldFinding(path, unknown_key(path, _known_at(path)), at="key", code="unknown-key")
     if kind == "literal_error":
         return FieldFinding(path, _unknown_value(name, value, str(context["expected"])))
     if kind in _EXPECTED_KINDS:

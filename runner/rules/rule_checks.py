@@ -111,7 +111,7 @@ def _own_names(rule: RuleTable) -> Iterator[FieldFinding]:
     """Attributes of `Rule` that are no keys of the format, such as `path`."""
     for name in rule:
         if name in OWN_NAMES:
-            yield FieldFinding(("rule", name), unknown_key(("rule", name), RULE_KEYS), at="key")
+            yield FieldFinding(("rule", name), unknown_key(("rule", name), RULE_KEYS), at="key", code="unknown-key")
 
 
 OWN_NAMES = frozenset(
@@ -129,7 +129,7 @@ def _unknown_tables(document: RuleTable) -> Iterator[FieldFinding]:
                 message = f"`{name}` stands above the header of its table; it belongs in [metadata]"
             else:
                 message = unknown_key((name,), ("rule", "metadata", "transform"))
-            yield FieldFinding((name,), message, at="key")
+            yield FieldFinding((name,), message, at="key", code="unknown-key")
 
 
 def _unknown_metadata(metadata: object) -> Iterator[FieldFinding]:
@@ -140,7 +140,7 @@ def _unknown_metadata(metadata: object) -> Iterator[FieldFinding]:
         if name not in METADATA_KEYS:
             message = unknown_key(("metadata", name), METADATA_KEYS)
             severity: Severity = "error" if name in RULE_KEYS else "warning"
-            yield FieldFinding(("metadata", name), message, at="key", severity=severity)
+            yield FieldFinding(("metadata", name), message, at="key", severity=severity, code="unknown-key")
 
 
 def _needed_keys(rule: RuleTable) -> Iterator[FieldFinding]:
@@ -149,9 +149,8 @@ def _needed_keys(rule: RuleTable) -> Iterator[FieldFinding]:
     for name in _NEEDED.get(kind, ()) if isinstance(kind, str) else ():
         if name not in rule and not (name == "new_terms" and all(key in rule for key in _NEW_TERMS_OF_THE_API)):
             if near_name(name, unknown) is None:  # else its misspelling is reported
-                yield FieldFinding(
-                    ("rule",), f"`{name}` is missing in [rule]: a rule of type {kind} needs it", at="key"
-                )
+                message = f"`{name}` is missing in [rule]: a rule of type {kind} needs it"
+                yield FieldFinding(("rule",), message, at="key", code="missing-key")
         elif name == "query" and isinstance(rule[name], str) and not rule[name].strip():
             yield FieldFinding(("rule", "query"), "`query` is empty")
 
@@ -163,22 +162,22 @@ def _language(rule: RuleTable) -> Iterator[FieldFinding]:
     fitting = _LANGUAGES.get(kind, ())
     if fitting and language not in fitting and any(language in each for each in _LANGUAGES.values()):
         message = f"`language` is `{language}`, but a rule of type {kind} is written in {' or '.join(fitting)}"
-        yield FieldFinding(("rule", "language"), message)
+        yield FieldFinding(("rule", "language"), message, code="wrong-language")
 
 
 def _where_events_are(rule: RuleTable) -> Iterator[FieldFinding]:
     """Data views are kept in Kibana: a rule that names only a data view says nothing about its indices here."""
     if rule.get("type") == "esql" and "index" in rule:
         message = "`index` has no effect: an ES|QL query names its indices itself"
-        yield FieldFinding(("rule", "index"), message, at="key", severity="warning")
+        yield FieldFinding(("rule", "index"), message, at="key", severity="warning", code="without-effect")
     if "data_view_id" not in rule or rule.get("type") not in _WITH_INDICES:
         return
     if "index" in rule:
         message = "`data_view_id` has no effect beside `index`"
-        yield FieldFinding(("rule", "data_view_id"), message, at="key", severity="warning")
+        yield FieldFinding(("rule", "data_view_id"), message, at="key", severity="warning", code="without-effect")
     else:
         message = "data views are kept in Kibana and cannot be looked up here: name the index patterns in `index`"
-        yield FieldFinding(("rule", "data_view_id"), message, at="key")
+        yield FieldFinding(("rule", "data_view_id"), message, at="key", code="data-view")
 
 
 def _suppression(rule: RuleTable) -> Iterator[FieldFinding]:
@@ -188,9 +187,10 @@ def _suppression(rule: RuleTable) -> Iterator[FieldFinding]:
     if rule.get("type") == "threshold":
         if "duration" not in suppression:
             message = "`duration` is missing in [rule.alert_suppression]: a rule of type threshold needs it"
-            yield FieldFinding(("rule", "alert_suppression"), message, at="key")
+            yield FieldFinding(("rule", "alert_suppression"), message, at="key", code="missing-key")
     elif not suppression.get("group_by"):
-        yield FieldFinding(("rule", "alert_suppression"), "`group_by` is missing in [rule.alert_suppression]", at="key")
+        message = "`group_by` is missing in [rule.alert_suppression]"
+        yield FieldFinding(("rule", "alert_suppression"), message, at="key", code="missing-key")
 
 
 def _window(rule: RuleTable) -> Iterator[FieldFinding]:
@@ -200,7 +200,7 @@ def _window(rule: RuleTable) -> Iterator[FieldFinding]:
     key = "from" if "from" in rule else "to"
     relation = "the same time as" if start == end else "later than"
     message = f"`from` ({_text(rule, 'from')}) is {relation} `to` ({_text(rule, 'to')}): no event can be in between"
-    yield FieldFinding(("rule", key), message)
+    yield FieldFinding(("rule", key), message, code="empty-window")
 
 
 def _gaps(rule: RuleTable) -> Iterator[FieldFinding]:
@@ -219,7 +219,7 @@ def _gaps(rule: RuleTable) -> Iterator[FieldFinding]:
             f"the look-back of {_words(end - start)} is shorter than the interval of {_words(interval)}: "
             f"{missed} between two runs are never searched"
         )
-        yield FieldFinding(("rule", key), message, severity="warning")
+        yield FieldFinding(("rule", key), message, severity="warning", code="window-gap")
 
 
 _UNAPPLIED = {
@@ -234,7 +234,7 @@ def _unapplied(rule: RuleTable) -> Iterator[FieldFinding]:
         return
     for key, fate in _UNAPPLIED.items():
         if rule.get(key):
-            yield FieldFinding(("rule", key), f"`{key}` {fate}", at="key", severity="warning")
+            yield FieldFinding(("rule", key), f"`{key}` {fate}", at="key", severity="warning", code="not-carried-out")
 
 
 def _text(rule: RuleTable, key: str) -> str:

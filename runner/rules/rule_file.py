@@ -52,9 +52,8 @@ def read_rule_file(path: Path, *, named: bool = True) -> RuleFile:
     try:
         data, stamp = read_bytes(path)
     except (OSError, ValueError) as error:
-        return RuleFile(
-            path, (0, 0, 0, 0, 0), None, (Problem(path, 0, 0, "error", f"cannot be read: {reason(error)}"),)
-        )
+        unread = Problem(path, 0, 0, "error", f"cannot be read: {reason(error)}", code="unreadable-file")
+        return RuleFile(path, (0, 0, 0, 0, 0), None, (unread,))
     text, problem = decoded(path, data)
     if problem is None:
         document, problem = parsed_toml(path, text)
@@ -72,7 +71,7 @@ def _no_rule(path: Path, document: Mapping[str, Any], source: Source, *, named: 
         found = "[[rule]], a list" if isinstance(document["rule"], list) else kind_of(document["rule"])
         message = f"`rule` is {found}, expected one table [rule]"
         span = Span(place.key, place.key + 1) if place else None
-        return problem_at(path, source, message, span)
+        return problem_at(path, source, message, span, "no-rule")
     places = places_in(source.text)
     for name in document:
         if name in RULE_KEYS:
@@ -82,21 +81,20 @@ def _no_rule(path: Path, document: Mapping[str, Any], source: Source, *, named: 
         else:
             continue
         place = places.get((name,))
-        return problem_at(path, source, message, Span(place.key, place.key_end) if place else None)
+        return problem_at(path, source, message, Span(place.key, place.key_end) if place else None, "no-rule")
     if "exceptions" in document or "containers" in document:
-        return Problem(
-            path, 0, 0, "error" if named else "warning", "is an exception list, not a rule: it is not applied"
-        )
+        message = "is an exception list, not a rule: it is not applied"
+        return Problem(path, 0, 0, "error" if named else "warning", message, code="no-rule")
     if "override" in document or "replace" in document:
         message = (
             "is a file of overrides, not a rule: it is not applied; name it with --overrides, or put it as "
             "overrides.toml into the folder that --rules names"
         )
-        return Problem(path, 0, 0, "error", message)
+        return Problem(path, 0, 0, "error", message, code="no-rule")
     half_a_rule = any(name in document for name in ("metadata", "transform"))
     if named or half_a_rule or not document:
-        return Problem(path, 0, 0, "error", "no [rule] table: this is no rule file")
-    return Problem(path, 0, 0, "warning", "no [rule] table: this is no rule file, passed over")
+        return Problem(path, 0, 0, "error", "no [rule] table: this is no rule file", code="no-rule")
+    return Problem(path, 0, 0, "warning", "no [rule] table: this is no rule file, passed over", code="no-rule")
 
 
 _MARKED: tuple[KeyPath, ...] = (("rule", "rule_id"), ("rule", "name"))

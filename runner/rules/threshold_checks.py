@@ -33,7 +33,7 @@ def threshold_findings(rule: Mapping[str, Any]) -> Iterator[FieldFinding]:
         name = entry.get("field") if isinstance(entry, dict) else None
         if place:
             message = f"`cardinality` of `{name}` has no effect: only the first entry counts"
-            yield FieldFinding((*_PLACE, "cardinality", place), message, severity="warning")
+            yield FieldFinding((*_PLACE, "cardinality", place), message, severity="warning", code="without-effect")
         elif name in fields:
             message = f"`cardinality` is of `{name}`, which is in `field`, too: within a key it has one value"
             yield FieldFinding((*_PLACE, "cardinality", place, "field"), message)
@@ -45,4 +45,5 @@ def _suppression(suppression: object) -> Iterator[FieldFinding]:
     for name in ("group_by", "missing_fields_strategy"):
         if name in suppression:
             message = f"`{name}` has no effect in a rule of type threshold, whose alerts are grouped by its fields"
-            yield FieldFinding(("rule", "alert_suppression", name), message, at="key", severity="warning")
+            at = ("rule", "alert_suppression", name)
+            yield FieldFinding(at, message, at="key", severity="warning", code="without-effect")

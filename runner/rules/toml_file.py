@@ -50,10 +50,10 @@ def decoded(
     """The file's text with `\\n` as line end, or a problem."""
     if len(data) > largest:
         message = f"is larger than {largest >> 20} MiB, which no {expected} file is"
-        return "", Problem(path, 0, 0, "error", message)
+        return "", Problem(path, 0, 0, "error", message, code="unreadable-file")
     if not data.removeprefix(b"\xef\xbb\xbf").strip():
         article = "an" if expected[0] in "aeiou" else "a"
-        return "", Problem(path, 0, 0, "error", f"is empty, expected {article} {expected}")
+        return "", Problem(path, 0, 0, "error", f"is empty, expected {article} {expected}", code="empty-file")
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -61,7 +61,7 @@ def decoded(
         line, column = before.count("\n") + 1, len(before) - (before.rfind("\n") + 1) + 1
         hint = "; it looks like UTF-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else ""
         message = f"is not UTF-8: found the byte 0x{data[error.start]:02x}{hint}"
-        return "", Problem(path, line, column, "error", message)
+        return "", Problem(path, line, column, "error", message, code="unreadable-file")
     return text.replace("\r\n", "\n"), None
 
 
@@ -81,12 +81,12 @@ def parsed_toml(path: Path, text: str, *, expected: str = "rule") -> tuple[Mappi
     try:
         return tomli.loads(text), None
     except RecursionError:
-        return {}, Problem(path, 0, 0, "error", too_deep)
+        return {}, Problem(path, 0, 0, "error", too_deep, code="not-toml")
     except ValueError as error:
         message = str(error)
     place = _TOML_PLACE.search(message)
     if place is None:
-        return {}, Problem(path, 0, 0, "error", f"is not TOML: {shortened(message)}")
+        return {}, Problem(path, 0, 0, "error", f"is not TOML: {shortened(message)}", code="not-toml")
     said = message[: place.start()]
     if place["line"] is None:
         offset, said = _unfinished(text, said)
@@ -125,9 +125,9 @@ def _unfinished(text: str, message: str) -> tuple[int, str]:
     return len(text.rstrip()), message
 
 
-def problem_at(path: Path, source: Source, message: str, span: Span | None) -> Problem:
+def problem_at(path: Path, source: Source, message: str, span: Span | None, code: str = "not-toml") -> Problem:
     line, column, drawn = place_and_picture(source, span) if span else (0, 0, "")
-    return Problem(path, line, column, "error", message, picture=drawn)
+    return Problem(path, line, column, "error", message, picture=drawn, code=code)
 
 
 def place_and_picture(source: Source, span: Span) -> tuple[int, int, str]:
@@ -151,8 +151,8 @@ def problem_of(
         steps, at = steps[:-1], "key"
     place = places.get(steps)
     if place is None:
-        return Problem(path, 0, 0, finding.severity, finding.message, rule_id)
+        return Problem(path, 0, 0, finding.severity, finding.message, rule_id, code=finding.code)
     line, column, drawn = place_and_picture(
         source, Span(place.value, place.end) if at == "value" else Span(place.key, place.key_end)
     )
-    return Problem(path, line, column, finding.severity, finding.message, rule_id, drawn)
+    return Problem(path, line, column, finding.severity, finding.message, rule_id, drawn, code=finding.code)

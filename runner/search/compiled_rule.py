@@ -196,7 +196,7 @@ class CompiledRule:
             return None, query_problems(self.rule, error)
         refused = (*self.excepted(schema).refused, *self.excepted(schema, "alert").refused)
         return program, [
-            *(_problem(self.rule, program.source, finding, "warning") for finding in program.warnings),
+            *(query_problem(self.rule, program.source, finding) for finding in program.warnings),
             *(one.problem(self.rule.rule_id) for one in refused),
         ]
 
@@ -290,7 +290,7 @@ def query_problems(rule: Rule, error: QueryError) -> list[Problem]:
     """Every finding about the rule's query, with its place in the rule's file."""
     if isinstance(error, RuleKeyError):
         return [found_in_file(rule, error.finding)]
-    return [_problem(rule, error.source, finding, "error") for finding in error.findings]
+    return [query_problem(rule, error.source, finding, "error", error.code) for finding in error.findings]
 
 
 def query_doubts(compiled: CompiledRule) -> list[Problem]:
@@ -298,7 +298,10 @@ def query_doubts(compiled: CompiledRule) -> list[Problem]:
     query = compiled.query
     if not isinstance(query, EsqlQuery):
         return []
-    return [_problem(compiled.rule, query.source, finding, "warning") for finding in esql.doubts(query)]
+    stack = compiled.rule.metadata.min_stack_version or ""
+    known = {"esql-newer-version"} if re.match(r"9\.|[1-9]\d", stack) else set()
+    found = [finding for finding in esql.doubts(query) if finding.code not in known]
+    return [query_problem(compiled.rule, query.source, finding) for finding in found]
 
 
 def found_in_file(rule: Rule, finding: FieldFinding) -> Problem:
@@ -327,7 +330,10 @@ def _timestamp_field(rule: Rule) -> str:
     return rule.timestamp_field or "@timestamp"
 
 
-def _problem(rule: Rule, source: Source, finding: QueryFinding, severity: Severity) -> Problem:
+def query_problem(
+    rule: Rule, source: Source, finding: QueryFinding, severity: Severity = "warning", code: str = ""
+) -> Problem:
+    """A finding about the text of the rule's query, with its place in the rule's file."""
     line, column = source.place(finding.span.start)
     if rule.saved is not None:
         return Problem(
@@ -339,6 +345,7 @@ def _problem(rule: Rule, source: Source, finding: QueryFinding, severity: Severi
             rule_id=rule.rule_id,
             picture=source.picture(finding.span, IN_QUERY),
             hint=finding.hint,
+            code=finding.code or code,
         )
     file_line, file_column = place_in_file(rule, line, column)
     span, hint = finding.span, finding.hint
@@ -355,6 +362,7 @@ def _problem(rule: Rule, source: Source, finding: QueryFinding, severity: Severi
         rule_id=rule.rule_id,
         picture=source.picture(span, IN_QUERY, shown_line=file_line),
         hint=hint,
+        code=finding.code or code,
     )
 
 
@@ -385,7 +393,8 @@ def _escape_problem(rule: Rule) -> Problem | None:
             line, column = rule.query_line + line - 1, column + (rule.query_column - 1 if line == 1 else 0)
             text = "this is a control character for EQL, not a backslash and a letter"
             picture = source.picture(span, IN_QUERY, shown_line=line)
-            return Problem(rule.path, line, column, "warning", text + _QUOTES, rule.rule_id, picture)
+            problem = Problem(rule.path, line, column, "warning", text + _QUOTES, rule.rule_id, picture)
+            return replace(problem, code="control-character")
     return None
 
 

@@ -45,42 +45,50 @@ def _fields(compiled: CompiledRule, suppression: AlertSuppression, schema: Schem
         stage, field = staged_field(name)
         if isinstance(query, EsqlQuery) and query.computes(field):
             continue
-        for text in (_of_type(field, schema), _of_stage(stage, field, body)):
+        for code, text in (_of_type(field, schema), _of_stage(stage, field, body)):
             if text:
-                yield FieldFinding((*_PLACE, "group_by", position), f"`{name}` {text}", severity="warning")
+                at = (*_PLACE, "group_by", position)
+                yield FieldFinding(at, f"`{name}` {text}", severity="warning", code=code)
 
 
-def _of_type(name: str, schema: Schema) -> str:
-    """What is wrong with a field that alerts are grouped by; "" if nothing is."""
+def _of_type(name: str, schema: Schema) -> tuple[str, str]:
+    """The code and the text of what is wrong with a field that alerts are grouped by; "" if nothing is."""
     found = schema.find(name)
     if found is None:
         near = did_you_mean(name, schema.fields)
-        return f"in `group_by` is no field that the field table has{near}: it may never have a value"
+        return "unknown-field", f"in `group_by` is no field that the field table has{near}: it may never have a value"
     if found.type is DataType.TEXT:
-        return "in `group_by` is a text field: every different text makes a group; take its keyword, if there is one"
+        text = "in `group_by` is a text field: every different text makes a group; take its keyword, if there is one"
+        return "text-in-group-by", text
     if found.type in (DataType.OBJECT, DataType.NESTED, DataType.FLATTENED):
-        return f"in `group_by` is of type {found.type.value}, which has no value of its own: name a field below it"
-    return ""
+        text = f"in `group_by` is of type {found.type.value}, which has no value of its own: name a field below it"
+        return "field-without-value", text
+    return "", ""
 
 
-def _of_stage(stage: int | None, name: str, body: ast.EventQuery | ast.SequenceQuery | ast.SampleQuery | None) -> str:
-    """What is wrong with the stage; `body` None: of a query that is not EQL, for single events."""
+def _of_stage(
+    stage: int | None, name: str, body: ast.EventQuery | ast.SequenceQuery | ast.SampleQuery | None
+) -> tuple[str, str]:
+    """The same of the stage; `body` None: of a query that is not EQL, for single events."""
     if body is None or isinstance(body, ast.EventQuery):
-        return f"names stage {stage} of a query of single events: it never has a value" if (stage or 1) > 1 else ""
+        text = f"names stage {stage} of a query of single events: it never has a value"
+        return ("stage-without-event", text) if (stage or 1) > 1 else ("", "")
     count = sum(term.runs for term in body.terms)
     if stage is not None:
         if stage > count:
-            return f"names stage {stage}, but the query has {count}: it never has a value"
+            return "stage-without-event", f"names stage {stage}, but the query has {count}: it never has a value"
         missing = [term.missing for term in body.terms for _ in range(term.runs)]
-        return f"names stage {stage}, which is a missing event: it never has a value" if missing[stage - 1] else ""
+        text = f"names stage {stage}, which is a missing event: it never has a value"
+        return ("stage-without-event", text) if missing[stage - 1] else ("", "")
     joined = {key.name for key in body.keys if isinstance(key, Name)}
     own = [{key.name for key in term.keys if isinstance(key, Name)} for term in body.terms if not term.missing]
     if name in joined or (own and all(name in keys for keys in own)):
-        return ""
-    return (
+        return "", ""
+    text = (
         "in `group_by` is no join key of the query: sequences in whose events it differs are all of one group, that "
         f"without a value; `[1] {name}` takes the value of the first stage"
     )
+    return "group-by-no-join-key", text
 
 
 def _duration(compiled: CompiledRule, suppression: AlertSuppression) -> Iterator[FieldFinding]:
@@ -90,7 +98,7 @@ def _duration(compiled: CompiledRule, suppression: AlertSuppression) -> Iterator
             f"`duration` is {_words(lasts)}, shorter than the interval of {_words(every)}: a group hardly ever "
             "outlives a run, so that the next run makes new alerts"
         )
-        yield FieldFinding((*_PLACE, "duration"), text, at="key", severity="warning")
+        yield FieldFinding((*_PLACE, "duration"), text, at="key", severity="warning", code="short-suppression")
 
 
 def _words(length: timedelta) -> str:

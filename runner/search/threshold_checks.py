@@ -20,21 +20,25 @@ def threshold_problems(compiled: CompiledRule, schema: Schema) -> list[Problem]:
         return []
     findings: list[FieldFinding] = []
     for place, name in enumerate(threshold_fields(threshold)):
-        if text := _doubt(name, schema):
+        code, text = _doubt(name, schema)
+        if text:
             is_counted = place >= len(threshold.field)
             where = ("cardinality", 0, "field") if is_counted else ("field", place)
-            findings.append(FieldFinding(("rule", "threshold", *where), f"`{name}` {text}", severity="warning"))
+            at = ("rule", "threshold", *where)
+            findings.append(FieldFinding(at, f"`{name}` {text}", severity="warning", code=code))
     return [found_in_file(compiled.rule, finding) for finding in findings]
 
 
-def _doubt(name: str, schema: Schema) -> str:
-    """What is doubtful about a field; "" if nothing is."""
+def _doubt(name: str, schema: Schema) -> tuple[str, str]:
+    """The code and the text of what is doubtful about a field; "" if nothing is."""
     found = schema.find(name)
     if found is None and is_mapped(name, schema):
-        return "is an object, which has no value of its own: name a field below it"
+        return "field-without-value", "is an object, which has no value of its own: name a field below it"
     if found is None:
         near = did_you_mean(name, schema.fields)
-        return f"in `threshold` is no field that the field table has{near}: without a value, events are not counted"
+        text = f"in `threshold` is no field that the field table has{near}: without a value, events are not counted"
+        return "unknown-field", text
     if found.type in _CONTAINERS:
-        return f"in `threshold` is of type {found.type.value}, which has no value of its own: name a field below it"
-    return ""
+        text = f"in `threshold` is of type {found.type.value}, which has no value of its own: name a field below it"
+        return "field-without-value", text
+    return "", ""

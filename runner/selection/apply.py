@@ -51,7 +51,7 @@ class Refusals:
             more = f" and {counted(len(rules) - 1, 'other rule')}" if len(rules) > 1 else ""
             fate = ", which keeps its own" if severity == "error" and not more else ""
             fate = ", which keep their own" if severity == "error" and more else fate
-            problems.append(place.problem(severity, f"{first}{more}{fate}: {key[2]}"))
+            problems.append(place.problem(severity, f"{first}{more}{fate}: {key[2]}", "override-refused"))
         return problems
 
 

@@ -49,9 +49,10 @@ def _selecting_nothing(override: RuleOverride, facts: Sequence[RuleFacts], *, is
         for message in criterion.unknown(facts)
     ]
     for place, message in unknown:
-        yield place.problem("warning", message)
+        yield place.problem("warning", message, "override-selects-nothing")
     if is_empty and not unknown:
-        yield override.place.problem("warning", f"covers no rule: none has all of `{override.selection}`")
+        message = f"covers no rule: none has all of `{override.selection}`"
+        yield override.place.problem("warning", message, "override-selects-nothing")
 
 
 def _place_of(override: RuleOverride, criterion: RuleCriterion) -> FilePlace:
@@ -71,11 +72,11 @@ def _without_effect(
         all_rules = "its one rule" if len(rules) == 1 else f"all its {counted(len(rules), 'rule')}"
         if not winning:
             other = by[id(override), name]
-            yield place.problem(
-                "warning", f"`{key}` never counts: {other}, which stands later, sets it for {all_rules}"
-            )
+            message = f"`{key}` never counts: {other}, which stands later, sets it for {all_rules}"
+            yield place.problem("warning", message, "override-without-effect")
         elif all(getattr(rule, name) == changed_value(rule, name, value) for rule in winning):
-            yield place.problem("warning", f"`{key}` changes nothing: {all_rules} have it so in their files")
+            message = f"`{key}` changes nothing: {all_rules} have it so in their files"
+            yield place.problem("warning", message, "override-without-effect")
 
 
 def _replacing(stated: StatedReplacement, selected: SelectedRules) -> Iterator[Problem]:
@@ -85,7 +86,8 @@ def _replacing(stated: StatedReplacement, selected: SelectedRules) -> Iterator[P
     }
     if not replaced:
         message = f"replaces nothing: no rule in {wanted.place} has the id of another rule; is it among --rules?"
-        yield stated.place.problem("warning", message)
+        yield stated.place.problem("warning", message, "replaces-nothing")
         return
     for rule_id in sorted(wanted.rules - replaced):
-        yield stated.place.problem("warning", f"replaces no rule `{rule_id}`: two files with this id are needed")
+        message = f"replaces no rule `{rule_id}`: two files with this id are needed"
+        yield stated.place.problem("warning", message, "replaces-nothing")

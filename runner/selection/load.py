@@ -10,7 +10,7 @@ from pathlib import Path
 from runner.errors import Problem
 from runner.rules.discovery import OVERRIDES, Stamp, stamp_of
 from runner.selection.override import RuleOverride
-from runner.selection.override_file import OverrideFile, StatedReplacement, read_override_file
+from runner.selection.override_file import OverrideFile, StatedAllowance, StatedReplacement, read_override_file
 
 OFF = Path("off")
 """Named alone: no overrides, also not those beside the rules."""
@@ -31,6 +31,10 @@ class OverrideFiles:
     @property
     def replacements(self) -> tuple[StatedReplacement, ...]:
         return tuple(one for file in self.files for one in file.replacements)
+
+    @property
+    def allowances(self) -> tuple[StatedAllowance, ...]:
+        return tuple(one for file in self.files for one in file.allowances)
 
     @property
     def problems(self) -> tuple[Problem, ...]:
@@ -83,7 +87,7 @@ def _read_again(path: Path, before: OverrideFile | None, *, named: bool) -> Over
     if before is None:
         return now
     if now.is_broken and (before.overrides or before.replacements):
-        kept = Problem(path, 0, 0, "error", _KEPT)
+        kept = Problem(path, 0, 0, "error", _KEPT, code="kept-version")
         problems = (*now.problems, kept)
         now = replace(now, overrides=before.overrides, replacements=before.replacements, problems=problems)
     return before if now == before else now

@@ -1,4 +1,4 @@
-"""`OverrideFile`: what one `overrides.toml` holds: `[[override]]` and `[[replace]]` tables."""
+"""`OverrideFile`: what one `overrides.toml` holds: `[[override]]`, `[[replace]]` and `[[allow]]` tables."""
 
 from __future__ import annotations
 
@@ -31,6 +31,7 @@ PLAIN_KEYS = ("enabled", "severity", "risk_score", "interval", "from", "max_sign
 """Keys with the names, types and bounds that they have in a rule file."""
 CHANGING = (*PLAIN_KEYS, "look_back", "suppression")
 SELECTING = ("rules", "tags", "select", "all_rules")
+_TABLES = ("override", "replace", "allow")
 _OVERRIDE = "[[override]]"
 _SELECT = "[override.select]"
 _STRATEGIES = ("suppress", "doNotSuppress")
@@ -48,6 +49,18 @@ class StatedReplacement:
 
 
 @dataclass(frozen=True, slots=True)
+class StatedAllowance:
+    """One `[[allow]]`: the codes of findings that may stand, of the selected rules and of some names; and where it
+    stands. The files of overrides know no codes: `check` does."""
+
+    codes: tuple[str, ...]
+    selection: RuleSelection
+    place: FilePlace
+    about: tuple[str, ...] = ()
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class OverrideFile:
     """The sound overrides and replacements of a file, and its problems."""
 
@@ -56,6 +69,7 @@ class OverrideFile:
     overrides: tuple[RuleOverride, ...] = ()
     replacements: tuple[StatedReplacement, ...] = ()
     problems: tuple[Problem, ...] = ()
+    allowances: tuple[StatedAllowance, ...] = ()
 
     @property
     def is_broken(self) -> bool:
@@ -78,20 +92,21 @@ def read_override_file(path: Path, *, named: bool = True) -> OverrideFile:
         return OverrideFile(path, stamp, problems=(trouble,))
     findings = Findings(TomlLocator(path, text))
     top = Table(document, (), findings, "the file")
-    if document and not named and not any(key in document for key in ("override", "replace")):
-        near = did_you_mean(next(iter(document)), ("override", "replace"))
+    if document and not named and not any(key in document for key in _TABLES):
+        near = did_you_mean(next(iter(document)), _TABLES)
         message = f"no [[override]] and no [[replace]]: this is no file of overrides, passed over{near}"
-        findings.add((), message, severity="error" if near else "warning")
+        findings.add((), message, severity="error" if near else "warning", code="no-override")
         return OverrideFile(path, stamp, problems=tuple(findings.problems))
-    top.keys(("override", "replace"))
+    top.keys(_TABLES)
     overrides = list(_sound(top.tables("override", _OVERRIDE), _override, findings))
     replacements = list(_sound(top.tables("replace", "[[replace]]"), _replacement, findings))
+    allowances = tuple(_sound(top.tables("allow", "[[allow]]"), _allowance, findings))
     problems = sorted(dict.fromkeys(findings.problems), key=lambda problem: (problem.line, problem.column))
-    return OverrideFile(path, stamp, tuple(overrides), tuple(replacements), tuple(problems))
+    return OverrideFile(path, stamp, tuple(overrides), tuple(replacements), tuple(problems), allowances)
 
 
 def _whole(path: Path, message: str) -> Problem:
-    return Problem(path, 0, 0, "error", message)
+    return Problem(path, 0, 0, "error", message, code="unreadable-file")
 
 
 def _sound(tables: list[Table], read: Any, findings: Findings) -> Iterator[Any]:
@@ -134,7 +149,7 @@ def _known_keys(table: Table) -> None:
             )
         else:
             message = f"unknown key `{shortened(str(key))}` in {_OVERRIDE}{did_you_mean(str(key), known)}"
-        table.findings.add((*table.path, key), message, at="key")
+        table.findings.add((*table.path, key), message, at="key", code="unknown-key")
 
 
 def _selection(table: Table) -> RuleSelection:
@@ -266,6 +281,16 @@ def _in_kibana_units(length: timedelta) -> SuppressionDuration:
         if seconds % size == 0:
             return SuppressionDuration(value=seconds // size, unit="h" if unit == "h" else "m")
     return SuppressionDuration(value=seconds, unit="s")
+
+
+def _allowance(table: Table) -> StatedAllowance:
+    table.keys((*SELECTING, "code", "about", "reason"))
+    table.needed("code", ": the code of the findings that may stand, as `check` shows it")
+    table.needed("reason", ": why they may stand")
+    is_selecting = any(key in table for key in SELECTING)
+    selection = _selection(table) if is_selecting else RuleSelection()
+    place = table.findings.place(table.path, "key")
+    return StatedAllowance(table.texts("code"), selection, place, table.texts("about"), table.text("reason"))
 
 
 _KEYS_OF_REPLACE = ("with", "rules", "reason")

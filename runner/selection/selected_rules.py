@@ -120,8 +120,8 @@ def _doubts(selection: RuleSelection, written: LoadedRules, loaded: LoadedRules)
         return []
     facts = [RuleFacts(rule) for rule in written.known]
     messages = [message for criterion in selection.criteria() for message in criterion.unknown(facts)]
-    problems = [Problem(SELECT, 0, 0, "warning", message) for message in messages]
+    problems = [Problem(SELECT, 0, 0, "warning", message, code="selects-nothing") for message in messages]
     if not loaded.rules and not loaded.unsupported:
         said = f"`{selection}` selects none of {counted(len(written.known), 'rule')}: nothing is searched"
-        problems.append(Problem(SELECT, 0, 0, "error", said))
+        problems.append(Problem(SELECT, 0, 0, "error", said, code="selects-nothing"))
     return problems

@@ -77,7 +77,7 @@ def test_check_json_is_the_object_of_the_design(command: Command, tmp_path: Path
     assert (found["files"], found["rules"]) == (2, 2)
     assert found["problems"]
     for problem in found["problems"]:
-        assert list(problem) == ["file", "line", "column", "rule_id", "severity", "message"]
+        assert list(problem) == ["file", "line", "column", "rule_id", "severity", "message", "code"]
         assert (problem["file"], problem["rule_id"]) == (str(bad.relative_to(tmp_path)), "bad")
         assert problem["severity"] in ("error", "warning")
         assert problem["line"] == 13 and problem["column"] > 9

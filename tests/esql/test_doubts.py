@@ -35,6 +35,8 @@ def test_what_is_doubted(query: str, said: str) -> None:
         f'{HEAD}kql("event.category: process and event.type: start"){KEPT}',
         f'{HEAD}event.category : "process" and mv_first(event.type) == "start"{KEPT}',
         f'{HEAD}event.category is not null | mv_expand event.type | where event.type == "start"{KEPT}',
+        f'from logs-endpoint.events.process-* metadata _id, _index, _version | where event.type == "start"{KEPT}',
+        f"{HEAD}x == 1 | sort y | limit 5{KEPT}",
         'from a | where m == "event.category == 1 | limit 5" | stats c = count(*) by x',
     ],
 )

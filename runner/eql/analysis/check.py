@@ -256,10 +256,11 @@ class _Checker:
             return nodes.Constant(name.span, None)
         if found.unknown and self._lenient:
             if not name.optional:
-                self.warnings.setdefault(name.name, QueryFinding(name.span, found.message, found.hint))
+                finding = QueryFinding(name.span, found.message, found.hint, "unknown-field")
+                self.warnings.setdefault(name.name, finding)
             field = Field(name.name, DataType.NULL)
             return nodes.FieldRef(name.span, field, field, name.optional)
-        self._report(name.span, found.message, found.hint)
+        self._report(name.span, found.message, found.hint, "unknown-field" if found.unknown else "")
         return None
 
     # Operations.
@@ -376,8 +377,8 @@ class _Checker:
 
     # Reporting.
 
-    def _report(self, span: Span, message: str, hint: Hint = "") -> None:
-        self.findings.append(QueryFinding(span, message, hint))
+    def _report(self, span: Span, message: str, hint: Hint = "", code: str = "") -> None:
+        self.findings.append(QueryFinding(span, message, hint, code))
 
     def _accept(
         self, node: nodes.Expression, part: _Sound, accepted: frozenset[DataType], kind: str, order: str

@@ -35,6 +35,7 @@ class VerificationError(EqlError):
     """The text is EQL, but its fields, types or functions do not fit."""
 
     kind = "verification_exception"
+    code = "query-type"
 
     def reason(self) -> str:
         count = len(self.findings)
@@ -45,6 +46,7 @@ class UnsupportedError(EqlError):
     """The query is valid EQL that this engine does not answer; it is refused so that it is never answered wrongly."""
 
     kind = "unsupported_operation_exception"
+    code = "unsupported-query"
 
 
 class DataError(EqlError):

@@ -134,24 +134,42 @@ _CONTAINERS = frozenset({DataType.OBJECT, DataType.NESTED})
 
 
 class _ShippedFields(Mapping[str, Field]):
-    """The shipped table. It holds type names; a `Field` is made at its first lookup, because few ever are looked up."""
+    """The shipped table. It holds type names; a `Field` is made at its first lookup, because few ever are looked up.
+
+    A name that ends in `.*` is that of an object whose keys are not known beforehand: it is found under any name below.
+    """
 
     def __init__(self, types: Mapping[str, str]) -> None:
         self._types = types
         self._made: dict[str, Field] = {}
+        self._open: tuple[str, ...] | None = None
 
     def __getitem__(self, name: str) -> Field:
         made = self._made.get(name)
         if made is None:
-            made = self._made[name] = self._make(name, self._types[name])
+            written = self._types.get(name) or self._of_open_object(name)
+            if not written:
+                raise KeyError(name)
+            made = self._made[name] = self._make(name, written)
         return made
 
     def get(self, name: str, default: Any = None) -> Any:
         """The same without an exception: most lookups are of parents, which the table does not have."""
-        return self[name] if name in self._types else default
+        written = self._types.get(name) or self._of_open_object(name)
+        return self[name] if written else default
 
     def __contains__(self, name: object) -> bool:
-        return name in self._types
+        return name in self._types or (isinstance(name, str) and self._of_open_object(name) != "")
+
+    def _of_open_object(self, name: str) -> str:
+        """The type of what lies below an object of unknown keys; "" for any other name, and for objects around names
+        that the table has."""
+        if self._open is None:
+            self._open = tuple(known[:-1] for known in self._types if known.endswith(".*"))
+        if not name.startswith(self._open):
+            return ""
+        above = max((prefix for prefix in self._open if name.startswith(prefix)), key=len)
+        return self._types[f"{above}*"] if name != above else ""
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._types)

@@ -58,12 +58,12 @@ def read_saved_queries(rules: Sequence[Path], previous: SavedQueryFiles) -> Save
             first = queries.setdefault(saved.id, saved)
             if first is not saved and not _is_same(first, saved):
                 text = f"another saved query has the id `{shortened(saved.id)}`, and counts: {first.file}:{first.line}"
-                problems.append(Problem(saved.file, saved.line, 0, "warning", text))
+                problems.append(Problem(saved.file, saved.line, 0, "warning", text, code="duplicate-saved-query"))
     for id_ in failures.keys() & previous.queries.found.keys() - queries.keys():
         kept = previous.queries.found[id_]
         queries[id_] = kept
         text = f"kept the last good version of the saved query `{shortened(kept.title)}`"
-        problems.append(Problem(kept.file, kept.line, 0, "warning", text))
+        problems.append(Problem(kept.file, kept.line, 0, "warning", text, code="kept-version"))
     return SavedQueryFiles(files, SavedQueries(queries, failures, tuple(problems)))
 
 
@@ -89,10 +89,10 @@ def _read_again(file: FoundFile, before: _QueryFile | None) -> _QueryFile:
         data, stamp = read_bytes(file.path, _LARGEST)
     except (OSError, ValueError) as error:
         text = f"cannot be read for saved queries: {reason(error)}"
-        return _QueryFile(file.stamp, {}, {}, (Problem(file.path, 0, 0, "error", text),))
+        return _QueryFile(file.stamp, {}, {}, (Problem(file.path, 0, 0, "error", text, code="unreadable-file"),))
     if len(data) > _LARGEST:
         text = f"is not looked at for saved queries: it is larger than {_LARGEST >> 20} MiB"
-        return _QueryFile(file.stamp, {}, {}, (Problem(file.path, 0, 0, "warning", text),))
+        return _QueryFile(file.stamp, {}, {}, (Problem(file.path, 0, 0, "warning", text, code="unreadable-file"),))
     found: dict[str, SavedQuery] = {}
     failures: dict[str, str] = {}
     problems: list[Problem] = []
@@ -103,7 +103,7 @@ def _read_again(file: FoundFile, before: _QueryFile | None) -> _QueryFile:
             document = read_document(line)
         except BrokenLine as error:
             text = f"is no JSON object: {shortened(str(error), 200)}"
-            problems.append(Problem(file.path, number, 0, "warning", text))
+            problems.append(Problem(file.path, number, 0, "warning", text, code="unread-saved-query"))
             continue
         if not is_saved_query(document):
             continue
@@ -113,5 +113,5 @@ def _read_again(file: FoundFile, before: _QueryFile | None) -> _QueryFile:
         except ValueError as error:
             failures[id_] = f"{error}, in {file.path}:{number}"
             text = f"the saved query `{shortened(id_)}` cannot be used: {error}"
-            problems.append(Problem(file.path, number, 0, "error", text))
+            problems.append(Problem(file.path, number, 0, "error", text, code="unread-saved-query"))
     return _QueryFile(stamp, found, failures, tuple(problems))

@@ -45,10 +45,10 @@ def saved_query_problems(rules: Iterable[Rule], queries: SavedQueries) -> list[P
                 f"{rule.query_unread}: it is not searched, and its windows stay owed; put Kibana's export of the query "
                 "(Saved Objects, *.ndjson) beside the rule, or set KIBANA_HOST"
             )
-            found.append(Problem(rule.path, 0, 0, "error", text, rule.rule_id))
+            found.append(Problem(rule.path, 0, 0, "error", text, rule.rule_id, code="unread-saved-query"))
         else:
             text = f"{_unread(rule, queries)}; the rule's own query is searched"
-            found.append(Problem(rule.path, 0, 0, "warning", text, rule.rule_id))
+            found.append(Problem(rule.path, 0, 0, "warning", text, rule.rule_id, code="unread-saved-query"))
     return found
 
 

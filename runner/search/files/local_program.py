@@ -43,7 +43,8 @@ def local_program(
 def _unfiltered(rule: Rule, error: FilterRefusedError) -> Problem:
     """The error of a rule with a filter that cannot be applied: without it, it would find what its author excluded."""
     message = f"a filter cannot be applied, so that over files the rule is not run: {error}"
-    return found_in_file(rule, FieldFinding(("rule", "filters", error.number), message))
+    finding = FieldFinding(("rule", "filters", error.number), message, code="filter-not-applied")
+    return found_in_file(rule, finding)
 
 
 def _mapping_problems(compiled: CompiledRule, schema: Schema) -> Iterator[Problem]:
@@ -61,4 +62,5 @@ def _mapping_problems(compiled: CompiledRule, schema: Schema) -> Iterator[Proble
                 if compares_whole_text(name, schema):
                     at = ("rule", "threat_mapping", number, "entries", place, key)
                     message = f"`{name}` is of type [text]: all of its text is compared, where Kibana compares words"
-                    yield found_in_file(compiled.rule, FieldFinding(at, message, severity="warning"))
+                    finding = FieldFinding(at, message, severity="warning", code="text-in-mapping")
+                    yield found_in_file(compiled.rule, finding)

@@ -108,11 +108,12 @@ class KibanaExceptions:
         if key in self._known:
             if why := self._failures.get(key):
                 kept = f"; its version of {iso(self._known[key].read)} stays in use"
-                problems.append(Problem(LISTS, 0, 0, "warning", f"`{name}` cannot be read: {why}{kept}"))
+                message = f"`{name}` cannot be read: {why}{kept}"
+                problems.append(Problem(LISTS, 0, 0, "warning", message, code="unread-list"))
             return
         if key in self._absent and key[0].startswith(_ENDPOINT):
             why = f"`{name}` is not in {place}: it excepts nothing"
-            problems.append(Problem(LISTS, 0, 0, "warning", why))
+            problems.append(Problem(LISTS, 0, 0, "warning", why, code="unread-list"))
             return
         owed = f"{_rules(users)} not searched without its exceptions, and the windows stay owed"
         way_out = "RUNNER_KIBANA_EXCEPTIONS=false searches without the lists of Kibana"
