@@ -207,6 +207,26 @@ def check(
     return check.check(settings, wanted)
 
 
+def new(
+    name: Annotated[str, Argument(metavar="NAME", help='The name of the rule, such as "Shell from a web server".')],
+    kind: Annotated[
+        str, Option("--type", metavar="TYPE", help="eql, query, threshold, new_terms, threat_match or esql.")
+    ] = "eql",
+    from_event: Annotated[
+        Path | None, Option("--from-event", metavar="FILE", help="An event (JSON) that the rule is to find.")
+    ] = None,
+    folder: Annotated[
+        Path | None, Option("--folder", metavar="DIR", help="Where to write it; default: the folder of the rules.")
+    ] = None,
+    rules: options.RulesOption = None,
+) -> int:
+    """Write a new rule with its test, both to be edited; files that are there are not written over."""
+    settings = read_settings(rules=rules)
+    from runner.cli.commands import new_rule
+
+    return new_rule.new(settings, name, kind, event=from_event, folder=folder)
+
+
 def test(
     paths: Annotated[
         list[str] | None, Argument(metavar="[PATH]...", help="Test files, rule files or folders; default: --rules.")

@@ -187,9 +187,17 @@ def test_a_rule_that_cannot_be_run_makes_its_tests_errors(command: Command, writ
     assert "the rule has problems" in answer.out
 
 
-def test_rules_without_tests_are_counted_and_fail_only_if_tests_are_required(command: Command, write: Write) -> None:
-    assert command("test", ".").code == 0
-    answer = command("test", ".", "--require-tests")
+def test_rules_without_tests_are_counted_and_fail_only_if_tests_are_required(
+    command: Command, write: Write, tmp_path: Path
+) -> None:
+    assert command("test", ".").code == 1  # there is no test at all
+    (tmp_path / "tested.toml").write_text((tmp_path / "nc.toml").read_text().replace('rule_id = "', 'rule_id = "x'))
+    write("tested.test.toml", f'[[test]]\nname = "good"\nalerts = 1\n{STARTED}')
+    assert command("test", ".", "--junit", "report.xml").code == 0
+    assert ElementTree.parse(tmp_path / "report.xml").getroot().find(".//failure") is None
+    answer = command("test", ".", "--require-tests", "--junit", "report.xml")
+    (failure,) = ElementTree.parse(tmp_path / "report.xml").getroot().iter("failure")
+    assert failure.get("message") == "no test: nc.toml"
     assert answer.code == 1
     assert "1 rule without a test: Netcat started" in answer.err
 

@@ -25,16 +25,20 @@ from runner.rules.rule import Rule
 from runner.selection import OFF, OverrideFiles, load_overrides, select_rules
 from runner.settings.settings import Settings
 
+NO_TESTS = "No tests: a test of `RULE.toml` stands beside it in `RULE.test.toml`."
 _MARKS = {"passed": ("passed", "green"), "failed": ("FAILED", "bold red"), "error": ("ERROR", "bold red")}
 
 
 def test(settings: Settings, *, junit: Path | None, require_tests: bool) -> int:
-    """Run every test of the paths and print what came of it; FINDINGS if one did not pass, or a test file is broken.
+    """Run every test of the paths and print what came of it; FINDINGS if one did not pass, a test file is broken, or
+    there is no test at all.
 
     After a signal what came of those that were run by then.
     """
     require_rule_paths(settings)
-    loaded = _selected(settings, load_tests(settings.rules))
+    found = load_tests(settings.rules)
+    is_untested = not found.cases and not found.problems
+    loaded = _selected(settings, found)
     overrides = load_overrides(settings.overrides, settings.rules)
     for problem in overrides.problems:
         show_problem(problem, err())
@@ -52,7 +56,9 @@ def test(settings: Settings, *, junit: Path | None, require_tests: bool) -> int:
     untested = _untested(settings, loaded)
     if junit is not None:
         try:
-            junit.write_bytes(junit_report(outcomes, loaded.problems))
+            missing = {"tests": NO_TESTS} if is_untested else {}
+            missing |= {one.name: f"no test: {one.path}" for one in untested if require_tests}
+            junit.write_bytes(junit_report(outcomes, loaded.problems, missing))
         except OSError as error:
             raise SettingsError(f"--junit {junit}: cannot be written: {error.strerror}") from None
     if settings.output == "json":
@@ -68,7 +74,8 @@ def test(settings: Settings, *, junit: Path | None, require_tests: bool) -> int:
         say(f"interrupted by {name}: {len(outcomes)} of {counted(len(loaded.cases), 'test')} were run", "yellow")
         return interrupted.code
     failed = any(outcome.status != "passed" for outcome in outcomes)
-    return ExitCode.FINDINGS if failed or loaded.problems or (untested and require_tests) else ExitCode.FINE
+    has_findings = failed or is_untested or loaded.problems or (untested and require_tests)
+    return ExitCode.FINDINGS if has_findings else ExitCode.FINE
 
 
 def _selected(settings: Settings, loaded: LoadedTests) -> LoadedTests:
@@ -142,7 +149,7 @@ def _print(outcomes: Sequence[TestOutcome], loaded: LoadedTests) -> None:
                 console.print(Text(f"          {message}"), soft_wrap=True)
     counts = Counter(outcome.status for outcome in outcomes)
     if not outcomes and not loaded.problems:
-        console.print("No tests: a test of `RULE.toml` stands beside it in `RULE.test.toml`.")
+        console.print(NO_TESTS)
         return
     told = [f"{counts['passed']} passed", *(f"{counts[name]} {name}" for name in ("failed", "error") if counts[name])]
     console.print(f"{counted(len(outcomes), 'test')} in {counted(loaded.files, 'file')}: {', '.join(told)}")

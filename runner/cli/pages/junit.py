@@ -7,7 +7,7 @@ with `failure` or `error`.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
 from xml.etree import ElementTree
@@ -19,8 +19,9 @@ _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 """Characters that XML 1.0 does not allow, not even escaped."""
 
 
-def junit_report(outcomes: Sequence[TestOutcome], problems: Sequence[Problem]) -> bytes:
-    """The XML document; a test file that could not be read counts as an error of its suite."""
+def junit_report(outcomes: Sequence[TestOutcome], problems: Sequence[Problem], missing: Mapping[str, str]) -> bytes:
+    """The XML document; a test file that could not be read counts as an error of its suite, and tests that are missing
+    as failures: what is said, by what they are missing for."""
     root = ElementTree.Element("testsuites", name="rule-runner test")
     for path, group in groupby(outcomes, key=lambda outcome: outcome.case.path):
         _suite(root, path, list(group))
@@ -30,6 +31,14 @@ def junit_report(outcomes: Sequence[TestOutcome], problems: Sequence[Problem]) -
         )
         case = ElementTree.SubElement(suite, "testcase", name="test file", classname=_text(str(problem.file)), time="0")
         ElementTree.SubElement(case, "error", message=_text(str(problem)))
+    if missing:
+        count = str(len(missing))
+        suite = ElementTree.SubElement(
+            root, "testsuite", name="missing tests", tests=count, failures=count, errors="0", time="0"
+        )
+        for name, said in missing.items():
+            case = ElementTree.SubElement(suite, "testcase", name=_text(name), classname="missing tests", time="0")
+            ElementTree.SubElement(case, "failure", message=_text(said))
     ElementTree.indent(root)
     return bytes(ElementTree.tostring(root, encoding="utf-8", xml_declaration=True)) + b"\n"
 
