@@ -71,7 +71,8 @@ def _of_query(compiled: CompiledRule, plan: Plan) -> Iterator[QueryFinding]:
 
 def _decided(condition: nodes.Expression, *, is_empty: bool) -> Iterator[QueryFinding]:
     """A condition without fields that comes to false; one that is written as false is meant so."""
-    if is_empty and not isinstance(condition, nodes.Constant):
+    has_fields = any(isinstance(node, nodes.Name) for node in nodes.walk(condition))
+    if is_empty and not has_fields and not isinstance(condition, nodes.Constant):
         yield QueryFinding(
             condition.span, "this can never hold: it comes to false whatever the event", "", "never-true"
         )

@@ -10,6 +10,7 @@ from xml.etree import ElementTree
 import pytest
 
 from tests.cli.conftest import Command
+from tests.cluster.elasticsearch_stand_in import standing_in
 from tests.scenarios.timeline import rule_text
 
 QUERY = 'process where acme.user == "x" and process.name == "a*"'
@@ -178,3 +179,22 @@ def test_an_exception_that_leaves_nothing_is_told(command: Command, rules: Path)
     assert "exception-removes-all" not in codes(command)
     file.write_text(start + '"process.name" = ["a", "b"]\n"host.name" = "x"\n')
     assert "exception-removes-all" not in codes(command)
+
+
+def test_a_cluster_knows_the_fields_of_its_indices(command: Command, rules: Path) -> None:
+    kql = {"type": "query", "language": "kuery", "query": "acme.user: x"}
+    (rules / "kql.toml").write_text(rule_text("kql", kql))
+    (rules / "fine.toml").write_text(rule_text("fine", {"query": "process where ?acme.user == 1 or host.id"}))
+    with standing_in() as cluster:
+        answer = command("check", "--from-cluster", "--output", "json", env={"ELASTICSEARCH_HOSTS": cluster.url})
+        found = {(Path(one["file"]).stem, one["code"], one["severity"]) for one in answer.json["problems"]}
+        assert found == {
+            ("doubtful", "unknown-field", "error"),  # as a search in EQL ends with it
+            ("fine", "query-type", "error"),
+            ("kql", "unknown-field", "warning"),
+        }
+        cluster.spoil = lambda kind, answer: answer | {"indices": []} if kind == "field caps" else answer
+        answer = command("check", "--from-cluster", "--output", "json", env={"ELASTICSEARCH_HOSTS": cluster.url})
+        assert sum(one["code"] == "no-index" for one in answer.json["problems"]) == 3
+        cluster.spoil = lambda kind, answer: []
+        assert command("check", "--from-cluster", env={"ELASTICSEARCH_HOSTS": cluster.url}).code == 4
