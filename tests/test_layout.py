@@ -67,7 +67,7 @@ LATE_IMPORTS = {
     "cli/commands/text_search.py",
     "cli/lookup_wiring.py",
     *("cli/notify_arguments.py", "cli/notifying.py", "notify/sinks/sink_for.py"),
-    "cli/checked_schemas.py",
+    "cli/commands/check.py",
 }
 """Where modules of the package are imported inside functions, so that a command waits only for what it needs."""
 

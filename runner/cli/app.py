@@ -55,8 +55,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 for _command in (
-    arguments.run, arguments.once, arguments.check, arguments.new, arguments.test, arguments.search,
-    arguments.replay,
+    arguments.run, arguments.once, arguments.check, arguments.new, arguments.test, arguments.search, arguments.replay,
     arguments.status, arguments.web, arguments.doctor, arguments.setup, arguments.sample,
 ):  # fmt: skip
     app.command()(_command)

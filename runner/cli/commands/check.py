@@ -19,7 +19,7 @@ from runner.checks.allowances import (
     wrong_code,
 )
 from runner.checks.rule_findings import rule_doubts
-from runner.cli.checked_schemas import CheckedSchemas, of_cluster, of_mapping, shipped
+from runner.checks.schemas import CheckedSchemas, of_mapping, shipped
 from runner.cli.console import counted, out, print_json, print_table, show_problem
 from runner.cli.exit_codes import ExitCode
 from runner.cli.locations import require_rule_paths, require_rules, rule_sources
@@ -151,7 +151,15 @@ def _with_errors(problems: Iterable[Problem]) -> set[str]:
 def _schemas(settings: Settings, options: CheckOptions, compiled: Sequence[CompiledRule]) -> CheckedSchemas:
     if options.mapping is not None:
         return of_mapping(options.mapping)
-    return asyncio.run(of_cluster(settings, compiled)) if options.from_cluster else shipped()
+    return asyncio.run(_of_cluster(settings, compiled)) if options.from_cluster else shipped()
+
+
+async def _of_cluster(settings: Settings, compiled: Sequence[CompiledRule]) -> CheckedSchemas:
+    from runner.checks.cluster_schemas import of_cluster
+    from runner.cli.cluster_wiring import opened_client, read_runtime_fields
+
+    async with opened_client(settings) as client:
+        return await of_cluster(client, compiled, read_runtime_fields(settings.runtime_fields))
 
 
 def _doubts_of_rule(compiled: CompiledRule, schema: Schema) -> Iterator[Problem]:

@@ -256,6 +256,18 @@ def test_the_shipped_table_tells_multi_fields_from_objects() -> None:
     assert schema.find("process.nmae") is None
 
 
+def test_the_shipped_table_has_objects_of_unknown_keys() -> None:
+    schema = shipped_schema()
+    assert found(schema, "o365.audit.Parameters.Whatever").type is DataType.KEYWORD
+    assert found(schema, "o365.audit.ModifiedProperties.Any.NewValue").type is DataType.KEYWORD
+    assert found(schema, "kubernetes.audit.annotations.x/y").type is DataType.TEXT
+    assert found(schema, "okta.debug_context.debug_data.dt_hash").type is DataType.KEYWORD
+    assert schema.find("o365.audit.Parameters") is None
+    assert "o365.audit.Parameters.Whatever" in schema.fields
+    with pytest.raises(KeyError):
+        schema.fields["o365.audit.Paramters.Whatever"]
+
+
 @pytest.mark.skipif(not TABLE.exists(), reason="the table of field types is not beside the project")
 def test_the_shipped_table_is_the_whole_table() -> None:
     with TABLE.open(encoding="utf-8", newline="") as file:

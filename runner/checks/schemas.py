@@ -11,9 +11,7 @@ import orjson
 
 from runner.errors import Problem, SettingsError
 from runner.events.fields.schema import Schema, schema_from_field_caps, schema_from_mapping, shipped_schema
-from runner.rules.model_errors import FieldFinding
-from runner.search.compiled_rule import CompiledRule, found_in_file
-from runner.settings.settings import Settings
+from runner.search.compiled_rule import CompiledRule
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,27 +42,3 @@ def of_mapping(path: Path) -> CheckedSchemas:
         raise SettingsError(f"--mapping {path}: {error}") from None
     fields = ChainMap(dict(own.fields), shipped_schema().fields)  # type: ignore[arg-type]
     return CheckedSchemas(Schema(fields, lenient=True))
-
-
-async def of_cluster(settings: Settings, compiled: Sequence[CompiledRule]) -> CheckedSchemas:
-    """The fields that the cluster has in the indices of each rule; those of rules without an index are the shipped
-    ones. Raises RunnerError."""
-    from runner.cli.cluster_wiring import opened_client, read_runtime_fields
-    from runner.search.cluster.field_caps import FieldCapsCache
-
-    local = [one for one in compiled if one.is_local and one.rule.index]
-    by_rule: dict[str, Schema] = {}
-    problems = []
-    async with opened_client(settings) as client:
-        cache = FieldCapsCache(client, runtime_mappings=read_runtime_fields(settings.runtime_fields))
-        for one in local:
-            cache.want(one)
-        for one in local:
-            caps = await cache.types(one.rule.index)
-            if caps.indices:
-                by_rule[one.rule.rule_id] = replace(caps.schema, lenient=one.rule.language != "eql")
-            else:
-                text = "no index of the cluster fits: the rule searches nothing, and its fields are not checked there"
-                finding = FieldFinding(("rule", "index"), text, severity="warning", code="no-index")
-                problems.append(found_in_file(one.rule, finding))
-    return CheckedSchemas(shipped().shared, by_rule, problems)
