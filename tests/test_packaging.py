@@ -15,6 +15,7 @@ from typer.main import get_command
 
 import runner
 from runner.cli.app import app
+from runner.settings.config_file import CONFIG_VARIABLE
 from runner.settings.settings import SECRETS, Settings, flag_for, load_settings, variables_for
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -49,7 +50,12 @@ def test_the_wheel_carries_rules_types_and_licences() -> None:
     assert wheel["force-include"] == {"rules": "runner/shipped_rules"}
     assert list((ROOT / "rules" / "linux").glob("*.toml"))
     assert (ROOT / "runner" / "py.typed").is_file()
-    for name in ("setup/alert_fields.json", "setup/ecs_fields.json", "sample_data/catalogues/tools.txt"):
+    for name in (
+        "setup/alert_fields.json",
+        "setup/ecs_fields.json",
+        "sample_data/catalogues/tools.txt",
+        "settings/rule-runner.schema.json",
+    ):
         assert (ROOT / "runner" / name).is_file(), name
     for name in PYPROJECT["project"]["license-files"]:
         assert (ROOT / name).is_file(), name
@@ -87,7 +93,7 @@ def test_every_setting_is_documented_and_nothing_else() -> None:
     settings = {variables_for(field)[0] for field in Settings.model_fields}
     settings |= {f"{variables_for(field)[0]}_FILE" for field in SECRETS}
     for_compose = set(re.findall(r"\$\{([A-Z_]+)", COMPOSE)) - settings | {"COMPOSE_PROFILES", "COMPOSE_FILE"}
-    assert sorted(documented()) == sorted(settings | for_compose)
+    assert sorted(documented()) == sorted(settings | for_compose | {CONFIG_VARIABLE})
 
 
 def flags_of(group: Any) -> set[str]:

@@ -8,27 +8,40 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
-from typer import Argument, Option, Typer
+from typer import Argument, Option
 
 from runner.cli import options
 from runner.cli.options import read_moment, read_settings
 from runner.cli.rules_arguments import report_rules
+from runner.cli.shell import completion
+from runner.cli.shell.command_form import Commands, PagedCommand
 from runner.errors import SettingsError
 
 if TYPE_CHECKING:
     from runner.cli.commands.verdicts import Chosen
     from runner.store.protocol import AlertFilter
 
-alerts = Typer(help="Look at alerts, and say what they turned out to be.", no_args_is_help=True)
+alerts = Commands(help="Look at alerts, and say what they turned out to be.", no_args_is_help=True)
 
 _LENGTH = re.compile(r"\d+[smhdwMy]")
 
 IdsArgument = Annotated[
-    list[str] | None, Argument(metavar="[ID]...", help="Ids, or how they begin; without one all that the filters find.")
+    list[str] | None,
+    Argument(
+        metavar="ID",
+        help="Ids, or how they begin; without one all that the filters find.",
+        autocompletion=completion.alerts,
+    ),
 ]
+AlertId = Argument(metavar="ID", help="The alert's id, or how it begins.", autocompletion=completion.alerts)
 ReasonOption = Annotated[
     str | None,
-    Option("--reason", metavar="false-positive|true-positive|duplicate|benign", help="What they turned out to be."),
+    Option(
+        "--reason",
+        metavar="false-positive|true-positive|duplicate|benign",
+        help="What they turned out to be.",
+        autocompletion=completion.choice("false-positive", "true-positive", "duplicate", "benign"),
+    ),
 ]
 NoteOption = Annotated[str | None, Option("--note", metavar="TEXT", help="A note to keep with them.")]
 DryRunOption = Annotated[bool, Option("--dry-run", help="Show the alerts and change nothing.")]
@@ -67,8 +80,8 @@ def _filters(
         severities=choices("--severity", severity, ("low", "medium", "high", "critical")),
         tag=tag,
         text=text,
-        since=read_moment(since),
-        until=read_moment(until),
+        since=read_moment(since, "--since"),
+        until=read_moment(until, "--until"),
     )
 
 
@@ -93,12 +106,12 @@ def _filtered(command: Callable[..., int]) -> Callable[..., int]:
     return run
 
 
-@alerts.command("list")
+@alerts.command("list", cls=PagedCommand)
 @_filtered
 def list_alerts(
     wanted: AlertFilter,
     state: options.StateOption = None,
-    limit: Annotated[int, Option(min=1, help="How many to show at most, the newest.")] = 50,
+    limit: Annotated[int, Option(metavar="N", min=1, help="How many to show at most, the newest.")] = 50,
     building_blocks: options.BlocksOption = False,
     excepted: Annotated[
         bool,
@@ -117,9 +130,9 @@ def list_alerts(
     return alerts.list_alerts(settings, wanted, limit=limit, building_blocks=building_blocks)
 
 
-@alerts.command("show")
+@alerts.command("show", cls=PagedCommand)
 def show_alert(
-    id_: Annotated[str, Argument(metavar="ID", help="The alert's id, or how it begins.")],
+    id_: Annotated[str, AlertId],
     events: options.EventsOption = None,
     state: options.StateOption = None,
     lookup: Annotated[
@@ -270,7 +283,7 @@ def tag_alerts(
 
 @alerts.command("except")
 def except_alert(
-    id_: Annotated[str, Argument(metavar="ID", help="The alert's id, or how it begins.")],
+    id_: Annotated[str, AlertId],
     field: Annotated[
         str | None,
         Option("--field", metavar="FIELD[=VALUE]", help="The field whose value is excepted; without it a choice."),

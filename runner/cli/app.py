@@ -5,17 +5,19 @@ from __future__ import annotations
 import errno
 import os
 import sys
+from collections.abc import Mapping
 from contextlib import suppress
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import typer
-from typer.core import TyperGroup
 
 from runner import __version__
 from runner.cli import alerts_arguments, arguments, notify_arguments, signals
+from runner.cli.config_arguments import config
 from runner.cli.exceptions_arguments import exceptions
 from runner.cli.exit_codes import ExitCode, exit_code_for
 from runner.cli.rules_arguments import rules
+from runner.cli.shell.command_form import CommandGroup, Commands, ConfigOption
 from runner.errors import RunnerError
 
 
@@ -31,9 +33,16 @@ class _InterruptedError(Exception):
         self.number, self.code = error.number, error.code
 
 
-class _Commands(TyperGroup):
+class _Root(CommandGroup):
     """The group of all commands; it passes a broken pipe and a signal on to `run`, since click has exit codes of its
     own for them."""
+
+    sections: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "Search and alert": ("run", "once", "replay", "status"),
+        "Write rules": ("new", "check", "test", "search", "rules", "exceptions"),
+        "Work with alerts": ("alerts", "web", "notify"),
+        "Set up and look after": ("doctor", "setup", "config", "state", "sample"),
+    }
 
     def invoke(self, ctx: Any) -> Any:
         try:
@@ -44,15 +53,14 @@ class _Commands(TyperGroup):
             raise _InterruptedError(error) from None
 
 
-app = typer.Typer(
+app = Commands(
     name="rule-runner",
-    cls=_Commands,
+    cls=_Root,
     help="Elastic's detection rules, run on a schedule wherever the events are.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 for _command in (
     arguments.run, arguments.once, arguments.check, arguments.new, arguments.test, arguments.search, arguments.replay,
@@ -64,6 +72,7 @@ app.add_typer(exceptions, name="exceptions")
 app.add_typer(rules, name="rules")
 app.add_typer(notify_arguments.notify, name="notify")
 app.add_typer(arguments.state_file, name="state")
+app.add_typer(config, name="config")
 
 
 def _print_version(wanted: bool) -> None:
@@ -77,6 +86,7 @@ def _root(
     version: Annotated[
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
     ] = False,
+    config: ConfigOption = None,
 ) -> None:
     """Elastic's detection rules, run on a schedule wherever the events are."""
 

@@ -10,12 +10,15 @@ import signal
 from pathlib import Path
 from typing import Annotated
 
-from typer import Argument, Option, Typer
+from typer import Argument, Option
 
 from runner.cli import options, signals
 from runner.cli.options import read_moment, read_settings
+from runner.cli.shell.command_form import Commands
 
-state_file = Typer(help="The SQLite file of alerts and state: its size, and what is old in it.", no_args_is_help=True)
+state_file = Commands(
+    help="The SQLite file of alerts and state: its size, and what is old in it.", no_args_is_help=True
+)
 
 
 def run(
@@ -138,7 +141,7 @@ def replay(
     select: options.SelectOption = None,
     state: options.StateOption = None,
     start: Annotated[
-        str | None, Option("--from", metavar="TIME", help="Where the span begins: ISO or date math.")
+        str | None, Option("--from", metavar="TIME", help="Where the span begins: 7d, yesterday, 2026-03-02 10:00.")
     ] = None,
     end: Annotated[str | None, Option("--to", metavar="TIME", help="Where it ends.")] = None,
     rule: options.OnlyRuleOption = None,
@@ -169,7 +172,9 @@ def replay(
     )
     from runner.cli.commands import replay
 
-    wanted = replay.ReplayOptions(read_moment(start), read_moment(end), tuple(rule or ()), dry_run, restart, report)
+    wanted = replay.ReplayOptions(
+        read_moment(start, "--from"), read_moment(end, "--to"), tuple(rule or ()), dry_run, restart, report
+    )
     return replay.replay_span(settings, wanted)
 
 
@@ -262,17 +267,25 @@ def search(
     ] = None,
     rules: options.RulesOption = None,
     exceptions: options.ExceptionsOption = None,
-    index: Annotated[str, Option(help="Index pattern to search in a cluster.")] = "logs-endpoint.events.*",
-    size: Annotated[int, Option(help="How many matches to return at most.")] = 10,
+    index: Annotated[
+        str, Option(metavar="INDEX", help="Index pattern to search in a cluster.")
+    ] = "logs-endpoint.events.*",
+    size: Annotated[int, Option(metavar="N", help="How many matches to return at most.")] = 10,
     result_position: Annotated[str, Option(metavar="head|tail", help="The first or the last matches.")] = "tail",
-    event_category_field: Annotated[str, Option(help="The field that `process where` asks.")] = "event.category",
-    timestamp_field: Annotated[str, Option(help="The field that orders events.")] = "@timestamp",
-    tiebreaker_field: Annotated[str | None, Option(help="The field that orders events of the same time.")] = None,
+    event_category_field: Annotated[
+        str, Option(metavar="FIELD", help="The field that `process where` asks.")
+    ] = "event.category",
+    timestamp_field: Annotated[str, Option(metavar="FIELD", help="The field that orders events.")] = "@timestamp",
+    tiebreaker_field: Annotated[
+        str | None, Option(metavar="FIELD", help="The field that orders events of the same time.")
+    ] = None,
     mapping: Annotated[
         Path | None, Option(metavar="FILE", help="An Elasticsearch mapping (JSON) for the events.")
     ] = None,
-    max_samples_per_key: Annotated[int, Option(help="How many samples of the same keys to return at most.")] = 1,
-    fetch_size: Annotated[int, Option(help="Page size in a cluster; changes no answer.")] = 1000,
+    max_samples_per_key: Annotated[
+        int, Option(metavar="N", help="How many samples of the same keys to return at most.")
+    ] = 1,
+    fetch_size: Annotated[int, Option(metavar="N", help="Page size in a cluster; changes no answer.")] = 1000,
     allow_partial_search_results: Annotated[
         bool, Option("--allow-partial-search-results", help="In a cluster: answer although shards failed.")
     ] = False,
@@ -452,9 +465,11 @@ def sample(
         int,
         Option(metavar="K", help="How many reverse shells to plant; beside them one incident for each example rule."),
     ] = 6,
-    seed: Annotated[int, Option(help="The same seed, numbers and --end give the same bytes.")] = 1,
+    seed: Annotated[int, Option(metavar="N", help="The same seed, numbers and --end give the same bytes.")] = 1,
     truth: Annotated[Path | None, Option(metavar="FILE", help="Where to list what was planted.")] = None,
-    end: Annotated[str, Option(metavar="TIME", help="The time of the newest event (date math).")] = "now",
+    end: Annotated[
+        str, Option(metavar="TIME", help="The time of the newest event: now, 2h ago, 2026-03-02 10:00.")
+    ] = "now",
     span: Annotated[
         str | None, Option(metavar="TIME", help="The time from the first event to the last, e.g. 8m.")
     ] = None,

@@ -5,15 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-from typer import Argument, Option, Typer
+from typer import Argument, Option
 
 from runner.cli import options
 from runner.cli.options import read_moment, read_settings
+from runner.cli.shell.command_form import Commands, PagedCommand
 
-exceptions = Typer(help="Look at exceptions: what they removed, what they would remove.", no_args_is_help=True)
+exceptions = Commands(help="Look at exceptions: what they removed, what they would remove.", no_args_is_help=True)
 
 
-@exceptions.command("list")
+@exceptions.command("list", cls=PagedCommand)
 def list_exceptions(
     rules: options.RulesOption = None,
     exceptions: options.ExceptionsOption = None,
@@ -31,7 +32,7 @@ def list_exceptions(
     return command.list_exceptions(settings)
 
 
-@exceptions.command("preview")
+@exceptions.command("preview", cls=PagedCommand)
 def preview_exceptions(
     paths: Annotated[
         list[Path] | None,
@@ -62,7 +63,7 @@ def preview_exceptions(
     from runner.cli.commands import exception_preview
 
     wanted = exception_preview.PreviewOptions(
-        tuple(paths or ()), tuple(rule or ()), read_moment(since), read_moment(until), stored_only
+        tuple(paths or ()), tuple(rule or ()), read_moment(since, "--since"), read_moment(until, "--until"), stored_only
     )
     return exception_preview.preview_exceptions(settings, wanted)
 

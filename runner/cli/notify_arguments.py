@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from typer import Argument, Option, Typer
+from typer import Argument, Option
 
 from runner.cli import options
 from runner.cli.options import read_settings
+from runner.cli.shell.command_form import Commands
 
-notify = Typer(help="Whom alerts are sent to: try it, and see what is owed.", no_args_is_help=True)
+notify = Commands(help="Whom alerts are sent to: try it, and see what is owed.", no_args_is_help=True)
 
 
 @notify.command("test")

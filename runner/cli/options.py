@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from typer import Option
 
+from runner.cli.shell import completion
+from runner.cli.shell.command_form import config_flag
 from runner.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -89,7 +91,8 @@ StateOption = Annotated[
     str | None, Option("--state", metavar="FILE", help="SQLite file for alerts and state, also if a cluster is set.")
 ]
 NowOption = Annotated[
-    str | None, Option("--now", metavar="TIME", help="The time to run at: ISO, or `latest` for the newest event read.")
+    str | None,
+    Option("--now", metavar="TIME", help="The time to run at (docs/times.md), or `latest` for the newest event read."),
 ]
 WorkersOption = Annotated[
     int | None, Option("--workers", metavar="N", help="How many processes search large event files (1 GiB or more).")
@@ -99,10 +102,25 @@ ListenOption = Annotated[
     Option("--listen", metavar="HOST:PORT|off", help="Where to serve /metrics, /healthz and /readyz meanwhile."),
 ]
 OnCapOption = Annotated[
-    str | None, Option("--on-cap", metavar="carry|drop", help="What happens to matches over a rule's max_signals.")
+    str | None,
+    Option(
+        "--on-cap",
+        metavar="carry|drop",
+        help="What happens to matches over a rule's max_signals.",
+        autocompletion=completion.choice("carry", "drop"),
+    ),
 ]
 AllOption = Annotated[bool, Option("--all", help="Show the rules without news one by one, too.")]
-OutputOption = Annotated[str | None, Option("--output", "-o", metavar="table|json", help="How to print the result.")]
+OutputOption = Annotated[
+    str | None,
+    Option(
+        "--output",
+        "-o",
+        metavar="table|json",
+        help="How to print the result.",
+        autocompletion=completion.choice("table", "json"),
+    ),
+]
 KeepAlertsOption = Annotated[
     str | None,
     Option("--keep-alerts", metavar="TIME", help="How long alerts are kept after their detection: 90d, or forever."),
@@ -112,20 +130,44 @@ KeepRunsOption = Annotated[
     Option("--keep-runs", metavar="TIME", help="How long the record of single runs is kept: 30d, or forever."),
 ]
 AlertsAsOption = Annotated[
-    str | None, Option("--alerts-as", metavar="own|external|security", help="How alerts are shown in Kibana.")
+    str | None,
+    Option(
+        "--alerts-as",
+        metavar="own|external|security",
+        help="How alerts are shown in Kibana.",
+        autocompletion=completion.choice("own", "external", "security"),
+    ),
 ]
-RuleOption = Annotated[str | None, Option("--rule", metavar="ID|NAME", help="Only alerts of this rule.")]
+RuleOption = Annotated[
+    str | None,
+    Option("--rule", metavar="ID|NAME", help="Only alerts of this rule.", autocompletion=completion.rules),
+]
 OnlyRuleOption = Annotated[
     list[str] | None,
-    Option("--rule", metavar="ID|NAME|FILE", help="Only the rule of this id, name or file. May be repeated."),
+    Option(
+        "--rule",
+        metavar="ID|NAME|FILE",
+        help="Only the rule of this id, name or file. May be repeated.",
+        autocompletion=completion.rules,
+    ),
 ]
 StatusOption = Annotated[
     list[str] | None,
-    Option("--status", metavar="open|acknowledged|closed", help="Only alerts of this status. May be repeated."),
+    Option(
+        "--status",
+        metavar="open|acknowledged|closed",
+        help="Only alerts of this status. May be repeated.",
+        autocompletion=completion.choice("open", "acknowledged", "closed"),
+    ),
 ]
 SeverityOption = Annotated[
     list[str] | None,
-    Option("--severity", metavar="low|medium|high|critical", help="Only of this severity. May be repeated."),
+    Option(
+        "--severity",
+        metavar="low|medium|high|critical",
+        help="Only of this severity. May be repeated.",
+        autocompletion=completion.choice("low", "medium", "high", "critical"),
+    ),
 ]
 UserOption = Annotated[str | None, Option("--user", metavar="NAME", help="Only alerts of this user (name or id).")]
 TagOption = Annotated[
@@ -141,7 +183,8 @@ BlocksOption = Annotated[
 ]
 HostOption = Annotated[str | None, Option("--host", metavar="NAME", help="Only alerts of this host (name or id).")]
 SinceOption = Annotated[
-    str | None, Option("--since", metavar="TIME", help="Detected at or after: ISO or date math, e.g. now-1d.")
+    str | None,
+    Option("--since", metavar="TIME", help="Detected at or after: 1d, yesterday, 2026-03-02 10:00 (docs/times.md)."),
 ]
 UntilOption = Annotated[str | None, Option("--until", metavar="TIME", help="Detected at or before.")]
 
@@ -150,7 +193,7 @@ def read_settings(**flags: Any) -> Settings:
     """The settings of a command. Raises SettingsError."""
     from runner.settings.settings import load_settings
 
-    settings = load_settings(flags, environ=os.environ, env_file=Path(".env"))
+    settings = load_settings(flags, environ=os.environ, env_file=Path(".env"), config_file=config_flag())
     if found := settings.warnings():
         from runner.cli.console import warn
 
@@ -176,13 +219,13 @@ def rule_files(rules: list[str] | None, named: list[str] | None) -> tuple[list[s
     return rules, named
 
 
-def read_moment(text: str | None) -> datetime | None:
-    """The time of an ISO or date math text; None for None. Raises SettingsError."""
+def read_moment(text: str | None, flag: str) -> datetime | None:
+    """The time that the value of a flag names; None for None. Raises SettingsError."""
     if text is None:
         return None
-    from runner.rules.date_math import resolve
+    from runner.settings.moments import read_moment
 
     try:
-        return resolve(text, datetime.now(UTC))
+        return read_moment(text, datetime.now(UTC))
     except ValueError as error:
-        raise SettingsError(str(error)) from None
+        raise SettingsError(f"{flag}: {error}") from None

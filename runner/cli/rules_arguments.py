@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from typer import Argument, Option, Typer
+from typer import Argument, Option
 
 from runner.cli import options
 from runner.cli.options import read_settings
+from runner.cli.shell import completion
+from runner.cli.shell.command_form import Commands, PagedCommand
 
-rules = Typer(help="Look at rules: what is in use and why, and what differs between releases.", no_args_is_help=True)
+rules = Commands(help="Look at rules: what is in use and why, and what differs between releases.", no_args_is_help=True)
 
 _Texts = list[str] | None
 
 
-@rules.command("list")
+@rules.command("list", cls=PagedCommand)
 def list_rules(
     rules: options.RulesOption = None,
     overrides: options.OverridesOption = None,
@@ -42,9 +44,16 @@ def list_rules(
     return rule_list.list_rules(settings, {key: given for key, given in wanted.items() if given}, select or (), enabled)
 
 
-@rules.command("show")
+@rules.command("show", cls=PagedCommand)
 def show_rule(
-    rule: Annotated[str, Argument(metavar="ID|NAME|FILE", help="The rule's id or how it begins, its name or file.")],
+    rule: Annotated[
+        str,
+        Argument(
+            metavar="ID|NAME|FILE",
+            help="The rule's id or how it begins, its name or file.",
+            autocompletion=completion.rules,
+        ),
+    ],
     rules: options.RulesOption = None,
     exceptions: options.ExceptionsOption = None,
     overrides: options.OverridesOption = None,
@@ -58,7 +67,7 @@ def show_rule(
     return rule_list.show_rule(settings, rule)
 
 
-@rules.command("diff")
+@rules.command("diff", cls=PagedCommand)
 def diff_rules(
     old: Annotated[str, Argument(metavar="OLD", help="Rules as they were: a file, a folder, a zip or tar file.")],
     new: Annotated[str, Argument(metavar="NEW", help="Rules as they are now.")],
@@ -72,12 +81,12 @@ def diff_rules(
     return rule_diff.diff_rules(settings, old, new, exit_code=exit_code)
 
 
-@rules.command("report")
+@rules.command("report", cls=PagedCommand)
 def report_rules(
     since: Annotated[
         str | None,
         Option(
-            "--since", metavar="TIME", help="Only alerts detected since: 7d, an ISO time or date math. Not set: all."
+            "--since", metavar="TIME", help="Only alerts detected since: 7d, yesterday, 2026-03-02 10:00. Not set: all."
         ),
     ] = None,
     rule: options.RuleOption = None,

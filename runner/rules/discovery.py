@@ -18,6 +18,9 @@ OVERRIDES = "overrides.toml"
 NOTIFICATIONS = "notifications.toml"
 """The name of the file, in a folder of rules, beside it or beside the state, that says whom alerts are sent to."""
 
+CONFIG_FILE = "rule-runner.toml"
+"""The name of the file of settings, which may lie in a folder that is searched for rules."""
+
 
 @dataclass(frozen=True, slots=True)
 class FoundFile:
@@ -48,8 +51,8 @@ def stamp_of(status: os.stat_result) -> Stamp:
 def find_rule_files(paths: Sequence[Path]) -> FoundFiles:
     """The named files, and the `*.toml` files in the named folders and below, sorted within each folder named.
 
-    Tests of rules (`*.test.toml`), the overrides of a named folder, hidden files and folders are skipped; links are
-    followed, but no folder or file is taken twice.
+    Tests of rules (`*.test.toml`), the overrides of a named folder, settings (`rule-runner.toml`), hidden files and
+    folders are skipped; links are followed, but no folder or file is taken twice.
     """
     found = find_files(paths, _is_rule_file, "rule files (*.toml)")
     others = {path / name for path in paths for name in (OVERRIDES, NOTIFICATIONS)}
@@ -147,7 +150,7 @@ class _Walk:
 
 def _is_rule_file(name: str) -> bool:
     """Whether a file in a folder is taken for a rule, by its name: rule tests stand beside the rules they are for."""
-    return name.endswith(".toml") and not name.endswith(".test.toml")
+    return name.endswith(".toml") and not name.endswith(".test.toml") and name != CONFIG_FILE
 
 
 def file_kind(status: os.stat_result) -> str:

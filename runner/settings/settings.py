@@ -1,4 +1,4 @@
-"""`Settings`: the values of flags, environment, `.env` file and defaults, validated once.
+"""`Settings`: the values of flags, environment, `.env` file, config file and defaults, validated once.
 
 A setting `on_cap` is the flag `--on-cap` and the variable `RUNNER_ON_CAP`; the settings of the cluster and of Kibana
 are also read from the names that Elastic's own tools use (`ELASTICSEARCH_HOSTS`, `KIBANA_URL`). A secret may stand in
@@ -27,6 +27,7 @@ from runner.messages.suggestions import did_you_mean, near_name
 from runner.rules.discovery import default_rules_path
 from runner.selection import NOTHING, RuleSelection
 from runner.settings import value_checks as checks
+from runner.settings.config_file import CONFIG_VARIABLE, config_path, read_config
 from runner.settings.container_paths import host_paths
 from runner.windows import iso
 
@@ -188,6 +189,10 @@ class Settings(BaseSettings):
         """Whether a flag has set the setting."""
         return self._places.get(field) == flag_for(field)
 
+    def place_of(self, field: str) -> str:
+        """Where the value of a setting stands: a flag, a variable with its layer, a key of a file, or `default`."""
+        return self._places.get(field, "default")
+
     def secrets(self) -> tuple[str, ...]:
         """The secret values that are set, in plain text, for the one use of keeping them out of the logs."""
         values = (getattr(self, name) for name in sorted(SECRETS))
@@ -200,7 +205,7 @@ class Settings(BaseSettings):
         """The settings in force, one `name = value (where from)` a line; secrets are masked."""
         width = max(map(len, type(self).model_fields))
         return "\n".join(
-            f"{name:<{width}} = {_shown(getattr(self, name))}  ({self._places.get(name, 'default')})"
+            f"{name:<{width}} = {shown(getattr(self, name))}  ({self.place_of(name)})"
             for name in type(self).model_fields
         )
 
@@ -242,19 +247,26 @@ def flag_for(field: str) -> str:
 
 
 def load_settings(
-    overrides: Mapping[str, object], *, environ: Mapping[str, str], env_file: Path | None = None
+    overrides: Mapping[str, object],
+    *,
+    environ: Mapping[str, str],
+    env_file: Path | None = None,
+    config_file: str | None = None,
 ) -> Settings:
-    """The settings from `overrides`, then `environ`, then `env_file`, then the defaults.
+    """The settings from `overrides`, then `environ`, then `env_file`, then `config_file`, then the defaults.
 
     `overrides` are the flags by field name; None and an empty list mean "not set". An `env_file` that does not exist
-    is skipped. A variable that is set but empty counts as not set and hides the layers below it.
+    is skipped. Without a `config_file` it is the one that RUNNER_CONFIG names, or `rule-runner.toml` beside `env_file`.
+    A variable that is set but empty counts as not set and hides the layers below it.
     Raises SettingsError with every problem there is, each with its place, and never a secret's value.
     """
     problems: list[str] = []
     env_layer = {name: _GivenValue(value, f"{name} (environment)") for name, value in environ.items()}
     file_layer = _read_env_file(env_file, problems)
     not_here = _use_host_paths(file_layer, env_file)
-    layers = (env_layer, file_layer)
+    named = [str(layer[CONFIG_VARIABLE].value) for layer in (env_layer, file_layer) if CONFIG_VARIABLE in layer]
+    config_layer = _read_config(config_path(config_file, named, env_file and env_file.parent), problems)
+    layers = (env_layer, file_layer, config_layer)
     given = {
         name: _GivenValue(value, flag_for(name)) for name, value in overrides.items() if value not in (None, (), [])
     }
@@ -310,6 +322,18 @@ def _read_env_file(path: Path | None, problems: list[str]) -> dict[str, _GivenVa
         elif binding.key is not None:
             found[binding.key] = _GivenValue(binding.value or "", f"{binding.key} ({path}, line {line})")
     return found
+
+
+def _read_config(path: Path | None, problems: list[str]) -> dict[str, _GivenValue]:
+    """The variables that a config file stands for."""
+    if path is None:
+        return {}
+    found = read_config(
+        path, Settings.model_fields, variable=lambda name: variables_for(name)[0], secrets=SECRETS,
+        paths=(*_PATHS, "state"),
+    )  # fmt: skip
+    problems += found.problems
+    return {name: _GivenValue(given.value, given.place) for name, given in found.values.items()}
 
 
 def _use_host_paths(layer: dict[str, _GivenValue], env_file: Path | None) -> list[str]:
@@ -399,7 +423,7 @@ def _problem(field: str, given: _GivenValue, message: str) -> str:
     """One line for a finding of the validation: place, what was found, what was expected."""
     if field not in Settings.model_fields:
         return f"{given.place}: no such setting{did_you_mean(field, Settings.model_fields)}"
-    found = "a secret" if field in SECRETS else _shown(given.value)
+    found = "a secret" if field in SECRETS else shown(given.value)
     if "hosts" in field or field.startswith("kibana_"):
         # A URL may carry a password before its host.
         found = re.sub(r"(?s)^.*@", "...@", found)
@@ -409,7 +433,7 @@ def _problem(field: str, given: _GivenValue, message: str) -> str:
 def _unknown_names(layers: Iterable[Mapping[str, _GivenValue]]) -> Iterator[str]:
     """A warning for every variable with the prefix of the runner or nearly the name of a setting."""
     known = {name for field in Settings.model_fields for name in variables_for(field)}
-    known |= {f"{name}_FILE" for field in SECRETS for name in variables_for(field)}
+    known |= {CONFIG_VARIABLE, *(f"{name}_FILE" for field in SECRETS for name in variables_for(field))}
     for layer in layers:
         for name in sorted(layer.keys() - known):
             prefix, _, rest = name.partition("_")
@@ -441,7 +465,7 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost" or host.endswith(".localhost")
 
 
-def _shown(value: object) -> str:
+def shown(value: object) -> str:
     """A setting's value as a user would write it."""
     match value:
         case SecretStr():

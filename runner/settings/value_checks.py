@@ -19,6 +19,7 @@ from pydantic import SecretStr
 from runner.messages.suggestions import did_you_mean
 from runner.rules.date_math import read_duration
 from runner.selection import RuleSelection, SelectionError, joined, read_selection
+from runner.settings.moments import read_moment
 
 
 def items_of(separator: str) -> Callable[[object], tuple[str, ...]]:
@@ -170,9 +171,9 @@ def moment(value: object) -> datetime | Literal["latest"]:
     if isinstance(value, str) and value.strip().lower() == "latest":
         return "latest"
     try:
-        found = value if isinstance(value, datetime) else datetime.fromisoformat(str(value).strip())
+        found = value if isinstance(value, datetime) else read_moment(str(value).strip(), datetime.now(UTC))
     except ValueError as error:
-        raise ValueError("expected latest or an ISO time such as 2026-03-02T10:05:00Z") from error
+        raise ValueError(f"expected latest or a time: {error}") from error
     # A time without an offset is UTC, as in Elasticsearch.
     return (found if found.tzinfo else found.replace(tzinfo=UTC)).astimezone(UTC)
 

@@ -88,8 +88,8 @@ def test_the_report_is_of_a_time_and_of_a_rule(command: Command, noisy: Path) ->
     assert command("rules", "report", "--since", "7d", "-o", "json").json["alerts"] == 0  # detected at --now
     quiet = command("rules", "report", "--rule", "QUIET", "-o", "json").json["rules"]
     assert [rule["rule"] for rule in quiet] == ["quiet"]
-    wrong = command("rules", "report", "--since", "tomorrow")
-    assert wrong.code == 3 and "--since tomorrow" in wrong.err
+    wrong = command("rules", "report", "--since", "sometime")
+    assert wrong.code == 3 and "--since: `sometime` is not a time" in wrong.err
     assert command("rules", "report", "-o", "yaml").code == 3
     assert command("rules", "report", "--state", "other.db").code == 3
 

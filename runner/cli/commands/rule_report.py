@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
 import sys
 from datetime import UTC, datetime
 
@@ -13,10 +12,8 @@ from runner.cli.exit_codes import ExitCode
 from runner.cli.pages.rule_report import print_rule_report
 from runner.cli.wiring import opened_stores
 from runner.errors import SettingsError
-from runner.rules.date_math import resolve
+from runner.settings.moments import read_moment
 from runner.settings.settings import Settings
-
-_LENGTH = re.compile(r"\d+[smhdwMy]")
 
 
 def report(settings: Settings, *, since: str | None, rule: str | None, as_csv: bool) -> ExitCode:
@@ -39,10 +36,10 @@ async def _report(settings: Settings, since: datetime | None, rule: str | None, 
 
 
 def _moment(text: str | None, now: datetime) -> datetime | None:
-    """The time of an ISO or date math text, or that long ago for a length such as 7d. Raises SettingsError."""
+    """The time that the text names; None for None. Raises SettingsError."""
     if text is None:
         return None
     try:
-        return resolve(f"now-{text}" if _LENGTH.fullmatch(text) else text, now)
+        return read_moment(text, now)
     except ValueError as error:
-        raise SettingsError(f"--since {text}: {error}") from None
+        raise SettingsError(f"--since: {error}") from None

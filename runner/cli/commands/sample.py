@@ -9,18 +9,22 @@ from typing import Any
 from runner.cli.console import counted, moment, progress_bar, say
 from runner.cli.exit_codes import ExitCode
 from runner.errors import SettingsError
-from runner.rules.date_math import read_duration, resolve
+from runner.rules.date_math import read_duration
 from runner.sample_data.write import write_sample
+from runner.settings.moments import read_moment
 from runner.windows import from_nanoseconds
 
 
 def sample(out: str, events: int, *, end: str, span: str | None, **planted: Any) -> ExitCode:
-    """Write the events, the newest at the time `end` (date math); `planted` is as `write_sample` takes it."""
+    """Write the events, the newest at the time `end`; `planted` is as `write_sample` takes it."""
     try:
-        last = resolve(end, datetime.now(UTC))
+        last = read_moment(end, datetime.now(UTC))
+    except ValueError as error:
+        raise SettingsError(f"--end: {error}") from None
+    try:
         length: timedelta | None = read_duration(span) if span is not None else None
     except ValueError as error:
-        raise SettingsError(str(error)) from None
+        raise SettingsError(f"--span: {error}") from None
     with progress_bar("writing events", lambda: events) as advance:
         done = 0
 
