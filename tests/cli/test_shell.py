@@ -94,7 +94,7 @@ def test_a_config_file_is_named(before: bool, command: Command, tmp_path: Path) 
 
 
 def test_settings_beside_rules_are_no_rule(command: Command, tmp_path: Path, shipped: Path) -> None:
-    shutil.copytree(shipped / "linux", tmp_path, dirs_exist_ok=True)
+    shutil.copytree(shipped, tmp_path, dirs_exist_ok=True)
     (tmp_path / "rule-runner.toml").write_text("on_cap = 'drop'\n")
     answer = command("check", ".")
     assert answer.code == 0, answer.err
@@ -130,8 +130,10 @@ def test_words_rules_and_alerts_are_completed(command: Command, sample: Path, tm
     assert "check" in offered("rule-runner ch", tmp_path)
     assert offered("rule-runner alerts list --output ", tmp_path) == ["table", "json"]
     rules = f"--rules {ROOT / 'rules' / 'linux'}"
-    (by_name,) = offered(f"rule-runner once {rules} --rule potential", tmp_path)[:1]
-    assert by_name in offered(f"rule-runner once {rules} --rule {by_name[:4]}", tmp_path)
+    found = offered(f"rule-runner once {rules} --rule ", tmp_path)
+    assert len(found) == 2
+    assert offered(f"rule-runner once {rules} --rule {found[0][:4]}", tmp_path) == found[:1]
+    assert "Reverse Shell" in " ".join(offered(f"rule-runner once {rules} --rule ", tmp_path, "zsh"))
     ids = [alert["id"] for alert in command("alerts", "list", "-o", "json").json["alerts"]]
     found = offered("rule-runner alerts show ", tmp_path)
     assert sorted(found) == sorted(id_[:12] for id_ in ids)

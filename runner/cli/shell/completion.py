@@ -18,6 +18,7 @@ import typer
 if TYPE_CHECKING:
     from runner.settings.settings import Settings
 
+
 Offer = tuple[str, str]
 """A word, and what is said of it."""
 
@@ -38,18 +39,12 @@ def choice(*words: str) -> Callable[[str], list[str]]:
 
 
 def rules(ctx: typer.Context, incomplete: str) -> list[Offer]:
-    """Offers the ids of rules that begin so, or whose name does."""
+    """Offers the ids of rules that begin so, with their names."""
     settings = _settings(ctx)
     if settings is None:
         return []
     offers = (_id_and_name(path) for path in _rule_files(settings))
-    start = incomplete.casefold()
-    found = {
-        offer[0]: offer
-        for offer in offers
-        if offer is not None and (offer[0].startswith(incomplete) or offer[1].casefold().startswith(start))
-    }
-    return sorted(found.values())[:_MOST]
+    return sorted({offer for offer in offers if offer is not None and offer[0].startswith(incomplete)})[:_MOST]
 
 
 def alerts(ctx: typer.Context, incomplete: str) -> list[Offer]:
