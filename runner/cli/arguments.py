@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import signal
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from typer import Argument, Option
 
@@ -459,7 +459,14 @@ def setup(
 
 
 def sample(
-    out: Annotated[str, Option(metavar="FILE", help="Where to write the events (.gz and .zst are compressed), or -.")],
+    out: Annotated[
+        str | None, Option(metavar="FILE", help="Where to write the events (.gz and .zst are compressed), or -.")
+    ] = None,
+    to_cluster: Annotated[
+        bool, Option("--to-cluster", help="Write them to data streams of the cluster that is set, instead.")
+    ] = False,
+    namespace: Annotated[str, Option(metavar="NAME", help="The namespace of these data streams.")] = "default",
+    append: Annotated[bool, Option("--append", help="Also to data streams that have documents.")] = False,
     events: Annotated[int, Option(metavar="N", help="How many events.")] = 20_000,
     attacks: Annotated[
         int,
@@ -484,6 +491,19 @@ def sample(
     """Write realistic Elastic Defend events with planted attacks and near misses."""
     from runner.cli.commands import sample
 
-    planted = {"attacks": attacks, "seed": seed, "truth": truth, "near_misses": near_misses, "rule": rule, "hits": hits}
+    planted: dict[str, Any] = {
+        "attacks": attacks,
+        "seed": seed,
+        "truth": truth,
+        "near_misses": near_misses,
+        "rule": rule,
+        "hits": hits,
+    }
     planted["examples"] = True
+    if to_cluster:
+        from runner.cli.commands import cluster_sample
+
+        return cluster_sample.sample_to_cluster(
+            read_settings(), events, end=end, span=span, out=out, namespace=namespace, append=append, **planted
+        )
     return sample.sample(out, events, end=end, span=span, **planted)

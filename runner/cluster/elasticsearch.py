@@ -219,6 +219,16 @@ class Elastic:
             raise
         return True
 
+    async def create_data_stream(self, name: str) -> None:
+        """Make a data stream of the index template that is for its name. Raises ClusterError if there is none."""
+        action, expected = f"create the data stream {name}", answer_shapes.DONE
+        await self.transport.send(ApiCall("PUT", f"/_data_stream/{path_part(name)}", action, expects=expected))
+
+    async def count(self, index: str) -> int:
+        """How many documents there are in an index or data stream."""
+        body = {"size": 0, "track_total_hits": True}
+        return int((await self.search([index], body))["hits"]["total"]["value"])
+
     async def put_mapping(self, index: str, body: Mapping[str, Any]) -> None:
         """Add fields to an index, or to the index that an alias writes to."""
         path, params = f"/{path_part(index)}/_mapping", {"write_index_only": True}

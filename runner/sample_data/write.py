@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gzip
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -75,10 +75,26 @@ def write_sample(
     with _opened(out) as file:
         size, first, last = _write_events(file, sample, hits=hits, progress=progress)
     if truth is not None:
-        with _opened(truth) as file:
-            file.writelines(orjson.dumps(item.line()) + b"\n" for item in sample.truth)
+        write_truth(truth, sample)
+    return summary_of(sample, events, size=size, first=first, last=last)
+
+
+def write_truth(path: Path, sample: Sample) -> None:
+    """Write the planted items, a line each. Raises AccessError."""
+    with _opened(path) as file:
+        file.writelines(orjson.dumps(item.line()) + b"\n" for item in sample.truth)
+
+
+def summary_of(sample: Sample, events: int, *, size: int, first: int, last: int) -> SampleSummary:
+    """The summary of a sample of which so many events were written."""
     planted = sum(item.kind == "attack" for item in sample.truth)
     return SampleSummary(events, planted, len(sample.truth) - planted, sample.hosts, size, first, last, sample.older)
+
+
+def document_id(document: Mapping[str, Any]) -> str:
+    """The `_id` of an event: its `event.id`, in letters that an id may have."""
+    name: str = document["event"]["id"]
+    return name.replace("+", "-").replace("/", "_")
 
 
 def _write_events(
@@ -104,10 +120,9 @@ def _hit(event: SampleEvent) -> dict[str, Any]:
     document = event.document
     dataset = document["data_stream"]["dataset"]
     day = datetime.fromtimestamp(event.at // 1_000_000_000, UTC).strftime("%Y.%m.%d")
-    name: str = document["event"]["id"]
     return {
         "_index": f".ds-logs-{dataset}-default-{day}-000001",
-        "_id": name.replace("+", "-").replace("/", "_"),
+        "_id": document_id(document),
         "_source": document,
     }
 
