@@ -74,7 +74,7 @@ LATE_IMPORTS = {
 
 LONGEST_FILE, LONGEST_PARSER, LONGEST_FUNCTION, LONGEST_CLASS = 500, 600, 60, 300
 MOST_MODULES_OF_ITS_OWN, MOST_FILES_OF_A_FOLDER, LARGEST_SHARE = 8, 16, 1 / 8
-LARGEST_FOLDERS = {"cli": 22, "cli/commands": 32, "cli/pages": 24}
+LARGEST_FOLDERS = {"cli": 26, "cli/commands": 40, "cli/pages": 24}
 """Folders of one file per command, and what these print: they may have more files."""
 LARGEST_PACKAGES = {"cli": 1 / 5}
 """Packages that may be a larger part of all lines: the command line has a page for whatever the others do."""
