@@ -8,6 +8,10 @@ import shutil
 import sys
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from runner.settings.settings import Settings
 
 
 def own_command() -> str:
@@ -22,6 +26,19 @@ def own_command() -> str:
 def runnable(text: str) -> str:
     """The text with the commands in it, quoted by backticks, as this program is called."""
     return text.replace("`rule-runner ", f"`{own_command()} ") if "`rule-runner " in text else text
+
+
+def as_called(command: str, state: str = "") -> str:
+    """A command line of `rule-runner` as this program is called; commands for alerts get the flag `state`."""
+    program, _, rest = command.partition(" ")
+    if program != "rule-runner":
+        return command
+    return f"{own_command()} {rest}{state if rest.startswith('alerts ') else ''}"
+
+
+def state_flag(settings: Settings) -> str:
+    """The `--state` that a following command needs to find the same alerts, with a blank before it; "" if none."""
+    return "" if settings.is_default("state") else f" --state {shlex.quote(str(settings.state))}"
 
 
 @cache

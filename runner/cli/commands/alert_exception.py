@@ -20,7 +20,7 @@ from runner.analyst.alert_lookup import only
 from runner.analyst.alert_summary import summary
 from runner.cli.console import counted, out, print_json, print_table, printable, say, table, warn
 from runner.cli.exit_codes import ExitCode
-from runner.cli.own_command import runnable
+from runner.cli.own_command import runnable, state_flag
 from runner.cli.pages.alert_table import alert_table
 from runner.cli.wiring import opened_stores
 from runner.clock import SystemClock
@@ -68,6 +68,7 @@ def _propose(settings: Settings, alert: StoredAlert, rows: Sequence[TellingField
         shown.add_row(row.name, Text(printable(shortened(row.text, _LONGEST))), str(row.alerts))
     print_table(shown)
     text = f"rule-runner alerts except {alert.id[:12]} --field FIELD [--also FIELD] --reason TEXT --expires 90d"
+    text += state_flag(settings)
     say(runnable(f"name what is excepted: `{text}`"))
     return ExitCode.USAGE
 

@@ -14,6 +14,7 @@ from runner.analyst.alert_summary import shown_alerts, summary
 from runner.cli.console import counted, out, print_json, print_table, say
 from runner.cli.exit_codes import ExitCode
 from runner.cli.lookup_wiring import completed_view
+from runner.cli.own_command import state_flag
 from runner.cli.pages.alert_table import alert_table
 from runner.cli.pages.triage_page import print_triage, triage_as_json
 from runner.cli.wiring import opened_stores
@@ -52,7 +53,7 @@ def show(settings: Settings, id_: str, *, lookup: bool = True) -> ExitCode:
         documents = [block.document for block in blocks]
         print_json({"alert": head.document, "building_blocks": documents, "triage": triage_as_json(view)})
     else:
-        print_triage(view, out())
+        print_triage(view, out(), state_flag(settings))
     return ExitCode.FINE
 
 

@@ -16,7 +16,7 @@ from runner.cli.console import err as stderr
 from runner.cli.exit_codes import ExitCode
 from runner.cli.locations import given_flags, require_rule_paths, require_rules
 from runner.cli.notifying import Notifying, Told, read_told
-from runner.cli.own_command import runnable
+from runner.cli.own_command import runnable, state_flag
 from runner.cli.pages.run_report import RunReport
 from runner.cli.rule_choice import chosen
 from runner.cli.stop import GRACE_S, on_signals
@@ -263,7 +263,7 @@ def _report(
 ) -> ExitCode:
     active, asked = ready.active, ready.requests or ()
     broken = active.is_broken
-    report = RunReport(runs, alerts, tools.places, _state_flag(settings))
+    report = RunReport(runs, alerts, tools.places, state_flag(settings))
     show_problems(active, errors_only=options.is_quiet)
     failed = broken or any(run.status == "failed" for run in runs)
     if tools.files is not None and not (runs and all(run.status == "failed" for run in runs)):
@@ -313,8 +313,3 @@ def _remark_on_input(tools: Opened, rules: Sequence[Rule], now: datetime, *, is_
                 "match. Use `--now latest` to run as of the newest event, or `rule-runner replay` for all their time.",
                 "yellow",
             )
-
-
-def _state_flag(settings: Settings) -> str:
-    """The `--state` that a following command needs to find the same alerts."""
-    return "" if settings.is_default("state") else f" --state {settings.state}"

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 from runner.cli.console import counted, out, print_json, say
 from runner.cli.exit_codes import ExitCode
 from runner.cli.locations import has_cluster
+from runner.cli.own_command import state_flag
 from runner.clock import SystemClock
 from runner.engine.terms.term_table import read_table
 from runner.errors import SettingsError, StoreError
@@ -72,7 +73,8 @@ def prune(settings: Settings) -> ExitCode:
         text += "; alerts are kept for good: --keep-alerts 90d (or RUNNER_KEEP_ALERTS) removes those older than that"
     say(text)
     if left.free and not left.gives_back:
-        say(f"{_size(left.free)} of {settings.state} are free for new ones: `rule-runner state vacuum` gives them back")
+        again = f"`rule-runner state vacuum{state_flag(settings)}`"
+        say(f"{_size(left.free)} of {settings.state} are free for new ones: {again} gives them back")
     return ExitCode.FINE
 
 

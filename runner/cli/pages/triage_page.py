@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from runner.cli.console import SEVERITY_STYLES, counted, printable
+from runner.cli.own_command import as_called
 from runner.triage.details.meanings import sid_name
 from runner.triage.details.section import Detail, Section
 from runner.triage.guide_buttons import GuideButton
@@ -28,7 +29,7 @@ _LONGEST_VALUE, _MOST_LINES = 4_000, 40
 """Characters and lines of a value that are shown: scripts and call traces may have many more."""
 
 
-def print_triage(view: TriageView, console: Console) -> None:
+def print_triage(view: TriageView, console: Console, state: str = "") -> None:
     """Print the alert without its empty parts."""
     view = dataclasses.replace(view, **{name: _printable(getattr(view, name)) for name in _FROM_EVENTS})
     console.print(Panel(_head(view), title=Text(view.rule_name, style="bold"), title_align="left", expand=False))
@@ -53,10 +54,10 @@ def print_triage(view: TriageView, console: Console) -> None:
             console, "Hashes", *(Text(f"{item.of} {item.algorithm} {item.value}  {item.file}") for item in view.hashes)
         )
     _section(console, "MITRE ATT&CK", *_threats(view))
-    _section(console, "Search next", *_follow_ups(view))
+    _section(console, "Search next", *_follow_ups(view, state))
     if view.guide:
         _section(console, "Guide", Markdown(view.guide, hyperlinks=False))
-    _section(console, "Searches of the guide", *map(_button, view.guide_buttons))
+    _section(console, "Searches of the guide", *(_button(one, state) for one in view.guide_buttons))
     if view.query:
         _section(console, "Query", *_query(view.query, view.query_language))
     if view.false_positives:
@@ -210,13 +211,18 @@ def _cut(text: str) -> str:
     return text[:_LONGEST_VALUE] + more
 
 
-def _button(button: GuideButton) -> Text:
+def _button(button: GuideButton, state: str) -> Text:
     line = Text.assemble((f"({button.number}) {button.label}", "bold"))
     if button.period:
         line.append(f"  {button.period}", style="dim")
     if button.description:
         line.append(f"\n  {button.description}", style="dim")
-    for name, text in (("osquery", button.osquery), ("EQL", button.eql), ("KQL", button.kql), ("run", button.command)):
+    for name, text in (
+        ("osquery", button.osquery),
+        ("EQL", button.eql),
+        ("KQL", button.kql),
+        ("run", as_called(button.command, state)),
+    ):
         if text and not (name == "EQL" and button.command.startswith("rule-runner search")):
             line.append(f"\n  {name:<4} ").append(text, style="green")
     if button.missing:
@@ -291,10 +297,10 @@ def _threats(view: TriageView) -> list[Text]:
     return lines
 
 
-def _follow_ups(view: TriageView) -> Iterator[Text]:
+def _follow_ups(view: TriageView, state: str) -> Iterator[Text]:
     for search in view.follow_ups:
         text = Text.assemble((search.title, "bold"))
-        for name, query in (("EQL", search.eql), ("KQL", search.kql), ("run", search.command)):
+        for name, query in (("EQL", search.eql), ("KQL", search.kql), ("run", as_called(search.command, state))):
             if query and not (name == "EQL" and search.command.startswith("rule-runner search")):
                 text.append(f"\n  {name}  ").append(query, style="green")
         yield text
