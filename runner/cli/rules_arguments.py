@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 from typer import Argument, Option
@@ -65,6 +66,20 @@ def show_rule(
     from runner.cli.commands import rule_list
 
     return rule_list.show_rule(settings, rule)
+
+
+@rules.command("import")
+def import_rules(
+    file: Annotated[Path, Argument(metavar="FILE", help="NDJSON: Kibana, Rules, Bulk actions, Export.")],
+    to: Annotated[Path, Option("--to", metavar="FOLDER", help="Where to write the files.")] = Path("rules"),
+    overwrite: Annotated[bool, Option("--overwrite", help="Also those that are there.")] = False,
+    output: options.OutputOption = None,
+) -> int:
+    """Write the rules of an export from Kibana as rule files, one a rule (docs/migrating.md)."""
+    settings = read_settings(output=output)
+    from runner.cli.commands import rule_import
+
+    return rule_import.import_rules(settings, file, to, overwrite=overwrite)
 
 
 @rules.command("diff", cls=PagedCommand)
