@@ -32,14 +32,14 @@ class ImportedRule:
 
 
 @dataclass(frozen=True, slots=True)
-class KibanaExport:
+class RuleExport:
     """The rules of an export, and the count of its lines that are of exceptions."""
 
     rules: tuple[ImportedRule, ...]
     exceptions: int
 
 
-def read_export(text: str, name: str) -> KibanaExport:
+def read_export(text: str, name: str) -> RuleExport:
     """The rules in NDJSON that Kibana exported; `name` is the file's, for errors. Raises RunnerError."""
     rules: list[ImportedRule] = []
     exceptions = 0
@@ -63,7 +63,7 @@ def read_export(text: str, name: str) -> KibanaExport:
             )
     if not rules:
         raise RunnerError(f"{name}: has no rule; expected an export of rules (Kibana, Rules, Bulk actions, Export)")
-    return KibanaExport(tuple(rules), exceptions)
+    return RuleExport(tuple(rules), exceptions)
 
 
 def _imported(fields: Mapping[str, Any], taken: set[str]) -> ImportedRule:

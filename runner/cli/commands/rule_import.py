@@ -9,7 +9,7 @@ from runner.cli.console import counted, out, print_json, printable, say, warn
 from runner.cli.exit_codes import ExitCode
 from runner.cli.own_command import runnable
 from runner.errors import AccessError, SettingsError
-from runner.rules.kibana_import import KibanaExport, read_export
+from runner.rules.kibana_import import RuleExport, read_export
 from runner.settings.settings import Settings
 
 _LARGEST = 1 << 28
@@ -40,7 +40,7 @@ def import_rules(settings: Settings, file: Path, to: Path, *, overwrite: bool) -
     return ExitCode.FINE
 
 
-def _read(file: Path) -> KibanaExport:
+def _read(file: Path) -> RuleExport:
     try:
         if file.stat().st_size > _LARGEST:
             raise SettingsError(f"{file}: is larger than {_LARGEST >> 20} MiB, which no export of rules is")
@@ -52,7 +52,7 @@ def _read(file: Path) -> KibanaExport:
     return read_export(text, str(file))
 
 
-def _tell_of_the_rest(export: KibanaExport, file: Path) -> None:
+def _tell_of_the_rest(export: RuleExport, file: Path) -> None:
     if export.exceptions:
         verb = "1 line is" if export.exceptions == 1 else f"{export.exceptions:,} lines are"
         command = runnable(f"`rule-runner check --exceptions {shlex.quote(str(file))}`")
