@@ -19,6 +19,7 @@ from runner.exceptions.write import NewException, Value, add_exception
 from runner.messages.suggestions import did_you_mean
 from runner.rules.date_math import read_duration
 from runner.rules.model_errors import shortened
+from runner.settings.moments import read_moment
 from runner.settings.settings import Settings
 from runner.store.changes import UpdateResult
 from runner.store.protocol import AlertFilter, StoredAlert, Stores
@@ -26,6 +27,7 @@ from runner.store.verdicts import close_alerts
 from runner.triage.excepted_alert import original_event
 from runner.triage.verdict import STATUS
 
+_LENGTH = re.compile(r"[0-9]+[a-z]+")
 _TELLING: Final = (
     "process.executable", "process.name", "process.command_line", "process.args", "process.parent.executable",
     "process.parent.name", "process.parent.command_line", "process.code_signature.subject_name", "process.hash.sha256",
@@ -207,13 +209,13 @@ def _expiry(text: str, now: datetime) -> date | None:
         return None
     today = now.astimezone(UTC).date()
     try:
-        day = date.fromisoformat(text)
-    except ValueError:
-        try:
+        if _LENGTH.fullmatch(text):  # which counts back from now elsewhere
             day = (now.astimezone(UTC) + read_duration(text)).date()
-        except (ValueError, OverflowError):
-            message = f"--expires {text}: expected a time such as 90d, a date such as 2027-03-31, or never"
-            raise SettingsError(message) from None
+        else:
+            day = read_moment(text, now).date()
+    except (ValueError, OverflowError):
+        message = f"--expires {text}: expected a time such as 90d, a date such as 2027-03-31, or never"
+        raise SettingsError(message) from None
     if day < today:
         raise SettingsError(f"--expires {text}: that day is over")
     return day

@@ -343,7 +343,9 @@ def report_alerts(
     form: Annotated[
         str | None, Option("--format", metavar="html|md|csv|navigator", help="Its format; default: by FILE, or html.")
     ] = None,
-    limit: Annotated[int, Option(min=0, help="Of how many alerts, the newest, the report has the whole view.")] = 100,
+    limit: Annotated[
+        int, Option(metavar="N", min=0, help="Of how many alerts, the newest, the report has the whole view.")
+    ] = 100,
     state: options.StateOption = None,
     output: Annotated[
         str | None, Option("--output", "-o", metavar="table|json|csv", help="Of the report on rules: how to print it.")

@@ -9,7 +9,7 @@ from typing import Any, Final
 from urllib.parse import urlencode
 
 from runner.errors import SettingsError
-from runner.rules.date_math import resolve
+from runner.settings.moments import read_moment
 from runner.settings.value_checks import choice_of
 from runner.store.alert_filter import STATUSES, AlertFilter
 
@@ -116,11 +116,11 @@ def _choices(values: Mapping[str, tuple[str, ...]], name: str, known: tuple[str,
 
 
 def moment_of(text: str | None, name: str, now: datetime) -> datetime | None:
-    """The time of an ISO or date math text, None without one. Raises SettingsError."""
+    """The time that the text names, None without one. Raises SettingsError."""
     if not text:
         return None
     try:
-        return resolve(text, now)
+        return read_moment(text, now)
     except (ValueError, OverflowError) as error:
         raise SettingsError(f"{name}: {error}") from None
 
