@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from runner.messages.suggestions import Hint
-from runner.messages.text_positions import IN_QUERY, Source, Span
+from runner.messages.text_positions import IN_QUERY, OtherPlace, Source, Span
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +21,8 @@ class QueryFinding:
     hint: Hint = ""
     code: str = ""
     """The kind of the finding; that of its error if empty."""
+    other: OtherPlace | None = None
+    """A second place that belongs to it, before the first: the bracket that is not closed."""
 
     @property
     def text(self) -> str:
@@ -53,5 +55,5 @@ class QueryError(Exception):
         return "\n".join(lines)
 
     def picture(self, finding: QueryFinding) -> str:
-        """The finding's line with carets under its place, ready to print; of a long line the part around the place."""
-        return self.source.picture(finding.span, IN_QUERY)
+        """The finding's line with carets under its places, ready to print; of a long line the part around a place."""
+        return self.source.picture(finding.span, IN_QUERY, other=finding.other)

@@ -21,6 +21,14 @@ class Span:
 
 
 @dataclass(frozen=True, slots=True)
+class OtherPlace:
+    """A second place of a finding, before the first, with the words that say what it is."""
+
+    span: Span
+    label: str
+
+
+@dataclass(frozen=True, slots=True)
 class PictureStyle:
     """How a picture is laid out; all are counts of characters."""
 
@@ -59,10 +67,24 @@ class Source:
         """The text of a line without its line end; "" if there is no such line."""
         return _line_of(self.text, number)
 
-    def picture(self, span: Span, style: PictureStyle, *, shown_line: int | None = None) -> str:
-        """The line on which a span begins, drawn; `shown_line` is the number to print, if not its own."""
+    def picture(
+        self, span: Span, style: PictureStyle, *, shown_line: int | None = None, other: OtherPlace | None = None
+    ) -> str:
+        """The line on which a span begins, drawn; `shown_line` is the number to print, if not its own.
+
+        The line of the other place is drawn above it; once, if it is the same line and not too long.
+        """
         line, column = self.place(span.start)
-        return picture(self.line(line), shown_line or line, style, column=column, width=span.end - span.start)
+        number = shown_line or line
+        drawn = picture(self.line(line), number, style, column=column, width=span.end - span.start)
+        if other is None:
+            return drawn
+        above, start = self.place(other.span.start)
+        width = other.span.end - other.span.start
+        upper = picture(self.line(above), number - line + above, style, column=start, width=width)
+        if above == line and len(self.line(line)) <= style.widest:
+            drawn = drawn.partition("\n")[2]
+        return f"{upper} {other.label}\n{drawn}"
 
     def excerpt(self, span: Span, limit: int = 2000) -> str:
         """The text of a span, cut to `limit` characters: for messages."""

@@ -348,9 +348,10 @@ def query_problem(
             code=finding.code or code,
         )
     file_line, file_column = place_in_file(rule, line, column)
-    span, hint = finding.span, finding.hint
+    span, hint, other = finding.span, finding.hint, finding.other
     if rule.query_escaped:  # what is shown is what stands in the file
         source, span = Source(rule.query_escaped), _spelled(rule, span)
+        other = replace(other, span=_spelled(rule, other.span)) if other is not None else None
         if "\\" in source.text[span.start : span.end]:
             hint = f"{hint}{_QUOTES}"
     return Problem(
@@ -360,7 +361,7 @@ def query_problem(
         severity=severity,
         message=finding.message,
         rule_id=rule.rule_id,
-        picture=source.picture(span, IN_QUERY, shown_line=file_line),
+        picture=source.picture(span, IN_QUERY, shown_line=file_line, other=other),
         hint=hint,
         code=finding.code or code,
     )

@@ -28,7 +28,7 @@ def test_tree(case: dict[str, str]) -> None:
     assert show(parse(case["query"])) == case["tree"]
 
 
-@pytest.mark.parametrize("case", cases("errors"), ids=lambda case: case["query"])
+@pytest.mark.parametrize("case", [*cases("errors"), *cases("meant")], ids=lambda case: case["query"])
 def test_error(case: dict[str, str]) -> None:
     with pytest.raises(ParsingError) as caught:
         parse(case["query"])

@@ -7,12 +7,15 @@ too many (maxspan, keys, pipes), this does not.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import Literal, NoReturn, TypeVar, cast
 
 from runner.eql.syntax import ast, tokens
+from runner.eql.syntax.advice import PIPES, UNITS, advice, unit_hint
 from runner.eql.syntax.errors import ParsingError, QueryFinding
 from runner.eql.syntax.tokens import Token
 from runner.expressions import nodes
+from runner.messages.foreign_queries import foreign_hint
 from runner.messages.suggestions import near_names, suggestion
 from runner.messages.text_positions import Source, Span
 
@@ -35,8 +38,8 @@ _MEMBERSHIPS = frozenset({"in", "in~"})
 _SIGNS = frozenset({"+", "-"})
 _ITEM_ENDS = frozenset({",", ")"})
 _FACTORS = frozenset({"*", "/", "%"})
-_UNITS = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
-_PIPES = ("count", "filter", "head", "sort", "tail", "unique", "unique_count")
+_UNSUPPORTED_PIPES = frozenset({"count", "filter", "sort", "unique", "unique_count"})
+_ENDS = frozenset({tokens.END, "|"})
 _LONGEST = 2**63 - 1
 
 
@@ -121,30 +124,16 @@ class _Parser:
         """Refuse the current token; the message lists what could stand here."""
         token = self._token
         if token.kind == tokens.UNKNOWN and self._unreadable is not None:
-            raise ParsingError(self._source, [self._unreadable])
+            foreign = foreign_hint(self._source.text, "EQL")
+            finding = replace(self._unreadable, hint=foreign) if foreign else self._unreadable
+            raise ParsingError(self._source, [finding])
         wanted: set[str] = set().union(*self._wanted)
         extra = self._next_kind() in wanted and token.kind != tokens.END
         verb = "extraneous" if extra else "mismatched"
         shown = token.text if len(token.text) <= 80 else token.text[:80] + "..."
         message = f"{verb} input '{shown}' expecting {tokens.expected(wanted)}"
-        self._fail(token.span, message, self._advice(token, wanted))
-
-    def _advice(self, token: Token, wanted: set[str]) -> str:
-        """What the writer probably meant by an unexpected token; empty if nothing comes to mind."""
-        if token.kind == "=" and "==" in wanted:
-            return "; equality is written [==]"
-        if token.kind == "|" and self._tokens[self._index - 1].kind == "|":
-            return "; a disjunction is written [or]"
-        if wanted == _MEMBERSHIPS and token.kind in _PATTERNS:
-            return f"; [not] stands before the value: [not x {token.kind} ...]"
-        if wanted == _NAMES and token.kind in tokens.KEYWORDS:
-            return f"; a name that is a keyword stands in backquotes: [`{token.text}`]"
-        if token.kind != tokens.IDENTIFIER:
-            return ""
-        keywords = [kind for kind in tokens.KEYWORDS if kind in wanted]
-        if token.text.lower() in keywords:
-            return f"; keywords are in lower case: [{token.text.lower()}]"
-        return suggestion(near_names(token.text, keywords, least=0.6)[:1])
+        hint, other = advice(self._source.text, self._tokens, self._index, wanted)
+        raise ParsingError(self._source, [QueryFinding(token.span, message, hint, other)])
 
     # Statements.
 
@@ -193,13 +182,16 @@ class _Parser:
         elif self._accept("with"):
             maxspan = self._maxspan()
             if self._token.kind == "by":
-                self._fail(self._token.span, "Please specify sequence [by] before [with] not after")
+                hint = "; it is written [sequence by KEY with maxspan=...]"
+                self._fail(self._token.span, "Please specify sequence [by] before [with] not after", hint)
         terms = self._terms(frozenset({"[", "!["}))
         until: ast.Term | None = None
         if self._accept("until"):
             until = self._term(frozenset({"["}))
             if until.runs != 1:
                 self._fail(until.span, "Option [runs] is not supported in [until]")
+        if not self._at(_ENDS):
+            self._unexpected()
         self._check_keys(terms if until is None else (*terms, until))
         count = sum(term.runs for term in terms)
         if count < 2:
@@ -220,6 +212,8 @@ class _Parser:
                 self._fail(term.span, "Option [runs] is not supported in samples")
         if self._token.kind == "![":
             self._fail(self._token.span, "Missing events are not supported in samples")
+        if not self._at(_ENDS):
+            self._unexpected()
         self._check_keys(terms)
         if len(terms) < 2:
             self._fail(start.span, f"A sample requires a minimum of 2 queries, found [{len(terms)}]")
@@ -283,11 +277,12 @@ class _Parser:
             shown = number.text
             self._fail(number.span, f"No time unit specified, did you mean [s] as in [{shown}s]?")
         self._advance()
-        if unit.text not in _UNITS:
+        if unit.text not in UNITS:
             span = self._since(number.start)
             message = f"Unrecognized time unit [{unit.text}] in [{self._source.excerpt(span, 80)}]"
-            self._fail(unit.span, message + ", please specify one of [ms, s, m, h, d]")
-        milliseconds = int(count) * _UNITS[unit.text]
+            message += ", please specify one of [ms, s, m, h, d]"
+            self._fail(unit.span, message, unit_hint(number.text, unit.text))
+        milliseconds = int(count) * UNITS[unit.text]
         if milliseconds > _LONGEST:
             self._fail(self._since(number.start), f"Time interval [{number.text}{unit.text}] is too large")
         return milliseconds
@@ -321,8 +316,9 @@ class _Parser:
     def _pipe(self, *, on_sample: bool) -> ast.Pipe:
         """One pipe, after its bar."""
         name = self._expect(frozenset({tokens.IDENTIFIER}))
-        if name.text not in _PIPES:
-            self._fail(name.span, f"Unrecognized pipe [{name.text}]", suggestion(near_names(name.text, _PIPES)))
+        if name.text not in ("head", "tail", *_UNSUPPORTED_PIPES):
+            near = suggestion(near_names(name.text.lower(), ("head", "tail")))
+            self._fail(name.span, f"Unrecognized pipe [{name.text}]", near or PIPES)
         if on_sample:
             self._fail(name.span, "Samples do not support pipes yet")
         arguments: list[nodes.Expression] = []
@@ -331,10 +327,10 @@ class _Parser:
             while self._accept(","):
                 arguments.append(self._condition())
         if name.text not in ("head", "tail"):
-            self._fail(self._since(name.start), f"Pipe [{name.text}] is not supported")
+            self._fail(self._since(name.start), f"Pipe [{name.text}] is not supported", PIPES)
         if len(arguments) != 1:
             message = f"Pipe [{name.text}] expects exactly one argument but found [{len(arguments)}]"
-            self._fail(self._since(name.start), message)
+            self._fail(self._since(name.start), message, "" if arguments else f"; it is written [{name.text} 10]")
         count = arguments[0].value if isinstance(arguments[0], nodes.Constant) else None
         if not isinstance(count, int) or isinstance(count, bool) or count >= 2**31:
             shown = self._source.excerpt(arguments[0].span)

@@ -6,6 +6,7 @@ import re
 from typing import NamedTuple
 
 from runner.eql.syntax.errors import QueryFinding
+from runner.messages.lookalikes import described, meant
 from runner.messages.text_positions import Span
 
 KEYWORDS = (
@@ -71,7 +72,13 @@ _CHAR_HINTS = {
     "'": "; strings stand in double quotes",
     "`": "; the quoted name is not closed",
     "$": "; a name with such characters stands in backquotes",
+    ";": "; a query ends without it",
+    "#": "; a comment begins with [//]",
+    "~": '; whatever the letter case is written [: "..."], [like~ "..."], [in~ (...)]',
+    "{": "; parentheses are written [(] and [)]",
+    "\\": '; a backslash stands in strings only: ["C:\\\\Windows"], or ["""C:\\Windows"""]',
 }
+_CLOSING_QUOTES = re.compile('[^\r\n"]*?[\u201d\u201c\u2019\u2018\u00bb]')
 _COMMENT_EDGE = re.compile(r"/\*|\*/")
 _STRING_START = re.compile(
     r"\"[^\"\\\r\n]*+(?:\\(?:[btnfr\"'\\]|u\{[0-9A-Fa-f]++\})[^\"\\\r\n]*+)*+(?:\\(?:u(?:\{[0-9A-Fa-f]*+)?)?)?"
@@ -145,6 +152,10 @@ def _unreadable(text: str, start: int, end: int | None) -> QueryFinding:
         if text[start - 1 : start] == "?":
             return QueryFinding(Span(start - 1, end), old_raw_string(char))
         return QueryFinding(Span(start, end), "Use double quotes [\"] to define string literals, not single quotes [']")
+    if looks := described(char):
+        closing = _CLOSING_QUOTES.match(text, start + 1) if meant(char) in ("'", '"') else None
+        span = Span(start, closing.end() if closing else start + 1)
+        return QueryFinding(span, f"token recognition error at: '{char}'", f"; this is {looks}")
     stop, hint = start, _CHAR_HINTS.get(char, "" if char.isascii() else _CHAR_HINTS["$"])
     if text.startswith('"""', start):
         stop = _line_end(text, start)
