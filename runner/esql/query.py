@@ -11,6 +11,7 @@ from itertools import takewhile
 from runner.esql.errors import EsqlError
 from runner.esql.sent_text import now_calls
 from runner.esql.tokens import SOURCE_COMMANDS, EsqlToken, read_tokens, string_value, tokens_of
+from runner.messages.foreign_queries import foreign_hint
 from runner.messages.query_errors import QueryFinding
 from runner.messages.text_positions import Source, Span
 
@@ -201,7 +202,7 @@ def parse(text: str) -> EsqlQuery:
     if first.name not in SOURCE_COMMANDS:
         known = f"begins with {first.name.upper()}" if first.name in _SOURCES else "does not begin with FROM"
         message = f"the query {known}: a rule searches indices, which FROM names"
-        raise EsqlError(query.source, [QueryFinding(first.span, message)])
+        raise EsqlError(query.source, [QueryFinding(first.span, message, foreign_hint(text, "ES|QL"))])
     if not query.indices:
         raise EsqlError(query.source, [QueryFinding(first.span, "FROM names no index pattern")])
     return query

@@ -11,6 +11,8 @@ from typing import NoReturn
 
 from runner.kql.ast import KqlAnd, KqlIs, KqlNested, KqlNode, KqlNot, KqlOr, KqlPattern, KqlRange, KqlText, KqlValue
 from runner.kql.errors import KqlSyntaxError
+from runner.messages.foreign_queries import foreign_hint, language_of
+from runner.messages.query_doubts import unclosed_bracket
 from runner.messages.query_errors import QueryFinding
 from runner.messages.suggestions import near_names
 from runner.messages.text_positions import Source, Span
@@ -93,7 +95,14 @@ class _Parser:
         *some, last = sorted(self._wanted, key=lambda one: (one == "the end", one))
         wanted = f"{', '.join(some)} or {last}" if some else last
         span = Span(place, min(place + 1, len(text)))
-        raise KqlSyntaxError(Source(text), [QueryFinding(span, f"expected {wanted}, found {found}", self._hint(place))])
+        hint, other = self._hint(place), unclosed_bracket(text, place)
+        foreign = foreign_hint(text, "KQL")
+        if foreign and not (hint and language_of(text) == "Lucene's syntax"):  # which KQL is near to
+            hint, other = foreign, None
+        elif other is not None and not hint:
+            hint = f"; the `{text[other.span.start]}` before it is not closed"
+        finding = QueryFinding(span, f"expected {wanted}, found {found}", hint, other)
+        raise KqlSyntaxError(Source(text), [finding])
 
     def _hint(self, place: int) -> str:
         """What the writer probably meant; empty if nothing comes to mind."""

@@ -19,11 +19,12 @@ from runner.expressions.mapped_fields import (
     within,
 )
 from runner.expressions.patterns import lucene_regex
+from runner.expressions.patterns.pattern_reader import PatternError
 from runner.expressions.truths import Truth, all_of, any_of, negation_of
 from runner.lucene.ast import LuceneGroup, LuceneNode, LuceneRange, LuceneTerm
 from runner.lucene.errors import LuceneFieldError
 from runner.messages.query_errors import QueryFinding
-from runner.messages.text_positions import Source, Span
+from runner.messages.text_positions import OtherPlace, Source, Span
 
 _EXISTS = "_exists_"
 _SIGNS: tuple[RangeOperator, ...] = (">=", "<=", ">", "<")
@@ -60,7 +61,11 @@ class LuceneConditions:
         try:
             return self._term(node, span) if isinstance(node, LuceneTerm) else self._range(node, span)
         except ValueError as error:
-            raise LuceneFieldError(self.source, [QueryFinding(span, str(error))]) from None
+            finding = QueryFinding(span, str(error))
+            if isinstance(error, PatternError) and self.at is None:  # the pattern stands between two slashes
+                start = span.start + 1 + error.place
+                finding = QueryFinding(Span(start, start + 1), str(error), other=_opened(span, error.opened))
+            raise LuceneFieldError(self.source, [finding]) from None
 
     def _group(self, group: LuceneGroup) -> Truth | None:
         found = [(clause.occurrence, self._node(clause.part)) for clause in group.clauses]
@@ -166,6 +171,13 @@ class LuceneConditions:
 
     def _inside(self, found: Field) -> Field:
         return within(found, nested_above(found.name, self.schema), self.schema) if self.nested else found
+
+
+def _opened(span: Span, place: int | None) -> OtherPlace | None:
+    """The bracket of a pattern that is not closed."""
+    if place is None:
+        return None
+    return OtherPlace(Span(span.start + 1 + place, span.start + 2 + place), "opened here")
 
 
 def _automatic_edits(text: str) -> int:

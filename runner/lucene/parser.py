@@ -7,6 +7,8 @@ from typing import NoReturn
 from runner.lucene.ast import LuceneClause, LuceneGroup, LuceneNode, LuceneRange, LuceneTerm, Occurrence
 from runner.lucene.errors import LuceneSyntaxError
 from runner.lucene.tokens import LuceneToken, TokenKind, tokens, unescaped
+from runner.messages.foreign_queries import foreign_hint
+from runner.messages.query_doubts import unclosed_bracket
 from runner.messages.query_errors import QueryFinding
 from runner.messages.text_positions import Source, Span
 
@@ -55,7 +57,13 @@ class _Parser:
             hint = r"; a star in the name of a field is written \*"
         elif token.kind == ":":
             hint = r"; a colon in a value is written \:, or the value is quoted"
-        raise LuceneSyntaxError(self._source, [QueryFinding(token.span, f"expected {wanted}, found {found}", hint)])
+        other = unclosed_bracket(self._source.text, token.span.start)
+        if foreign := foreign_hint(self._source.text, "Lucene's syntax"):
+            hint, other = foreign, None
+        elif other is not None and not hint:
+            hint = "; the `(` before it is not closed"
+        finding = QueryFinding(token.span, f"expected {wanted}, found {found}", hint, other)
+        raise LuceneSyntaxError(self._source, [finding])
 
     def group(self, field: str | None) -> LuceneGroup:
         """Clauses up to a closing bracket or the end."""

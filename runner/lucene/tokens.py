@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal, NoReturn, TypeAlias
 
 from runner.lucene.errors import LuceneSyntaxError
+from runner.messages.foreign_queries import foreign_hint
 from runner.messages.query_errors import QueryFinding
 from runner.messages.text_positions import Source, Span
 
@@ -104,4 +105,5 @@ def _kind_of(text: str) -> TokenKind:
 
 def _fail(text: str, place: int, advice: str) -> NoReturn:
     span = Span(place, place + 1)
+    advice = foreign_hint(text, "Lucene's syntax").removeprefix("; ") or advice
     raise LuceneSyntaxError(Source(text), [QueryFinding(span, f"cannot read `{text[place]}` here", f"; {advice}")])

@@ -95,6 +95,8 @@ def parsed_toml(path: Path, text: str, *, expected: str = "rule") -> tuple[Mappi
     if said == "Cannot overwrite a value":  # tomli names the end of the value
         line = text[text.rfind("\n", 0, offset) + 1 : offset]
         offset -= len(line.lstrip()) if "=" in line else 0
+    if said == _AFTER_VALUE and _ENDED_STRING.search(text[text.rfind("\n", 0, offset) + 1 : offset]):
+        said = "Quote inside of a string"
     return {}, problem_at(path, source, f"is not TOML: {_toml_words(said)}", Span(offset, offset + 1))
 
 
@@ -105,10 +107,14 @@ def _toml_words(said: str) -> str:
     return _TOML_WORDS.get(said, said[:1].lower() + said[1:])
 
 
+_AFTER_VALUE = "Expected newline or end of document after a statement"
+_ENDED_STRING = re.compile(r"""^[^=#]*=\s*(?:"(?:[^"\\]|\\.)*"|'[^']*')$""")
 _TOML_WORDS = {
     "Cannot overwrite a value": "this key is there already",
     "Unescaped '\\' in a string": "TOML takes no single backslash in double quotes: write the text between ''' and '''"
     ", which keep backslashes as they are",
+    "Quote inside of a string": "the value ends at the quote before this; a quote that belongs to it has a backslash "
+    "before it, or the text stands between ''' and ''', which keep quotes and backslashes as they are",
     "Invalid value": "found no value that TOML knows; strings need quotes",
 }
 

@@ -8,7 +8,7 @@ against the fields that they find (`CompiledRule.program`). Which types of rules
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any, TypeAlias
@@ -26,6 +26,7 @@ from runner.expressions.mapped_fields import is_mapped
 from runner.garbage_collection import rarely_collecting
 from runner.kql import KqlQuery
 from runner.lucene import LuceneQuery
+from runner.messages.query_doubts import CONTROLS, lost_backslashes, text_doubts
 from runner.messages.query_errors import QueryError, QueryFinding
 from runner.messages.text_positions import IN_QUERY, Source, Span
 from runner.rules.model_errors import FieldFinding, RuleKeyError, shortened
@@ -294,14 +295,16 @@ def query_problems(rule: Rule, error: QueryError) -> list[Problem]:
 
 
 def query_doubts(compiled: CompiledRule) -> list[Problem]:
-    """Warnings about a query that only a cluster evaluates, as far as they show without one."""
-    query = compiled.query
-    if not isinstance(query, EsqlQuery):
-        return []
-    stack = compiled.rule.metadata.min_stack_version or ""
-    known = {"esql-newer-version"} if re.match(r"9\.|[1-9]\d", stack) else set()
-    found = [finding for finding in esql.doubts(query) if finding.code not in known]
-    return [query_problem(compiled.rule, query.source, finding) for finding in found]
+    """Warnings about a query that can be read, as far as they show without a cluster or a schema."""
+    rule, query = compiled.rule, compiled.query
+    findings = list(text_doubts(rule.query, rule.language))
+    if not rule.query_escaped:  # else `escape_problems` has said it
+        findings += lost_backslashes(rule.query, rule.language)
+    if isinstance(query, EsqlQuery):
+        stack = rule.metadata.min_stack_version or ""
+        known = {"esql-newer-version"} if re.match(r"9\.|[1-9]\d", stack) else set()
+        findings += [finding for finding in esql.doubts(query) if finding.code not in known]
+    return [query_problem(rule, Source(rule.query), finding) for finding in findings]
 
 
 def found_in_file(rule: Rule, finding: FieldFinding) -> Problem:
@@ -371,32 +374,47 @@ _QUOTES = (
     "; in double quotes TOML reads backslashes itself, before the query is read: write the query between ''' and ''', "
     "which keep all of them"
 )
-_EQL_STRING = re.compile(r'"""(?:[^"]|"{1,2}(?!"))*"{3,5}|"(?P<text>(?:[^"\\\n]|\\.)*)"')
-_EQL_ESCAPE = re.compile(r"\\(?P<letter>.)|[\t\b\f]")
+_STRING = re.compile(r'"""(?:[^"]|"{1,2}(?!"))*"{3,5}|"(?P<text>(?:[^"\\]|\\.)*)"', re.DOTALL)
+_ESCAPE = re.compile(r"\\(?P<letter>.)|(?P<read>[\t\b\f\r\n])", re.DOTALL)
+_LOST = re.compile(r"(?<=[\w:.*?\\])[\t\b\f\r](?=\w)")
+"""Outside of quotes: a control character within a word."""
+_LETTERS = {"\b": "b", "\f": "f", "\n": "n", "\r": "r", "\t": "t"}
 
 
 def escape_problems(rules: Iterable[Rule]) -> list[Problem]:
     """Warnings of rules in whose texts double quotes have made a control character of a backslash and a letter."""
-    found = (_escape_problem(rule) for rule in rules if rule.query_escaped and rule.language == "eql")
+    found = (_escape_problem(rule) for rule in rules if rule.query_escaped)
     return [problem for problem in found if problem is not None]
 
 
 def _escape_problem(rule: Rule) -> Problem | None:
     """The first such place in a rule."""
-    for string in _EQL_STRING.finditer(rule.query):
-        for escape in _EQL_ESCAPE.finditer(string["text"] or ""):
-            if escape["letter"] and escape["letter"] not in "bfnrt":
-                continue
-            first = string.start("text")
-            span = _spelled(rule, Span(first + escape.start(), first + escape.end()))
-            source = Source(rule.query_escaped)
-            line, column = source.place(span.start)
-            line, column = rule.query_line + line - 1, column + (rule.query_column - 1 if line == 1 else 0)
-            text = "this is a control character for EQL, not a backslash and a letter"
-            picture = source.picture(span, IN_QUERY, shown_line=line)
-            problem = Problem(rule.path, line, column, "warning", text + _QUOTES, rule.rule_id, picture)
-            return replace(problem, code="control-character")
+    for place, length, letter in _lost_backslashes(rule.query, in_eql=rule.language == "eql"):
+        span = _spelled(rule, Span(place, place + length))
+        spelled = rule.query_escaped[span.start : span.end]
+        if length == 1 and not spelled.startswith("\\"):
+            continue  # written as the character itself
+        source = Source(rule.query_escaped)
+        line, column = source.place(span.start)
+        line, column = rule.query_line + line - 1, column + (rule.query_column - 1 if line == 1 else 0)
+        reader = "TOML" if length == 1 else "EQL"
+        text = f"{reader} has read `{spelled}` as {CONTROLS[letter]}, not as a backslash and the letter {letter}"
+        picture = source.picture(span, IN_QUERY, shown_line=line)
+        problem = Problem(rule.path, line, column, "warning", text + _QUOTES, rule.rule_id, picture)
+        return replace(problem, code="control-character")
     return None
+
+
+def _lost_backslashes(query: str, *, in_eql: bool) -> Iterator[tuple[int, int, str]]:
+    """Where a query has control characters, as such or as an escape of EQL: offset, length, letter of the escape."""
+    for string in _STRING.finditer(query):
+        for escape in _ESCAPE.finditer(string["text"] or ""):
+            letter = _LETTERS[escape["read"]] if escape["read"] else escape["letter"]
+            if escape["read"] or (in_eql and letter in CONTROLS):
+                yield string.start("text") + escape.start(), len(escape[0]), letter
+    if not in_eql:
+        outside = _STRING.sub(lambda string: " " * len(string[0]), query)
+        yield from ((found.start(), 1, _LETTERS[found[0]]) for found in _LOST.finditer(outside))
 
 
 def _spelled(rule: Rule, span: Span) -> Span:

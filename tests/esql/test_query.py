@@ -66,7 +66,12 @@ def test_the_key_of_a_row(query: str, key: str, drops: bool) -> None:
 @pytest.mark.parametrize(
     ("query", "message"),
     [
-        ("any where true", "line 1:1: the query does not begin with FROM: a rule searches indices, which FROM names"),
+        (
+            "any where true",
+            "line 1:1: the query does not begin with FROM: a rule searches indices, which FROM names; this looks like "
+            'EQL, not ES|QL: a rule in it has type = "eql" and language = "eql", a search --language eql; ES|QL is '
+            'written as in: FROM logs-* METADATA _id | WHERE process.name == "nc"',
+        ),
         ("ROW a = 1", "line 1:1: the query begins with ROW: a rule searches indices, which FROM names"),
         ("from logs-* | | keep a", "line 1:13: a command is missing here, such as WHERE"),
         ("from metadata _id", "line 1:1: FROM names no index pattern"),

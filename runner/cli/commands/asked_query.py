@@ -19,6 +19,10 @@ from runner.clock import SystemClock
 from runner.errors import SettingsError
 from runner.exceptions import ExceptionItem, Exceptions, load_exceptions
 from runner.exceptions.item_verdict import item_label
+from runner.kql.search_api import parse_text
+from runner.messages.query_doubts import lost_backslashes, text_doubts
+from runner.messages.query_errors import QueryError
+from runner.messages.text_positions import Source
 from runner.rules.rule import Rule
 from runner.search.compiled_rule import CompiledRule, compile_rule
 from runner.search.files.excepted_answer import ExceptedAnswer
@@ -90,7 +94,9 @@ def asked_query(
         if query is not None:
             raise SettingsError("--rule takes the query of a rule: leave QUERY out")
         return _of_rule(settings, rule, options, index, now=now)
-    asked = AskedQuery(query_text(query or "", language), options, (index,), now, language=language)
+    text = query_text(query or "", language)
+    _tell_doubts(text, language)
+    asked = AskedQuery(text, options, (index,), now, language=language)
     if not settings.is_flag("exceptions"):
         return asked
     exceptions = load_exceptions(require_exceptions(settings, settings.exceptions))
@@ -100,6 +106,17 @@ def asked_query(
         others = counted(len(in_force) - len(general), "exception")
         say(f"{others} for certain rules left aside: --rule takes the query of a rule, and its exceptions")
     return replace(asked, exceptions=general, code=_told(exceptions))
+
+
+def _tell_doubts(text: str, language: str) -> None:
+    """Print what is doubtful in a query that can be parsed; the error about another one says it, too."""
+    try:
+        eql.parse(text) if language == "eql" else parse_text(text, language)
+    except QueryError:
+        return
+    for finding in (*text_doubts(text, language), *lost_backslashes(text, language)):
+        line, column = Source(text).place(finding.span.start)
+        warn(f"query:{line}:{column}: {finding.text}")
 
 
 def _of_rule(settings: Settings, name: str, options: eql.SearchOptions, index: str, *, now: datetime) -> AskedQuery:

@@ -13,14 +13,16 @@ from typing import NamedTuple
 from runner.eql.analysis.field_lookup import FieldFinder, Unusable
 from runner.eql.syntax import ast
 from runner.eql.syntax.errors import QueryFinding, VerificationError
+from runner.eql.syntax.tokens import offset_in_string
 from runner.events.fields.schema import INTEGERS, NUMBERS, STRINGS, DataType, Field, Schema
 from runner.events.fields.values import read_cidr
 from runner.expressions import nodes, types
 from runner.expressions.constants import check_readable, evaluate
 from runner.expressions.functions import FUNCTIONS, Function, Parameter, text_of
 from runner.expressions.patterns import lucene_regex
+from runner.expressions.patterns.pattern_reader import PatternError
 from runner.messages.suggestions import Hint, near_names, suggestion
-from runner.messages.text_positions import Source, Span
+from runner.messages.text_positions import OtherPlace, Source, Span
 
 _BOOLEAN = frozenset({DataType.BOOLEAN})
 _KINDS = {
@@ -319,6 +321,8 @@ class _Checker:
                 matcher = lucene_regex.matcher if isinstance(value.node, nodes.FieldRef) else lucene_regex.java_matcher
                 try:
                     matcher([text], insensitive)
+                except PatternError as error:
+                    self.findings.append(_pattern_finding(pattern.node.span, error, self._text(pattern.node)))
                 except ValueError as error:
                     self._report(pattern.node.span, str(error))
 
@@ -421,6 +425,17 @@ class _Checker:
 
     def _name_of(self, node: nodes.Expression) -> str:
         return node.field.name if isinstance(node, nodes.FieldRef) else self._text(node)
+
+
+def _pattern_finding(span: Span, error: PatternError, written: str) -> QueryFinding:
+    """What is wrong with a pattern, at the place in its text; at all of it if that is no string as it is written."""
+    if not written.startswith('"') or len(written) != span.end - span.start:
+        return QueryFinding(span, str(error))
+    start, opened = span.start + offset_in_string(written, error.place), None
+    if error.opened is not None:
+        bracket = span.start + offset_in_string(written, error.opened)
+        opened = OtherPlace(Span(bracket, bracket + 1), "opened here")
+    return QueryFinding(Span(start, start + 1), str(error), other=opened)
 
 
 def _result_type(node: nodes.Expression, parts: list[DataType]) -> DataType:

@@ -214,6 +214,18 @@ def read_string(token: Token) -> str:
     return _ESCAPE.sub(_unescaped, written[1:-1])
 
 
+def offset_in_string(written: str, offset: int) -> int:
+    """Where in a string as it is written the character of its value at `offset` stands; after the last: its end."""
+    if written.startswith('"""'):
+        return min(3 + offset, len(written) - 3)
+    place, left = 1, offset
+    while left > 0 and place < len(written) - 1:
+        escape = _ESCAPE.match(written, place)
+        place = escape.end() if escape else place + 1
+        left -= 1
+    return place
+
+
 def _unescaped(escape: re.Match[str]) -> str:
     digits = escape.group(1)
     if digits is None:

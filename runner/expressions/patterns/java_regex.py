@@ -164,7 +164,7 @@ class JavaParser(PatternReader):
         node = self._union()
         self._nesting -= 1
         if not self._match(")"):
-            raise self._error("Unclosed group")
+            raise self._error("Unclosed group", opened=start)
         self._flags = before
         return node
 

@@ -133,9 +133,9 @@ class _LuceneParser(PatternReader):
 
     def _until(self, char: str) -> str:
         """The text before the next `char`, which is read, too."""
-        text = self._before(char)
+        opened, text = self._place - 1, self._before(char)
         if text is None:
-            raise self._error(f"expected '{char}'", len(self._text))
+            raise self._error(f"expected '{char}'", len(self._text), opened=opened)
         return text
 
     def _choice(self) -> RegexNode:
@@ -189,12 +189,13 @@ class _LuceneParser(PatternReader):
         return self._make.complement(node) if negations % 2 else node
 
     def _character_class(self) -> RegexNode:
+        opened = self._place - 1
         negated = self._match("^")
         sets = [self._class_item()]
         while self._more() and not self._peek("]"):
             sets.append(self._class_item())
         if not self._match("]"):
-            raise self._error("expected ']'")
+            raise self._error("expected ']'", opened=opened)
         ranges = union_of(sets)
         return self._make.chars(complement_of(ranges) if negated else ranges)
 
@@ -253,13 +254,14 @@ class _LuceneParser(PatternReader):
         return self._make.chars(self._letter(self._next()))
 
     def _group(self) -> RegexNode:
+        opened = self._place - 1
         if self._match(")"):
             return self._make.empty
         self._enter("groups")
         node = self._union()
         self._nesting -= 1
         if not self._match(")"):
-            raise self._error("expected ')'")
+            raise self._error("expected ')'", opened=opened)
         return node
 
     def _interval(self) -> RegexNode:
@@ -267,7 +269,7 @@ class _LuceneParser(PatternReader):
         text = self._until(">")
         low, dash, high = text.partition("-")
         if not dash:
-            raise ValueError(f"'{text}' not found: named automata do not exist, at position {self._place - 1}")
+            raise self._error(f"'{text}' not found: named automata do not exist,", self._place - 1)
         bounds = [part for part in (low, high) if part.isascii() and part.isdigit() and int(part[:12]) <= MAX_INT]
         if len(bounds) < 2:
             raise self._error("interval syntax error", self._place - 1)

@@ -10,6 +10,14 @@ MAX_INT = 2**31 - 1
 _MAX_NESTING = 60
 
 
+class PatternError(ValueError):
+    """A pattern that is none: the offset of the fault in it, and that of the bracket which is not closed."""
+
+    def __init__(self, message: str, place: int, opened: int | None = None) -> None:
+        super().__init__(f"{message} at position {place}")
+        self.place, self.opened = place, opened
+
+
 class PatternReader(ABC):
     """The text of one pattern and the place reached in it; parsers derive from it and read `_choice`."""
 
@@ -29,8 +37,8 @@ class PatternReader(ABC):
             nodes.append(self._choice())
         return self._make.any_of(nodes)
 
-    def _error(self, message: str, place: int | None = None) -> ValueError:
-        return ValueError(f"{message} at position {self._place if place is None else place}")
+    def _error(self, message: str, place: int | None = None, *, opened: int | None = None) -> PatternError:
+        return PatternError(message, self._place if place is None else place, opened)
 
     def _more(self) -> bool:
         return self._place < len(self._text)
