@@ -244,6 +244,9 @@ def test(
     require_tests: Annotated[
         bool, Option("--require-tests", help="A rule without a test counts as a failure.")
     ] = False,
+    explain: Annotated[
+        bool, Option("--explain", help="Of missing alerts: each event at its stage, condition by condition.")
+    ] = False,
     output: options.OutputOption = None,
 ) -> int:
     """Run the tests of rules: events and the alerts expected of them, in NAME.test.toml beside NAME.toml."""
@@ -251,7 +254,7 @@ def test(
     settings = read_settings(**options.rule_flags(paths, exceptions, overrides, select), output=output)
     from runner.cli.commands import test
 
-    return test.test(settings, junit=junit, require_tests=require_tests)
+    return test.test(settings, junit=junit, require_tests=require_tests, explain=explain)
 
 
 def search(

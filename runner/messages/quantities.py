@@ -12,6 +12,16 @@ def counted(count: int, noun: str, plural: str = "") -> str:
     return f"{count:,} {noun if count == 1 else plural or f'{noun}s'}"
 
 
+def length_of_time(nanoseconds: int) -> str:
+    """A length of time as text: `350ms`, `1.2s`, `3m 5s`."""
+    sign, length = ("-" if nanoseconds < 0 else ""), abs(nanoseconds)
+    if length < 1_000_000_000:
+        return f"{sign}{length / 1_000_000:g}ms"
+    if length < 60_000_000_000:
+        return f"{sign}{length / 1_000_000_000:g}s"
+    return sign + in_whole_units(length // 1_000_000_000 * 1_000)
+
+
 def in_whole_units(milliseconds: int) -> str:
     """A length of time in its largest whole units: `1h 30m`; empty for 0."""
     parts = []

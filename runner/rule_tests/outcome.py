@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from runner.alerts.event_fields import value_at
+from runner.eql.explain.event_verdict import StageVerdict
 from runner.rule_tests.case import ExpectedAlert, RuleCase, RuleTest
 from runner.rules.model_errors import shortened
 
@@ -31,6 +32,8 @@ class TestOutcome:
     status: Literal["passed", "failed", "error"]
     messages: tuple[str, ...] = ()
     took_ms: int = 0
+    verdicts: tuple[tuple[str, StageVerdict], ...] = ()
+    """Of missing alerts, each event that was looked at, by its name, with the verdict at its stage."""
 
 
 @dataclass(frozen=True, slots=True)

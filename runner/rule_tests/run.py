@@ -7,21 +7,24 @@ import time
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
+from itertools import islice
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import orjson
 
 from runner.alerts.build import AlertContext
 from runner.alerts.event_fields import FieldTypes, value_at
+from runner.eql.explain.event_verdict import StageVerdict
 from runner.errors import RunnerError
 from runner.events.fields.schema import Schema, shipped_schema
 from runner.exceptions import Exceptions
-from runner.rule_tests.case import ExpectedAlert, RuleCase
+from runner.rule_tests.case import RuleCase
 from runner.rule_tests.counted import counted_ids
 from runner.rule_tests.excepted import TestedExceptions
-from runner.rule_tests.missing_alert import reasons
+from runner.rule_tests.missing_alert import MissingReasons, missing_reasons
 from runner.rule_tests.outcome import Difference, MadeAlert, TestOutcome, differences
+from runner.rule_tests.seen_times import outside
 from runner.rules.load import why_not
 from runner.rules.new_terms import new_terms_of
 from runner.rules.threat_match import threat_match_of
@@ -38,6 +41,8 @@ from runner.store.memory import MemoryStore
 from runner.store.protocol import AlertFilter, StoredAlert
 from runner.windows import Window, from_nanoseconds
 
+_MOST_LATE = 5
+"""Events outside of the window that are told."""
 _INLINE = "events.ndjson"
 _HISTORY = "history.ndjson"
 _INDICATORS = "indicators.ndjson"
@@ -71,12 +76,12 @@ async def run_test(case: RuleCase, compiled: CompiledRule, exceptions: Exception
     started = time.perf_counter()
     status: Literal["passed", "failed", "error"]
     try:
-        messages = await _messages(case, compiled, exceptions)
+        messages, verdicts = await _messages(case, compiled, exceptions)
         status = "failed" if messages else "passed"
     except (RunnerError, OSError, ValueError, TypeError) as error:
-        messages, status = (str(error),), "error"
+        messages, verdicts, status = (str(error),), (), "error"
     took_ms = round((time.perf_counter() - started) * 1000)
-    return TestOutcome(case, compiled.rule.rule_id, compiled.rule.name, status, messages, took_ms)
+    return TestOutcome(case, compiled.rule.rule_id, compiled.rule.name, status, messages, took_ms, verdicts)
 
 
 async def _rule_of(path: Path, overrides: OverrideFiles) -> tuple[CompiledRule | None, str]:
@@ -95,8 +100,13 @@ async def _rule_of(path: Path, overrides: OverrideFiles) -> tuple[CompiledRule |
     return compiled[0], ""
 
 
-async def _messages(case: RuleCase, compiled: CompiledRule, exceptions: Exceptions) -> tuple[str, ...]:
-    """The differences of the rule's alerts, and of what is excepted, from what the test expects."""
+_Verdicts: TypeAlias = tuple[tuple[str, StageVerdict], ...]
+
+
+async def _messages(
+    case: RuleCase, compiled: CompiledRule, exceptions: Exceptions
+) -> tuple[tuple[str, ...], _Verdicts]:
+    """The differences of the rule's alerts, and of what is excepted, from what the test expects; the events judged."""
     with tempfile.TemporaryDirectory(prefix="rule-runner-test-") as folder:
         paths = list(case.event_files())
         missing = [str(path) for path in paths if not path.is_file()]
@@ -123,7 +133,8 @@ async def _messages(case: RuleCase, compiled: CompiledRule, exceptions: Exceptio
         named = {one.event for one in case.test.excepted or ()}
         named.update(event for one in found if one.missing is not None for event in one.missing.events)
         others = tested.takings(named) if found else ()
-        return (*_told(case, found, compiled, window=window, tested=tested), *faults, *others)
+        told, verdicts = _told(case, found, compiled, window=window, tested=tested)
+        return (*told, *faults, *others), verdicts
 
 
 def _told(
@@ -133,16 +144,22 @@ def _told(
     *,
     window: Window,
     tested: TestedExceptions | None = None,
-) -> tuple[str, ...]:
-    """The differences, each with the reasons for a missing alert."""
+) -> tuple[tuple[str, ...], _Verdicts]:
+    """The differences, each with the reasons for a missing alert, and the verdicts on the events of these."""
     messages: list[str] = []
+    verdicts: list[tuple[str, StageVerdict]] = []
     for difference in found:
         messages.append(difference.text)
-        if difference.missing is not None:
-            taken = tested.takings(only=difference.missing.events) if tested is not None else ()
-            why = taken or _reasons(compiled, difference.missing, case, now_ns=window.end_ns)
-            messages.extend(f"  {reason}" for reason in why)
-    return tuple(messages)
+        wanted = difference.missing.events if difference.missing is not None else None
+        if wanted is None and len(found) == 1 and case.test.alert_count:
+            wanted = ()  # nothing was found, and no events are named
+        if wanted is None:
+            continue
+        taken = tested.takings(only=wanted) if tested is not None and wanted else ()
+        why = MissingReasons(taken) if taken else _reasons(compiled, wanted, case, window)
+        messages.extend(f"  {reason}" for reason in why.reasons)
+        verdicts.extend(why.verdicts)
+    return tuple(messages), tuple(verdicts)
 
 
 async def _dropped(
@@ -157,22 +174,33 @@ async def _dropped(
     return tuple(alert.events for alert in whole if alert.events not in left)
 
 
-def _reasons(compiled: CompiledRule, missing: ExpectedAlert, case: RuleCase, *, now_ns: int) -> tuple[str, ...]:
+def _reasons(compiled: CompiledRule, expected: Sequence[str], case: RuleCase, window: Window) -> MissingReasons:
+    """Why events, by their ids, make no alert; without ids why none of all events do."""
     schema = Schema(shipped_schema().fields, lenient=True)
     program = with_filters(compiled.bare_program(schema), compiled.rule, schema)
     documents = case.documents()
     if not case.test.files:
         ids = {str(value_at(document, "event.id")) for document in documents}
-        unknown = tuple(f"no event of this test has the event.id {name}" for name in missing.events if name not in ids)
+        unknown = tuple(f"no event of this test has the event.id {name}" for name in expected if name not in ids)
         if unknown:
-            return unknown
-    found = reasons(program.plan, missing, documents, now_ns=now_ns)
-    if not found and documents and compiled.rule.type == "new_terms":
+            return MissingReasons(unknown)
+    found = missing_reasons(program.plan, expected, documents, now_ns=window.end_ns)
+    if case.test.now is not None:
+        times = time_fields(compiled.rule)
+        late = tuple(islice(outside(documents, expected, window, names=times, schema=schema), _MOST_LATE))
+        found = replace(found, reasons=(*late, *found.reasons))
+    if not found.reasons and expected and program.plan.kind == "sequence":
+        text = "each event meets its stage: look at their join keys, their order, maxspan and until"
+        return replace(found, reasons=(text,))
+    if found.reasons or not documents:
+        return found
+    if compiled.rule.type == "new_terms":
         fields = ", ".join(new_terms_of(compiled.rule).fields)
-        return (f"the event meets the query: it has no value of {fields}, or those were seen before it",)
-    if not found and documents and (condition := threat_match_of(compiled.rule)) is not None:
+        text = f"the event meets the query: it has no value of {fields}, or those were seen before it"
+        return replace(found, reasons=(text,))
+    if (condition := threat_match_of(compiled.rule)) is not None:
         fields = ", ".join(condition.event_fields)
-        return (f"the event meets the query: no indicator has its values of {fields}",)
+        return replace(found, reasons=(f"the event meets the query: no indicator has its values of {fields}",))
     return found
 
 

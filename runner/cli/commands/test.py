@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from itertools import groupby
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from rich.text import Text
 from runner.cli.console import counted, err, out, print_json, say, show_problem
 from runner.cli.exit_codes import ExitCode
 from runner.cli.locations import require_rule_paths, rule_sources
+from runner.cli.pages.explain_page import stage_verdict
 from runner.cli.pages.junit import junit_report
 from runner.cli.signals import Interrupted, name_of
 from runner.errors import SettingsError
@@ -29,9 +30,11 @@ NO_TESTS = "No tests: a test of `RULE.toml` stands beside it in `RULE.test.toml`
 _MARKS = {"passed": ("passed", "green"), "failed": ("FAILED", "bold red"), "error": ("ERROR", "bold red")}
 
 
-def test(settings: Settings, *, junit: Path | None, require_tests: bool) -> int:
+def test(settings: Settings, *, junit: Path | None, require_tests: bool, explain: bool = False) -> int:
     """Run every test of the paths and print what came of it; FINDINGS if one did not pass, a test file is broken, or
     there is no test at all.
+
+    With `explain`, of each missing alert the verdict on its events, condition by condition.
 
     After a signal what came of those that were run by then.
     """
@@ -62,9 +65,9 @@ def test(settings: Settings, *, junit: Path | None, require_tests: bool) -> int:
         except OSError as error:
             raise SettingsError(f"--junit {junit}: cannot be written: {error.strerror}") from None
     if settings.output == "json":
-        print_json(_as_json(outcomes, loaded, untested))
+        print_json(_as_json(outcomes, loaded, untested, explain=explain))
     else:
-        _print(outcomes, loaded)
+        _print(outcomes, loaded, explain=explain)
     if untested and require_tests:
         say(f"{counted(len(untested), 'rule')} without a test: {', '.join(rule.name for rule in untested)}", "red")
     elif untested and settings.output != "json":
@@ -108,7 +111,9 @@ def _untested(settings: Settings, loaded: LoadedTests) -> list[Rule]:
     return [rule for rule in rules if rule.path.resolve() not in tested]
 
 
-def _as_json(outcomes: Sequence[TestOutcome], loaded: LoadedTests, untested: Sequence[Rule]) -> dict[str, object]:
+def _as_json(
+    outcomes: Sequence[TestOutcome], loaded: LoadedTests, untested: Sequence[Rule], *, explain: bool
+) -> dict[str, object]:
     counts = Counter(outcome.status for outcome in outcomes)
     return {
         "tests": [
@@ -121,6 +126,7 @@ def _as_json(outcomes: Sequence[TestOutcome], loaded: LoadedTests, untested: Seq
                 "status": outcome.status,
                 "messages": list(outcome.messages),
                 "took_ms": outcome.took_ms,
+                **({"events": _judged(outcome)} if explain else {}),
             }
             for outcome in outcomes
         ],
@@ -135,7 +141,11 @@ def _as_json(outcomes: Sequence[TestOutcome], loaded: LoadedTests, untested: Seq
     }
 
 
-def _print(outcomes: Sequence[TestOutcome], loaded: LoadedTests) -> None:
+def _judged(outcome: TestOutcome) -> list[dict[str, object]]:
+    return [{"event": name, **asdict(verdict)} for name, verdict in outcome.verdicts]
+
+
+def _print(outcomes: Sequence[TestOutcome], loaded: LoadedTests, *, explain: bool) -> None:
     console = out()
     for problem in loaded.problems:
         show_problem(problem, err())
@@ -147,6 +157,10 @@ def _print(outcomes: Sequence[TestOutcome], loaded: LoadedTests) -> None:
             console.print(Text.assemble("  ", (word, style), f"  {outcome.case.test.name}{place}"), soft_wrap=True)
             for message in outcome.messages:
                 console.print(Text(f"          {message}"), soft_wrap=True)
+            for name, verdict in outcome.verdicts if explain else ():
+                console.print(Text(f"          event {name}", style="bold"), soft_wrap=True)
+                for line in stage_verdict(verdict):
+                    console.print(Text.assemble(" " * 10, line), soft_wrap=True)
     counts = Counter(outcome.status for outcome in outcomes)
     if not outcomes and not loaded.problems:
         console.print(NO_TESTS)

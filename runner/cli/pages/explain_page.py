@@ -19,7 +19,7 @@ from runner.eql.explain.partial_trace import Ending, PartialStep
 from runner.eql.explain.query_reading import ConditionReading, QueryReading, StageReading
 from runner.eql.explain.unparse import string
 from runner.expressions.functions import text_of
-from runner.messages.quantities import counted, in_whole_units
+from runner.messages.quantities import counted, length_of_time
 
 _WIDEST_CONDITION = 76
 _LONGEST_VALUE = 120
@@ -259,8 +259,10 @@ _OUTCOMES = {
 def _example(step: PartialStep, outcome: str, explanation: Explanation) -> Iterator[Text]:
     if outcome == "maxspan" and step.nearest is not None and explanation.maxspan_ns is not None:
         ending = step.nearest
-        over = _length(ending.span_ns - explanation.maxspan_ns)
-        yield _line(6, f"nearest: {_length(ending.span_ns)} from {_ends(ending, explanation)}, {over} too long", "dim")
+        over = length_of_time(ending.span_ns - explanation.maxspan_ns)
+        yield _line(
+            6, f"nearest: {length_of_time(ending.span_ns)} from {_ends(ending, explanation)}, {over} too long", "dim"
+        )
     elif outcome == "other key" and step.near_key is not None:
         near = step.near_key
         differs = " and ".join(
@@ -286,16 +288,6 @@ def _ends(ending: Ending, explanation: Explanation) -> str:
 
 def _place(number: int, explanation: Explanation) -> str:
     return explanation.places.get(number, f"event {number + 1}")
-
-
-def _length(nanoseconds: int) -> str:
-    """A length of time as text: `350ms`, `1.2s`, `3m 5s`."""
-    sign, length = ("-" if nanoseconds < 0 else ""), abs(nanoseconds)
-    if length < 1_000_000_000:
-        return f"{sign}{length / 1_000_000:g}ms"
-    if length < 60_000_000_000:
-        return f"{sign}{length / 1_000_000_000:g}s"
-    return sign + in_whole_units(length // 1_000_000_000 * 1_000)
 
 
 # Samples and results.
@@ -343,7 +335,7 @@ def _event(event: ExplainedEvent, explanation: Explanation) -> Iterator[Text]:
     yield _heading(f"{_place(event.number, explanation)} ({time}{event_id})")
     stages = event.verdict.stages if event.stage is None else event.verdict.stages[event.stage : event.stage + 1]
     for stage in stages:
-        yield from _stage_verdict(stage)
+        yield from stage_verdict(stage)
     for one in event.exceptions:
         if one.scope == "event" and any(stage.excepted for stage in stages):
             continue  # it is said there
@@ -353,7 +345,8 @@ def _event(event: ExplainedEvent, explanation: Explanation) -> Iterator[Text]:
         yield _line(1, f"not excepted: of the nearest exception, {event.nearest.label}, {event.nearest.reason}", "dim")
 
 
-def _stage_verdict(stage: StageVerdict) -> Iterator[Text]:
+def stage_verdict(stage: StageVerdict) -> Iterator[Text]:
+    """The lines on one event at one stage: whether it meets it, and each condition and key with the values found."""
     yield _line(1, f"{stage.label}: {'met' if stage.met else 'not met'}", f"bold {_STYLES[stage.met]}")
     if stage.impossible:
         yield _line(2, "the condition comes to false or null: no event can meet it", "red")
@@ -429,10 +422,10 @@ def _link(link: Link, explanation: Explanation, *, is_sample: bool) -> Iterator[
     if not link.later:
         yield _line(2, "order: the second event does not come after the first", "red")
     elif link.gap_ns is not None:
-        yield _line(2, f"order: {_length(link.gap_ns)} later", "green")
+        yield _line(2, f"order: {length_of_time(link.gap_ns)} later", "green")
     if explanation.maxspan_ns is not None and link.span_ns is not None:
-        over = "" if link.within else f", {_length(link.span_ns - explanation.maxspan_ns)} too long"
-        span = f"{_length(link.span_ns)} since the first event, maxspan is {explanation.reading.maxspan}{over}"
+        over = "" if link.within else f", {length_of_time(link.span_ns - explanation.maxspan_ns)} too long"
+        span = f"{length_of_time(link.span_ns)} since the first event, maxspan is {explanation.reading.maxspan}{over}"
         yield _line(2, f"time: {span}", _STYLES[link.within])
     if link.until is not None:
         yield _line(2, f"until: {_place(link.until, explanation)} stands between them", "red")
