@@ -139,12 +139,19 @@ def show_alert(
         bool,
         Option("--lookup/--no-lookup", help="Look up unknown ancestors and counted events, for 5 seconds at most."),
     ] = True,
+    explain: Annotated[
+        bool, Option("--explain", help="Instead: why it matched, each event against the rule's query as it was then.")
+    ] = False,
     output: options.OutputOption = None,
 ) -> int:
     """Show one alert for triage: its events in order, process chain, network, host, user, guide, next searches."""
     settings = read_settings(events=events, state=state, output=output)
     from runner.cli.commands import alerts
 
+    if explain:
+        from runner.cli.commands import explained_alert
+
+        return explained_alert.explain_alert(settings, id_)
     return alerts.show(settings, id_, lookup=lookup)
 
 

@@ -259,7 +259,8 @@ def test(
 
 def search(
     query: Annotated[
-        str | None, Argument(metavar="[QUERY]", help="The query, or @FILE to read it from a file.")
+        str | None,
+        Argument(metavar="[QUERY]", help="The query, or @FILE to read it from a file; @-: standard input."),
     ] = None,
     events: options.EventsOption = None,
     unwrap: options.UnwrapOption = None,
@@ -307,12 +308,19 @@ def search(
         ),
     ] = None,
     explain_format: Annotated[str, Option(metavar="text|json", help="How to print the explanation.")] = "text",
+    columns: Annotated[
+        str | None,
+        Option(metavar="FIELD,...", help="A table with these fields in place of JSON; `usual`: those of the category."),
+    ] = None,
+    output: Annotated[
+        str | None, Option("--output", "-o", metavar="table|json", help="table: as with --columns usual.")
+    ] = None,
 ) -> int:
     """Run one query over files, or in a cluster; prints the JSON that `_eql/search`, or `_search`, answers."""
     rules, _ = options.rule_files(rules, None if rule is None else [rule])
     settings = read_settings(events=events, unwrap=unwrap, rules=rules, exceptions=exceptions)
     from runner.cli.commands import search, text_search
-    from runner.cli.commands.asked_query import asked_query
+    from runner.cli.commands.asked_query import asked_query, table_columns
     from runner.eql import SearchOptions
 
     chosen = SearchOptions(
@@ -327,7 +335,8 @@ def search(
         allow_partial_sequence_results=allow_partial_sequence_results,
     )
     written = text_search.language_named(language)
-    asked = asked_query(settings, query, rule, chosen, index=index, language=written)
+    wanted = table_columns(columns, output)
+    asked = asked_query(settings, query, rule, chosen, index=index, language=written).with_columns(wanted)
     if explain or event:
         from runner.cli.commands.explain import explain_search
 

@@ -9,7 +9,7 @@ from typing import Any
 from runner.alerts.event_fields import value_at
 from runner.engine.plan import Plan
 from runner.eql.explain.event_verdict import Judge, StageVerdict, Verdict
-from runner.rule_tests.unjoined import JudgedEvent, unjoined
+from runner.rule_tests.unjoined import TestedEvent, unjoined
 from runner.rules.model_errors import shortened
 
 _MOST_JUDGED = 2_000
@@ -32,11 +32,11 @@ def missing_reasons(
     Only events among `documents` are judged, and only if there are as many as the query has stages.
     """
     judge = Judge(plan, now_ns=now_ns)
-    events: dict[str, JudgedEvent] = {}
+    events: dict[str, TestedEvent] = {}
     for number, document in zip(range(1, _MOST_JUDGED + 1), documents, strict=False):
         id_ = value_at(document, "event.id")
         name = f"number {number}" if id_ is None else str(id_)
-        events[name] = JudgedEvent(name, judge.judge(document))
+        events[name] = TestedEvent(name, judge.judge(document))
     places = [place for place, stage in enumerate(plan.stages) if not stage.missing]
     if not expected:
         return _nearest(plan, places, list(events.values()))
@@ -63,11 +63,11 @@ def missing_reasons(
     return MissingReasons(found, verdicts)
 
 
-def _nearest(plan: Plan, places: Sequence[int], events: Sequence[JudgedEvent]) -> MissingReasons:
+def _nearest(plan: Plan, places: Sequence[int], events: Sequence[TestedEvent]) -> MissingReasons:
     """Why no events at all make an alert: the stages that none meets, else what keeps those that do apart."""
     reasons: list[str] = []
     verdicts: list[tuple[str, StageVerdict]] = []
-    chain: list[JudgedEvent] = []
+    chain: list[TestedEvent] = []
     for place in places if events else ():
         met = [event for event in events if event.verdict.stages[place].met]
         if met:

@@ -13,7 +13,7 @@ from runner.rules.model_errors import shortened
 
 
 @dataclass(frozen=True, slots=True)
-class JudgedEvent:
+class TestedEvent:
     """An event of a test by the name that messages have for it, and its verdict at every stage."""
 
     name: str
@@ -28,7 +28,7 @@ class JudgedEvent:
 class _Link:
     """One event of a chain with the index of its stage."""
 
-    event: JudgedEvent
+    event: TestedEvent
     stage: int
 
     @property
@@ -36,7 +36,7 @@ class _Link:
         return self.event.verdict.stages[self.stage].keys
 
 
-def unjoined(plan: Plan, chain: Sequence[JudgedEvent], events: Sequence[JudgedEvent]) -> Iterator[str]:
+def unjoined(plan: Plan, chain: Sequence[TestedEvent], events: Sequence[TestedEvent]) -> Iterator[str]:
     """The reasons why a chain, an event for each positive stage that meets it, is no match among all events.
 
     Those that lie in the chain itself come alone: only without any the other events are looked at.
@@ -68,7 +68,7 @@ def _own(plan: Plan, links: Sequence[_Link]) -> Iterator[str]:
         yield f"events {first.name} and {last.name} are {apart}"
 
 
-def _others(plan: Plan, links: Sequence[_Link], events: Sequence[JudgedEvent]) -> Iterator[str]:
+def _others(plan: Plan, links: Sequence[_Link], events: Sequence[TestedEvent]) -> Iterator[str]:
     """What other events have done to the chain."""
     first, last = links[0].event, links[-1].event
     for event in events:
@@ -86,7 +86,7 @@ def _others(plan: Plan, links: Sequence[_Link], events: Sequence[JudgedEvent]) -
                 yield from _rival(links, place, event)
 
 
-def _rival(links: Sequence[_Link], place: int, event: JudgedEvent) -> Iterator[str]:
+def _rival(links: Sequence[_Link], place: int, event: TestedEvent) -> Iterator[str]:
     """That another event of the same key took the part of one of the chain."""
     number = next(number for number, link in enumerate(links) if link.stage == place)
     own, label = links[number].event, f"stage {place + 1}"
@@ -96,7 +96,7 @@ def _rival(links: Sequence[_Link], place: int, event: JudgedEvent) -> Iterator[s
         yield f"event {event.name} meets {label}, too, before {own.name}: the first one continues a sequence"
 
 
-def _is_near(plan: Plan, links: Sequence[_Link], place: int, event: JudgedEvent) -> bool:
+def _is_near(plan: Plan, links: Sequence[_Link], place: int, event: TestedEvent) -> bool:
     """Whether an event of a missing stage is in the span that must have none."""
     first, last, reach = links[0].event.time(), links[-1].event.time(), plan.maxspan or 0
     if place < links[0].stage:

@@ -14,7 +14,7 @@ from tests.rule_tests.test_rule_tests import RULE
 
 __all__ = ["command"]
 
-SPEC = tomllib.loads((SPECS / "missing_alerts.toml").read_text())
+SPEC = tomllib.loads((SPECS / "rule_tests/missing_alerts.toml").read_text())
 OWN_QUERY = """'process where process.name : "nc*" and process.args_count > 2'"""
 
 
@@ -40,7 +40,9 @@ def test_explain_shows_each_event_at_its_stage(command: Command, folder: Path) -
           event b
             stage 3: not met
               met      event.category == "network"  found "network"
-              not met  destination.port > 1024  found 44
+              not met  destination.port > 1024
+                        destination.port: found 44
+                        expected: is greater than 1024
               by host.id: "h1"
 """
     assert page in answer.out

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -11,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from runner import eql
-from runner.cli.console import counted, err, say, show_problem, warn
+from runner.cli.console import counted, err, print_json, print_table, say, show_problem, warn
 from runner.cli.exit_codes import ExitCode
 from runner.cli.locations import require_exceptions, require_rule_paths, rule_sources
+from runner.cli.pages.hit_table import empty_columns, hit_table
 from runner.cli.rule_choice import chosen
 from runner.clock import SystemClock
 from runner.errors import SettingsError
@@ -22,6 +24,7 @@ from runner.exceptions.item_verdict import item_label
 from runner.kql.search_api import parse_text
 from runner.messages.query_doubts import lost_backslashes, text_doubts
 from runner.messages.query_errors import QueryError
+from runner.messages.suggestions import did_you_mean
 from runner.messages.text_positions import Source
 from runner.rules.rule import Rule
 from runner.search.compiled_rule import CompiledRule, compile_rule
@@ -32,6 +35,7 @@ from runner.settings.settings import Settings
 
 DEFAULT_INDEX = "logs-endpoint.events.*"
 _BEGINS_WITH_TIME = re.compile(r"@timestamp\s*[:<>]")
+_FILE_ENDINGS = (".toml", ".eql", ".kql", ".txt", ".lucene")
 _FEW = 10
 """Exceptions that are named although they left out nothing."""
 
@@ -55,8 +59,13 @@ class AskedQuery:
     language: str = "eql"
     remark: str = ""
     """What the answer is not, for rules that make something of the events that their query finds."""
+    columns: tuple[str, ...] | None = None
+    """The fields of a table of the matches; empty: those that the events' categories have; None: the answer as JSON."""
     code: ExitCode = ExitCode.FINE
     """FINDINGS if a file of exceptions has an error, so that something may be missing among them."""
+
+    def with_columns(self, columns: tuple[str, ...] | None) -> AskedQuery:
+        return replace(self, columns=columns)
 
     def compiled(self) -> CompiledRule:
         """The query as a rule with the exceptions. Raises QueryError."""
@@ -94,6 +103,8 @@ def asked_query(
         if query is not None:
             raise SettingsError("--rule takes the query of a rule: leave QUERY out")
         return _of_rule(settings, rule, options, index, now=now)
+    if query == "@-" and "-" in settings.events:
+        raise SettingsError("standard input holds the query (@-) or the events (--events -), not both")
     text = query_text(query or "", language)
     _tell_doubts(text, language)
     asked = AskedQuery(text, options, (index,), now, language=language)
@@ -106,6 +117,41 @@ def asked_query(
         others = counted(len(in_force) - len(general), "exception")
         say(f"{others} for certain rules left aside: --rule takes the query of a rule, and its exceptions")
     return replace(asked, exceptions=general, code=_told(exceptions))
+
+
+def table_columns(columns: str | None, output: str | None) -> tuple[str, ...] | None:
+    """The fields of the table that is asked for, empty for the usual ones; None: no table. Raises SettingsError.
+
+    A terminal gets a table, anything else the answer as JSON.
+    """
+    if output not in (None, "table", "json"):
+        raise SettingsError(f"--output {output}: expected table or json")
+    if output == "json":
+        if columns is not None:
+            raise SettingsError("--columns makes a table: leave --output json out")
+        return None
+    if columns is None:
+        return () if output == "table" or sys.stdout.isatty() else None
+    if columns == "usual":
+        return ()
+    names = tuple(name.strip() for name in columns.split(","))
+    if not all(names):
+        raise SettingsError(f"--columns {columns}: expected names of fields between commas, or usual")
+    return names
+
+
+def print_answer(asked: AskedQuery, answer: Mapping[str, Any]) -> None:
+    """Print the answer as JSON, or its events as a table if that is wanted."""
+    if asked.columns is None:
+        print_json(answer)
+        return
+    rows = hit_table(answer, asked.columns)
+    if rows is None:
+        say("no matches")
+    else:
+        print_table(rows)
+    for name, fields in empty_columns(answer, asked.columns):
+        say(f"no match has the field {name}{did_you_mean(name, fields)}")
 
 
 def _tell_doubts(text: str, language: str) -> None:
@@ -152,19 +198,22 @@ def _of_rule(settings: Settings, name: str, options: eql.SearchOptions, index: s
         rule,
         rule.language,
         _REMARKS.get(rule.type, ""),
-        _told(active.exceptions),
+        code=_told(active.exceptions),
     )
 
 
 def query_text(query: str, language: str = "eql") -> str:
-    """The query itself, or the text of the file that `@FILE` names. Raises SettingsError.
+    """The query itself, or the text of the file that `@FILE` names, of standard input for `@-`. Raises SettingsError.
 
     In KQL and Lucene's syntax a query may begin with `@timestamp`, which is no file.
     """
     if not query.startswith("@") or (language != "eql" and _BEGINS_WITH_TIME.match(query)):
+        if query.endswith(_FILE_ENDINGS) and not re.search(r"\s", query) and Path(query).is_file():
+            cure = f"--rule {query}" if query.endswith(".toml") else f"@{query}"
+            raise SettingsError(f"{query} is the name of a file, not a query: its query is searched with {cure}")
         return query
     try:
-        return Path(query[1:]).read_text()
+        return sys.stdin.read() if query == "@-" else Path(query[1:]).read_text()
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(f"query file {query[1:]}: {error}") from None
 

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import orjson
 
 from runner import eql
-from runner.cli.commands.asked_query import AskedQuery, tell_left_out, tell_refused
-from runner.cli.console import counted, print_json, progress_bar, warn
+from runner.cli.commands.asked_query import AskedQuery, print_answer, tell_left_out, tell_refused
+from runner.cli.console import counted, progress_bar, warn
 from runner.cli.exit_codes import ExitCode
 from runner.cli.locations import NO_SOURCE, has_cluster
 from runner.engine.plan import EventProgram
@@ -40,10 +40,10 @@ def search(settings: Settings, asked: AskedQuery, *, mapping: Path | None) -> Ex
     asked.options.validated()
     if settings.events:
         answer, code = _search_files(settings, asked, read_mapping(mapping))
-        print_json(answer)
+        print_answer(asked, answer)
         return max(code, asked.code)
     if has_cluster(settings):
-        print_json(asyncio.run(_search_cluster(settings, asked)))
+        print_answer(asked, asyncio.run(_search_cluster(settings, asked)))
     else:
         raise SettingsError(NO_SOURCE)
     return asked.code

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from runner import kql, lucene
-from runner.cli.commands.asked_query import AskedQuery, tell_left_out
+from runner.cli.commands.asked_query import AskedQuery, print_answer, tell_left_out
 from runner.cli.commands.search import documents, excepted_answer, filtered_program, limited, read_mapping
-from runner.cli.console import counted, print_json, progress_bar, say, warn
+from runner.cli.console import counted, progress_bar, say, warn
 from runner.cli.exit_codes import ExitCode
 from runner.cli.locations import NO_SOURCE, has_cluster
 from runner.engine.plan import EventProgram
@@ -49,11 +49,11 @@ def search(settings: Settings, asked: AskedQuery, *, mapping: Path | None) -> Ex
         say(asked.remark)
     if settings.events:
         found, code = _search_files(settings, asked, read_mapping(mapping))
-        print_json(found)
+        print_answer(asked, found)
         return max(code, asked.code)
     if not has_cluster(settings):
         raise SettingsError(NO_SOURCE)
-    print_json(asyncio.run(_search_cluster(settings, asked)))
+    print_answer(asked, asyncio.run(_search_cluster(settings, asked)))
     return asked.code
 
 
