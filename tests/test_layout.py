@@ -64,6 +64,7 @@ ORDER = (
 LATE_IMPORTS = {
     *("cli/__init__.py", "cli/app.py", "cli/arguments.py", "cli/options.py", "cli/commands/search.py", "cli/wiring.py"),
     *("cli/alerts_arguments.py", "cli/config_arguments.py", "cli/exceptions_arguments.py", "cli/rules_arguments.py"),
+    "cli/state_arguments.py",
     "cli/commands/text_search.py",
     "cli/lookup_wiring.py",
     *("cli/notify_arguments.py", "cli/notifying.py", "notify/sinks/sink_for.py"),

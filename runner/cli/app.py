@@ -18,6 +18,7 @@ from runner.cli.exceptions_arguments import exceptions
 from runner.cli.exit_codes import ExitCode, exit_code_for
 from runner.cli.rules_arguments import rules
 from runner.cli.shell.command_form import CommandGroup, Commands, ConfigOption
+from runner.cli.state_arguments import state_file
 from runner.errors import RunnerError
 
 
@@ -71,7 +72,7 @@ app.add_typer(alerts_arguments.alerts, name="alerts")
 app.add_typer(exceptions, name="exceptions")
 app.add_typer(rules, name="rules")
 app.add_typer(notify_arguments.notify, name="notify")
-app.add_typer(arguments.state_file, name="state")
+app.add_typer(state_file, name="state")
 app.add_typer(config, name="config")
 
 

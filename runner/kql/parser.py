@@ -101,7 +101,7 @@ class _Parser:
             hint, other = foreign, None
         elif other is not None and not hint:
             hint = f"; the `{text[other.span.start]}` before it is not closed"
-        finding = QueryFinding(span, f"expected {wanted}, found {found}", hint, other)
+        finding = QueryFinding(span, f"expected {wanted}, found {found}", hint, other=other)
         raise KqlSyntaxError(Source(text), [finding])
 
     def _hint(self, place: int) -> str:

@@ -62,7 +62,7 @@ class _Parser:
             hint, other = foreign, None
         elif other is not None and not hint:
             hint = "; the `(` before it is not closed"
-        finding = QueryFinding(token.span, f"expected {wanted}, found {found}", hint, other)
+        finding = QueryFinding(token.span, f"expected {wanted}, found {found}", hint, other=other)
         raise LuceneSyntaxError(self._source, [finding])
 
     def group(self, field: str | None) -> LuceneGroup:

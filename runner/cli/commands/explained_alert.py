@@ -13,7 +13,7 @@ from rich.text import Text
 from runner import eql
 from runner.alerts.event_fields import value_at
 from runner.alerts.event_time import event_time_ns
-from runner.cli.commands.alerts import only
+from runner.analyst.alert_lookup import only
 from runner.cli.console import out, print_json
 from runner.cli.exit_codes import ExitCode
 from runner.cli.pages.explain_page import stage_verdict

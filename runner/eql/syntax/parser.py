@@ -133,7 +133,7 @@ class _Parser:
         shown = token.text if len(token.text) <= 80 else token.text[:80] + "..."
         message = f"{verb} input '{shown}' expecting {tokens.expected(wanted)}"
         hint, other = advice(self._source.text, self._tokens, self._index, wanted)
-        raise ParsingError(self._source, [QueryFinding(token.span, message, hint, other)])
+        raise ParsingError(self._source, [QueryFinding(token.span, message, hint, other=other)])
 
     # Statements.
 
