@@ -112,7 +112,7 @@ def test_forms_of_now(command: Command, tmp_path: Path, now: str) -> None:
     assert answer.json["created"] == 1
 
 
-@pytest.mark.parametrize("now", ["yesterday", "10:05", "2026-13-01T00:00:00Z", "lates"])
+@pytest.mark.parametrize("now", ["yesterdy", "10:65", "2026-13-01T00:00:00Z", "lates"])
 def test_a_now_that_is_none(command: Command, tmp_path: Path, now: str) -> None:
     write_rule(tmp_path)
     answer = command("once", "--events", write_events(tmp_path / "e.ndjson", ONE), "--now", now)

@@ -93,7 +93,7 @@ def test_a_replay_is_as_the_runs_at_their_time(command: Command, tmp_path: Path)
     assert sum(1 + count for _, count in told[0]) == len(lines)
 
 
-SEQUENCE = f"sequence by host.name [{NC}] [network where true]"
+SEQUENCE = f"sequence by host.name with maxspan=1m [{NC}] [network where true]"
 WARNED = [
     ({"group_by": ["host.nam"]}, NC, "`host.nam` in `group_by` is no field that the field table has; did you mean"),
     ({"group_by": ["message"]}, NC, "`message` in `group_by` is a text field"),

@@ -19,7 +19,7 @@ from runner.windows import from_nanoseconds
 def sample(out: str | None, events: int, *, end: str, span: str | None, **planted: Any) -> ExitCode:
     """Write the events to a file, the newest at the time `end`; `planted` is as `write_sample` takes it."""
     if out is None:
-        raise SettingsError("--out FILE or --to-cluster is needed: where the events are written to")
+        raise SettingsError("--out FILE or --to-cluster is needed: where the events are written to; --help shows more")
     last, length = read_times(end, span)
     with progress_bar("writing events", lambda: events) as advance:
         summary = write_sample(
