@@ -7,7 +7,11 @@ import shlex
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.cli.conftest import Command
+
+pytestmark = pytest.mark.slow
 
 HOST = {"id": "h", "name": "ws-1"}
 RULE = """[rule]

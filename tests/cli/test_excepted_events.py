@@ -13,6 +13,8 @@ from elasticsearch import Elasticsearch
 from tests.cli.conftest import Command
 from tests.search.lab import MAPPINGS
 
+pytestmark = pytest.mark.slow
+
 RULE = """
 [rule]
 rule_id = "00000000-0000-4000-8000-00000000000{number}"

@@ -13,6 +13,8 @@ from runner.exceptions import load_exceptions
 from tests.cli.conftest import Command
 from tests.cli.test_once import NOW, ONE, write_events, write_rule
 
+pytestmark = pytest.mark.slow
+
 LATER = ("--now", "2026-03-02T10:10:00Z")
 LAB = """
 [[exception]]

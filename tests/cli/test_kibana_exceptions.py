@@ -11,6 +11,8 @@ from tests.cli.conftest import Command
 from tests.cluster.kibana_stand_in import StandIn
 from tests.cluster.kibana_stand_in import stand_in as stand_in
 
+pytestmark = pytest.mark.slow
+
 RULE = """
 [rule]
 rule_id = "00000000-0000-4000-8000-00000000000{number}"

@@ -12,6 +12,8 @@ from tests.cli.conftest import Command
 from tests.cli.test_once import write_rule
 from tests.notify.receiver import Receiver, Reply
 
+pytestmark = pytest.mark.slow
+
 TOKEN = "T0k3nThatIsSecret"
 
 

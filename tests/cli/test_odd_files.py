@@ -11,6 +11,8 @@ import pytest
 from tests.cli.conftest import Command
 from tests.cli.test_once import NOW, ONE, write_events, write_rule
 
+pytestmark = pytest.mark.slow
+
 
 def device(path: Path) -> None:
     path.symlink_to("/dev/null")

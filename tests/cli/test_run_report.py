@@ -9,6 +9,8 @@ import pytest
 from tests.cli.conftest import Command
 from tests.cli.test_once import NOW, ONE, write_events, write_rule
 
+pytestmark = pytest.mark.slow
+
 ARGUMENTS = ("once", "--events", "logs", *NOW)
 
 

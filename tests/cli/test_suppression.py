@@ -10,6 +10,8 @@ import pytest
 from tests.cli.conftest import Answer, Command
 from tests.cli.test_once import NC, NOW, write_events, write_rule
 
+pytestmark = pytest.mark.slow
+
 HOURLY = {"group_by": ["host.name", "user.name"], "duration": {"value": 1, "unit": "h"}}
 LINES = [
     f"e{number} exec 10:0{number % 5}:{number:02}.000 name=nc host={'web' if number % 3 else 'db'}"

@@ -16,6 +16,8 @@ from runner.store.sqlite.retention import KEEPS_ALL, Removed, Retention
 from runner.store.sqlite.sqlite_store import SqliteStore
 from tests.store.alerts import Made, alert_id, at, found_ids, run
 
+pytestmark = pytest.mark.slow
+
 DAY = timedelta(days=1)
 MINUTES = st.lists(st.integers(min_value=0, max_value=5_000), max_size=30)
 
