@@ -78,7 +78,7 @@ def test_what_the_cap_holds_back_is_delivered_in_the_end(command: Command, event
     ("arguments", "said"),
     [
         (("--from", "2026-03-02T11:00:00Z", "--to", "2026-03-02T10:00:00Z"), "is not before --to"),
-        (("--from", "yesterday"), "yesterday"),
+        (("--from", "yesterdy"), "yesterdy"),
     ],
 )
 def test_a_wrong_span_is_refused(command: Command, events: Path, arguments: tuple[str, ...], said: str) -> None:

@@ -22,7 +22,7 @@ from tests.paths import ROOT
 
 pytestmark = pytest.mark.slow
 
-PAGES = ("eql.md", "kql.md", "rules.md", "times.md", "tutorial.md", "migrating.md")
+PAGES = ("eql.md", "explain.md", "kql.md", "rules.md", "times.md", "tutorial.md", "migrating.md")
 _BLOCK = re.compile(r"^```(?P<language>\w+)(?: (?P<file>\S+))?\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
 _TOOK = re.compile(r'"took":\d+')
 
