@@ -11,6 +11,8 @@ import pytest
 
 from tests.cli.conftest import Command
 
+pytestmark = pytest.mark.slow
+
 TYPES = ("eql", "query", "threshold", "new_terms", "threat_match")
 DNS: dict[str, Any] = {
     "@timestamp": "2026-01-01T00:00:00.000Z",

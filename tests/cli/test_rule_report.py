@@ -12,6 +12,8 @@ import pytest
 from tests.cli.conftest import Command
 from tests.cli.test_once import NOW, write_events, write_rule
 
+pytestmark = pytest.mark.slow
+
 QUERY = 'process where process.name == "nc"'
 
 

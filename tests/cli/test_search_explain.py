@@ -17,6 +17,8 @@ from runner.events.files.compression import zstd
 from tests.cli.conftest import Command
 from tests.paths import ROOT
 
+pytestmark = pytest.mark.slow
+
 SPEC = tomllib.loads((ROOT / "tests/specs/eql/explain.toml").read_text())
 SOURCE = (
     '{{"@timestamp":"2026-03-01T10:00:0{0}Z","event":{{"id":"id-{0}","category":"process"}},"process":{{"pid":{0}}}}}'

@@ -5,7 +5,11 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import pytest
+
 from tests.cli.conftest import END, Command
+
+pytestmark = pytest.mark.slow
 
 
 def test_old_alerts_go_and_do_not_come_again(command: Command, sample: Path) -> None:

@@ -18,6 +18,8 @@ from runner.setup.install_saved_objects import install_objects
 from runner.setup.saved_objects import KibanaNames, saved_objects
 from tests.cluster.kibana_stand_in import StandIn
 
+pytestmark = pytest.mark.slow
+
 NAMES = KibanaNames(space="default", alerts="rule-runner-alerts-default", runs="rule-runner-runs-default")
 OBJECTS = saved_objects(NAMES)
 LABELS = (

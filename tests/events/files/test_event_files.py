@@ -21,6 +21,8 @@ from runner.events.fields.schema import DataType, Field
 from runner.events.files.compression import zstd
 from runner.events.files.event_files import MAX_LINE, EventFiles, ReadReport
 
+pytestmark = pytest.mark.slow
+
 TIME = Field("@timestamp", DataType.DATE)
 
 

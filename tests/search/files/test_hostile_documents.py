@@ -29,6 +29,8 @@ from runner.windows import Window
 from tests.compiled import compiled
 from tests.search.files.test_file_search import rule_with
 
+pytestmark = pytest.mark.slow
+
 FUZZ = int(os.environ.get("RUNNER_FUZZ", "300"))
 COUNT = min(FUZZ, 2_000)
 """Hostile documents of a round."""

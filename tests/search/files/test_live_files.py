@@ -27,6 +27,8 @@ from runner.windows import Window
 from tests.compiled import compiled
 from tests.search.files.test_file_search import rule_with
 
+pytestmark = pytest.mark.slow
+
 BEGIN = datetime(2026, 3, 1, tzinfo=UTC)
 TIMELINES = max(4, int(os.environ.get("RUNNER_FUZZ", "0")) // 200)
 RULES = [
